@@ -1,0 +1,233 @@
+"""What an instruction's meaning is written against: a builder that knows the processor.
+
+Semantics (bt/x86/semantics, bt/x86/system) never know which engine they are built for. An engine subclasses `Context`
+and says where registers, immediates and memory operands are; see bt/engine/interp/context.py and
+bt/engine/translator/context.py.
+
+The contract of every semantics function: **nothing is committed before the last access that can fault has succeeded**
+(memory writes first, then registers and flags), because a fault abandons the instruction where it stands and the guest
+restarts it (SDM vol. 3A 6.6).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+from bt.codegen.builder import PTR, Builder, Signature, Value
+from bt.x86 import state
+from bt.x86.state import ESP, SS
+
+# Exception vectors (SDM vol. 3A table 6-1)
+DE, DB, NMI, BP, OF, BR, UD, NM, DF, TS, NP, SS_FAULT, GP, PF, MF, AC, MC, XM = (
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19,
+)  # fmt: skip
+
+# What a runtime function answers: go on, an exception is pending in fault_*, or leave to Python and run this
+# instruction again.
+OK, FAULT, EXIT = 0, 1, 2
+
+
+class Operand(Protocol):
+    """One operand of an instruction, wherever it lives."""
+
+    width: int
+
+    def read(self) -> Value: ...
+
+    def read_for_update(self) -> Value:
+        """Read what `write` will replace: memory is checked for writing before the value is seen."""
+        ...
+
+    def write(self, value: Value) -> None: ...
+
+
+class MemoryOperand(Operand, Protocol):
+    """A memory operand: also an address."""
+
+    def offset(self) -> Value:
+        """Effective address within its segment, i32 (LEA)."""
+        ...
+
+    def read_at(self, displacement: int, width: int) -> Value:
+        """Read another part of the operand (far pointers, BOUND, descriptor-table images)."""
+        ...
+
+    def write_at(self, displacement: int, value: Value) -> None: ...
+
+
+@dataclass
+class Context(Builder, ABC):
+    """A builder inside one instruction or one runtime function of the processor."""
+
+    operand_size: int = 32  # effective operand size of the instruction, 16 or 32
+    rep: str | None = None  # "repz" (F3) or "repnz" (F2) when the instruction carries the prefix and may
+    flags_live: bool = True  # False: nobody will see this instruction's arithmetic flags, so do not store them
+    carry_live: bool = True
+    captured: tuple[str, Value, Value, Value] | None = None  # last flag-setting operation: kind, operands, result
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def cpu(self) -> Value:
+        """The state pointer."""
+
+    def slot(self, name: str, index: int = 0) -> Value:
+        """Pointer to a slot of the state."""
+        return self.cpu + state.offset(name, index)
+
+    def get(self, name: str, index: int = 0, *, width: int = 64) -> Value:
+        return self.load(self.slot(name, index), width)
+
+    def get_pointer(self, name: str) -> Value:
+        """A slot that holds a host address."""
+        return self.load(self.slot(name), PTR)
+
+    def put(self, name: str, value: Value | int, index: int = 0) -> None:
+        """Write a slot; narrower values are zero-extended."""
+        value = self.const(value, 64) if isinstance(value, int) else value.zext(64)
+        self.store(self.slot(name, index), value)
+
+    def count(self, name: str, index: int = 0) -> None:
+        """Add one to a statistic."""
+        self.put(name, self.get(name, index) + 1, index)
+
+    def segment_slot(self, segment: int | Value, part: str) -> Value:
+        """Pointer to a part of a segment register. `segment` is its number, constant or i64."""
+        if isinstance(segment, int):
+            return self.cpu + state.segment_offset(segment, part)
+        base = self.cpu + (segment.zext(64) * state.SEGMENT_BYTES)
+        return base + state.segment_offset(0, part)
+
+    def get_segment(self, segment: int | Value, part: str, *, width: int = 64) -> Value:
+        return self.load(self.segment_slot(segment, part), width)
+
+    def put_segment(self, segment: int | Value, part: str, value: Value | int) -> None:
+        value = self.const(value, 64) if isinstance(value, int) else value.zext(64)
+        self.store(self.segment_slot(segment, part), value)
+
+    # -- general registers ----------------------------------------------------------------------------------------
+
+    def reg(self, number: int, width: int = 32) -> Value:
+        """General register by number; with width 8, 4-7 are ah ch dh bh."""
+        return self.load(self.cpu + state.register_offset(number, width), width)
+
+    def set_reg(self, number: int, value: Value) -> None:
+        """Write a general register; a 32-bit write also clears the upper half of the slot, narrower ones merge."""
+        where = self.cpu + state.register_offset(number, value.width)
+        self.store(where, value.zext(64) if value.width == 32 else value)
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def abandon(self, status: Value | int = FAULT) -> None:
+        """Leave this instruction or runtime function now: status is FAULT or EXIT. Ends the block."""
+
+    def fault(self, vector: int | Value, error: Value | int | None = None) -> None:
+        """Raise an exception at this instruction. Ends the block."""
+        self.put("fault_vector", vector)
+        self.put("fault_has_error", 0 if error is None else 1)
+        if error is not None:
+            self.put("fault_error", error)
+        self.abandon(FAULT)
+
+    def fault_if(self, condition: Value, vector: int, error: Value | int | None = None) -> None:
+        with self.Unlikely(condition):
+            self.fault(vector, error)
+
+    def attempt(self, function: Signature, *args: Value | int) -> None:
+        """Call a runtime function whose i32 result is OK, FAULT or EXIT, and pass trouble on."""
+        status = self.call(function, *args)
+        with self.Unlikely(status != OK):
+            self.abandon(status)
+
+    # -- memory ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read_memory(self, segment: int | Value, offset: Value, width: int) -> Value:
+        """Read guest memory at segment:offset (offset i32) with all checks of the current privilege level."""
+
+    @abstractmethod
+    def write_memory(self, segment: int | Value, offset: Value, value: Value) -> None: ...
+
+    @abstractmethod
+    def read_linear(self, linear: Value, width: int, *, system: bool = False) -> Value:
+        """Read at a linear address (i32). `system`: as supervisor whatever the CPL (descriptor tables, TSS)."""
+
+    @abstractmethod
+    def write_linear(self, linear: Value, value: Value, *, system: bool = False) -> None: ...
+
+    @abstractmethod
+    def direct_pointer(self, linear: Value, *, write: bool) -> Value:
+        """Host pointer to guest RAM at `linear` (i32), good to the end of its page; null where only the checked
+        accesses above will do (not mapped, no right, MMIO, code page to be written). Never faults."""
+
+    def segment_linear(self, segment: int | Value, offset: Value) -> Value:
+        """Linear address of segment:offset (i32), unchecked."""
+        return offset + self.get_segment(segment, "base", width=32)
+
+    # -- what string instructions need beside their operands ---------------------------------------------------------
+
+    @abstractmethod
+    def address_mask(self) -> Value:
+        """0xffffffff or 0xffff by the instruction's address size, i32."""
+
+    @abstractmethod
+    def source_segment(self) -> int | Value:
+        """Segment of the source string: DS or the override."""
+
+    # -- ports and exits ---------------------------------------------------------------------------------------------
+
+    def leave(self, reason: int) -> None:
+        """Leave to Python with state's `exit_reason` = reason; this instruction will run again. Ends the block."""
+        self.put("exit_reason", reason)
+        self.abandon(EXIT)
+
+    # -- stack (SDM vol. 1 6.2; the B flag of SS chooses SP or ESP) -------------------------------------------------
+
+    def stack_mask(self) -> Value:
+        """0xffffffff or 0xffff, i32."""
+        big = (self.get_segment(SS, "attributes", width=32) & state.ATTR_BIG) != 0
+        return self.select(big, self.const(-1, 32), 0xFFFF)
+
+    def set_stack_pointer(self, value: Value) -> None:
+        """Write SP or ESP as SS.B says; the upper half of ESP stays with a 16-bit stack."""
+        mask = self.stack_mask()
+        self.set_reg(ESP, (self.reg(ESP) & ~mask) | (value & mask))
+
+    def push(self, value: Value) -> None:
+        """Push 16 or 32 bits: memory first, then the stack pointer."""
+        top = self.reg(ESP) - value.width // 8
+        self.write_memory(SS, top & self.stack_mask(), value)
+        self.set_stack_pointer(top)
+
+    def stack_read(self, displacement: int, width: int) -> Value:
+        """Read at the top of the stack + displacement bytes; the stack pointer stays."""
+        return self.read_memory(SS, (self.reg(ESP) + displacement) & self.stack_mask(), width)
+
+    def pop(self, width: int) -> Value:
+        value = self.stack_read(0, width)
+        self.set_stack_pointer(self.reg(ESP) + width // 8)
+        return value
+
+    # -- control transfer -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def next_eip(self) -> Value:
+        """EIP of the following instruction, i32."""
+
+    @abstractmethod
+    def jump(self, target: Value) -> None:
+        """End the instruction with a near transfer to EIP = target (i32, already masked to the operand size).
+
+        Faults with #GP(0) when it is beyond the limit of CS. Ends the block.
+        """
+
+    @abstractmethod
+    def resume(self) -> None:
+        """End the instruction: go on at state's `eip`, looking at mode, interrupts and everything else afresh.
+
+        For whatever changed more than registers: far transfers, STI, POPF, MOV CR, LIDT... Ends the block.
+        """

@@ -1,0 +1,22 @@
+"""Why generated code left to Python: the values of the state's `exit_reason`."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitReason(IntEnum):
+    """In the manner of KVM_RUN's exit reasons; `exit_*` slots hold the particulars."""
+
+    NONE = 0
+    BUDGET = 1  # instruction budget used up
+    IO = 2  # port exit_address, exit_size bytes, exit_write, exit_value
+    MMIO = 3  # the same for a guest physical address
+    HLT = 4
+    SHUTDOWN = 5  # triple fault
+    INTERRUPT_WINDOW = 6  # INTR is pending and the guest can take it now
+    EXCEPTION = 7  # vector exit_address is in trap_vectors; exit_value = error code, exit_extra = has one
+    CALLOUT = 8  # exit_address = number of a rare instruction served in Python
+    DECODE = 9  # capstone refused the bytes at exit_address (guest physical): Python decides
+    CACHE_FULL = 10  # no room for more code: flush and go on
+    INTERNAL = 11  # a broken promise inside bt

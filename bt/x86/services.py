@@ -1,0 +1,29 @@
+"""Runtime functions that system instructions call and lower layers (memory, engine) implement.
+
+Each returns OK, FAULT or EXIT (bt/x86/context.py) unless it says otherwise. The first argument is the state pointer.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.abi import native
+from bt.codegen.builder import PTR
+
+# Forget translations of linear addresses: after MOV CR3 (0: keep global pages), CR0.PG, CR4.PGE/PSE/PAE... (1: all).
+FLUSH_TLB = native("flush_tlb", PTR, "i32")
+# Forget one page (INVLPG), global or not: linear address.
+INVALIDATE_PAGE = native("invalidate_page", PTR, "i32")
+# Recompute what derives from CPL, segments, CR0, EFLAGS: mode key, TLB of the privilege level, code tag.
+UPDATE_MODE = native("update_mode", PTR)
+# Translate a linear address: linear, access (WALK_* bits). Answers in memory_value the physical address (20-bit aligned
+# parts included), sets A/D bits; raises #PF with CR2 and error code.
+PAGE_WALK = native("page_walk", PTR, "i32", "i32")
+WALK_WRITE, WALK_USER, WALK_FETCH = 1, 2, 4
+# Ports: port, size in bytes (1 2 4); value in memory_value / as argument. May answer EXIT.
+PORT_READ = native("port_read", PTR, "i32", "i32")
+PORT_WRITE = native("port_write", PTR, "i32", "i32", "i32")
+# Deliver the pending exception (fault_*) through the IDT; handles double faults; sets SHUTDOWN exit. EIP = the faulting
+# instruction's. Always succeeds (answers OK), perhaps by ending in the shutdown exit.
+DELIVER_FAULT = native("deliver_fault", PTR)
+# Deliver an interrupt: vector, kind (INT_*), EIP to return to. FAULT when delivery itself faults.
+DELIVER_INTERRUPT = native("deliver_interrupt", PTR, "i32", "i32", "i32")
+INT_EXTERNAL, INT_SOFTWARE, INT_EXCEPTION = 0, 1, 2

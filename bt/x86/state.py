@@ -1,0 +1,179 @@
+"""The virtual CPU's state: one block of memory that generated code and Python both read and write.
+
+Every architectural register is here (generated code may hold the general registers in host registers while it runs,
+but spills them before anything else looks), and so is what the engines share: translation look-aside buffers, the
+branch caches, the exit record. All slots are 64 bits wide, because long mode will come.
+
+Generated code holds a pointer 128 bytes into the block, so that the 32 hottest slots are one-byte displacements.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from dataclasses import dataclass, field
+
+POINTER_BIAS = 128
+
+GPR_NAMES = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI = range(8)
+SEGMENT_NAMES = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
+ES, CS, SS, DS, FS, GS, LDTR, TR = range(8)
+
+# One segment register with its hidden part (SDM vol. 3A 3.4.3). [low, high] are the first and last byte that may be
+# read / written: derived from limit, type and granularity when the register is loaded, so that an access check is two
+# comparisons, expand-down included. An empty range (low > high) forbids every access.
+SEGMENT_FIELDS = ("base", "read_low", "read_high", "write_low", "write_high", "selector", "limit", "attributes")
+SEGMENT_BYTES = 8 * len(SEGMENT_FIELDS)
+# `attributes` holds bits 8-23 of the descriptor's high dword: type, S, DPL, P at 0-7, AVL/L/D/G at 12-15 (as in VMX).
+ATTR_TYPE_MASK, ATTR_CODE_OR_DATA, ATTR_PRESENT = 0xF, 1 << 4, 1 << 7
+ATTR_DPL_SHIFT = 5
+ATTR_BIG, ATTR_GRANULAR = 1 << 14, 1 << 15
+WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so that wrapping accesses pass as on hardware
+
+# Software TLB: entry = read tag, write tag, addend (host = linear + addend), physical page. Invalid tags are all ones.
+TLB_ENTRIES = 1024
+TLB_ENTRY_BYTES = 32
+TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES
+
+BRANCH_CACHE_ENTRIES = 4096  # tag (code_tag | eip), host code or decoded record: 16 bytes each
+RETURN_STACK_ENTRIES = 16
+
+# (name, number of 64-bit slots). Order is layout: hot ones first.
+_FIELDS: tuple[tuple[str, int], ...] = (
+    ("gpr", 8),
+    ("zero", 1),  # always 0: the "register" of an absent base or index
+    ("flag_result", 1),  # lazy arithmetic flags, see bt/x86/flags.py
+    ("flag_aux", 1),
+    ("eip", 1),
+    ("budget", 1),  # instructions left; host register while guest code runs
+    ("tlb", 1),  # host address of the TLB table of the current privilege (user or supervisor)
+    ("code_tag", 1),  # (epoch << 12 | mode) << 32: what an entry of the branch caches must match beside eip
+    ("eflags_system", 1),  # EFLAGS without the six arithmetic flags
+    ("return_top", 1),  # byte offset of the newest entry in return_stack
+    ("site", 1),  # translator: number of the site that left translated code
+    ("scratch", 1),  # translator: the scratch register T while spilled
+    ("memory_value", 1),  # result of a slow memory read
+    ("bounce", 2),  # operand of a read-modify-write that cannot use RAM directly
+    ("bounce_linear", 1),
+    ("bounce_size", 1),  # bytes; 0 = no such operand under way
+    ("slot_24", 8),  # room in the hot area
+    # -- segments: es cs ss ds fs gs ldtr tr
+    ("segment", 8 * len(SEGMENT_FIELDS)),
+    ("gdtr_base", 1),
+    ("gdtr_limit", 1),
+    ("idtr_base", 1),
+    ("idtr_limit", 1),
+    ("cr0", 1),
+    ("cr2", 1),
+    ("cr3", 1),
+    ("cr4", 1),
+    ("dr", 8),
+    ("cpl", 1),
+    ("mode", 1),  # translation mode key, see bt/x86/mode.py
+    ("epoch", 1),  # bumped whenever linear -> code mappings may have changed
+    ("sysenter_cs", 1),
+    ("sysenter_esp", 1),
+    ("sysenter_eip", 1),
+    ("efer", 1),
+    ("pat", 1),
+    ("apic_base", 1),
+    ("misc_enable", 1),
+    ("tsc_offset", 1),
+    ("icount_base", 1),  # instructions retired before this run; + (run_budget - budget) = now
+    ("run_budget", 1),  # budget this run began with
+    ("a20_mask", 1),  # ANDed to every physical address
+    # -- events
+    ("intr_pending", 1),  # the PIC's INTR line
+    ("inhibit", 1),  # 1: no interrupt before the next instruction has run (sti, mov ss)
+    ("fault_vector", 1),
+    ("fault_error", 1),
+    ("fault_has_error", 1),
+    ("fault_depth", 1),  # exceptions being delivered: 2nd = double fault, 3rd = shutdown
+    ("fault_class", 1),  # class of the exception under delivery (SDM table 6-5): 0 benign, 1 contributory, 2 page fault
+    ("trap_vectors", 1),  # debugger: bit n = leave with an EXCEPTION exit instead of delivering vector n
+    # -- exits to Python
+    ("exit_reason", 1),
+    ("exit_address", 1),
+    ("exit_size", 1),
+    ("exit_write", 1),
+    ("exit_value", 1),
+    ("exit_extra", 1),
+    ("mmio_count", 1),  # accesses of the current instruction already served
+    ("mmio_used", 1),  # of these, replayed so far in this attempt
+    ("mmio_value", 32),
+    # -- memory
+    ("ram_base", 1),  # host address of guest physical 0
+    ("ram_size", 1),  # bytes
+    ("page_info", 1),  # host address of one u32 a RAM page: code block list heads, see engine/blocks.py
+    ("port_latch_map", 1),  # host address of 65536 bytes: 1 = port is plain storage
+    ("port_latch", 1),  # host address of its 65536 values
+    ("engine", 1),  # host address of the running engine's own control block
+    ("tlb_fills", 1),
+    ("tlb_flushes", 1),
+    ("statistic", 32),
+    ("return_stack", 2 * RETURN_STACK_ENTRIES),
+    ("branch_cache", 2 * BRANCH_CACHE_ENTRIES),
+    ("tlb_supervisor", TLB_BYTES // 8),
+    ("tlb_user", TLB_BYTES // 8),
+)
+
+
+def _layout() -> tuple[dict[str, int], int]:
+    offsets, at = {}, -POINTER_BIAS
+    for name, slots in _FIELDS:
+        offsets[name] = at
+        at += 8 * slots
+    return offsets, at + POINTER_BIAS
+
+
+OFFSETS, STATE_BYTES = _layout()
+
+
+def offset(name: str, index: int = 0) -> int:
+    """Displacement of a slot from the state pointer, in bytes."""
+    return OFFSETS[name] + 8 * index
+
+
+def segment_offset(segment: int, name: str) -> int:
+    """Displacement of one hidden or visible part of a segment register."""
+    return OFFSETS["segment"] + SEGMENT_BYTES * segment + 8 * SEGMENT_FIELDS.index(name)
+
+
+def register_offset(number: int, width: int) -> int:
+    """Where a general register operand lives; 8-bit registers 4-7 are ah ch dh bh."""
+    if width == 8 and number >= 4:
+        return offset("gpr", number - 4) + 1
+    return offset("gpr", number)
+
+
+@dataclass
+class CpuState:
+    """Python's view of one vCPU's block: `state["cr3"]`, `state["gpr", EAX]`, `state.segment(CS, "base")`."""
+
+    _map: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, STATE_BYTES))
+
+    def __post_init__(self) -> None:
+        self._bytes = (ctypes.c_char * STATE_BYTES).from_buffer(self._map)
+        self._slots = (ctypes.c_uint64 * (STATE_BYTES // 8)).from_buffer(self._map)
+        self.pointer = ctypes.addressof(self._bytes) + POINTER_BIAS
+
+    def _index(self, key: str | tuple[str, int]) -> int:
+        name, index = (key, 0) if isinstance(key, str) else key
+        return (offset(name, index) + POINTER_BIAS) // 8
+
+    def __getitem__(self, key: str | tuple[str, int]) -> int:
+        return self._slots[self._index(key)]
+
+    def __setitem__(self, key: str | tuple[str, int], value: int) -> None:
+        self._slots[self._index(key)] = value
+
+    def address(self, name: str, index: int = 0) -> int:
+        """Host address of a slot."""
+        return self.pointer + offset(name, index)
+
+    def segment(self, number: int, part: str) -> int:
+        return self._slots[(segment_offset(number, part) + POINTER_BIAS) // 8]
+
+    def set_segment(self, number: int, part: str, value: int) -> None:
+        self._slots[(segment_offset(number, part) + POINTER_BIAS) // 8] = value
