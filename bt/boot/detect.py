@@ -1,0 +1,121 @@
+"""What kind of image is this, and how is it started.
+
+In this order: raw if the user says so, bzImage, multiboot, plain ELF. Whatever is wrong with a file ends in one
+line, and RAM is written only when nothing is.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from stat import S_ISREG
+
+from bt.boot import elf, linux, multiboot
+from bt.boot.flat import load as load_flat
+from bt.boot.multiboot import Module
+from bt.boot.placement import PhysicalMemory
+from bt.boot.state import EntryState
+from bt.errors import BadImage, BadUsage
+
+Source = str | os.PathLike[str] | bytes
+
+_LARGEST_FILE = 1 << 32  # physical memory ends there
+_GZIP = b"\x1f\x8b"
+
+
+def load(
+    image: Source,
+    ram: PhysicalMemory,
+    *,
+    append: str = "",
+    initrd: Source | None = None,
+    modules: Sequence[Module] = (),
+    flat: int | None = None,
+    name: str | None = None,
+) -> EntryState:
+    """Put a guest image into `ram` and say how to enter it.
+
+    `image` is a path, or the image itself; `name` what errors and the multiboot command line call it (default: the
+    file's name). `append` is the command line. `initrd` goes to Linux as it is; for multiboot a string lists
+    modules the way QEMU's -initrd does, "FILE [ARGS],FILE [ARGS]..." with ",," for a comma, and other sources are one
+    module. `modules` are further multiboot modules. `flat` starts a raw image at that physical address.
+
+    Raises BadImage if a file cannot be used, BadUsage if the options do not go together.
+    """
+    name = name or (os.path.basename(os.fspath(image)) if not isinstance(image, bytes) else "image")
+    contents = _read(image)
+    command_line = _encode(name, append)
+    if flat is not None:
+        _refuse(name, "a raw image", append=append, initrd=initrd, modules=modules)
+        return load_flat(name, contents, ram, flat)
+    if linux.is_bzimage(contents):
+        _refuse(name, "a Linux kernel", modules=modules)
+        ramdisk = None if initrd is None else _read(initrd)
+        return linux.load(name, contents, ram, command_line=command_line, initrd=ramdisk)
+    header = multiboot.find_header(name, contents)
+    if header is not None:
+        listed = [*_modules_from(initrd), *modules]
+        full_line = _encode(name, f"{name} {append}" if append else name)
+        return multiboot.load(name, contents, header, ram, command_line=full_line, modules=listed)
+    if elf.is_elf(contents):
+        _refuse(name, "an ELF without multiboot header", append=append, initrd=initrd, modules=modules)
+        return elf.load(name, contents, ram)
+    if contents.startswith(_GZIP):
+        raise BadImage(f"{name}: compressed with gzip; unpack it first (gunzip)")
+    raise BadImage(
+        f'{name}: not a bzImage (no "HdrS" at 0x202) nor multiboot nor ELF; for a raw image give --flat ADDRESS'
+    )
+
+
+def _read(source: Source) -> bytes:
+    """The bytes of a regular file, or the bytes given. Raises BadImage."""
+    if isinstance(source, bytes):
+        return source
+    path = Path(source)
+    try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            raise BadImage(f"{path}: not a regular file")
+        if status.st_size > _LARGEST_FILE:
+            raise BadImage(f"{path}: {status.st_size} bytes are more than 32 bits can address")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImage(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the path
+        raise BadImage(f"{str(path)!r}: {error}") from error
+
+
+def _encode(name: str, command_line: str) -> bytes:
+    if "\0" in command_line:
+        raise BadUsage(f"{name}: the command line contains a NUL, which would end it")
+    try:
+        return os.fsencode(command_line)
+    except UnicodeEncodeError as error:
+        raise BadUsage(f"{name}: the command line cannot be encoded: {error.reason}") from error
+
+
+def _refuse(
+    name: str, what: str, *, append: str = "", initrd: Source | None = None, modules: Sequence[Module] = ()
+) -> None:
+    """Options that would otherwise be dropped silently."""
+    given = [option for option, value in (("-append", append), ("-initrd", initrd), ("modules", modules)) if value]
+    if given:
+        raise BadUsage(f"{name}: {what} cannot take {', '.join(given)}; leave it out")
+
+
+def _modules_from(initrd: Source | None) -> list[Module]:
+    match initrd:
+        case None | "":
+            return []
+        case bytes():
+            return [Module(initrd)]
+        case str():
+            return [_module(each.replace("\0", ",")) for each in initrd.replace(",,", "\0").split(",")]
+        case _:
+            return [_module(os.fspath(initrd), spaces_end_path=False)]
+
+
+def _module(specification: str, *, spaces_end_path: bool = True) -> Module:
+    """A module from "FILE ARGS". Its string is like the kernel's: the file's base name, then the arguments."""
+    path, _, arguments = specification.partition(" ") if spaces_end_path else (specification, "", "")
+    line = f"{os.path.basename(path)} {arguments}" if arguments else os.path.basename(path)
+    return Module(_read(path), _encode(path, line))

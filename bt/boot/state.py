@@ -1,0 +1,47 @@
+"""What the processor looks like when a guest's first instruction runs.
+
+Loaders produce an `EntryState`; the machine copies it into its virtual processor. Pure data: nothing here knows
+of engines or devices.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+EntryKind = Literal["multiboot", "linux", "flat"]
+
+GENERAL_REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+SEGMENT_REGISTERS = ("es", "cs", "ss", "ds", "fs", "gs")
+
+
+@dataclass(frozen=True)
+class SegmentSetting:
+    """A segment register, visible part and descriptor cache (SDM vol. 3A, 3.4.3).
+
+    `selector` has 16 bits, `base` 32. `limit` is in bytes, granularity already applied: the last valid offset.
+    `access` is byte 5 of the descriptor (P, DPL, S, type); `flags32` its D/B flag.
+    """
+
+    selector: int
+    base: int
+    limit: int
+    access: int
+    flags32: bool
+
+
+@dataclass(frozen=True)
+class EntryState:
+    """The processor at entry. Whatever is not named here has its value after reset (SDM vol. 3A, table 10-1).
+
+    `gpr` has all of `GENERAL_REGISTERS`, `segments` all of `SEGMENT_REGISTERS`, all values unsigned.
+    `gdt_limit` is in bytes, as LGDT takes it. The A20 gate is open in every kind of entry.
+    """
+
+    entry_kind: EntryKind
+    eip: int
+    gpr: Mapping[str, int]
+    eflags: int
+    segments: Mapping[str, SegmentSetting]
+    gdt_base: int
+    gdt_limit: int
+    cr0: int
