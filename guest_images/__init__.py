@@ -1,0 +1,88 @@
+"""The built-in guests: small multiboot kernels of our own, packaged ready to run.
+
+    >>> image("sieve").description
+
+Every guest prints its name, `result=` (checksum, hexadecimal) and `ops=` (operations done, decimal) on COM1 and leaves
+through the debug-exit port; options such as `n=1000` come on the multiboot command line. `build` makes them from `sources/`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from bt.errors import BadImage
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built-in guest.
+
+    `kind`: "compute", "nano", "check" or "system". `parameters`: command-line options and their defaults; work grows
+    linearly with n. `ops`: the unit `ops=` counts. `transcript` and `exit_status`: serial output and process exit status
+    (debug-exit convention, 1 = guest's 0) of a run with defaults. `linux_file`: the same code as a Linux i386 program.
+    """
+
+    name: str
+    kind: str
+    description: str
+    file: str
+    sha256: str
+    linux_file: str | None
+    parameters: Mapping[str, str]
+    ops: str
+    transcript: str
+    exit_status: int
+
+    def read(self) -> bytes:
+        """The multiboot ELF file."""
+        return (_built() / self.file).read_bytes()
+
+    @property
+    def path(self) -> Path:
+        """Where the ELF file lies; BadImage if the package is not installed as plain files."""
+        return _on_disk(self.file)
+
+    @property
+    def linux_path(self) -> Path | None:
+        """The Linux i386 program made of the same code, None for guests that need the whole machine."""
+        return _on_disk(self.linux_file) if self.linux_file else None
+
+
+def _built() -> Traversable:
+    return resources.files(__name__) / "built"
+
+
+def _on_disk(name: str) -> Path:
+    path = _built() / name
+    if not isinstance(path, Path) or not path.is_file():
+        raise BadImage(f"guest_images/built/{name}: not there as a file; reinstall bt unzipped or run `make images`")
+    return path
+
+
+def _manifest() -> dict[str, Image]:
+    try:
+        entries = json.loads((_built() / "manifest.json").read_text(encoding="ascii"))
+    except FileNotFoundError:
+        raise BadImage("guest_images/built/manifest.json: missing; run `make images`") from None
+    return {entry["name"]: Image(**entry) for entry in entries}
+
+
+def names() -> list[str]:
+    """Names of the built-in guests, in catalogue order."""
+    return list(_manifest())
+
+
+def images() -> list[Image]:
+    """All built-in guests, in catalogue order."""
+    return list(_manifest().values())
+
+
+def image(name: str) -> Image:
+    """The built-in guest `name`; BadImage lists the names there are."""
+    manifest = _manifest()
+    if name not in manifest:
+        raise BadImage(f"{name}: no built-in guest of this name; there are {', '.join(manifest)}")
+    return manifest[name]

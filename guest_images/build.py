@@ -1,0 +1,111 @@
+"""Rebuilds the built-in guests: `python -m guest_images.build` (= `make images`).
+
+Writes `built/NAME.elf` (multiboot ELF, bare PC), `built/linux/NAME.elf` (the same code as a Linux i386 program, where that
+makes sense) and `built/manifest.json`. The bytes depend on the sources only; a test rebuilds and compares.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from bt.errors import BtError
+from guest_images.assembler import assemble_program
+from guest_images.elf import write_elf
+
+HERE: Final = Path(__file__).parent
+SOURCES: Final = HERE / "sources"
+EXPECTED: Final = HERE / "expected"
+BUILT: Final = HERE / "built"
+LOAD_ADDRESS: Final = 0x100000
+MAX_IMAGE_BYTES: Final = 64 * 1024
+SUCCESS_STATUS: Final = 1  # isa-debug-exit: guest's 0, times two, plus one
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One line of the catalogue. `parameters` are command-line options with their defaults; `ops` says what is counted."""
+
+    name: str
+    kind: str
+    source: str
+    ops: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    linux: bool = False
+
+
+CATALOGUE: Final = (
+    Guest("hello", "compute", "compute/hello.asm", "greetings", {"n": "1"}, linux=True),
+    Guest("sieve", "compute", "compute/sieve.asm", "flags", {"n": "1", "size": "524288"}, linux=True),
+    Guest("crc", "compute", "compute/crc.asm", "bytes", {"n": "16"}, linux=True),
+    Guest("nano-callret", "nano", "nano/callret.asm", "calls", {"n": "1000000"}, linux=True),
+)
+
+
+def build_image(guest: Guest, platform: str = "bare") -> bytes:
+    """The ELF file of `guest` for platform "bare" or "linux"; BtError names the source line that does not assemble."""
+    source = SOURCES / guest.source
+    include_path = [SOURCES / platform, SOURCES / "runtime", source.parent]
+    program = assemble_program(source.read_text(encoding="ascii"), 32, LOAD_ADDRESS, include_path, source.name)
+    image = write_elf(program, "start")
+    if len(image) > MAX_IMAGE_BYTES:
+        raise BtError(f"{guest.source}: image of {len(image)} bytes; move buffers to .section bss")
+    return image
+
+
+def description(guest: Guest) -> str:
+    """The sentence the source's header comment begins with, without the name."""
+    first = (SOURCES / guest.source).read_text(encoding="ascii").splitlines()[0]
+    return first.removeprefix("; ").partition(": ")[2]
+
+
+def build_all() -> dict[str, bytes]:
+    """Every file of `built/` by its relative name, manifest included."""
+    files: dict[str, bytes] = {}
+    manifest: list[dict[str, Any]] = []
+    for guest in CATALOGUE:
+        image_file = f"{guest.name}.elf"
+        files[image_file] = build_image(guest)
+        linux_file = None
+        if guest.linux:
+            linux_file = f"linux/{guest.name}.elf"
+            files[linux_file] = build_image(guest, "linux")
+        manifest.append(
+            {
+                "name": guest.name,
+                "kind": guest.kind,
+                "description": description(guest),
+                "file": image_file,
+                "sha256": hashlib.sha256(files[image_file]).hexdigest(),
+                "linux_file": linux_file,
+                "parameters": dict(guest.parameters),
+                "ops": guest.ops,
+                "transcript": (EXPECTED / f"{guest.name}.txt").read_text(encoding="ascii"),
+                "exit_status": SUCCESS_STATUS,
+            }
+        )
+    files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode("ascii")
+    return files
+
+
+def main() -> int:
+    try:
+        files = build_all()
+    except BtError as error:
+        print(f"guest_images.build: {error}", file=sys.stderr)
+        return error.exit_code
+    (BUILT / "linux").mkdir(parents=True, exist_ok=True)
+    for stale in sorted(BUILT.rglob("*.elf")):
+        if str(stale.relative_to(BUILT)) not in files:
+            stale.unlink()
+    for name, content in files.items():
+        (BUILT / name).write_bytes(content)
+    print(f"{len(files)} files, {sum(map(len, files.values())) // 1024} KiB in {BUILT}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

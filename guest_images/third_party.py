@@ -1,0 +1,44 @@
+"""The manifest of guests that other people made, and where fetched ones lie."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ThirdPartyImage:
+    """One file of a Debian package; `sha256` maps the package versions we know to the file's hash in hex."""
+
+    name: str
+    description: str
+    package: str
+    path: str
+    licence: str
+    sha256: Mapping[str, str]
+
+
+def manifest() -> dict[str, ThirdPartyImage]:
+    """All third-party images by name, as third_party.toml lists them."""
+    tables = tomllib.loads(files("guest_images").joinpath("third_party.toml").read_text("utf-8"))
+    return {name: ThirdPartyImage(name=name, **table) for name, table in tables.items()}
+
+
+def directory() -> Path:
+    """Where fetched images lie: $BT_GUESTS, or guest_images/fetched in a checkout, or the user's data directory."""
+    chosen = os.environ.get("BT_GUESTS")
+    if chosen:
+        return Path(chosen)
+    here = Path(__file__).resolve().parent
+    if (here.parent / "pyproject.toml").is_file():
+        return here / "fetched"
+    data_home = os.environ.get("XDG_DATA_HOME")
+    return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "bt" / "guests"
+
+
+def locate(name: str) -> Path | None:
+    """The fetched image of that name; None if it is unknown or has not been fetched."""
+    path = directory() / name
+    return path if name in manifest() and path.is_file() else None
