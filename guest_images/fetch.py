@@ -21,7 +21,7 @@ from bt.errors import BadUsage, BtError
 from guest_images.third_party import ThirdPartyImage, directory, manifest
 
 
-class FetchFailed(BtError):
+class FetchError(BtError):
     """A third-party guest could not be fetched, or is not what the manifest says."""
 
     exit_code = 1
@@ -35,7 +35,7 @@ def sha256_of(path: Path) -> str:
 def fetch(names: Sequence[str], into: Path) -> list[Path]:
     """Fetch the images called `names` (all, if none are named) into a directory; their paths, in the manifest's order.
 
-    Raises BadUsage for an unknown name, FetchFailed for everything that goes wrong on the way.
+    Raises BadUsage for an unknown name, FetchError for everything that goes wrong on the way.
     """
     known = manifest()
     unknown = [name for name in names if name not in known]
@@ -49,7 +49,7 @@ def fetch(names: Sequence[str], into: Path) -> list[Path]:
             with tempfile.TemporaryDirectory(dir=into, prefix=".download-") as scratch:
                 _fetch_from_package(package, list(images), Path(scratch), into)
         except OSError as error:
-            raise FetchFailed(
+            raise FetchError(
                 f"{into}: {error.strerror or error}; set BT_GUESTS to a directory you can write"
             ) from error
     return [into / image.name for image in wanted]
@@ -78,24 +78,24 @@ def _check(image: ThirdPartyImage, version: str, path: Path) -> None:
         return
     known = f"expected {expected}" if expected else "; ".join(f"expected {h} ({v})" for v, h in image.sha256.items())
     hint = "" if expected else ": the archive has a version bt does not know; try it, then add it to third_party.toml"
-    raise FetchFailed(f"{image.name}: wrong SHA-256 in {image.package} {version}: {known}, got {actual}{hint}")
+    raise FetchError(f"{image.name}: wrong SHA-256 in {image.package} {version}: {known}, got {actual}{hint}")
 
 
 def _download(package: str, known_versions: Sequence[str], scratch: Path) -> Path:
     """Download a version we know if the archive still has one, else the newest (for `_check` to judge)."""
     for program in ("apt-get", "apt-cache", "dpkg-deb"):
         if shutil.which(program) is None:
-            raise FetchFailed(f"{package}: no {program} here; fetching needs a Debian system or a relative of it")
+            raise FetchError(f"{package}: no {program} here; fetching needs a Debian system or a relative of it")
     try:
         return _download_once(package, known_versions, scratch)
-    except FetchFailed as error:
+    except FetchError as error:
         if os.geteuid() != 0:
-            raise FetchFailed(
+            raise FetchError(
                 f"{error}; if the package lists are old, run `sudo apt-get update` and try again"
             ) from error
     # One unreachable source or architecture makes the whole update fail although our package's list has arrived:
     # the second download tells.
-    with contextlib.suppress(FetchFailed):
+    with contextlib.suppress(FetchError):
         _run("apt-get", "update", "--quiet", cwd=scratch)
     return _download_once(package, known_versions, scratch)
 
@@ -104,7 +104,7 @@ def _download_once(package: str, known_versions: Iterable[str], scratch: Path) -
     rows = [row.split("|") for row in _run("apt-cache", "madison", package, cwd=scratch).splitlines()]
     offered = [row[1].strip() for row in rows if len(row) > 2]
     if not offered:
-        raise FetchFailed(f"{package}: not in apt's package lists (it is in Debian 12, main)")
+        raise FetchError(f"{package}: not in apt's package lists (it is in Debian 12, main)")
     known = set(known_versions)
     version = next((each for each in offered if each in known), offered[0])
     # as root, apt drops to a user that may not write here, and warns about it
@@ -112,18 +112,18 @@ def _download_once(package: str, known_versions: Iterable[str], scratch: Path) -
     _run("apt-get", *sandbox, "--quiet", "download", f"{package}={version}", cwd=scratch)
     archives = list(scratch.glob("*.deb"))
     if len(archives) != 1:
-        raise FetchFailed(f"{package}: apt-get download left {len(archives)} packages instead of one")
+        raise FetchError(f"{package}: apt-get download left {len(archives)} packages instead of one")
     return archives[0]
 
 
 def _run(*command: str, cwd: Path) -> str:
-    """Run a Debian tool; its output, or FetchFailed with the last thing it complained about."""
+    """Run a Debian tool; its output, or FetchError with the last thing it complained about."""
     done = subprocess.run(
         command, cwd=cwd, env=os.environ | {"LC_ALL": "C"}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         complaints = [line for line in done.stderr.splitlines() if line.startswith("E:")] or done.stderr.splitlines()
-        raise FetchFailed(f"{' '.join(command)}: {complaints[0] if complaints else f'exit code {done.returncode}'}")
+        raise FetchError(f"{' '.join(command)}: {complaints[0] if complaints else f'exit code {done.returncode}'}")
     return done.stdout
 
 
@@ -143,13 +143,11 @@ def _unpack(archive: Path, targets: dict[str, Path]) -> None:
                     if not missing:
                         break
         except tarfile.TarError as error:
-            raise FetchFailed(f"{archive.name}: cannot be unpacked: {error}") from error
+            raise FetchError(f"{archive.name}: cannot be unpacked: {error}") from error
         finally:
             unpacker.kill()  # with everything found there is no need to unpack the rest
     if missing:
-        raise FetchFailed(
-            f"{archive.name}: has no {next(iter(missing))}; the package has changed, see third_party.toml"
-        )
+        raise FetchError(f"{archive.name}: has no {next(iter(missing))}; the package has changed, see third_party.toml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
