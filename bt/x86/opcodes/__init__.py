@@ -1,0 +1,29 @@
+"""The one table of x86 instructions: decoder, dispatch, flag liveness, callout classes, docs and tests read it.
+
+    FORMS               every instruction form; FORMS[form.id] is form
+    lookup(...)         opcode bytes -> form
+    dispatch_table()    the same as bytes, for generated code
+
+Adding an instruction is one line in one_byte.py, two_byte.py or x87.py; an encoding that is taken twice or belongs to
+nobody stops `dispatch_table` with its name.
+"""
+
+from .form import EFLAGS_BITS, TREATMENTS, Form, InstructionClass, Method, Operand, Width, eflags_mask
+from .table import FORMS, PREFIXES, UNDEFINED, UNDEFINED_ENCODINGS, dispatch_table, lookup
+
+__all__ = [
+    "EFLAGS_BITS",
+    "FORMS",
+    "PREFIXES",
+    "TREATMENTS",
+    "UNDEFINED",
+    "UNDEFINED_ENCODINGS",
+    "Form",
+    "InstructionClass",
+    "Method",
+    "Operand",
+    "Width",
+    "dispatch_table",
+    "eflags_mask",
+    "lookup",
+]

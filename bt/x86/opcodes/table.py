@@ -1,0 +1,156 @@
+"""All forms, numbered, and the table that finds them.
+
+The dispatch table is an array of little-endian u16:
+
+    [0, 2048)     first level, index = row << 8 | opcode byte, row = map << 2 | prefix
+                  map: 0 one-byte opcodes, 1 the opcodes after 0F
+                  prefix: 0 none of these, 1 66, 2 F3, 3 F2 (the last of F2 and F3 counts, and either beats 66)
+    [2048, ...)   groups
+
+An entry below 0x8000 is a form id; 0 is `UNDEFINED`. An entry with bit 15 set goes on in a group, which begins at
+entry & 0x7FFF of the same array. A first-level entry goes on in a group of 16, indexed by ModRM.reg + (8 if mod = 3),
+and an entry found there in a group of 8, indexed by ModRM.rm. So with `modrm` at hand the form takes at most 3 loads:
+
+    entry = table[row << 8 | opcode]
+    if entry & 0x8000: entry = table[(entry & 0x7FFF) + (modrm >> 3 & 7) + (8 if modrm >= 0xC0 else 0)]
+    if entry & 0x8000: entry = table[(entry & 0x7FFF) + (modrm & 7)]
+
+A lookup that ignores prefixes (prefix = 0) finds nop for pause (F3 90) and is exact otherwise, as long as no form with
+a mandatory prefix but pause is in the table.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from functools import cache
+from typing import Final
+
+from .encoding import MANDATORY_PREFIXES, Encoding, parse_encoding
+from .form import UNDEFINED_CLASS, Form
+from .one_byte import ONE_BYTE, ONE_BYTE_UNDEFINED
+from .two_byte import TWO_BYTE, TWO_BYTE_UNDEFINED
+from .x87 import X87, X87_UNDEFINED
+
+GO_ON: Final = 0x8000
+FIRST_LEVEL: Final = 2048
+
+# Bytes of the one-byte map that are no opcodes.
+PREFIXES: Final[dict[int, str]] = {
+    0x0F: "escape to the two-byte map",
+    0x26: "ES segment override",
+    0x2E: "CS segment override",
+    0x36: "SS segment override",
+    0x3E: "DS segment override",
+    0x64: "FS segment override",
+    0x65: "GS segment override",
+    0x66: "operand-size override",
+    0x67: "address-size override",
+    0xF0: "LOCK",
+    0xF2: "REPNE",
+    0xF3: "REP, REPE",
+}
+
+UNDEFINED: Final = Form("", "undefined", (), "interrupts.ud", UNDEFINED_CLASS, ends_block=True, id=0)
+UNDEFINED_ENCODINGS: Final[dict[str, str]] = ONE_BYTE_UNDEFINED | TWO_BYTE_UNDEFINED | X87_UNDEFINED
+
+FORMS: Final[tuple[Form, ...]] = (
+    UNDEFINED,
+    *(replace(form, id=number) for number, form in enumerate(ONE_BYTE + TWO_BYTE + X87, 1)),
+)
+
+_Key = tuple[int, int]  # (row, opcode)
+_UNSET = -1
+
+
+def _place(cells: dict[_Key, list[int]], encoding: Encoding, text: str, form_id: int) -> None:
+    row = encoding.opcode_map << 2 | MANDATORY_PREFIXES[encoding.prefix]
+    for opcode in encoding.opcodes:
+        # One cell for each (mod = 3, reg, rm), so that index = (mod3 << 6 | reg << 3 | rm).
+        own = cells.setdefault((row, opcode), [_UNSET] * 128)
+        for mod3 in encoding.mods:
+            for reg in encoding.regs:
+                for rm in encoding.rms:
+                    cell = mod3 << 6 | reg << 3 | rm
+                    if own[cell] != _UNSET:
+                        other = FORMS[own[cell]]
+                        raise ValueError(f"encoding {text!r} is already taken by {other!r}")
+                    own[cell] = form_id
+
+
+def _compress(cells: list[int], array: list[int]) -> int:
+    """Entry for an opcode's 128 cells, appending the groups it needs."""
+    entries = []
+    for at in range(0, 128, 8):
+        rms = cells[at : at + 8]
+        if len(set(rms)) > 1:
+            entries.append(GO_ON | len(array))
+            array.extend(rms)
+        else:
+            entries.append(rms[0])
+    if len(set(entries)) == 1:
+        return entries[0]
+    array.extend(entries)
+    return GO_ON | len(array) - 16
+
+
+@cache
+def dispatch_table() -> bytes:
+    """The table described above. Raises ValueError if an encoding is taken twice or an opcode belongs to nobody."""
+    cells: dict[_Key, list[int]] = {}
+    for form in FORMS[1:]:
+        encoding = parse_encoding(form.encoding)
+        if form.memory_only:
+            encoding = replace(encoding, mods=(False,))
+        _place(cells, encoding, form.encoding, form.id)
+    for text in UNDEFINED_ENCODINGS:
+        _place(cells, parse_encoding(text), text, UNDEFINED.id)
+    for prefix in PREFIXES:
+        cells[0, prefix] = [UNDEFINED.id] * 128
+    # What a memory-only operand leaves over is undefined without being listed.
+    for form in FORMS[1:]:
+        if form.memory_only:
+            encoding = parse_encoding(form.encoding)
+            for opcode in encoding.opcodes:
+                own = cells[encoding.opcode_map << 2 | MANDATORY_PREFIXES[encoding.prefix], opcode]
+                for cell in (64 | reg << 3 | rm for reg in encoding.regs for rm in range(8)):
+                    if own[cell] == _UNSET:
+                        own[cell] = UNDEFINED.id
+
+    array = [0] * FIRST_LEVEL
+    for opcode_map in (0, 1):
+        for opcode in range(256):
+            plain = cells.get((opcode_map << 2, opcode), [_UNSET] * 128)
+            if _UNSET in plain:
+                raise ValueError(f"opcode {'0F ' * opcode_map}{opcode:02X} is neither defined nor listed as undefined")
+            entry = _compress(plain, array)
+            for prefix in range(4):
+                own = cells.get((opcode_map << 2 | prefix, opcode), plain)
+                if own is not plain:
+                    own = [old if new == _UNSET else new for new, old in zip(own, plain, strict=True)]
+                array[opcode_map << 10 | prefix << 8 | opcode] = entry if own is plain else _compress(own, array)
+    return struct.pack(f"<{len(array)}H", *array)
+
+
+@cache
+def _entries() -> memoryview:
+    return memoryview(dispatch_table()).cast("H")
+
+
+def lookup(opcode_map: int, opcode: int, modrm: int = 0, prefix: int = 0) -> Form:
+    """The form of an opcode; `UNDEFINED` (id 0) if it has none.
+
+    opcode_map: 0 one-byte, 1 after 0F. modrm: needed only where `needs_modrm` says so. prefix: 0, 0x66, 0xF2 or 0xF3.
+    """
+    table = _entries()
+    entry = table[opcode_map << 10 | MANDATORY_PREFIXES[prefix] << 8 | opcode]
+    if entry & GO_ON:
+        entry = table[(entry & ~GO_ON) + (modrm >> 3 & 7) + (8 if modrm >= 0xC0 else 0)]
+    if entry & GO_ON:
+        entry = table[(entry & ~GO_ON) + (modrm & 7)]
+    return FORMS[entry]
+
+
+def needs_modrm(opcode_map: int, opcode: int) -> bool:
+    """True if the form depends on ModRM (group opcodes)."""
+    return _entries()[opcode_map << 10 | opcode] >= GO_ON
