@@ -3,7 +3,7 @@
     >>> image("sieve").description
 
 Every guest prints its name, `result=` (checksum, hexadecimal) and `ops=` (operations done, decimal) on COM1 and leaves
-through the debug-exit port; options such as `n=1000` come on the multiboot command line. `build` makes them from `sources/`.
+through the debug-exit port; options such as `n=1000` come on the command line. Made by `build` from `sources/`.
 """
 
 import json
@@ -21,7 +21,7 @@ class Image:
     """A built-in guest.
 
     `kind`: "compute", "nano", "check" or "system". `parameters`: command-line options and their defaults; work grows
-    linearly with n. `ops`: the unit `ops=` counts. `transcript` and `exit_status`: serial output and process exit status
+    linearly with n. `ops`: the unit `ops=` counts. `transcript` and `exit_status`: serial output and exit status
     (debug-exit convention, 1 = guest's 0) of a run with defaults. `linux_file`: the same code as a Linux i386 program.
     """
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from guest_images.encoder import Encoder
-from guest_images.operands import AssemblyError, FarPointer, Immediate, Operand, evaluate, local_name, parse, split
+from guest_images.operands import AssemblyError, FarPointer, Operand, evaluate, local_name, parse, split
 
 PAGE: Final = 4096
 SECTIONS: Final = ("text", "data", "bss")
@@ -189,16 +189,9 @@ def _instruction(text: str, encoder: Encoder, here: int, symbols: Mapping[str, i
         if rest.startswith(hint):
             rest, short = rest.removeprefix(hint), value
     operands: list[Operand] = [parse(part, symbols, scope) for part in split(rest)]
-    if any(isinstance(operand, FarPointer) for operand in operands) and words[-1] not in (
-        "jmp",
-        "call",
-        "ljmp",
-        "lcall",
-    ):
+    far = any(isinstance(operand, FarPointer) for operand in operands)
+    if far and words[-1] not in ("jmp", "call", "ljmp", "lcall"):
         raise AssemblyError(f"{text!r}: selector:offset goes with jmp and call only")
-    limit = 1 << 64
-    if any(isinstance(operand, Immediate) and abs(operand.value) >= limit for operand in operands):
-        raise AssemblyError(f"{text!r}: immediate too large")
     return encoder.encode(" ".join(words), operands, here, short)
 
 
@@ -255,13 +248,12 @@ class _Reader:
         for folder in self._include_path:
             if (folder / name).is_file():
                 return folder / name
-        raise AssemblyError(
-            f"include file {name!r} not found in {', '.join(map(str, self._include_path)) or 'any folder'}"
-        )
+        folders = ", ".join(map(str, self._include_path)) or "any folder"
+        raise AssemblyError(f"include file {name!r} not found in {folders}")
 
     def _define_macro(self, header: str, lines: Iterator[tuple[str, str]]) -> None:
         name, _, parameters = header.strip().partition(" ")
-        body = []
+        body: list[tuple[str, str]] = []
         for where, line in lines:
             if _without_comment(line) == ".endm":
                 self._macros[name] = (split(parameters), body)

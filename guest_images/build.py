@@ -1,7 +1,7 @@
 """Rebuilds the built-in guests: `python -m guest_images.build` (= `make images`).
 
-Writes `built/NAME.elf` (multiboot ELF, bare PC), `built/linux/NAME.elf` (the same code as a Linux i386 program, where that
-makes sense) and `built/manifest.json`. The bytes depend on the sources only; a test rebuilds and compares.
+Writes `built/NAME.elf` (multiboot ELF, bare PC), `built/linux/NAME.elf` (the same code as a Linux i386 program, where
+that makes sense) and `built/manifest.json`. The bytes depend on the sources only; a test rebuilds and compares.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ SUCCESS_STATUS: Final = 1  # isa-debug-exit: guest's 0, times two, plus one
 
 @dataclass(frozen=True)
 class Guest:
-    """One line of the catalogue. `parameters` are command-line options with their defaults; `ops` says what is counted."""
+    """One line of the catalogue: `parameters` are command-line options and their defaults, `ops` what is counted."""
 
     name: str
     kind: str

@@ -1,8 +1,8 @@
 """One instruction to machine code: keystone, fenced in.
 
-keystone 0.9.2 now and then emits wrong bytes without a word: a 66 prefix it should not (`lgdt`, `push ds`), 32-bit branches
-in 16-bit code, nothing at all. So the forms known to be bad are encoded here or refused, and every result is disassembled
-by capstone and compared, operand by operand, with what was asked for.
+keystone 0.9.2 now and then emits wrong bytes without a word: a 66 prefix it should not (`lgdt`, `push ds`), 32-bit
+branches in 16-bit code, nothing at all. So the forms known to be bad are encoded here or refused, and every result is
+disassembled by capstone and compared, operand by operand, with what was asked for.
 """
 
 from collections.abc import Sequence
@@ -23,40 +23,34 @@ from guest_images.operands import (
     split,
 )
 
+
+def _pairs(text: str) -> dict[str, str]:
+    """`"a=b c=d"` as a dictionary."""
+    return {key: value for key, _, value in (pair.partition("=") for pair in text.split())}
+
+
 CONDITIONS: Final = ("o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g")
-CONDITION_SYNONYMS: Final = {
-    **{"c": "b", "nae": "b", "nc": "ae", "nb": "ae", "z": "e", "nz": "ne", "na": "be", "nbe": "a"},
-    **{"pe": "p", "po": "np", "nge": "l", "nl": "ge", "ng": "le", "nle": "g"},
-}
+CONDITION_SYNONYMS: Final = _pairs("c=b nae=b nc=ae nb=ae z=e nz=ne na=be nbe=a pe=p po=np nge=l nl=ge ng=le nle=g")
 SYNONYMS: Final = {
+    **_pairs("sal=shl xlat=xlatb retn=ret repz=repe repnz=repne loopz=loope loopnz=loopne"),
     **{f"{kind}{old}": f"{kind}{new}" for kind in ("j", "set", "cmov") for old, new in CONDITION_SYNONYMS.items()},
-    **{"sal": "shl", "xlat": "xlatb", "retn": "ret", "repz": "repe", "repnz": "repne", "loopz": "loope"},
-    **{"loopnz": "loopne", "fwait": "wait"},
 }
-# Mnemonics whose operand size is in the name alone: opcode, and the letter the mode's default stands for if there is none.
-SIZED_BY_NAME: Final = {
-    **{"pushf": 0x9C, "popf": 0x9D, "iret": 0xCF, "pusha": 0x60, "popa": 0x61},
-    **{"movs": 0xA5, "cmps": 0xA7, "stos": 0xAB, "lods": 0xAD, "scas": 0xAF, "ins": 0x6D, "outs": 0x6F},
+# Mnemonics whose operand size is in the name alone (movsw, movsd); without a letter it is the mode's default.
+STRINGS: Final = {
+    "movs": 0xA5,
+    "cmps": 0xA7,
+    "stos": 0xAB,
+    "lods": 0xAD,
+    "scas": 0xAF,
+    "ins": 0x6D,
+    "outs": 0x6F,
 }
-STRING_BYTE: Final = {
-    "movsb": 0xA4,
-    "cmpsb": 0xA6,
-    "stosb": 0xAA,
-    "lodsb": 0xAC,
-    "scasb": 0xAE,
-    "insb": 0x6C,
-    "outsb": 0x6E,
-}
+SIZED_BY_NAME: Final = {"pushf": 0x9C, "popf": 0x9D, "iret": 0xCF, "pusha": 0x60, "popa": 0x61, **STRINGS}
+STRING_BYTE: Final = {f"{name}b": opcode - 1 for name, opcode in STRINGS.items()}
 CONVERSIONS: Final = {"cbw": (0x98, 2), "cwde": (0x98, 4), "cwd": (0x99, 2), "cdq": (0x99, 4)}
 SEGMENT_STACK: Final = {
-    **{("push", "es"): b"\x06", ("push", "cs"): b"\x0e", ("push", "ss"): b"\x16", ("push", "ds"): b"\x1e"},
-    **{("pop", "es"): b"\x07", ("pop", "ss"): b"\x17", ("pop", "ds"): b"\x1f"},
-    **{
-        ("push", "fs"): b"\x0f\xa0",
-        ("push", "gs"): b"\x0f\xa8",
-        ("pop", "fs"): b"\x0f\xa1",
-        ("pop", "gs"): b"\x0f\xa9",
-    },
+    "push": {"es": "06", "cs": "0e", "ss": "16", "ds": "1e", "fs": "0fa0", "gs": "0fa8"},
+    "pop": {"es": "07", "ss": "17", "ds": "1f", "fs": "0fa1", "gs": "0fa9"},
 }
 RETURNS: Final = {"ret": (0xC3, 0xC2), "retf": (0xCB, 0xCA)}
 REPEATS: Final = {"rep": 0xF3, "repe": 0xF3, "repne": 0xF2}
@@ -157,8 +151,8 @@ class Encoder:
     def _fixed(self, words: Sequence[str], operands: Sequence[Operand]) -> bytes | None:
         """Encodings keystone gets wrong or does not know; None for the rest."""
         name, prefixes = words[-1], b"".join(bytes([REPEATS[word]]) for word in words[:-1] if word in REPEATS)
-        if len(operands) == 1 and isinstance(operands[0], Register) and (name, operands[0].name) in SEGMENT_STACK:
-            return SEGMENT_STACK[name, operands[0].name]
+        if name in SEGMENT_STACK and operands and str(operands[0]) in SEGMENT_STACK[name]:
+            return bytes.fromhex(SEGMENT_STACK[name][str(operands[0])])
         if name == "push" and isinstance(operands[0], Immediate) and operands[0].size == self._default:
             return self._keystone_bytes(f"push {operands[0].value:#x}")
         if name in RETURNS and all(isinstance(operand, Immediate) for operand in operands):

@@ -17,20 +17,20 @@ class AssemblyError(BtError):
 
 
 LEGACY = ("ax", "cx", "dx", "bx", "sp", "bp", "si", "di")
+SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 REGISTER_BYTES: Mapping[str, int] = {
-    **{name: 1 for name in ("al", "cl", "dl", "bl", "ah", "ch", "dh", "bh", "sil", "dil", "spl", "bpl")},
-    **{name: 2 for name in LEGACY},
+    **dict.fromkeys(("al", "cl", "dl", "bl", "ah", "ch", "dh", "bh", "sil", "dil", "spl", "bpl"), 1),
+    **dict.fromkeys(LEGACY + SEGMENTS, 2),
     **{"e" + name: 4 for name in LEGACY},
     **{"r" + name: 8 for name in LEGACY},
     **{f"r{n}{suffix}": size for n in range(8, 16) for suffix, size in (("b", 1), ("w", 2), ("d", 4), ("", 8))},
-    **{name: 2 for name in ("es", "cs", "ss", "ds", "fs", "gs")},
     **{f"{kind}{n}": 4 for kind in ("cr", "dr") for n in range(8)},
     **{f"mm{n}": 8 for n in range(8)},
     **{f"xmm{n}": 16 for n in range(16)},
-    **{"eip": 4, "rip": 8, "st": 10},
     **{f"st({n})": 10 for n in range(8)},
+    "st": 10,
+    "rip": 8,
 }
-SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 SIZES: Mapping[str, int] = {"byte": 1, "word": 2, "dword": 4, "fword": 6, "qword": 8, "tbyte": 10, "xmmword": 16}
 SIZE_NAMES: Mapping[int, str] = {size: name for name, size in SIZES.items()}
 
