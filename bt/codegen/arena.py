@@ -1,0 +1,246 @@
+"""Room for generated code, and the linker that puts code there.
+
+Code is written through one mapping and runs through another of the same memory (W^X), so no page is ever writable and
+executable at one address and the host's hardening stays intact.  x86 keeps instruction fetch coherent with stores by
+physical address (SDM vol. 3A 11.6), so a fragment patched through the first view runs patched through the second.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import struct
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+
+from bt.codegen.errors import CodegenError
+from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
+
+MAX_ARENA_SIZE = 1 << 30  # bytes; rel32 then reaches everything inside, with room to spare
+
+_PAGE = mmap.PAGESIZE
+_MAP_FAILED = ctypes.c_void_p(-1).value
+_THUNK = struct.Struct("<HiQ")
+_JMP_RIP_RELATIVE = 0x25FF  # FF /4 with ModRM 25: jmp qword ptr [rip + disp32]
+_FORMATS = {
+    RelocationKind.ABS64: struct.Struct("<Q"),
+    RelocationKind.PC32: struct.Struct("<i"),
+    RelocationKind.ABS32: struct.Struct("<I"),
+    RelocationKind.ABS32S: struct.Struct("<i"),
+    RelocationKind.ABS8: struct.Struct("<B"),
+}
+# An 8-bit hole may be either signed or unsigned: the instruction decides, as in every linker.
+_RANGES = {
+    RelocationKind.ABS64: (-(1 << 63), (1 << 64) - 1),
+    RelocationKind.PC32: (-(1 << 31), (1 << 31) - 1),
+    RelocationKind.ABS32: (0, (1 << 32) - 1),
+    RelocationKind.ABS32S: (-(1 << 31), (1 << 31) - 1),
+    RelocationKind.ABS8: (-(1 << 7), (1 << 8) - 1),
+}
+
+
+class ArenaFull(CodegenError):  # noqa: N818 - callers flush and go on: a state, not a mistake
+    """No room is left: flush and start again, or make the arena larger."""
+
+
+class Arena:
+    """`size` bytes of memory that can be written at `write_base` and run at `exec_base`.
+
+    Offsets count from the start of the arena and mean the same in both views.  Not safe for use by several threads.
+    """
+
+    def __init__(self, size: int, *, name: str) -> None:
+        """Reserve `size` bytes, rounded up to pages; `name` shows in /proc/PID/maps and in messages.
+
+        Raises CodegenError where the kernel allows neither a second mapping nor a private one that is both writable
+        and executable; ValueError for a size of none or of 1 GiB and more.
+        """
+        if not 0 < size < MAX_ARENA_SIZE:
+            raise ValueError(f"arena {name}: size {size} is not in 1..{MAX_ARENA_SIZE - 1} bytes")
+        self.name = name
+        self.size = -(-size // _PAGE) * _PAGE
+        self.used = 0
+        self._unmap: weakref.finalize[..., Arena] | None = None
+        try:
+            self._memory, self.exec_base = self._map_twice()
+            self._unmap = weakref.finalize(self, _libc().munmap, self.exec_base, self.size)
+            self._unmap.atexit = False  # a daemon thread may still run code while the interpreter goes down
+        except OSError:
+            self._memory = self._map_once()
+            self.exec_base = _address(self._memory)
+        self.write_base = _address(self._memory)
+        self.view = memoryview(self._memory)
+
+    def _map_twice(self) -> tuple[mmap.mmap, int]:
+        fd = os.memfd_create(f"bt-{self.name}", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, self.size)
+            libc = _libc()
+            base = libc.mmap(None, self.size, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED, fd, 0)
+            if base == _MAP_FAILED:
+                raise OSError(ctypes.get_errno(), "mmap")
+            try:
+                return mmap.mmap(fd, self.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE), base
+            except BaseException:
+                libc.munmap(base, self.size)
+                raise
+        finally:
+            os.close(fd)
+
+    def _map_once(self) -> mmap.mmap:
+        # some hardened kernels refuse executable mappings of a memfd but not private ones
+        protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+        try:
+            return mmap.mmap(-1, self.size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, protection)
+        except OSError as error:
+            raise CodegenError(
+                f"arena {self.name}: the kernel refuses executable memory ({error.strerror}): "
+                "allow execmem for this process"
+            ) from error
+
+    def allocate(self, size: int, align: int = 16) -> int:
+        """Take `size` bytes at a multiple of `align` (a power of two); return their offset, or raise ArenaFull."""
+        offset = self._next(align)
+        if size < 0 or offset + size > self.size:
+            raise ArenaFull(f"arena {self.name}: {size} bytes asked, {self.size - self.used} of {self.size} left")
+        self.used = offset + size
+        return offset
+
+    def _next(self, align: int) -> int:
+        return (self.used + align - 1) & -align
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Store `data` at `offset`; ValueError outside of the arena."""
+        if not 0 <= offset <= offset + len(data) <= self.size:
+            raise ValueError(
+                f"arena {self.name}: {len(data)} bytes at offset {offset:#x} are outside of {self.size:#x}"
+            )
+        self.view[offset : offset + len(data)] = data
+
+    def reset(self, to: int = 0) -> None:
+        """Give back everything allocated from offset `to` on."""
+        if not 0 <= to <= self.used:
+            raise ValueError(f"arena {self.name}: cannot reset to {to:#x}, {self.used:#x} are in use")
+        self.used = to
+
+    def close(self) -> None:
+        """Unmap.  Nothing may run in the arena any more; views that callers still hold stay readable."""
+        if self._unmap is not None:
+            self._unmap()
+        self.view.release()
+        with suppress(BufferError):  # a caller's slice of the view keeps the writable mapping until it goes
+            self._memory.close()
+
+    def __enter__(self) -> Arena:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def link(arena: Arena, pieces: Mapping[str, CodePiece], externals: Mapping[str, int]) -> dict[str, int]:
+    """Copy `pieces` into the arena, resolve their relocations; return the address to run or read each symbol at.
+
+    `externals` gives addresses, or values of holes, for what the pieces themselves do not define.  A call or jump to
+    one beyond the reach of rel32 goes through a thunk, which changes no register and no flag.
+
+    Raises CodegenError naming every undefined symbol, or the symbol whose value does not fit its hole; ArenaFull.
+    The arena is then as it was.
+    """
+    return _Linker(arena, pieces, externals).run()
+
+
+class _Linker:
+    def __init__(self, arena: Arena, pieces: Mapping[str, CodePiece], externals: Mapping[str, int]) -> None:
+        self._arena = arena
+        self._pieces = pieces
+        self._align = max((piece.align for piece in pieces.values()), default=1)
+        self._offset = arena._next(self._align)
+        self._base = arena.exec_base + self._offset
+        self._image = bytearray()
+        self._symbols: dict[str, int] = {}
+        self._externals = externals
+        self._thunks: dict[int, int] = {}  # far address -> address of its thunk
+
+    def run(self) -> dict[str, int]:
+        positions = self._place()
+        values = {**self._externals, **self._symbols}
+        if twice := self._externals.keys() & self._symbols.keys():
+            raise CodegenError(f"arena {self._arena.name}: both linked and external: {_listed(twice)}")
+        try:
+            for (name, piece), position in zip(self._pieces.items(), positions, strict=True):
+                for hole in piece.relocations:
+                    self._fill(name, position, hole, values[hole.symbol])
+        except KeyError:
+            wanted = {hole.symbol for piece in self._pieces.values() for hole in piece.relocations}
+            missing = _listed(wanted - values.keys())
+            raise CodegenError(f"arena {self._arena.name}: undefined symbols: {missing}") from None
+        # one write for all: 2,000 functions would take 2,000 slice assignments through a memoryview
+        offset = self._arena.allocate(len(self._image), self._align)
+        assert offset == self._offset
+        self._arena.write(offset, self._image)
+        return self._symbols
+
+    def _place(self) -> list[int]:
+        image, symbols, base = self._image, self._symbols, self._base
+        positions = []
+        for name, piece in self._pieces.items():
+            position = (len(image) + piece.align - 1) & -piece.align
+            image += b"\xcc" * (position - len(image))  # INT3: nobody is meant to arrive here
+            image += piece.code
+            positions.append(position)
+            symbols[name] = base + position
+            for alias, offset in piece.names:
+                symbols[alias] = base + position + offset
+        return positions
+
+    def _fill(self, piece: str, position: int, hole: Relocation, value: int) -> None:
+        offset, kind, symbol, addend = hole
+        offset += position
+        value += addend
+        low, high = _RANGES[kind]
+        if kind is RelocationKind.PC32:
+            here = self._base + offset
+            value -= here
+            if not low <= value <= high and addend == -4 and _is_branch(self._image, position, offset):
+                value = self._thunk(value + here - addend) + addend - here
+        if not low <= value <= high:
+            raise CodegenError(
+                f"arena {self._arena.name}: {symbol} in {piece}+{hole.offset:#x}: {value:#x} does not fit {kind.name}"
+            )
+        _FORMATS[kind].pack_into(self._image, offset, value & (1 << 8 * kind.width) - 1 if low == 0 else value)
+
+    def _thunk(self, address: int) -> int:
+        if address not in self._thunks:
+            self._thunks[address] = self._base + len(self._image)
+            self._image += _THUNK.pack(_JMP_RIP_RELATIVE, 0, address)
+        return self._thunks[address]
+
+
+def _is_branch(code: bytearray, start: int, offset: int) -> bool:
+    """Whether the rel32 at `offset` belongs to CALL, JMP or Jcc (E8, E9, 0F 80-8F), not to a memory operand.
+
+    A RIP-relative operand's ModRM byte (mod 00, r/m 101) is none of these values.
+    """
+    if offset - start >= 1 and code[offset - 1] in (0xE8, 0xE9):
+        return True
+    return offset - start >= 2 and code[offset - 2] == 0x0F and code[offset - 1] & 0xF0 == 0x80
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _address(memory: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return libc

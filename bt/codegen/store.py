@@ -1,0 +1,222 @@
+"""A per-user disk cache of named binary sections: what took LLVM a minute to make is loaded in milliseconds.
+
+Nothing in it is ever needed: an entry that is missing, damaged, of another version or not ours to trust counts as
+absent and is built again.
+
+File: magic (8 bytes), digest of all that follows (32), key length and section count (u32 each), the key, then for each
+section name length, offset and size (u32, u64, u64) followed by the name; offsets count from the start of the file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+import struct
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+
+Sections = dict[str, bytes | memoryview]
+
+_MAGIC = b"btstore\1"
+_DIGEST_SIZE = 32
+_COUNTS = struct.Struct("<II")
+_ENTRY = struct.Struct("<IQQ")
+_ALIGN = 64  # sections start on cache lines
+_KEPT_PER_NAME = 4  # two checkouts, with and without host features
+_ABANDONED_S = 3600  # a temporary file this old belongs to no live writer
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
+
+
+class Store:
+    """Entries live in `directory`, by default $BT_CACHE_DIR, else $XDG_CACHE_HOME/bt, else ~/.cache/bt.
+
+    A directory that cannot be written is warned of once; bt then works without a cache.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = _default_directory() if directory is None else directory
+        self._warned = False
+
+    def load(self, name: str, key: str) -> Sections | None:
+        """The sections saved under `name` and `key`, as read-only views; None where there are none to trust.
+
+        `name` consists of a-z 0-9 _ and dot; ValueError otherwise.
+        """
+        try:
+            data = _read_own_file(self._path(name, key))
+        except OSError:
+            return None
+        return _decode(data, key)
+
+    def save(self, name: str, key: str, sections: Mapping[str, bytes | memoryview]) -> None:
+        """Put an entry on disk, whole or not at all, and drop all but the newest four of this name."""
+        with self._locked(name):
+            self._write(name, key, sections)
+
+    def get(self, name: str, key: str, build: Callable[[], Mapping[str, bytes | memoryview]]) -> Sections:
+        """Load the entry; where there is none, `build` it and save it.
+
+        Of two processes that want the same entry, one builds and the other waits for it.
+        """
+        if (found := self.load(name, key)) is not None:
+            return found
+        with self._locked(name):
+            if (found := self.load(name, key)) is not None:
+                return found
+            built = dict(build())
+            self._write(name, key, built)
+            return built
+
+    def _path(self, name: str, key: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"store name {name!r}: only a-z 0-9 _ and dot, and no dot first")
+        return self.directory / f"{name}-{blake2b(key.encode(), digest_size=8).hexdigest()}.bin"
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Exclude other processes from building `name`; without effect where there can be no lock file."""
+        fd = -1
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self.directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)  # the kernel drops it when we die
+        except OSError as error:
+            self._warn(error)
+        try:
+            yield
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _write(self, name: str, key: str, sections: Mapping[str, bytes | memoryview]) -> None:
+        path = self._path(name, key)
+        temporary = self.directory / f".{name}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            self._warn(error)
+            return
+        try:
+            with open(fd, "wb") as file:
+                file.write(_encode(key, sections))
+                file.flush()
+                os.fsync(fd)  # else a power cut may leave the name without the contents
+            os.replace(temporary, path)
+        except OSError as error:
+            self._warn(error)
+            with suppress(OSError):
+                os.unlink(temporary)
+            return
+        self._prune(name, path)
+
+    def _prune(self, name: str, newest: Path) -> None:
+        entry = re.compile(rf"{re.escape(name)}-[0-9a-f]{{16}}\.bin")
+        older: list[tuple[int, str]] = []
+        unwanted: list[str] = []
+        with suppress(OSError), os.scandir(self.directory) as files:
+            for file in files:
+                written_ns = file.stat().st_mtime_ns
+                if entry.fullmatch(file.name) and file.name != newest.name:
+                    older.append((written_ns, file.path))
+                elif file.name.startswith(f".{name}-") and time.time() - written_ns / 1e9 > _ABANDONED_S:
+                    unwanted.append(file.path)
+        older.sort(reverse=True)
+        for path in [*unwanted, *(path for _, path in older[_KEPT_PER_NAME - 1 :])]:
+            with suppress(OSError):
+                os.unlink(path)
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.directory}: no code cache ({error.strerror}), so every start compiles again; "
+                "set BT_CACHE_DIR to a directory you can write",
+                stacklevel=2,
+            )
+
+
+def source_key(packages: Iterable[Path]) -> str:
+    """Hex digest of all .py files under the given directories: their relative paths and contents."""
+    digest = blake2b(digest_size=16)
+    for package in packages:
+        for relative, path in sorted(_sources(str(package), package.name)):
+            with open(path, "rb", buffering=0) as file:
+                content = file.read()
+            digest.update(f"{relative}\0{len(content)}\0".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _sources(directory: str, prefix: str) -> Iterator[tuple[str, str]]:
+    with os.scandir(directory) as entries:  # pathlib's glob takes five times as long
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                yield f"{prefix}/{entry.name}", entry.path
+            elif entry.is_dir() and entry.name != "__pycache__":
+                yield from _sources(entry.path, f"{prefix}/{entry.name}")
+
+
+def _default_directory() -> Path:
+    if chosen := os.environ.get("BT_CACHE_DIR"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(base):  # the XDG specification has relative ones ignored
+        return Path(base, "bt")
+    home = os.path.expanduser("~")
+    if os.path.isabs(home):
+        return Path(home, ".cache", "bt")
+    return Path(f"/tmp/bt-{os.geteuid()}")  # a container's anonymous user has no home
+
+
+def _read_own_file(path: Path) -> bytes:
+    """The contents, which will be run as code: OSError unless nobody but us could have written them."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0) as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PermissionError(f"{path} is not ours alone")
+        return file.read()
+
+
+def _encode(key: str, sections: Mapping[str, bytes | memoryview]) -> bytes:
+    encoded_key = key.encode()
+    names = [name.encode() for name in sections]
+    head_size = len(_MAGIC) + _DIGEST_SIZE + _COUNTS.size + len(encoded_key)
+    offset = head_size + sum(_ENTRY.size + len(name) for name in names)
+    table = bytearray(_COUNTS.pack(len(encoded_key), len(names)) + encoded_key)
+    content = bytearray()
+    padding = -offset % _ALIGN
+    for name, section in zip(names, sections.values(), strict=True):
+        content += bytes(padding)
+        size = memoryview(section).nbytes
+        table += _ENTRY.pack(len(name), offset + len(content), size) + name
+        content += section
+        padding = -size % _ALIGN
+    digest = blake2b(table, digest_size=_DIGEST_SIZE)
+    digest.update(content)
+    return b"".join((_MAGIC, digest.digest(), table, content))
+
+
+def _decode(data: bytes, key: str) -> Sections | None:
+    body = memoryview(data)[len(_MAGIC) + _DIGEST_SIZE :]
+    digest = data[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE]
+    if not data.startswith(_MAGIC) or blake2b(body, digest_size=_DIGEST_SIZE).digest() != digest:
+        return None
+    # whatever passes the digest is what _encode wrote: no need to doubt its numbers
+    key_size, count = _COUNTS.unpack_from(body)
+    position = _COUNTS.size + key_size
+    if body[_COUNTS.size : position] != key.encode():
+        return None
+    sections: Sections = {}
+    for _ in range(count):
+        name_size, offset, size = _ENTRY.unpack_from(body, position)
+        position += _ENTRY.size + name_size
+        name = bytes(body[position - name_size : position]).decode()
+        sections[name] = memoryview(data)[offset : offset + size]
+    return sections
