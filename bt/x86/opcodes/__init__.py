@@ -9,7 +9,7 @@ nobody stops `dispatch_table` with its name.
 """
 
 from .form import EFLAGS_BITS, TREATMENTS, Form, InstructionClass, Method, Operand, Width, eflags_mask
-from .table import FORMS, PREFIXES, UNDEFINED, UNDEFINED_ENCODINGS, dispatch_table, lookup
+from .table import FORMS, PREFIXES, UNDEFINED, UNDEFINED_ENCODINGS, dispatch_table, lookup, needs_modrm
 
 __all__ = [
     "EFLAGS_BITS",
@@ -26,4 +26,5 @@ __all__ = [
     "dispatch_table",
     "eflags_mask",
     "lookup",
+    "needs_modrm",
 ]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
+from .encoding import parse_encoding
+
 
 class InstructionClass(Enum):
     """How a form relates to virtualization; decides its default treatment (see `TREATMENTS`)."""
@@ -103,7 +105,7 @@ M, Mw, Ma, Mp, Mq, Ms = _kind("M"), _kind("Mw"), _kind("Ma"), _kind("Mp"), _kind
 Sw, Cd, Dd, Rd = _kind("Sw"), _kind("Cd"), _kind("Dd"), _kind("Rd")
 Ib, Iw, Iz, Ibs, Jb, Jz, Ap = (_kind(code) for code in ("Ib", "Iw", "Iz", "Ibs", "Jb", "Jz", "Ap"))
 Ob, Ov, Xb, Xv, Yb, Yv = (_kind(code) for code in ("Ob", "Ov", "Xb", "Xv", "Yb", "Yv"))
-Zb, Zv, Zd = _kind("Zb"), _kind("Zv"), _kind("Zd")
+Zb, Zv = _kind("Zb"), _kind("Zv")
 AL, CL, AX, DX, eAX = (  # noqa: N816 (eAX is the SDM's own name: AX or EAX by operand size)
     Operand(code, Method.FIXED_REGISTER, width, number)
     for code, width, number in (
@@ -163,6 +165,10 @@ CONDITIONS: Final[tuple[tuple[str, str], ...]] = (
 )
 
 
+_SIZELESS: Final = frozenset((Method.IMMEDIATE, Method.RELATIVE, Method.ONE))
+_SIZED: Final = frozenset((Width.V, Width.Z, Width.VW))
+
+
 def eflags_mask(letters: str) -> int:
     """The EFLAGS bits of a flag string of the table: "zc" -> 0x41."""
     mask = 0
@@ -194,7 +200,7 @@ class Form:
     lock: bool = False  # LOCK allowed when the ModRM operand is memory; otherwise #UD
     ends_block: bool = False  # nothing after it may be translated into the same block
     rep: Literal[None, "rep", "repz"] = None  # F2 and F3 repeat it; "repz": they differ and end on ZF
-    privilege: Literal["any", "cpl0", "iopl", "io", "v86 iopl"] = "any"  # io: CPL <= IOPL or the TSS bitmap allows
+    privilege: Literal["any", "iopl", "io", "v86 iopl"] = "any"  # io: CPL <= IOPL or the TSS bitmap allows
     modes: Literal["any", "protected"] = "any"  # protected: #UD in real and virtual-8086 mode
     cpuid: str | None = None  # feature flag in CPUID.1 without which the form is #UD
     condition: int | None = None  # condition code of jcc, setcc, cmovcc
@@ -219,6 +225,24 @@ class Form:
         if self.may_keep_flags or (repeated and self.rep):
             return 0
         return self.changes_mask
+
+    @property
+    def cpl0(self) -> bool:
+        """True if it is #GP(0) unless CPL is 0."""
+        return self.cls is PRIVILEGED
+
+    @property
+    def has_modrm(self) -> bool:
+        """True if a ModRM byte follows the opcode."""
+        return parse_encoding(self.encoding).modrm
+
+    @property
+    def fixed_operand_size(self) -> Literal[8, 32] | None:
+        """Operand size in bits where prefixes do not choose it: byte forms, control and debug registers."""
+        widths = {operand.width for operand in self.operands if operand.method not in _SIZELESS and operand is not CL}
+        if Width.D in widths:
+            return 32
+        return 8 if Width.B in widths and not widths & _SIZED else None
 
     @property
     def memory_only(self) -> bool:

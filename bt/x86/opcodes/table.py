@@ -51,13 +51,18 @@ PREFIXES: Final[dict[int, str]] = {
     0xF3: "REP, REPE",
 }
 
-UNDEFINED: Final = Form("", "undefined", (), "interrupts.ud", UNDEFINED_CLASS, ends_block=True, id=0)
+UNDEFINED: Final = Form("", "undefined", (), "interrupts.ud", UNDEFINED_CLASS, ends_block=True)
 UNDEFINED_ENCODINGS: Final[dict[str, str]] = ONE_BYTE_UNDEFINED | TWO_BYTE_UNDEFINED | X87_UNDEFINED
 
-FORMS: Final[tuple[Form, ...]] = (
-    UNDEFINED,
-    *(replace(form, id=number) for number, form in enumerate(ONE_BYTE + TWO_BYTE + X87, 1)),
-)
+
+def _numbered(forms: tuple[Form, ...]) -> tuple[Form, ...]:
+    for number, form in enumerate(forms):
+        # Before anyone has seen them; dataclasses.replace would cost every command 3 ms.
+        object.__setattr__(form, "id", number)
+    return forms
+
+
+FORMS: Final[tuple[Form, ...]] = _numbered((UNDEFINED, *ONE_BYTE, *TWO_BYTE, *X87))
 
 _Key = tuple[int, int]  # (row, opcode)
 _UNSET = -1
@@ -66,6 +71,9 @@ _UNSET = -1
 def _place(cells: dict[_Key, list[int]], encoding: Encoding, text: str, form_id: int) -> None:
     row = encoding.opcode_map << 2 | MANDATORY_PREFIXES[encoding.prefix]
     for opcode in encoding.opcodes:
+        if encoding.any_modrm and (row, opcode) not in cells:
+            cells[row, opcode] = [form_id] * 128
+            continue
         # One cell for each (mod = 3, reg, rm), so that index = (mod3 << 6 | reg << 3 | rm).
         own = cells.setdefault((row, opcode), [_UNSET] * 128)
         for mod3 in encoding.mods:
@@ -80,6 +88,8 @@ def _place(cells: dict[_Key, list[int]], encoding: Encoding, text: str, form_id:
 
 def _compress(cells: list[int], array: list[int]) -> int:
     """Entry for an opcode's 128 cells, appending the groups it needs."""
+    if cells.count(cells[0]) == 128:
+        return cells[0]
     entries = []
     for at in range(0, 128, 8):
         rms = cells[at : at + 8]
@@ -88,8 +98,6 @@ def _compress(cells: list[int], array: list[int]) -> int:
             array.extend(rms)
         else:
             entries.append(rms[0])
-    if len(set(entries)) == 1:
-        return entries[0]
     array.extend(entries)
     return GO_ON | len(array) - 16
 

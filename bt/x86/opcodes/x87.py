@@ -11,13 +11,14 @@ from .form import AX, IDENTITY, Form, Mw
 
 _PROBE = "callout: acts on the virtual x87 control and status words"
 
-# fmt: off  (columns line up; the formatter would tear them apart)
+# Columns line up; the formatter would tear them apart.
+# fmt: off
 X87: Final[tuple[Form, ...]] = (
-    Form("9B", "wait", (), "x87.wait", IDENTITY, treatment="#NM if CR0.MP and CR0.TS are set, else nothing"),
-    Form("D9 /5", "fldcw", (Mw,), "x87.fldcw", IDENTITY, cpuid="fpu", treatment=_PROBE),
+    Form("9B",    "wait",   (),    "x87.wait",   IDENTITY, treatment="#NM if CR0.MP and CR0.TS are set, else nothing"),
+    Form("D9 /5", "fldcw",  (Mw,), "x87.fldcw",  IDENTITY, cpuid="fpu", treatment=_PROBE),
     Form("D9 /7", "fnstcw", (Mw,), "x87.fnstcw", IDENTITY, cpuid="fpu", treatment=_PROBE),
-    Form("DB E2", "fnclex", (), "x87.fnclex", IDENTITY, cpuid="fpu", treatment=_PROBE),
-    Form("DB E3", "fninit", (), "x87.fninit", IDENTITY, cpuid="fpu", treatment=_PROBE),
+    Form("DB E2", "fnclex", (),    "x87.fnclex", IDENTITY, cpuid="fpu", treatment=_PROBE),
+    Form("DB E3", "fninit", (),    "x87.fninit", IDENTITY, cpuid="fpu", treatment=_PROBE),
     Form("DD /7", "fnstsw", (Mw,), "x87.fnstsw", IDENTITY, cpuid="fpu", treatment=_PROBE),
     Form("DF E0", "fnstsw", (AX,), "x87.fnstsw", IDENTITY, cpuid="fpu", treatment=_PROBE),
 )

@@ -1,0 +1,238 @@
+"""The exact decoder: bytes -> Instruction, driven by the opcode table (SDM vol. 2 chapter 2 and appendix A).
+
+The translator decodes with capstone called from generated code; this decoder serves everything that may take
+microseconds but not be wrong: encodings capstone refuses, `bt explain`, `bt diff`, tests.
+
+Register numbers are the hardware's (0 eax ... 7 edi; segments 0 es ... 5 gs). Unsigned values are masked to their
+width; only `Instruction.relative` is signed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .opcodes import UNDEFINED, Form, Method, Width, lookup, needs_modrm
+
+LENGTH_LIMIT: Final = 15  # bytes; one more is #GP(0), SDM vol. 2 2.3.11
+
+_SEGMENT_PREFIXES: Final = {0x26: 0, 0x2E: 1, 0x36: 2, 0x3E: 3, 0x64: 4, 0x65: 5}
+_SS, _DS = 2, 3
+_ESP, _EBP = 4, 5
+# 16-bit addressing by ModRM.rm: base, index (SDM vol. 2 table 2-1): BX+SI BX+DI BP+SI BP+DI SI DI BP BX.
+_ADDRESSING_16: Final = ((3, 6), (3, 7), (5, 6), (5, 7), (6, None), (7, None), (5, None), (3, None))
+
+
+class DecodeError(Exception):
+    """No instruction can be made of the bytes."""
+
+
+class InvalidInstruction(DecodeError):
+    """The processor would raise #UD: reserved encoding, or LOCK where it is not allowed."""
+
+
+class InstructionTooLong(DecodeError):
+    """The processor would raise #GP(0): the instruction does not end within 15 bytes."""
+
+
+class TruncatedInstruction(DecodeError):
+    """The bytes given end before the instruction does."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryOperand:
+    """Effective address = (base + index * scale + displacement) modulo 2**address_size, in `segment`."""
+
+    base: int | None
+    index: int | None
+    scale: int  # 1, 2, 4 or 8
+    displacement: int  # masked to the address size
+    segment: int  # the override if there is one, else SS for addresses based on (E)SP or (E)BP, else DS
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One decoded instruction. `form` says what it means, the rest says on what."""
+
+    form: Form
+    length: int  # bytes
+    opcode: int  # last opcode byte: holds the register number of Z operands in its low three bits
+    operand_size: int  # bits: 8, 16 or 32
+    address_size: int  # bits: 16 or 32
+    segment: int | None  # segment override prefix; also applies to string sources and xlat
+    lock: bool
+    rep: Literal[None, "repz", "repnz"]  # F3 or F2, whether or not the form repeats
+    operand_size_override: bool
+    address_size_override: bool
+    modrm: int | None
+    memory: MemoryOperand | None  # of ModRM (mod 0-2) or of an offset operand (A0-A3)
+    immediates: tuple[int, ...]  # in operand order, masked to operand size after any sign extension
+    relative: int | None  # signed displacement of a direct near branch
+    far: tuple[int, int] | None  # selector, offset of a direct far branch
+
+    @property
+    def reg(self) -> int:
+        """ModRM.reg, or 0 without ModRM."""
+        return (self.modrm or 0) >> 3 & 7
+
+    @property
+    def rm(self) -> int:
+        """ModRM.rm, or 0 without ModRM."""
+        return (self.modrm or 0) & 7
+
+    def target(self, next_eip: int) -> int:
+        """Where a direct near branch goes; with 16-bit operand size EIP wraps to 16 bits (SDM vol. 2, Jcc).
+
+        next_eip: offset of the following instruction. Raises ValueError for other instructions.
+        """
+        if self.relative is None:
+            raise ValueError(f"{self.form.name} is not a direct near branch")
+        return (next_eip + self.relative) & ((1 << self.operand_size) - 1)
+
+
+class _Bytes:
+    """The instruction's bytes, read front to back."""
+
+    def __init__(self, code: bytes) -> None:
+        self.code = code
+        self.at = 0
+
+    def unsigned(self, size: int) -> int:
+        end = self.at + size
+        if end > LENGTH_LIMIT:
+            raise InstructionTooLong(f"{self.code[:LENGTH_LIMIT].hex(' ')}: longer than {LENGTH_LIMIT} bytes")
+        if end > len(self.code):
+            raise TruncatedInstruction(f"{self.code.hex(' ')}: needs at least {end} bytes, has {len(self.code)}")
+        value = int.from_bytes(self.code[self.at : end], "little")
+        self.at = end
+        return value
+
+    def signed(self, size: int) -> int:
+        value = self.unsigned(size)
+        return value - (value >> (8 * size - 1) << 8 * size)
+
+
+@dataclass(slots=True)
+class _Prefixes:
+    segment: int | None = None
+    lock: bool = False
+    rep: Literal[None, "repz", "repnz"] = None
+    operand_size: bool = False
+    address_size: bool = False
+
+    @property
+    def mandatory(self) -> int:
+        if self.rep:
+            return 0xF3 if self.rep == "repz" else 0xF2
+        return 0x66 if self.operand_size else 0
+
+
+def _prefixes(stream: _Bytes) -> tuple[_Prefixes, int]:
+    """Prefixes in any order and number, the last of a group counts; and the byte after them."""
+    found = _Prefixes()
+    while True:
+        match byte := stream.unsigned(1):
+            case 0xF0:
+                found.lock = True
+            case 0xF3:
+                found.rep = "repz"
+            case 0xF2:
+                found.rep = "repnz"
+            case 0x66:
+                found.operand_size = True
+            case 0x67:
+                found.address_size = True
+            case 0x26 | 0x2E | 0x36 | 0x3E | 0x64 | 0x65:
+                found.segment = _SEGMENT_PREFIXES[byte]
+            case _:
+                return found, byte
+
+
+def _memory_16(stream: _Bytes, mod: int, rm: int, override: int | None) -> MemoryOperand:
+    base: int | None
+    base, index = _ADDRESSING_16[rm]
+    if mod == 0 and rm == 6:
+        base, displacement = None, stream.unsigned(2)
+    else:
+        displacement = 0 if mod == 0 else stream.signed(mod)
+    segment = _SS if base == _EBP else _DS
+    return MemoryOperand(base, index, 1, displacement & 0xFFFF, segment if override is None else override)
+
+
+def _memory_32(stream: _Bytes, mod: int, rm: int, override: int | None) -> MemoryOperand:
+    base: int | None = rm
+    index, scale = None, 1
+    if rm == 4:
+        sib = stream.unsigned(1)
+        base, scale = sib & 7, 1 << (sib >> 6)
+        index = sib >> 3 & 7
+        if index == _ESP:
+            index, scale = None, 1
+    if mod == 0 and base == _EBP:
+        base, displacement = None, stream.unsigned(4)
+    else:
+        displacement = 0 if mod == 0 else stream.signed(1 if mod == 1 else 4)
+    segment = _SS if base in (_ESP, _EBP) else _DS
+    return MemoryOperand(base, index, scale, displacement & 0xFFFFFFFF, segment if override is None else override)
+
+
+def decode(code: bytes, *, bits: int) -> Instruction:
+    """Decode the instruction at the start of `code`, which may go on after it.
+
+    bits: default operand and address size, 16 or 32 (CS.D). Raises InvalidInstruction (#UD), InstructionTooLong
+    (#GP(0)) or TruncatedInstruction (more bytes needed).
+    """
+    stream = _Bytes(code)
+    prefixes, opcode = _prefixes(stream)
+    opcode_map = 0
+    if opcode == 0x0F:
+        opcode_map, opcode = 1, stream.unsigned(1)
+    operand_size = bits ^ 48 if prefixes.operand_size else bits
+    address_size = bits ^ 48 if prefixes.address_size else bits
+
+    modrm = stream.unsigned(1) if needs_modrm(opcode_map, opcode) else None
+    form = lookup(opcode_map, opcode, modrm or 0, prefixes.mandatory)
+    if form is UNDEFINED:
+        raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: reserved encoding")
+    if form.has_modrm and modrm is None:
+        modrm = stream.unsigned(1)
+    operand_size = form.fixed_operand_size or operand_size
+
+    memory, relative, far = None, None, None
+    immediates: list[int] = []
+    if modrm is not None and modrm < 0xC0 and not any(o.method is Method.REGISTER_RM for o in form.operands):
+        address = _memory_16 if address_size == 16 else _memory_32
+        memory = address(stream, modrm >> 6, modrm & 7, prefixes.segment)
+    for operand in form.operands:
+        match operand.method:
+            case Method.IMMEDIATE if operand.width is Width.BS:
+                immediates.append(stream.signed(1) & ((1 << operand_size) - 1))
+            case Method.IMMEDIATE:
+                immediates.append(stream.unsigned({Width.B: 1, Width.W: 2}.get(operand.width, operand_size // 8)))
+            case Method.RELATIVE:
+                relative = stream.signed(1 if operand.width is Width.B else operand_size // 8)
+            case Method.FAR_POINTER:
+                offset = stream.unsigned(operand_size // 8)
+                far = (stream.unsigned(2), offset)
+            case Method.OFFSET:
+                segment = _DS if prefixes.segment is None else prefixes.segment
+                memory = MemoryOperand(None, None, 1, stream.unsigned(address_size // 8), segment)
+    if prefixes.lock and not (form.lock and memory is not None):
+        raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: LOCK is not allowed with {form!r}")
+    return Instruction(
+        form=form,
+        length=stream.at,
+        opcode=opcode,
+        operand_size=operand_size,
+        address_size=address_size,
+        segment=prefixes.segment,
+        lock=prefixes.lock,
+        rep=prefixes.rep,
+        operand_size_override=prefixes.operand_size,
+        address_size_override=prefixes.address_size,
+        modrm=modrm,
+        memory=memory,
+        immediates=tuple(immediates),
+        relative=relative,
+        far=far,
+    )
