@@ -1,0 +1,1 @@
+"""One-line test cases: the model, the parser, the comparison and the recorder."""

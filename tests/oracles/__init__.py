@@ -1,0 +1,1 @@
+"""Independent executors of user-mode code that the engines are compared with."""
