@@ -1,0 +1,102 @@
+"""What devices are made of: registers at offsets, and wires between devices."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from bt.memory.bus import ByteCells
+
+
+class Line:
+    """A wire with one driver: an interrupt request, the INTR pin, a gate. Starts low."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.level = False
+        self._observers: list[Callable[[bool], None]] = []
+
+    def watch(self, observer: Callable[[bool], None]) -> None:
+        """Call `observer(level)` at every change from now on: True is the rising edge."""
+        self._observers.append(observer)
+
+    def on_rise(self, observer: Callable[[], None]) -> None:
+        """Call `observer()` at every rising edge from now on."""
+        self.watch(lambda level: observer() if level else None)
+
+    def set(self, level: bool) -> None:
+        """Drive the wire; observers hear of it only if the level changes."""
+        if level != self.level:
+            self.level = level
+            for observer in self._observers:
+                observer(level)
+
+    def raise_(self) -> None:
+        self.set(True)
+
+    def lower(self) -> None:
+        self.set(False)
+
+    def pulse(self) -> None:
+        """Make a rising edge whatever the level, and leave the wire low.
+
+        An 8259 forgets a request whose wire falls before it was acknowledged: interrupt wires want `raise_`.
+        """
+        self.lower()
+        self.raise_()
+        self.lower()
+
+
+class Device:
+    """Registers at byte offsets; where they are mapped is the bus's business.
+
+    Time and wires are handed to the constructor. Everything the guest can change is state: `state()` is JSON, and
+    `restore()` of it, after the clock's, continues where the device was.
+    """
+
+    widest_access: int = 1  # bytes; the bus splits what is wider
+    latches: frozenset[int] = frozenset()  # offsets that are plain storage, see BusDevice
+    fields: ClassVar[tuple[str, ...]] = ()  # attributes that are state and JSON as they are
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        own = bytearray(len(self.latches))
+        self._latch_cells: dict[int, tuple[ByteCells, int]] = {
+            offset: (own, index) for index, offset in enumerate(sorted(self.latches))
+        }
+
+    def read(self, offset: int, size: int) -> int:
+        """The `size` bytes at `offset`, little-endian; may have the side effects the data sheet gives reading."""
+        raise NotImplementedError(f"{self.name} has no read")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write the `size` bytes of `value` at `offset`."""
+        raise NotImplementedError(f"{self.name} has no write")
+
+    def reset(self) -> None:
+        """What the RESET pin does."""
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {name: getattr(self, name) for name in self.fields}
+        if self.latches:
+            state["latches"] = [self.latch(offset) for offset in sorted(self.latches)]
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for name in self.fields:
+            setattr(self, name, state[name])
+        if self.latches:
+            for offset, value in zip(sorted(self.latches), state["latches"], strict=True):
+                self.set_latch(offset, value)
+
+    def latch(self, offset: int) -> int:
+        """The byte last written to the latch at `offset`."""
+        cells, index = self._latch_cells[offset]
+        return cells[index]
+
+    def set_latch(self, offset: int, value: int) -> None:
+        cells, index = self._latch_cells[offset]
+        cells[index] = value
+
+    def adopt_latch(self, offset: int, cells: ByteCells, index: int) -> None:
+        """Keep the latch at `offset` in `cells[index]` from now on, its present value included."""
+        cells[index] = self.latch(offset)
+        self._latch_cells[offset] = (cells, index)
