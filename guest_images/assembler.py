@@ -124,7 +124,7 @@ def _place(statement: Statement, encoder: Encoder, layout: Layout, complete: boo
     elif match := CONSTANT.fullmatch(text):
         _define(layout, match[1], evaluate(match[2], symbols, statement.scope))
     elif text.startswith("."):
-        code += _directive(text, section, here, symbols, statement.scope)
+        code += _directive(text, section, here, symbols, statement.scope, complete)
     else:
         code += _instruction(text, encoder, here, symbols, statement.scope)
 
@@ -150,10 +150,10 @@ class _Symbols(dict[str, int]):
         return self.provisional
 
 
-def _directive(text: str, section: str, here: int, symbols: Mapping[str, int], scope: str) -> bytes:
+def _directive(text: str, section: str, here: int, symbols: Mapping[str, int], scope: str, complete: bool) -> bytes:
     name, _, rest = text.partition(" ")
     if name in INTEGER_SIZES:
-        return b"".join(_integers(part, INTEGER_SIZES[name], symbols, scope) for part in _items(rest))
+        return b"".join(_integers(part, INTEGER_SIZES[name], symbols, scope, complete) for part in _items(rest))
     values = [evaluate(part, symbols, scope) for part in split(rest)]
     if name == ".align" and len(values) == 1:
         return bytes([NOP if section == "text" else 0]) * (-here % values[0])
@@ -166,9 +166,11 @@ def _items(text: str) -> list[str]:
     return [item.strip() for item in re.findall(r'(?:"(?:[^"\\]|\\.)*"|\'[^\']*\'|[^,])+', text)]
 
 
-def _integers(item: str, size: int, symbols: Mapping[str, int], scope: str) -> bytes:
+def _integers(item: str, size: int, symbols: Mapping[str, int], scope: str, complete: bool) -> bytes:
     if match := STRING.fullmatch(item):
         return match[1].encode("ascii").decode("unicode_escape").encode("latin-1")
+    if not complete:
+        return bytes(size)  # provisional addresses would not fit
     value = evaluate(item, symbols, scope)
     limit = 1 << 8 * size
     if not -limit // 2 <= value < limit:

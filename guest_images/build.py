@@ -38,9 +38,14 @@ class Guest:
 
 
 CATALOGUE: Final = (
-    Guest("hello", "compute", "compute/hello.asm", "greetings", {"n": "1"}, linux=True),
+    Guest("hello", "demo", "compute/hello.asm", "greetings", {"n": "1"}, linux=True),
     Guest("sieve", "compute", "compute/sieve.asm", "flags", {"n": "1", "size": "524288"}, linux=True),
     Guest("crc", "compute", "compute/crc.asm", "bytes", {"n": "16"}, linux=True),
+    Guest("quicksort", "compute", "compute/quicksort.asm", "words", {"n": "2", "size": "16384"}, linux=True),
+    Guest("matmul", "compute", "compute/matmul.asm", "multiply-adds", {"n": "2"}, linux=True),
+    Guest("strings", "compute", "compute/strings.asm", "bytes", {"n": "20"}, linux=True),
+    Guest("fib-calls", "compute", "compute/fib-calls.asm", "calls", {"n": "5"}, linux=True),
+    Guest("switch", "compute", "compute/switch.asm", "bytecodes", {"n": "1000"}, linux=True),
     Guest("nano-callret", "nano", "nano/callret.asm", "calls", {"n": "1000000"}, linux=True),
 )
 
@@ -103,6 +108,8 @@ def main() -> int:
             stale.unlink()
     for name, content in files.items():
         (BUILT / name).write_bytes(content)
+        if name.startswith("linux/"):
+            (BUILT / name).chmod(0o755)
     print(f"{len(files)} files, {sum(map(len, files.values())) // 1024} KiB in {BUILT}")
     return 0
 
