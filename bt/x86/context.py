@@ -33,6 +33,7 @@ class Operand(Protocol):
     """One operand of an instruction, wherever it lives."""
 
     width: int
+    is_memory: bool  # known when code is made: then it is a MemoryOperand
 
     def read(self) -> Value: ...
 
@@ -56,6 +57,10 @@ class MemoryOperand(Operand, Protocol):
 
     def write_at(self, displacement: int, value: Value) -> None: ...
 
+    def displaced(self, displacement: Value) -> Operand:
+        """The operand of the same width `displacement` bytes (i32, signed) further on in the segment (BT and kin)."""
+        ...
+
 
 @dataclass
 class Context(Builder, ABC):
@@ -63,6 +68,8 @@ class Context(Builder, ABC):
 
     operand_size: int = 32  # effective operand size of the instruction, 16 or 32
     rep: str | None = None  # "repz" (F3) or "repnz" (F2) when the instruction carries the prefix and may
+    condition_code: int = 0  # of jcc, setcc, cmovcc: 0-15 as encoded
+    stack_bias: int = 0  # what address computations add to ESP as a base register, bytes (POP to memory)
     flags_live: bool = True  # False: nobody will see this instruction's arithmetic flags, so do not store them
     carry_live: bool = True
     captured: tuple[str, Value, Value, Value] | None = None  # last flag-setting operation: kind, operands, result
@@ -178,6 +185,18 @@ class Context(Builder, ABC):
     def source_segment(self) -> int | Value:
         """Segment of the source string: DS or the override."""
 
+    @abstractmethod
+    def repeat(self) -> None:
+        """End this instruction with EIP still on it, so that interrupts can be taken, then it runs again.
+
+        For repeated string instructions. Ends the block.
+        """
+
+    def retire_accesses(self) -> None:
+        """An iteration of a repeated instruction is done for good: accesses served by Python so far are not replayed."""
+        self.put("mmio_count", 0)
+        self.put("mmio_used", 0)
+
     # -- ports and exits ---------------------------------------------------------------------------------------------
 
     def leave(self, reason: int) -> None:
@@ -217,6 +236,11 @@ class Context(Builder, ABC):
     @abstractmethod
     def next_eip(self) -> Value:
         """EIP of the following instruction, i32."""
+
+    def check_target(self, target: Value) -> None:
+        """#GP(0) if EIP = target (i32) is beyond the limit of CS, for what commits more than EIP. May be nothing where
+        the engine knows CS to be flat."""
+        self.fault_if(target.zext(64).ugt(self.get_segment(state.CS, "limit")), GP, 0)
 
     @abstractmethod
     def jump(self, target: Value) -> None:

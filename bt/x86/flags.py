@@ -115,6 +115,15 @@ def set_carry(b: Context, value: Value) -> None:
         b.put("flag_aux", b.get("flag_aux") ^ (change.zext(64) * _BOTH_CARRIES))
 
 
+def set_carry_and_overflow(b: Context, carry_out: Value, overflow_out: Value) -> None:
+    """CF and OF as given (i1 each); the other four stay (rotates, multiplication)."""
+    b.captured = None
+    if b.flags_live:
+        wanted = (carry_out.zext(64) << 32) | ((carry_out ^ overflow_out).zext(64) << 31)
+        change = (_carries(b) & _BOTH_CARRIES) ^ wanted
+        b.put("flag_aux", b.get("flag_aux") ^ change)
+
+
 def set_zero(b: Context, value: Value) -> None:
     """ZF = value (i1); the other five stay (CMPXCHG8B, VERR, LAR...)."""
     b.captured = None
