@@ -130,7 +130,9 @@ def _run(*command: str, cwd: Path) -> str:
 def _unpack(archive: Path, targets: dict[str, Path]) -> None:
     """Copy files, by their paths inside the package, to `targets`. The rest of the package stays packed."""
     missing = dict(targets)
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as unpacker:
+    with subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as unpacker:
         assert unpacker.stdout is not None
         try:
             with tarfile.open(fileobj=unpacker.stdout, mode="r|") as tar:
