@@ -250,6 +250,10 @@ class Context(Builder, ABC):
         """
 
     @abstractmethod
+    def icount(self) -> Value:
+        """Instructions retired before this one, i64: the guest's clock. Exact in instructions that end their block."""
+
+    @abstractmethod
     def resume(self) -> None:
         """End the instruction: go on at state's `eip`, looking at mode, interrupts and everything else afresh.
 

@@ -54,10 +54,11 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("site", 1),  # translator: number of the site that left translated code
     ("scratch", 1),  # translator: the scratch register T while spilled
     ("memory_value", 1),  # result of a slow memory read
+    ("walk_flags", 1),  # second result of page_walk: bit 0 global page, bit 1 a write needs no further walk
     ("bounce", 2),  # operand of a read-modify-write that cannot use RAM directly
     ("bounce_linear", 1),
     ("bounce_size", 1),  # bytes; 0 = no such operand under way
-    ("slot_24", 8),  # room in the hot area
+    ("slot_25", 7),  # room in the hot area
     # -- segments: es cs ss ds fs gs ldtr tr
     ("segment", 8 * len(SEGMENT_FIELDS)),
     ("gdtr_base", 1),
@@ -79,13 +80,16 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("pat", 1),
     ("apic_base", 1),
     ("misc_enable", 1),
+    ("fpu_control", 1),  # x87 control, status and tag words, 16 bits each
+    ("fpu_status", 1),
+    ("fpu_tag", 1),
     ("tsc_offset", 1),
     ("icount_base", 1),  # instructions retired before this run; + (run_budget - budget) = now
     ("run_budget", 1),  # budget this run began with
     ("a20_mask", 1),  # ANDed to every physical address
     # -- events
     ("intr_pending", 1),  # the PIC's INTR line
-    ("inhibit", 1),  # 1: no interrupt before the next instruction has run (sti, mov ss)
+    ("inhibit", 1),  # no interrupt while the instruction count is this (after sti, mov ss, pop ss); 0: none
     ("fault_vector", 1),
     ("fault_error", 1),
     ("fault_has_error", 1),
