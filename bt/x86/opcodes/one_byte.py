@@ -312,12 +312,15 @@ ONE_BYTE: Final[tuple[Form, ...]] = _REGULAR + _ROWS
 
 # Reserved encodings, each with what it is on other processors: #UD here.
 ONE_BYTE_UNDEFINED: Final[dict[str, str]] = {
-    "8E /1": "mov to CS",
+    "62 /r mod=3": "EVEX prefix (AVX-512)",
+    "C4 /r mod=3": "VEX prefix (AVX)",
+    "C5 /r mod=3": "VEX prefix (AVX)",
+    "8E /1": "mov to CS (8086)",
     "8C /6-7": "no such segment register",
     "8E /6-7": "no such segment register",
-    "8F /1-7": "reserved",
-    "C6 /1-7": "reserved; xabort with TSX",
-    "C7 /1-7": "reserved; xbegin with TSX",
+    "8F /1-7": "XOP prefix (AMD)",
+    "C6 /1-7": "xabort (TSX)",
+    "C7 /1-7": "xbegin (TSX)",
     "FE /2-7": "reserved",
     "FF /7": "reserved",
 }

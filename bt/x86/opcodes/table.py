@@ -22,6 +22,7 @@ a mandatory prefix but pause is in the table.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Final
@@ -69,6 +70,7 @@ _UNSET = -1
 
 
 def _place(cells: dict[_Key, list[int]], encoding: Encoding, text: str, form_id: int) -> None:
+    """Give the encoding's cells to a form. Raises ValueError if one has an owner."""
     row = encoding.opcode_map << 2 | MANDATORY_PREFIXES[encoding.prefix]
     for opcode in encoding.opcodes:
         if encoding.any_modrm and (row, opcode) not in cells:
@@ -81,8 +83,7 @@ def _place(cells: dict[_Key, list[int]], encoding: Encoding, text: str, form_id:
                 for rm in encoding.rms:
                     cell = mod3 << 6 | reg << 3 | rm
                     if own[cell] != _UNSET:
-                        other = FORMS[own[cell]]
-                        raise ValueError(f"encoding {text!r} is already taken by {other!r}")
+                        raise ValueError(f"encoding {text!r} is taken already, in part or whole (form {own[cell]})")
                     own[cell] = form_id
 
 
@@ -104,19 +105,27 @@ def _compress(cells: list[int], array: list[int]) -> int:
 
 @cache
 def dispatch_table() -> bytes:
-    """The table described above. Raises ValueError if an encoding is taken twice or an opcode belongs to nobody."""
+    """The table described above."""
+    return build_dispatch_table(FORMS, UNDEFINED_ENCODINGS)
+
+
+def build_dispatch_table(forms: Sequence[Form], undefined_encodings: Iterable[str]) -> bytes:
+    """Dispatch table of numbered forms; forms[0] stands for everything undefined.
+
+    Raises ValueError if an encoding is taken twice or an opcode belongs to nobody.
+    """
     cells: dict[_Key, list[int]] = {}
-    for form in FORMS[1:]:
+    for form in forms[1:]:
         encoding = parse_encoding(form.encoding)
         if form.memory_only:
             encoding = replace(encoding, mods=(False,))
         _place(cells, encoding, form.encoding, form.id)
-    for text in UNDEFINED_ENCODINGS:
+    for text in undefined_encodings:
         _place(cells, parse_encoding(text), text, UNDEFINED.id)
     for prefix in PREFIXES:
         cells[0, prefix] = [UNDEFINED.id] * 128
     # What a memory-only operand leaves over is undefined without being listed.
-    for form in FORMS[1:]:
+    for form in forms[1:]:
         if form.memory_only:
             encoding = parse_encoding(form.encoding)
             for opcode in encoding.opcodes:

@@ -95,6 +95,7 @@ _ROWS: Final = (
     Form("0F B7 /r",    "movzx",       (Gv, Ew),     "move.movzx",            IDENTITY),
     Form("0F BE /r",    "movsx",       (Gv, Eb),     "move.movsx",            IDENTITY),
     Form("0F BF /r",    "movsx",       (Gv, Ew),     "move.movsx",            IDENTITY),
+    # With a 16-bit operand the SDM leaves the result undefined; processors clear the register's low half.
     Form("0F C8+r",     "bswap",       (Zv,),        "move.bswap",            IDENTITY),
     Form("0F C0 /r",    "xadd",        (Eb, Gb),     "arith.xadd",            IDENTITY,   writes="oszapc", lock=True),
     Form("0F C1 /r",    "xadd",        (Ev, Gv),     "arith.xadd",            IDENTITY,   writes="oszapc", lock=True),
@@ -176,11 +177,12 @@ _ROWS: Final = (
 
 TWO_BYTE: Final[tuple[Form, ...]] = _REGULAR + _ROWS
 
-
 # Encodings that raise #UD on this class of processor, each with what it is on others.
 TWO_BYTE_UNDEFINED: Final[dict[str, str]] = {
     "0F 00 /6-7": "reserved",
-    "0F 01 /5": "reserved; rdpkru and others at mod 3",
+    "0F 01 /0-3 mod=3": "VMX, SVM, SGX, monitor, xgetbv and others",
+    "0F 01 /5": "rstorssp, rdpkru and others",
+    "0F 01 /7 mod=3": "swapgs, rdtscp and others",
     "0F 04": "reserved",
     "0F 05": "syscall (AMD, long mode)",
     "0F 07": "sysret (AMD, long mode)",
@@ -202,7 +204,7 @@ TWO_BYTE_UNDEFINED: Final[dict[str, str]] = {
     "0F A6-A7": "reserved; cmpxchg of the earliest 486, VIA PadLock",
     "0F AA": "rsm: #UD outside system-management mode, which bt has not",
     "0F AE /0-7 mem": "fxsave, fxrstor, ldmxcsr, stmxcsr, clflush",
-    "0F AE /0-4 mod=3": "reserved; rdfsbase and others in long mode",
+    "0F AE /0-4 mod=3": "ptwrite; rdfsbase and others in long mode",
     "0F B8": "popcnt, or jmpe of Itanium",
     "0F BA /0-3": "reserved",
     "0F C2": "SSE comparisons",
