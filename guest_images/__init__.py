@@ -20,8 +20,8 @@ from bt.errors import BadImage
 class Image:
     """A built-in guest.
 
-    `kind`: "demo", "compute", "nano", "check" or "system". `parameters`: command-line options and their defaults; work grows
-    linearly with n. `ops`: the unit `ops=` counts. `transcript` and `exit_status`: serial output and exit status
+    `kind`: "demo", "compute", "nano", "check" or "system". `parameters`: command-line options and their defaults; work
+    grows linearly with n. `ops`: the unit `ops=` counts. `transcript` and `exit_status`: serial output and exit status
     (debug-exit convention, 1 = guest's 0) of a run with defaults. `linux_file`: the same code as a Linux i386 program.
     """
 
@@ -47,7 +47,10 @@ class Image:
 
     @property
     def linux_path(self) -> Path | None:
-        """The Linux i386 program made of the same code, None for guests that need the whole machine."""
+        """The Linux i386 program made of the same code, None for guests that need the whole machine.
+
+        A package installer may have dropped the execute permission: copy the file to run it.
+        """
         return _on_disk(self.linux_file) if self.linux_file else None
 
 

@@ -126,7 +126,12 @@ def _place(statement: Statement, encoder: Encoder, layout: Layout, complete: boo
     elif text.startswith("."):
         code += _directive(text, section, here, symbols, statement.scope, complete)
     else:
-        code += _instruction(text, encoder, here, symbols, statement.scope)
+        try:
+            code += _instruction(text, encoder, here, symbols, statement.scope)
+        except AssemblyError:
+            # A provisional value may not fit (`mov al, DEFINED_BELOW`): the next pass sees the real one.
+            if complete:
+                raise
 
 
 def _define(layout: Layout, name: str, value: int) -> None:

@@ -46,7 +46,13 @@ CATALOGUE: Final = (
     Guest("strings", "compute", "compute/strings.asm", "bytes", {"n": "20"}, linux=True),
     Guest("fib-calls", "compute", "compute/fib-calls.asm", "calls", {"n": "5"}, linux=True),
     Guest("switch", "compute", "compute/switch.asm", "bytecodes", {"n": "1000"}, linux=True),
+    Guest("nano-syscall", "nano", "nano/syscall.asm", "system calls", {"n": "20000", "via": "int80"}),
+    Guest("nano-in", "nano", "nano/in.asm", "port reads", {"n": "20000"}),
+    Guest("nano-cr3wr", "nano", "nano/cr3wr.asm", "CR3 writes", {"n": "10000"}),
     Guest("nano-callret", "nano", "nano/callret.asm", "calls", {"n": "1000000"}, linux=True),
+    Guest("nano-pgfault", "nano", "nano/pgfault.asm", "page faults", {"n": "10000"}),
+    Guest("nano-divzero", "nano", "nano/divzero.asm", "divide errors", {"n": "10000"}),
+    Guest("nano-ptemod", "nano", "nano/ptemod.asm", "page table changes", {"n": "20000"}),
 )
 
 

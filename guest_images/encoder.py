@@ -119,6 +119,8 @@ class Encoder:
             opcode = {"jmp": 0xEA, "ljmp": 0xEA, "call": 0x9A, "lcall": 0x9A}.get(name)
             if opcode is None or self.bits == 64:
                 return None
+            if not (0 <= target.offset < 1 << 8 * width and 0 <= target.selector < 0x10000):
+                raise AssemblyError(f"{name} {target}: does not fit a far pointer of 16:{8 * width} bits")
             return bytes([opcode]) + target.offset.to_bytes(width, "little") + target.selector.to_bytes(2, "little")
         assert isinstance(target, Immediate)
         if name in LOOPS:

@@ -11,8 +11,6 @@ MULTIBOOT_MAGIC = 0x1BADB002
 MULTIBOOT_FLAGS = 2                     ; bit 1: we want memory information
 DEBUG_EXIT_PORT = 0xF4                  ; isa-debug-exit: the VMM exits with status * 2 + 1
 STACK_BYTES = 0x10000
-CODE_SELECTOR = 0x08
-DATA_SELECTOR = 0x10
 
 .section text
 .align 4
@@ -51,16 +49,6 @@ exit:                                   ; eax = status for the debug-exit port
     hlt
     jmp .halt
 
-.align 8
-gdt:
-    .long 0, 0
-    .long 0x0000FFFF, 0x00CF9A00        ; 0x08: code, base 0, limit 4 GiB, DPL 0
-    .long 0x0000FFFF, 0x00CF9200        ; 0x10: data
-gdt_end:
-gdt_register:
-    .word gdt_end - gdt - 1
-    .long gdt
-
 .section bss
 .align 16
 command_line:
@@ -69,5 +57,6 @@ command_line:
 stack_top:
 .section text
 
+.include "descriptors.asm"
 .include "serial.asm"
 .include "run.asm"
