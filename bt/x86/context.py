@@ -193,7 +193,7 @@ class Context(Builder, ABC):
         """
 
     def retire_accesses(self) -> None:
-        """An iteration of a repeated instruction is done for good: accesses served by Python so far are not replayed."""
+        """An iteration of a repeated instruction is done for good: its accesses need not be replayed."""
         self.put("mmio_count", 0)
         self.put("mmio_used", 0)
 
