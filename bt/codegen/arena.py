@@ -25,13 +25,7 @@ _PAGE = mmap.PAGESIZE
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _THUNK = struct.Struct("<HiQ")
 _JMP_RIP_RELATIVE = 0x25FF  # FF /4 with ModRM 25: jmp qword ptr [rip + disp32]
-_FORMATS = {
-    RelocationKind.ABS64: struct.Struct("<Q"),
-    RelocationKind.PC32: struct.Struct("<i"),
-    RelocationKind.ABS32: struct.Struct("<I"),
-    RelocationKind.ABS32S: struct.Struct("<i"),
-    RelocationKind.ABS8: struct.Struct("<B"),
-}
+_FORMATS = {8: struct.Struct("<Q"), 4: struct.Struct("<I"), 1: struct.Struct("<B")}  # by width of the hole
 # An 8-bit hole may be either signed or unsigned: the instruction decides, as in every linker.
 _RANGES = {
     RelocationKind.ABS64: (-(1 << 63), (1 << 64) - 1),
@@ -211,7 +205,8 @@ class _Linker:
             raise CodegenError(
                 f"arena {self._arena.name}: {symbol} in {piece}+{hole.offset:#x}: {value:#x} does not fit {kind.name}"
             )
-        _FORMATS[kind].pack_into(self._image, offset, value & (1 << 8 * kind.width) - 1 if low == 0 else value)
+        width = kind.width
+        _FORMATS[width].pack_into(self._image, offset, value & (1 << 8 * width) - 1)
 
     def _thunk(self, address: int) -> int:
         if address not in self._thunks:

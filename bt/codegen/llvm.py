@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ _INTEGER_ONLY = "+soft-float,-x87,-mmx,-sse"
 _HOST_EXTENSIONS = {"abm": "lzcnt", "bmi1": "bmi", "bmi2": "bmi2", "popcnt": "popcnt"}
 
 # The head of a function definition up to where LLVM's grammar wants `section`: before comdat, gc, prefix, prologue,
-# personality, metadata or the body. Quoted attributes are stepped over whole.
+# personality, metadata or the body. Quoted names and attributes are stepped over whole; parentheses nest three deep.
+_QUOTED = r'"[^"]*"'
+_PARAMETERS = rf"\((?:[^()\"]|{_QUOTED}|\((?:[^()\"]|{_QUOTED}|\([^()]*\))*\))*\)"
 _DEFINITION_HEAD = re.compile(
-    r'^[ \t]*define\b[^\n@]*@(?P<name>"[^"\n]*"|[-\w$.]+)\((?:"[^"]*"|[^"])*?'
-    r"(?=\s+(?:comdat\b|gc\b|prefix\b|prologue\b|personality\b|![a-zA-Z])|\s*\{[ \t]*(?:;.*)?$)",
+    rf"^[ \t]*define\b[^\n@]*@(?P<name>{_QUOTED}|[-\w$.]+){_PARAMETERS}(?:[^\"{{]|{_QUOTED})*?"
+    r"(?=\s+(?:comdat\b|gc\b|prefix\b|prologue\b|personality\b|![a-zA-Z])|\s*\{)",
     re.MULTILINE,
 )
 
@@ -74,7 +76,7 @@ def assemble_many(
     progress: Callable[[int, int], None] | None = None,
     optimise: bool = True,
     host_features: bool = False,
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Compile modules in `jobs` worker processes; yield the objects in the order of `irs`.
 
     `progress(done, total)` is called in the caller's thread each time a module is finished.  llvmlite holds one lock

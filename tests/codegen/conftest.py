@@ -1,0 +1,11 @@
+from collections.abc import Iterator
+
+import pytest
+
+from bt.codegen.arena import Arena
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    with Arena(1 << 16, name="test") as one:
+        yield one
