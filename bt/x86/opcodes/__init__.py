@@ -8,10 +8,23 @@ Adding an instruction is one line in one_byte.py, two_byte.py or x87.py; an enco
 nobody stops `dispatch_table` with its name.
 """
 
-from .form import EFLAGS_BITS, TREATMENTS, Form, InstructionClass, Method, Operand, Width, eflags_mask
+from .form import (
+    ALL_FLAGS,
+    CONDITIONS,
+    EFLAGS_BITS,
+    TREATMENTS,
+    Form,
+    InstructionClass,
+    Method,
+    Operand,
+    Width,
+    eflags_mask,
+)
 from .table import FORMS, PREFIXES, UNDEFINED, UNDEFINED_ENCODINGS, dispatch_table, lookup, needs_modrm
 
 __all__ = [
+    "ALL_FLAGS",
+    "CONDITIONS",
     "EFLAGS_BITS",
     "FORMS",
     "PREFIXES",

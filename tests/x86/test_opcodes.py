@@ -1,0 +1,234 @@
+"""The opcode table: complete, consistent, and its flag columns true (Unicorn executes every identity form)."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from bt.x86 import opcode_docs
+from bt.x86.opcodes import (
+    ALL_FLAGS,
+    EFLAGS_BITS,
+    FORMS,
+    PREFIXES,
+    UNDEFINED,
+    UNDEFINED_ENCODINGS,
+    Form,
+    InstructionClass,
+    Method,
+    dispatch_table,
+    eflags_mask,
+    lookup,
+    needs_modrm,
+)
+from bt.x86.opcodes.encoding import parse_encoding
+from bt.x86.opcodes.table import build_dispatch_table
+
+unicorn = pytest.importorskip("unicorn")
+uc = pytest.importorskip("unicorn.x86_const")
+
+# The unprivileged sensitive instructions of Robin and Irvine (2000), as the table names them.
+ROBIN_IRVINE = {
+    *("sgdt", "sidt", "sldt", "smsw", "str", "pushf", "popf", "lar", "lsl", "verr", "verw"),
+    *("call far", "jmp far", "ret far", "int"),
+}
+
+
+def cells(form: Form) -> Iterator[tuple[int, int, int]]:
+    """(map, opcode, ModRM) of everything a form's encoding claims, spelled out."""
+    encoding = parse_encoding(form.encoding)
+    for opcode, reg, rm in itertools.product(encoding.opcodes, encoding.regs, encoding.rms):
+        for mod in range(4):
+            if (mod == 3) in encoding.mods and not (mod == 3 and form.memory_only):
+                yield encoding.opcode_map, opcode, mod << 6 | reg << 3 | rm
+
+
+def test_forms_are_numbered_in_table_order() -> None:
+    assert [form.id for form in FORMS] == list(range(len(FORMS)))
+    assert FORMS[0] is UNDEFINED
+
+
+@pytest.mark.parametrize("form", FORMS[1:], ids=lambda form: form.encoding)
+def test_lookup_finds_every_cell_of_a_form(form: Form) -> None:
+    prefix = parse_encoding(form.encoding).prefix
+    for opcode_map, opcode, modrm in cells(form):
+        assert lookup(opcode_map, opcode, modrm, prefix) is form
+
+
+def test_every_opcode_is_defined_or_explicitly_undefined() -> None:
+    claimed = {cell for form in FORMS[1:] for cell in cells(form)}
+    for text in UNDEFINED_ENCODINGS:
+        own = set(cells(replace(UNDEFINED, encoding=text)))
+        assert not own & claimed, text
+        claimed |= own
+    for form in FORMS[1:]:
+        if form.memory_only:
+            claimed |= set(cells(replace(form, operands=())))
+    claimed |= {(0, prefix, modrm) for prefix in PREFIXES for modrm in range(256)}
+    assert claimed == set(itertools.product((0, 1), range(256), range(256)))
+
+
+def test_dispatch_table_walk_as_documented() -> None:
+    """The loads native code makes, written from the docstring of table.py, against `lookup`."""
+    raw = dispatch_table()
+    table = struct.unpack(f"<{len(raw) // 2}H", raw)
+    rows = {0: 0, 0x66: 1, 0xF3: 2, 0xF2: 3}
+    for opcode_map, opcode, modrm, prefix in itertools.product((0, 1), range(256), range(256), rows):
+        entry = table[(opcode_map << 2 | rows[prefix]) << 8 | opcode]
+        assert (entry >= 0x8000) == needs_modrm(opcode_map, opcode)
+        if entry & 0x8000:
+            entry = table[(entry & 0x7FFF) + (modrm >> 3 & 7) + (8 if modrm >= 0xC0 else 0)]
+        if entry & 0x8000:
+            entry = table[(entry & 0x7FFF) + (modrm & 7)]
+        assert FORMS[entry] is lookup(opcode_map, opcode, modrm, prefix)
+
+
+def test_pause_is_nop_with_a_prefix() -> None:
+    assert [lookup(0, 0x90, prefix=prefix).name for prefix in (0, 0x66, 0xF3, 0xF2)] == ["nop", "nop", "pause", "nop"]
+
+
+def test_a_second_form_for_an_encoding_is_refused() -> None:
+    twice = (*FORMS, replace(FORMS[1], encoding="80 /7", id=len(FORMS)))
+    with pytest.raises(ValueError, match="'80 /7' is taken already"):
+        build_dispatch_table(twice, UNDEFINED_ENCODINGS)
+
+
+def test_an_opcode_nobody_claims_is_refused() -> None:
+    with pytest.raises(ValueError, match="opcode 0F 37 is neither"):
+        build_dispatch_table(FORMS, [text for text in UNDEFINED_ENCODINGS if text != "0F 37"])
+
+
+@pytest.mark.parametrize("text", ["", "0F", "90 91", "00 /8", "00 /r 12", "mod=3", "zz", "DB C0-C9", "DB 10"])
+def test_malformed_encodings_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"encoding|invalid literal"):
+        parse_encoding(text)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.encoding)
+def test_columns_make_sense(form: Form) -> None:
+    for flags in (form.reads, form.writes, form.undefines):
+        assert len(set(flags)) == len(flags)
+        assert set(flags) <= set(EFLAGS_BITS)
+    assert not set(form.writes) & set(form.undefines)
+    assert re.fullmatch(r"[a-z0-9]+\.[a-z0-9_]+", form.meaning)
+    assert (form.condition is not None) == form.meaning.endswith("cc")
+    if form.lock:
+        assert form.operands[0].method in (Method.REGISTER_OR_MEMORY, Method.MEMORY_ONLY)
+    if form.rep:
+        assert form.cls in (InstructionClass.MEMORY, InstructionClass.SENSITIVE)
+    if form.cls is InstructionClass.CONTROL:
+        assert form.ends_block
+    if any(operand.method in (Method.RELATIVE, Method.FAR_POINTER) for operand in form.operands):
+        assert form.ends_block
+    modrm_operands = [operand for operand in form.operands if operand.method.value in tuple("EMRGSCD")]
+    assert form is UNDEFINED or form.has_modrm or not modrm_operands
+
+
+def test_no_sensitive_instruction_is_missing() -> None:
+    sensitive = {form.name for form in FORMS if form.cls is InstructionClass.SENSITIVE}
+    assert sensitive >= ROBIN_IRVINE
+    segment_moves = [form for form in FORMS if form.meaning in ("segment.load", "segment.store")]
+    segment_moves += [form for form in FORMS if form.meaning in ("segment.push", "segment.pop")]
+    assert {form.name for form in segment_moves} == {"mov", "push", "pop"}
+    assert {form.cls for form in segment_moves} == {InstructionClass.SENSITIVE}
+
+
+def test_flag_masks() -> None:
+    assert eflags_mask("oszapc") == 0x8D5
+    assert eflags_mask(ALL_FLAGS) == 0x3F7FD5
+    shl_by_cl, scas, sub = lookup(0, 0xD3, 0xE0), lookup(0, 0xAF), lookup(0, 0x29)
+    assert shl_by_cl.kills_mask() == 0
+    assert scas.kills_mask() == 0x8D5
+    assert scas.kills_mask(repeated=True) == 0
+    assert sub.kills_mask(repeated=True) == 0x8D5
+
+
+def test_documentation_is_up_to_date() -> None:
+    assert opcode_docs.PATH.read_text(encoding="utf-8") == opcode_docs.render(), "run python -m bt.x86.opcode_docs"
+
+
+# -- the flag columns against Unicorn
+
+CODE, DATA = 0x1000, 0x8000
+ARITHMETIC = eflags_mask("oszapc")
+# x87 forms change state that is not compared.
+EXECUTED = [
+    form
+    for form in FORMS
+    if form.cls in (InstructionClass.IDENTITY, InstructionClass.MEMORY) and not form.meaning.startswith("x87")
+]
+REGISTERS = (
+    *(uc.UC_X86_REG_EAX, uc.UC_X86_REG_ECX, uc.UC_X86_REG_EDX, uc.UC_X86_REG_EBX),
+    *(uc.UC_X86_REG_ESP, uc.UC_X86_REG_EBP, uc.UC_X86_REG_ESI, uc.UC_X86_REG_EDI),
+)
+
+
+def encode(form: Form, rng: random.Random) -> bytes:
+    """One instance of a form: operands ecx, edx or [ebx], random immediates."""
+    encoding = parse_encoding(form.encoding)
+    memory = form.memory_only or (False in encoding.mods and rng.random() < 0.5)
+    reg = 2 if 2 in encoding.regs else encoding.regs[0]
+    modrm = bytes((reg << 3 | (3 if memory else 0xC0 | (1 if 1 in encoding.rms else encoding.rms[0])),))
+    immediate = bytes(rng.randrange(1, 256) for _ in range(4))
+    if form.name == "enter":
+        immediate = bytes((16, 0, 0, 0))
+    offset = struct.pack("<I", DATA) if any(operand.method is Method.OFFSET for operand in form.operands) else b""
+    prefix = bytes((encoding.prefix,)) if encoding.prefix else b""
+    opcode = b"\x0f" * encoding.opcode_map + bytes((encoding.opcodes[-1],))
+    return prefix + opcode + modrm * encoding.modrm + (offset or immediate)
+
+
+def run(code: bytes, registers: list[int], eflags: int, data: bytes) -> tuple[list[int], int, bytes] | None:
+    """Registers, EFLAGS and memory after one instruction under Unicorn; None if it faults."""
+    machine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
+    machine.mem_map(0, 0x10000)
+    machine.mem_write(CODE, code)
+    machine.mem_write(DATA - 0x1000, data)
+    for register, value in zip(REGISTERS, registers, strict=True):
+        machine.reg_write(register, value)
+    machine.reg_write(uc.UC_X86_REG_EFLAGS, eflags | 2)
+    try:
+        machine.emu_start(CODE, 0, count=1)
+    except unicorn.UcError:
+        return None
+    after = [int(machine.reg_read(register)) for register in REGISTERS]
+    return after, int(machine.reg_read(uc.UC_X86_REG_EFLAGS)), bytes(machine.mem_read(DATA - 0x1000, len(data)))
+
+
+@pytest.mark.parametrize("form", EXECUTED, ids=lambda form: f"{form.encoding}: {form.name}")
+def test_flag_columns_against_unicorn(form: Form) -> None:
+    """Flags not listed as changed stay; values and written flags do not depend on flags not listed as read."""
+    rng = random.Random(form.encoding)
+    kept = ARITHMETIC & ~form.changes_mask
+    free = ARITHMETIC & ~form.reads_mask
+    defined = eflags_mask(form.writes) & ARITHMETIC
+    executed = 0
+    for _ in range(6):
+        code = encode(form, rng)
+        registers = [rng.randrange(1 << 32) for _ in range(8)]
+        registers[0] = rng.randrange(0x100) if form.name in ("div", "idiv", "xlat") else registers[0]
+        registers[1] |= 0xC0000001  # a divisor above the dividend's high half, a shift count that is not zero
+        registers[2] &= 0xFF if form.name not in ("div", "idiv") else 0
+        registers[3] = registers[4] = registers[5] = registers[6] = registers[7] = DATA
+        data = bytes(rng.randrange(256) for _ in range(0x2000))
+        if form.name == "bound":
+            data = data[:0x1000] + struct.pack("<ii", 0, 0x1000) + data[0x1008:]
+        eflags = rng.randrange(1 << 12) & ARITHMETIC
+        flip = rng.randrange(1 << 12) & free
+        first, second = run(code, registers, eflags, data), run(code, registers, eflags ^ flip, data)
+        if first is None or second is None:
+            assert first is None, "faults or not by a flag that is not listed as read"
+            assert second is None, "faults or not by a flag that is not listed as read"
+            continue
+        executed += 1
+        assert (first[1] ^ eflags) & kept == 0, f"{code.hex(' ')} changes {(first[1] ^ eflags) & kept:#x}"
+        assert (first[0], first[2]) == (second[0], second[2]), f"{code.hex(' ')} reads {flip:#x}"
+        if not form.may_keep_flags:
+            assert (first[1] ^ second[1]) & defined == 0, f"{code.hex(' ')} keeps {(first[1] ^ second[1]) & defined:#x}"
+    assert executed, "never ran: no evidence"
