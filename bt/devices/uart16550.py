@@ -53,21 +53,23 @@ class Uart16550(Device):
         super().__init__(name)
         self._irq = irq
         self._sink = sink
-        self._waiting: deque[int] = deque()  # on the wire, not yet in the FIFO
-        self._fifo: deque[tuple[int, int]] = deque()  # character, LSR error bits to show when it reaches the top
+        # characters, each with the LSR error bits to show when it is the next to be read
+        self._waiting: deque[tuple[int, int]] = deque()  # on the wire, not yet in the FIFO
+        self._fifo: deque[tuple[int, int]] = deque()
         self._divisor = 12  # master reset leaves it alone; 9600 baud
         self._scratch = 0
         self._clear()
 
     def receive(self, data: bytes) -> None:
         """Characters arrive from the other end."""
-        self._waiting.extend(data)
+        self._waiting.extend((character, 0) for character in data)
         self._refill()
         self._update_irq()
 
     def receive_break(self) -> None:
         """The other end holds the line low for longer than a character: Linux's console takes it for SysRq."""
-        self._receive(0, LSR_BREAK)
+        self._waiting.append((0, LSR_BREAK))
+        self._refill()
         self._update_irq()
 
     def reset(self) -> None:
@@ -85,11 +87,12 @@ class Uart16550(Device):
         self._update_irq()
 
     def state(self) -> dict[str, Any]:
-        return super().state() | {"waiting": list(self._waiting), "fifo": [list(entry) for entry in self._fifo]}
+        queues = {"waiting": self._waiting, "fifo": self._fifo}
+        return super().state() | {name: [list(entry) for entry in queue] for name, queue in queues.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
-        self._waiting = deque(state["waiting"])
+        self._waiting = deque((character, errors) for character, errors in state["waiting"])
         self._fifo = deque((character, errors) for character, errors in state["fifo"])
         self._update_irq()
 
@@ -176,7 +179,7 @@ class Uart16550(Device):
 
     def _refill(self) -> None:
         while self._waiting and len(self._fifo) < self._depth() and not self._mcr & MCR_LOOP:
-            self._receive(self._waiting.popleft(), 0)
+            self._receive(*self._waiting.popleft())
 
     def _receive(self, character: int, errors: int) -> None:
         if len(self._fifo) == self._depth():
