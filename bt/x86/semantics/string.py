@@ -1,0 +1,292 @@
+"""String instructions and their repetition (SDM vol. 2 MOVS CMPS STOS LODS SCAS REP; vol. 1 7.3.9).
+
+A repeated instruction commits ESI, EDI and ECX after every iteration, so a fault or an exit to a device in the middle
+leaves it restartable, and stops for interrupts every ITERATIONS. Flags are committed at its end: after a fault they are
+those from before (SDM vol. 2, REP).
+
+Runs inside one page of RAM go past the checks of each element ("directly"), upwards only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bt.codegen.builder import Local, Value
+from bt.x86 import flags
+from bt.x86.context import Context, Operand
+from bt.x86.flags import DF
+from bt.x86.state import EAX, ECX, EDI, ES, ESI
+
+# Interrupts wait at most this many iterations. The bound must not depend on what the TLB holds: an execution is one
+# instruction of the virtual clock, and engines must agree on how much it does.
+ITERATIONS = 4096
+
+_PAGE = 4096  # bytes
+_HOST_SUFFIX = {8: "b", 16: "w", 32: "l"}
+_HOST_ACCUMULATOR = {8: "al", 16: "ax", 32: "eax"}
+
+
+# -- what INS and OUTS share ------------------------------------------------------------------------------------------
+
+
+def index(b: Context, register: int) -> Value:
+    """SI, DI, CX or ESI, EDI, ECX by address size, i32."""
+    return b.reg(register) & b.address_mask()
+
+
+def advance(b: Context, register: int, by: Value) -> None:
+    """Add `by` (i32) to the index register, of the address size: the upper half of ESI stays when SI is used."""
+    mask, old = b.address_mask(), b.reg(register)
+    b.set_reg(register, (old & ~mask) | ((old + by) & mask))
+
+
+def goes_down(b: Context) -> Value:
+    return (b.get("eflags_system", width=32) & DF) != 0
+
+
+def step(b: Context, width: int) -> Value:
+    """Bytes from one element to the next, i32: negative when DF is set."""
+    return b.select(goes_down(b), b.const(-width // 8, 32), width // 8)
+
+
+def repeat_elements(b: Context, element: Callable[[], None]) -> None:
+    """Run `element` once, or with a REP prefix CX or ECX times. It commits its index registers after its accesses."""
+    if b.rep is None:
+        element()
+        return
+
+    def portion(_: Value) -> Value:
+        element()
+        b.retire_accesses()
+        return b.const(1, 32)
+
+    _repeat(b, portion)
+
+
+def _repeat(
+    b: Context,
+    portion: Callable[[Value], Value],
+    stop: Local | None = None,
+    finish: Callable[[], None] | None = None,
+) -> None:
+    """Run `portion` until CX or ECX is 0 or `stop` (i1) is set; every ITERATIONS leave and come back.
+
+    portion(most) does at least one and at most `most` iterations, commits index registers and answers how many.
+    `finish` runs after the last portion of this execution, unless there was none.
+    """
+    done = b.local(32, 0)
+    with b.Loop() as loop:
+        left = index(b, ECX)
+        loop.break_if(left == 0)
+        did = portion(b.intrinsic("umin", "i32", left, b.const(ITERATIONS, 32) - done.get()))
+        advance(b, ECX, -did)
+        done.set(done.get() + did)
+        if stop is not None:
+            loop.break_if(stop.get())
+        loop.break_if(done.get() == ITERATIONS)
+    if finish is not None:
+        with b.If(done.get() != 0):
+            finish()
+        b.captured = None
+    unfinished = index(b, ECX) != 0
+    if stop is not None:
+        unfinished = unfinished & ~stop.get()
+    with b.Unlikely(unfinished):
+        b.repeat()
+
+
+# -- going past the checks --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One of the strings: segment, index register, and whether it is written."""
+
+    segment: int | Value
+    register: int
+    write: bool = False
+
+
+def _source(b: Context) -> _Place:
+    return _Place(b.source_segment(), ESI)
+
+
+def _destination(*, write: bool = False) -> _Place:
+    return _Place(ES, EDI, write)
+
+
+def _portion(
+    b: Context,
+    width: int,
+    most: Value,
+    places: Sequence[_Place],
+    run: Callable[[Sequence[Value], Value], Value],
+    element: Callable[[], None],
+) -> Value:
+    """run(host pointers, elements) on what lies in RAM up to the end of a page, else `element` once.
+
+    `run` answers how many elements it did, at least one; the index registers are advanced here. `element` advances
+    them itself.
+    """
+    did = b.local(32, 0)
+    elements = most
+    for place in places:
+        elements = b.intrinsic("umin", "i32", elements, _room(b, place, width))
+    possible = (elements != 0) & ~goes_down(b)
+    for place in places:
+        possible = possible & _within_limits(b, place, elements, width)
+    with b.If(possible):
+        pointers = [
+            b.direct_pointer(b.segment_linear(place.segment, index(b, place.register)), write=place.write)
+            for place in places
+        ]
+        reachable = b.const(1, 1)
+        for pointer in pointers:
+            reachable = reachable & (pointer != 0)
+        with b.If(reachable):
+            did.set(run(pointers, elements))
+            for place in places:
+                advance(b, place.register, did.get() * (width // 8))
+    with b.If(did.get() == 0):
+        element()
+        b.retire_accesses()
+        did.set(1)
+    return did.get()
+
+
+def _room(b: Context, place: _Place, width: int) -> Value:
+    """Whole elements to the end of the page, or (one less) to where the index wraps; i32."""
+    log2_size = width.bit_length() - 4
+    offset = index(b, place.register)
+    linear = b.segment_linear(place.segment, offset)
+    in_page = (b.const(_PAGE, 32) - (linear & (_PAGE - 1))) >> log2_size
+    return b.intrinsic("umin", "i32", in_page, (b.address_mask() - offset) >> log2_size)
+
+
+def _within_limits(b: Context, place: _Place, elements: Value, width: int) -> Value:
+    kind = "write" if place.write else "read"
+    first = index(b, place.register).zext(64)
+    last = first + elements.zext(64) * (width // 8) - 1
+    low, high = (b.get_segment(place.segment, f"{kind}_{end}") for end in ("low", "high"))
+    return first.uge(low) & last.ule(high)
+
+
+# -- the instructions -------------------------------------------------------------------------------------------------
+
+
+def movs(b: Context, dst: Operand, src: Operand) -> None:
+    width = dst.width
+
+    def element() -> None:
+        value = b.read_memory(b.source_segment(), index(b, ESI), width)
+        b.write_memory(ES, index(b, EDI), value)
+        by = step(b, width)
+        advance(b, ESI, by)
+        advance(b, EDI, by)
+
+    def run(pointers: Sequence[Value], elements: Value) -> Value:
+        """The host's own REP MOVS: overlapping strings come out as on the guest's processor."""
+        source, destination = pointers
+        b.asm(
+            f"rep movs{_HOST_SUFFIX[width]}",
+            "={rdi},={rsi},={rcx},0,1,2,~{memory},~{dirflag},~{flags}",
+            "{ i64, i64, i64 }",
+            destination.zext(64),
+            source.zext(64),
+            elements.zext(64),
+        )
+        return elements
+
+    if b.rep is None:
+        element()
+    else:
+        places = (_source(b), _destination(write=True))
+        _repeat(b, lambda most: _portion(b, width, most, places, run, element))
+
+
+def stos(b: Context, dst: Operand, src: Operand) -> None:
+    width = dst.width
+    value = src.read()
+
+    def element() -> None:
+        b.write_memory(ES, index(b, EDI), value)
+        advance(b, EDI, step(b, width))
+
+    def run(pointers: Sequence[Value], elements: Value) -> Value:
+        b.asm(
+            f"rep stos{_HOST_SUFFIX[width]}",
+            f"={{rdi}},={{rcx}},0,1,{{{_HOST_ACCUMULATOR[width]}}},~{{memory}},~{{dirflag}},~{{flags}}",
+            "{ i64, i64 }",
+            pointers[0].zext(64),
+            elements.zext(64),
+            value,
+        )
+        return elements
+
+    if b.rep is None:
+        element()
+    else:
+        places = (_destination(write=True),)
+        _repeat(b, lambda most: _portion(b, width, most, places, run, element))
+
+
+def lods(b: Context, dst: Operand, src: Operand) -> None:
+    width = dst.width
+
+    def element() -> None:
+        dst.write(b.read_memory(b.source_segment(), index(b, ESI), width))
+        advance(b, ESI, step(b, width))
+
+    repeat_elements(b, element)
+
+
+def cmps(b: Context, first: Operand, second: Operand) -> None:
+    """CMPS: DS:[ESI] - ES:[EDI], both of which move."""
+    places = (_source(b), _destination())
+    _compare(b, first.width, places, lambda: b.read_memory(b.source_segment(), index(b, ESI), first.width))
+
+
+def scas(b: Context, accumulator: Operand, string: Operand) -> None:
+    """SCAS: accumulator - ES:[EDI]."""
+    _compare(b, string.width, (_destination(),), accumulator.read)
+
+
+def _compare(b: Context, width: int, places: Sequence[_Place], minuend: Callable[[], Value]) -> None:
+    """CMPS and SCAS: the subtrahend is ES:[EDI]. REPZ goes on while they are equal, REPNZ while they differ."""
+
+    def read_pair() -> tuple[Value, Value]:
+        a = minuend()
+        c = b.read_memory(ES, index(b, EDI), width)
+        by = step(b, width)
+        for place in places:
+            advance(b, place.register, by)
+        return a, c
+
+    if b.rep is None:
+        flags.sub(b, *read_pair())
+        return
+
+    stop = b.local(1, 0)
+    last_a, last_c = b.local(width, 0), b.local(width, 0)
+
+    def keep(a: Value, c: Value) -> None:
+        last_a.set(a)
+        last_c.set(c)
+        stop.set(a != c if b.rep == "repz" else a == c)
+
+    def run(pointers: Sequence[Value], elements: Value) -> Value:
+        at = b.local(32, 0)
+        with b.Loop() as scan:
+            displacement = at.get() * (width // 8)
+            a = b.load(pointers[0] + displacement, width) if len(pointers) == 2 else minuend()
+            keep(a, b.load(pointers[-1] + displacement, width))
+            at.set(at.get() + 1)
+            scan.break_if(stop.get())
+            scan.break_if(at.get() == elements)
+        return at.get()
+
+    def finish() -> None:
+        flags.sub(b, last_a.get(), last_c.get())
+
+    _repeat(b, lambda most: _portion(b, width, most, places, run, lambda: keep(*read_pair())), stop, finish)
