@@ -16,7 +16,7 @@ from bt.codegen.builder import Local, Value
 from bt.x86 import flags
 from bt.x86.context import Context, Operand
 from bt.x86.flags import DF
-from bt.x86.state import EAX, ECX, EDI, ES, ESI
+from bt.x86.state import ECX, EDI, ES, ESI
 
 # Interrupts wait at most this many iterations. The bound must not depend on what the TLB holds: an execution is one
 # instruction of the virtual clock, and engines must agree on how much it does.
