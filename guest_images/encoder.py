@@ -76,6 +76,13 @@ def _name_and_size(name: str, bare_size: int) -> tuple[str, int]:
     return {"repe": "rep", "ljmp": "jmp", "lcall": "call"}.get(name, name), 0
 
 
+def has_short_form(mnemonic: str, operands: Sequence[Operand]) -> bool:
+    """Whether the instruction is a direct JMP or Jcc, which has a form with an 8-bit displacement and a longer one."""
+    name = SYNONYMS.get(mnemonic, mnemonic)
+    direct = len(operands) == 1 and isinstance(operands[0], Immediate)
+    return direct and (name == "jmp" or (name[:1] == "j" and name[1:] in CONDITIONS))
+
+
 class Encoder:
     """Encodes and verifies instructions for code of `bits` (16, 32 or 64)."""
 
@@ -131,7 +138,7 @@ class Encoder:
             head, long_head = b"\xeb", b"\xe9"
         elif name == "call":
             head, long_head, short = b"", b"\xe8", False
-        elif name.startswith("j") and name[1:] in CONDITIONS:
+        elif has_short_form(name, (target,)):
             condition = CONDITIONS.index(name[1:])
             head, long_head = bytes([0x70 + condition]), bytes([0x0F, 0x80 + condition])
         else:
@@ -239,6 +246,10 @@ class Encoder:
             return True  # capstone spells out the implied [esi] and es:[edi]
         if name in ("aam", "aad") and not asked:
             asked = [Immediate(10)]
+        if asked and isinstance(asked[0], FarPointer) and len(found) == 2:
+            found = [
+                parse(found_text.replace(",", ":"), {})
+            ]  # capstone writes far calls with a comma, jumps with a colon
         if len(asked) != len(found):
             return False
         sizes = [operand.size for operand in (*asked, *found) if isinstance(operand, Register | Memory)]
