@@ -47,6 +47,8 @@ class Operand(Protocol):
 class MemoryOperand(Operand, Protocol):
     """A memory operand: also an address."""
 
+    segment: int | Value  # number of its segment register
+
     def offset(self) -> Value:
         """Effective address within its segment, i32 (LEA)."""
         ...
