@@ -47,8 +47,6 @@ class Operand(Protocol):
 class MemoryOperand(Operand, Protocol):
     """A memory operand: also an address."""
 
-    segment: int | Value  # number of its segment register
-
     def offset(self) -> Value:
         """Effective address within its segment, i32 (LEA)."""
         ...
@@ -169,6 +167,13 @@ class Context(Builder, ABC):
     def write_linear(self, linear: Value, value: Value, *, system: bool = False) -> None: ...
 
     @abstractmethod
+    def update_pointer(self, segment: int | Value, offset: Value, width: int) -> Value:
+        """Host pointer of a read-modify-write operand, checked for writing; store through it, then `commit_update`."""
+
+    @abstractmethod
+    def commit_update(self, pointer: Value) -> None: ...
+
+    @abstractmethod
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
         """Host pointer to guest RAM at `linear` (i32), good to the end of its page; null where only the checked
         accesses above will do (not mapped, no right, MMIO, code page to be written). Never faults."""
@@ -185,7 +190,7 @@ class Context(Builder, ABC):
 
     @abstractmethod
     def source_segment(self) -> int | Value:
-        """Segment of the source string: DS or the override."""
+        """Segment of the instruction's memory operand (of strings: the source), override applied."""
 
     @abstractmethod
     def repeat(self) -> None:
