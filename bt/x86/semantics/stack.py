@@ -81,8 +81,8 @@ def enter(b: Context, allocation: Operand, nesting: Operand) -> None:
         b.write_memory(SS, (top - pushed.get()) & mask, frame.trunc(width))
 
     new_top = top - pushed.get() - allocation.read().zext(32)
-    # ENTER faults where a push onto the new top of the stack would (SDM vol. 2, ENTER): store what is there
-    b.write_memory(SS, new_top & mask, b.read_memory(SS, new_top & mask, width))
+    # ENTER faults where a write to the new top of the stack would, without writing (SDM vol. 2, ENTER)
+    b.commit_update(b.update_pointer(SS, new_top & mask, width))
     b.set_stack_pointer(new_top)
     b.set_reg(EBP, frame.trunc(width))
 
