@@ -1,0 +1,112 @@
+"""Interrupts and exceptions through interrupt and trap gates in protected mode (SDM vol. 3A 6.11 to 6.13).
+
+Room for later: task gates (today #GP naming the gate), the IVT of real mode, and interrupts out of virtual-8086 mode.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.abi import native
+from bt.codegen.builder import PTR, Value
+from bt.x86 import flags
+from bt.x86.context import GP, NP, TS, Context
+from bt.x86.services import DELIVER_INTERRUPT, INT_SOFTWARE, UPDATE_MODE
+from bt.x86.state import CS, ESP, SS
+from bt.x86.system.descriptor_table import SELECTOR_RPL, Descriptor, error_code, fetch, is_null
+from bt.x86.system.segment_load import check_stack_segment, current_privilege_level
+from bt.x86.system.stack import NewStack
+from bt.x86.system.task_state import INNER_STACK
+
+# vector, kind (INT_*), EIP to push, 1 if an error code is pushed, that error code, bits to set in the pushed EFLAGS
+DELIVER_EVENT = native("deliver_event", PTR, "i32", "i32", "i32", "i32", "i32", "i32")
+
+ERROR_IDT = 2  # the error code's index is one of the IDT
+# Gate types are 0D11T in binary: D = 32-bit, T = trap gate (leaves IF alone)
+GATE_32, GATE_TRAP, GATE_TYPE_MASK, GATE_TYPE = 1 << 11, 1 << 8, 0x16 << 8, 0x06 << 8
+
+# EFLAGS bits that any event clears on its way in
+_CLEARED = flags.TF | flags.NT | flags.RF | flags.VM
+
+
+def _read_gate(b: Context, vector: Value, kind: Value, external: Value) -> Descriptor:
+    """The IDT's entry for a vector, checked up to what it points to."""
+    error = (vector << 3) | ERROR_IDT | external
+    offset = vector << 3
+    b.fault_if((offset | 7).zext(64).ugt(b.get("idtr_limit")), GP, error)
+    linear = b.get("idtr_base", width=32) + offset
+    low, high = (b.read_linear(linear + at, 32, system=True) for at in (0, 4))
+    gate = Descriptor(b, low, high)
+    b.fault_if((high & GATE_TYPE_MASK) != GATE_TYPE, GP, error)
+    b.fault_if((kind == INT_SOFTWARE) & gate.dpl().ult(current_privilege_level(b)), GP, error)
+    b.fault_if(~gate.present(), NP, error)
+    return gate
+
+
+def _deliver_event(b: Context) -> None:
+    cpu, vector, kind, return_eip, has_error, error_value, pushed_flags = b.arguments
+    external = (kind != INT_SOFTWARE).zext(32)
+    cpl = current_privilege_level(b)
+
+    gate = _read_gate(b, vector, kind, external)
+    selector = gate.low >> 16
+    wide = (gate.high & GATE_32) != 0
+    target = (gate.low & 0xFFFF) | b.select(wide, gate.high & 0xFFFF_0000, 0)
+    b.fault_if(is_null(selector), GP, external)
+    code = fetch(b, selector, GP, external)
+    b.fault_if(~code.is_code() | code.dpl().ugt(cpl), GP, error_code(selector, external))
+    b.fault_if(~code.present(), NP, error_code(selector, external))
+    inner = ~code.is_conforming_code() & code.dpl().ult(cpl)
+    level = b.select(inner, code.dpl(), cpl)
+
+    # the stack the frame goes to: of the inner level, with its checks, or the current one
+    stack = NewStack.create(b, b.select(wide, b.const(32, 32), 16))
+    stack_selector, stack_low, stack_high = b.local(32, 0), b.local(32, 0), b.local(32, 0)
+    with b.IfElse(inner) as arm:
+        with arm.then():
+            b.attempt(INNER_STACK, cpu, level, external)
+            found = b.get("memory_value")
+            pointer, selected = found.trunc(32), (found >> 32).trunc(32)
+            b.fault_if(is_null(selected), TS, external)
+            descriptor = fetch(b, selected, TS, external)
+            check_stack_segment(b, selected, descriptor, level, TS, external)
+            stack.use_inner(descriptor, pointer, error_code(selected, external))
+            stack_selector.set(selected)
+            stack_low.set(descriptor.low)
+            stack_high.set(descriptor.high)
+        with arm.otherwise():
+            stack.use_current(external)
+    stack.check_room(b.const(3, 32) + b.select(inner, b.const(2, 32), 0) + has_error)
+    b.fault_if(target.ugt(code.limit()), GP, external)
+
+    eflags = flags.read_eflags(b)
+    with b.If(inner):
+        stack.push(b.get_segment(SS, "selector", width=32))
+        stack.push(b.reg(ESP))
+    stack.push(eflags | pushed_flags)
+    stack.push(b.get_segment(CS, "selector", width=32))
+    stack.push(return_eip)
+    with b.If(has_error != 0):
+        stack.push(error_value)
+
+    # nothing can fault from here on but the accessed bits, and those come before everything they are set for
+    code = code.mark_accessed(selector)
+    with b.If(inner):
+        descriptor = Descriptor(b, stack_low.get(), stack_high.get()).mark_accessed(stack_selector.get())
+        descriptor.load_into(SS, stack_selector.get())
+    b.set_reg(ESP, stack.final_pointer())
+    code.load_into(CS, (selector & ~SELECTOR_RPL) | level)
+    b.put("cpl", level)
+    b.put("eip", target)
+    b.put("inhibit", 0)
+    is_trap_gate = (gate.high & GATE_TRAP) != 0
+    system = b.get("eflags_system", width=32) & ~_CLEARED
+    b.put("eflags_system", b.select(is_trap_gate, system, system & ~flags.IF))
+    b.attempt(UPDATE_MODE, cpu)
+
+
+def _deliver_interrupt(b: Context) -> None:
+    """DELIVER_INTERRUPT: what pushes no error code and leaves RF alone."""
+    cpu, vector, kind, return_eip = b.arguments
+    b.attempt(DELIVER_EVENT, cpu, vector, kind, return_eip, 0, 0, 0)
+
+
+RUNTIME = ((DELIVER_EVENT, _deliver_event), (DELIVER_INTERRUPT, _deliver_interrupt))

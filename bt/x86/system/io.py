@@ -1,0 +1,55 @@
+"""IN, OUT, INS and OUTS (SDM vol. 2; vol. 1 chapter 19): the permission check, then the port bus."""
+
+from __future__ import annotations
+
+from bt.codegen.builder import Value
+from bt.x86.context import Context, Operand
+from bt.x86.semantics.string import advance, index, repeat_elements, step
+from bt.x86.services import PORT_READ, PORT_WRITE
+from bt.x86.state import EDI, ES, ESI
+from bt.x86.system.task_state import CHECK_PORT
+
+
+def _read_port(b: Context, port: Value, width: int) -> Value:
+    b.attempt(PORT_READ, b.cpu, port, width // 8)
+    return b.get("memory_value", width=width)
+
+
+def in_(b: Context, dst: Operand, src: Operand) -> None:
+    port = src.read().zext(32)
+    b.attempt(CHECK_PORT, b.cpu, port, dst.width // 8)
+    dst.write(_read_port(b, port, dst.width))
+
+
+def out(b: Context, dst: Operand, src: Operand) -> None:
+    port, value = dst.read().zext(32), src.read()
+    b.attempt(CHECK_PORT, b.cpu, port, value.width // 8)
+    b.attempt(PORT_WRITE, b.cpu, port, value.width // 8, value.zext(32))
+
+
+def ins(b: Context, dst: Operand, src: Operand) -> None:
+    """INS: memory is proved writable before the port is read, because reading a port cannot be undone."""
+    width = dst.width
+
+    def element() -> None:
+        port = src.read().zext(32)
+        b.attempt(CHECK_PORT, b.cpu, port, width // 8)
+        pointer = b.update_pointer(ES, index(b, EDI), width)
+        b.store(pointer, _read_port(b, port, width))
+        b.commit_update(pointer)
+        advance(b, EDI, step(b, width))
+
+    repeat_elements(b, element)
+
+
+def outs(b: Context, dst: Operand, src: Operand) -> None:
+    width = src.width
+
+    def element() -> None:
+        port = dst.read().zext(32)
+        b.attempt(CHECK_PORT, b.cpu, port, width // 8)
+        value = b.read_memory(b.source_segment(), index(b, ESI), width)
+        b.attempt(PORT_WRITE, b.cpu, port, width // 8, value.zext(32))
+        advance(b, ESI, step(b, width))
+
+    repeat_elements(b, element)

@@ -1,0 +1,142 @@
+"""IRET and far RET: the way out to the same or an outer level (SDM vol. 2, IRET and RET, protected mode).
+
+Room for later: IRET with NT set (a task return) and IRET to virtual-8086 mode; both raise #GP for now.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.abi import native
+from bt.codegen.builder import PTR, Value
+from bt.x86 import flags
+from bt.x86.context import GP, NP, Context
+from bt.x86.services import UPDATE_MODE
+from bt.x86.state import CS, DS, ES, ESP, FS, GS, SS, TR
+from bt.x86.system.descriptor_table import (
+    CODE_OR_DATA,
+    SELECTOR_RPL,
+    SET_NULL_SEGMENT,
+    Descriptor,
+    error_code,
+    fetch,
+    is_null,
+)
+from bt.x86.system.segment_load import check_stack_segment, current_privilege_level
+from bt.x86.system.stack import stack_value
+
+# Far return: operand size in bits, bytes of parameters to release.
+FAR_RETURN = native("far_return", PTR, "i32", "i32")
+# IRET: operand size in bits.
+INTERRUPT_RETURN = native("interrupt_return", PTR, "i32")
+# Pop code (and stack) and go there: operand size in bits, bytes between CS and the outer stack pointer, bytes of
+# parameters to release. Leaves `mode` to be updated.
+_RETURN_TO = native("return_to", PTR, "i32", "i32", "i32")
+# Give up a data segment register the new level may not use: its number.
+_DROP_SEGMENT = native("drop_segment", PTR, "i32")
+
+# EFLAGS bits IRET and POPF load: always, with CPL <= IOPL, with CPL 0. 16-bit forms are limited to the low word.
+LOADED_ALWAYS = flags.ARITHMETIC | flags.TF | flags.DF | flags.NT | flags.AC | flags.ID
+LOADED_WITH_IOPL = flags.IF
+LOADED_AT_CPL_0 = flags.IOPL
+
+
+def loadable_flags(b: Context, width: Value) -> Value:
+    """EFLAGS bits that an image of `width` bits (i32) may change at the current CPL and IOPL, i32."""
+    cpl = current_privilege_level(b)
+    iopl = (b.get("eflags_system", width=32) & flags.IOPL) >> flags.IOPL_SHIFT
+    mask = b.select(cpl.ule(iopl), b.const(LOADED_ALWAYS | LOADED_WITH_IOPL, 32), LOADED_ALWAYS)
+    mask = mask | b.select(cpl == 0, b.const(LOADED_AT_CPL_0, 32), 0)
+    return mask & b.select(width == 32, b.const(-1, 32), 0xFFFF)
+
+
+def load_flags(b: Context, image: Value, mask: Value) -> None:
+    """Load the bits of `mask` (i32) from an EFLAGS image; all six arithmetic flags are among them."""
+    flags.write_arithmetic(b, image)
+    system = mask & ~flags.ARITHMETIC
+    b.put("eflags_system", (b.get("eflags_system", width=32) & ~system) | (image & system))
+
+
+def _check_code(b: Context, selector: Value) -> Descriptor:
+    """The code segment to return to: no more privileged than the current one, and its RPL says where."""
+    b.fault_if(is_null(selector), GP, 0)
+    descriptor = fetch(b, selector)
+    error = error_code(selector)
+    level, dpl = selector & SELECTOR_RPL, descriptor.dpl()
+    wrong_level = b.select(descriptor.is_conforming_code(), dpl.ugt(level), dpl != level)
+    inward = level.ult(current_privilege_level(b))
+    b.fault_if(~descriptor.is_code() | inward | wrong_level, GP, error)
+    b.fault_if(~descriptor.present(), NP, error)
+    return descriptor
+
+
+def _return_to(b: Context) -> None:
+    cpu, width, gap, release = b.arguments
+    size = width >> 3
+    eip = stack_value(b, b.const(0, 32), width)
+    selector = stack_value(b, size, width) & 0xFFFF
+    code = _check_code(b, selector)
+    level = selector & SELECTOR_RPL
+    after = size + size + gap
+    with b.If(level == current_privilege_level(b)):
+        b.fault_if(eip.ugt(code.limit()), GP, 0)
+        same_level = code.mark_accessed(selector)
+        b.set_stack_pointer(b.reg(ESP) + after)
+        same_level.load_into(CS, selector)
+        b.put("eip", eip)
+        b.ret(0)
+
+    pointer = stack_value(b, after, width)
+    stack_selector = stack_value(b, after + size, width) & 0xFFFF
+    b.fault_if(is_null(stack_selector), GP, 0)
+    stack = fetch(b, stack_selector)
+    check_stack_segment(b, stack_selector, stack, level)
+    b.fault_if(eip.ugt(code.limit()), GP, 0)
+    code, stack = code.mark_accessed(selector), stack.mark_accessed(stack_selector)
+    code.load_into(CS, selector)
+    stack.load_into(SS, stack_selector)
+    # a 16-bit stack takes SP only; the upper half of ESP stays the inner level's, as on hardware
+    mask = stack.stack_mask()
+    b.set_reg(ESP, (b.reg(ESP) & ~mask) | ((pointer + release) & mask))
+    b.put("cpl", level)
+    b.put("eip", eip)
+    for segment in (ES, FS, GS, DS):
+        b.attempt(_DROP_SEGMENT, cpu, segment)
+
+
+def _drop_segment(b: Context) -> None:
+    cpu, segment = b.arguments
+    attributes = b.get_segment(segment, "attributes", width=32)
+    register = Descriptor(b, b.const(0, 32), attributes << 8)
+    usable = ((register.high & CODE_OR_DATA) == 0) | register.is_conforming_code()
+    with b.If(~usable & register.dpl().ult(current_privilege_level(b))):
+        b.attempt(SET_NULL_SEGMENT, cpu, segment, 0)
+
+
+def _far_return(b: Context) -> None:
+    cpu, width, release = b.arguments
+    b.attempt(_RETURN_TO, cpu, width, release, release)
+    b.attempt(UPDATE_MODE, cpu)
+
+
+def _interrupt_return(b: Context) -> None:
+    cpu, width = b.arguments
+    nested_task = (b.get("eflags_system", width=32) & flags.NT) != 0
+    b.fault_if(nested_task, GP, error_code(b.get_segment(TR, "selector", width=32)))
+    size = width >> 3
+    for displacement in (b.const(0, 32), size):  # pages are touched in ascending order
+        stack_value(b, displacement, width)
+    image = stack_value(b, size + size, width)
+    to_virtual_8086 = (width == 32) & ((image & flags.VM) != 0) & (current_privilege_level(b) == 0)
+    b.fault_if(to_virtual_8086, GP, 0)
+    # what may change is decided by the level returned from
+    mask = loadable_flags(b, width)
+    b.attempt(_RETURN_TO, cpu, width, size, 0)
+    load_flags(b, image, mask)
+    b.attempt(UPDATE_MODE, cpu)
+
+
+RUNTIME = (
+    (FAR_RETURN, _far_return),
+    (INTERRUPT_RETURN, _interrupt_return),
+    (_RETURN_TO, _return_to),
+    (_DROP_SEGMENT, _drop_segment),
+)
