@@ -46,8 +46,9 @@ def differences(case: Case, wanted: Outcome, got: Outcome) -> list[str]:
         found.append(f"exception: wanted {wanted.trap or 'none'}, got {got.trap or 'none'}")
     if wanted.state.eip != got.state.eip:
         found.append(f"eip: wanted {wanted.state.eip:08x}, got {got.state.eip:08x}")
-    for name, want, have in zip(REGISTERS, wanted.state.registers, got.state.registers, strict=True):
-        if want != have:
+    registers = zip(REGISTERS, wanted.state.registers, got.state.registers, strict=True)
+    for number, (name, want, have) in enumerate(registers):
+        if want != have and number not in case.ignored_registers:
             found.append(f"{name}: wanted {want:08x}, got {have:08x}")
     if changed := (wanted.state.eflags ^ got.state.eflags) & VISIBLE_FLAGS & ~case.ignored_flags:
         found.append(f"flags: wanted {_flags(wanted.state.eflags, changed)}, got {_flags(got.state.eflags, changed)}")
@@ -85,8 +86,9 @@ def right_hand_side(case: Case, outcome: Outcome) -> str:
     words = []
     if outcome.trap:
         words.append(str(outcome.trap))
-    for name, before, after in zip(REGISTERS, case.start.registers, outcome.state.registers, strict=True):
-        if before != after:
+    registers = zip(REGISTERS, case.start.registers, outcome.state.registers, strict=True)
+    for number, (name, before, after) in enumerate(registers):
+        if before != after and number not in case.ignored_registers:
             words.append(f"{name}={after:08x}")
     default_eip = case.origin if outcome.trap and outcome.trap.vector not in TRAP_VECTORS else case.end
     if outcome.state.eip != default_eip:

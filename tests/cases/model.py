@@ -142,6 +142,7 @@ class Case:
     stack_bits: int = 32
     steps: int | None = None
     ignored_flags: int = 0
+    ignored_registers: tuple[int, ...] = ()
     ignored_memory: tuple[tuple[int, int], ...] = ()
     text: str = ""
     where: str = ""

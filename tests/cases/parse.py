@@ -1,4 +1,4 @@
-"""Reads case files: one `code | state-in => state-out` a line.  tests/cases/README.md has the grammar."""
+"""Reads case files: one `code | state before => state after` a line.  README.md here has the grammar."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class CaseSyntaxError(BtError):
     """A line that is not a case; the message begins with file:line."""
 
 
-UNRECORDED = "?"
-"""Right-hand side of a line that waits for `python -m tests.cases.record`."""
+UNKNOWN = "?"
+"""Right-hand side of a line that waits for `python -m tests.cases.record`; as a value, what is not compared."""
 
 REGISTER_PARTS = {
     **{name: (number, 0, 0xFFFFFFFF) for number, name in enumerate(REGISTERS)},
@@ -55,6 +55,7 @@ class _Side:
     undefined: int = 0
     memory: dict[int, bytes] = field(default_factory=dict)
     unknown_memory: list[tuple[int, int]] = field(default_factory=list)
+    unknown_registers: list[int] = field(default_factory=list)
     options: dict[str, int] = field(default_factory=dict)
     exception: tuple[str, int | None] | None = None
 
@@ -86,15 +87,19 @@ class _Side:
         self.exception = (name, None if error_code is None else int(error_code, 16))
 
     def _add_named(self, name: str, value: str) -> None:
+        if name in self.options:
+            raise ValueError(f"{name} is given twice")
         if name in FLAG_BITS:
             self._add_flag(name, value)
+        elif name in REGISTERS and value == UNKNOWN:
+            self.unknown_registers.append(REGISTERS.index(name))
         elif name in REGISTER_PARTS:
             number, shift, mask = REGISTER_PARTS[name]
             old_value, old_mask = self.registers.get(number, (0, 0))
             if old_mask & mask << shift:
                 raise ValueError(f"{name} is given twice")
             self.registers[number] = (old_value | _number(value, 16, mask) << shift, old_mask | mask << shift)
-        elif name == "flags" and value == "?":
+        elif name == "flags" and value == UNKNOWN:
             self.undefined |= sum(FLAG_BITS[flag] for flag in ("cf", "pf", "af", "zf", "sf", "of"))
         elif name in ("eip", "cr2"):
             self.options[name] = _number(value, 16, 0xFFFFFFFF)
@@ -104,8 +109,10 @@ class _Side:
             raise ValueError(f"unknown name {name!r}")
 
     def _add_flag(self, name: str, value: str) -> None:
-        if value == "?":
+        if value == UNKNOWN:
             self.undefined |= FLAG_BITS[name]
+        elif self.flags_named & FLAG_BITS[name]:
+            raise ValueError(f"{name} is given twice")
         elif value in ("0", "1"):
             self.flags_named |= FLAG_BITS[name]
             self.flags |= FLAG_BITS[name] * int(value)
@@ -179,7 +186,7 @@ def _parse(text: str, where: str, undefined_flags: Callable[[Case], int]) -> Cas
     if not bar or not arrow:
         raise ValueError("a case is `code | state before => state after`")
     given = _side(before.split(), frozenset({"bits", "stack", "steps", "cpl"}))
-    if given.exception or given.undefined or given.unknown_memory:
+    if given.exception or given.undefined or given.unknown_memory or given.unknown_registers:
         raise ValueError("exceptions and `?` belong behind `=>`")
     if given.options.get("cpl", 3) != 3:
         raise ValueError("cpl must be 3: these cases run as user code")
@@ -195,8 +202,8 @@ def _parse(text: str, where: str, undefined_flags: Callable[[Case], int]) -> Cas
     if not code:
         raise ValueError("no code")
     after_tokens = after.split()
-    recorded = UNRECORDED not in after_tokens
-    wanted = _side([token for token in after_tokens if token != UNRECORDED], frozenset({"eip", "cr2"}))
+    recorded = UNKNOWN not in after_tokens
+    wanted = _side([token for token in after_tokens if token != UNKNOWN], frozenset({"eip", "cr2"}))
     case = Case(
         code=code,
         start=_start(given, origin),
@@ -213,6 +220,7 @@ def _parse(text: str, where: str, undefined_flags: Callable[[Case], int]) -> Cas
         expected=expected,
         # A fault leaves the flags as they were before the instruction, whatever it would have made of them.
         ignored_flags=wanted.undefined | (0 if faults else undefined_flags(case)),
+        ignored_registers=tuple(wanted.unknown_registers),
         ignored_memory=tuple(wanted.unknown_memory),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from bt.errors import BadUsage, BtError
 from tests.cases.check import right_hand_side
 from tests.cases.model import Executor
-from tests.cases.parse import UNRECORDED, parse_line
+from tests.cases.parse import UNKNOWN, parse_line
 from tests.cases.undefined import undefined_flags
 from tests.oracles.host_cpu import HostCpu
 
@@ -19,10 +19,10 @@ from tests.oracles.host_cpu import HostCpu
 def record_line(line: str, where: str, executor: Executor) -> str:
     """`line` with its `?` replaced by the outcome; other lines unchanged.  Raises BtError if it is no case."""
     case_text, arrow, after = line.partition("=>")
-    if line.startswith("#") or not arrow or UNRECORDED not in after.split():
+    if line.startswith("#") or not arrow or UNKNOWN not in after.split():
         return line
     case = parse_line(line, where, undefined_flags)
-    kept = [token for token in after.split() if token != UNRECORDED]
+    kept = [token for token in after.split() if token != UNKNOWN]
     words = [right_hand_side(case, executor.run(case)), *kept]
     return f"{case_text}=> {' '.join(word for word in words if word)}".rstrip()
 

@@ -39,6 +39,8 @@ TIMEOUT_SECONDS = 2.0
 """For one batch of up to `host_child.SLOTS` cases, which normally takes a few milliseconds."""
 
 _TRAP_DEBUG, _TRAP_PROTECTION, _TRAP_PAGE = 1, 13, 14
+_FETCH = 1 << 4
+"""Page-fault error code bit that only processors with no-execute pages in use set; a 32-bit guest has none."""
 
 
 class HostCpu:
@@ -180,6 +182,8 @@ def _outcome(case: Case, memory: mmap.mmap, slot: int, before: dict[int, bytes])
         raise ExecutorError(
             f"{case.where or 'case'}: {case}: the kernel has no segments for bits={case.bits} stack={case.stack_bits}"
         )
+    if vector == _TRAP_PAGE:
+        error_code &= ~_FETCH
     trap: Trap | None = Trap(
         vector, error_code if vector in ERROR_CODE_VECTORS else None, cr2 if vector == _TRAP_PAGE else None
     )
