@@ -201,7 +201,7 @@ TWO_BYTE_UNDEFINED: Final[dict[str, str]] = {
     "0F 38-3F": "three-byte opcodes",
     "0F 50-5F": "SSE arithmetic",
     "0F 60-7F": "MMX, SSE2",
-    "0F A6-A7": "reserved; cmpxchg of the earliest 486, VIA PadLock",
+    "0F A6-A7": "VIA PadLock; cmpxchg of the earliest 486",
     "0F AA": "rsm: #UD outside system-management mode, which bt has not",
     "0F AE /0-7 mem": "fxsave, fxrstor, ldmxcsr, stmxcsr, clflush",
     "0F AE /0-4 mod=3": "ptwrite; rdfsbase and others in long mode",
@@ -211,6 +211,6 @@ TWO_BYTE_UNDEFINED: Final[dict[str, str]] = {
     "0F C3": "movnti",
     "0F C4-C6": "SSE insertions and shuffles",
     "0F C7 /0": "reserved",
-    "0F C7 /2-7": "reserved; rdrand, VMX",
+    "0F C7 /2-7": "VMX, rdrand, xsavec and others",
     "0F D0-FE": "MMX, SSE2",
 }
