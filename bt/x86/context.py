@@ -258,7 +258,7 @@ class Context(Builder, ABC):
 
     @abstractmethod
     def icount(self) -> Value:
-        """Instructions retired before this one, i64: the guest's clock. Exact in instructions that end their block."""
+        """Instructions retired once this one has, i64: the guest's clock. Exact in instructions that end their block."""
 
     @abstractmethod
     def resume(self) -> None:

@@ -50,5 +50,5 @@ def sti(b: Context) -> None:
     system = b.get("eflags_system")
     with b.If((system & flags.IF) == 0):
         b.put("eflags_system", system | flags.IF)
-        b.put("inhibit", b.icount() + 1)
+        b.put("inhibit", b.icount())
         _go_on_afresh(b)

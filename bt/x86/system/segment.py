@@ -52,7 +52,7 @@ def _go_on_if_changed(b: Context, mode: Value) -> None:
 
 def _inhibit_interrupts(b: Context) -> None:
     """After MOV SS and POP SS no interrupt comes before the next instruction has set ESP (SDM vol. 3A 6.8.3)."""
-    b.put("inhibit", b.icount() + 1)
+    b.put("inhibit", b.icount())
     b.put("eip", b.next_eip())
     b.resume()
 
@@ -69,7 +69,7 @@ def pop(b: Context, dst: NumberedRegister) -> None:
     mask, old = b.stack_mask(), b.reg(ESP)
     b.attempt(LOAD_SEGMENT, b.cpu, _number(b, dst.number), selector.zext(32))
     b.set_reg(ESP, (old & ~mask) | ((old + b.operand_size // 8) & mask))
-    if dst.number is SS:
+    if isinstance(dst.number, int) and dst.number == SS:
         _inhibit_interrupts(b)
     else:
         _go_on_if_changed(b, mode)
@@ -177,7 +177,7 @@ def arpl(b: Context, dst: Operand, src: Operand) -> None:
 
 def _far_pointer(b: Context, target: MemoryOperand | FarPointer) -> tuple[Value, Value]:
     """Selector and offset, i32 each."""
-    offset = target.read_at(0, b.operand_size)
+    offset = target.read_at(0, b.operand_size) if target.is_memory else target.read()
     return target.read_at(b.operand_size // 8, 16).zext(32), offset.zext(32)
 
 
