@@ -1,7 +1,7 @@
 """capstone 5 without its Python package: the shared library, its entry points, its C structures by byte offset.
 
 Generated code calls `cs_disasm_iter` itself and reads the result at the offsets below (0.4 us an instruction instead of
-20-30 us through capstone's Python objects). Importing the package would cost every command about 50 ms, so the library
+20-30 us through capstone's Python objects). Importing the package would cost every command 24 ms, so the library
 is found and loaded without it. The offsets are capstone 5's; they are proved twice: `check_layout` compares them
 with the ctypes classes of the installed package (when the stencil library is built, and in tests), and every
 32-bit detail handle decodes one known instruction and looks at each field (microseconds, so always).
