@@ -12,7 +12,7 @@ from bt.codegen.abi import native
 from bt.codegen.builder import PTR, Module
 from bt.x86 import context, flags, state
 from bt.x86.context import GP, PF, UD
-from bt.x86.decode import DecodeError, InstructionTooLong, decode
+from bt.x86.decode import DecodeError, InstructionTooLong, TruncatedInstruction, decode
 from bt.x86.state import CpuState
 from tests.cases import layout
 from tests.cases.model import ERROR_CODE_VECTORS, Case, ExecutorError, Outcome, State, Trap
@@ -56,7 +56,7 @@ class SemanticsExecutor:
             eip = cpu["eip"]
             if case.steps is not None and step == case.steps:
                 return self._outcome()
-            if case.is_end(eip):
+            if case.is_end(eip) and self._memory.raw[eip] == layout.FILLER:
                 return self._outcome()
             function = self._function(eip, case.bits)
             if isinstance(function, Trap):
@@ -111,12 +111,11 @@ class SemanticsExecutor:
         )
 
     def _function(self, eip: int, bits: int) -> tuple[int, Callable[[int], int]] | Trap:
-        code = self._memory.raw[eip : eip + _FETCH]
-        page = eip // PAGE_BYTES
-        if page >= PAGES or not self._rights[page]:
-            return Trap(PF, PF_USER, eip)
+        code = self._fetch(eip)
         try:
             instruction = decode(code, bits=bits)
+        except TruncatedInstruction:
+            return Trap(PF, PF_USER, eip + len(code))
         except InstructionTooLong:
             return Trap(GP, 0)
         except DecodeError:
@@ -132,6 +131,13 @@ class SemanticsExecutor:
                 directly=self._directly,
             )
         return instruction.length, self._compiled[key]
+
+    def _fetch(self, eip: int) -> bytes:
+        """What can be fetched of the instruction at EIP: up to the next page that is not there."""
+        count = 0
+        while count < _FETCH and (eip + count) // PAGE_BYTES < PAGES and self._rights[(eip + count) // PAGE_BYTES]:
+            count += 1
+        return self._memory.raw[eip : eip + count]
 
     def _compile(self, body: Callable[[MemoryContext], object], **facts: Any) -> Callable[[int], int]:
         module = Module("case")
