@@ -20,6 +20,7 @@ NOT_RESET, A20_ENABLE = 1 << 0, 1 << 1
 OUTPUT_PORT_AT_RESET = 0xCF  # an 8042 starts with its pins high: A20 enabled, no reset
 
 # keyboard
+KEYBOARD_BUFFER = 16  # bytes
 ACKNOWLEDGE, RESEND, SELF_TEST_PASSED = 0xFA, 0xFE, 0xAA
 KEYBOARD_ID = (0xAB, 0x83)
 ID_LOW_TRANSLATED = 0x41  # scan set 2 to 1 changes this one byte among the answers
@@ -71,10 +72,14 @@ class I8042(Device):
 
     Data at offset 0, status and command at offset 4. Commands and bytes to the keyboard are executed at once, so the
     input buffer is always free. Output port bit 1 drives `set_a20(enabled)`, bit 0 falling calls `reset_cpu()`.
-    A command to the absent mouse times out, again at once.
+    A command to the absent mouse times out, again at once. An answer of the controller pushes a byte of the keyboard
+    back and replaces an answer not yet read.
     """
 
-    fields = ("_command_byte", "_output_port", "_awaiting_data_of", "_status_bits")
+    fields = (
+        "_command_byte", "_output_port", "_awaiting_data_of", "_status_bits",
+        "_output", "_output_status", "_output_from_keyboard",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -93,22 +98,22 @@ class I8042(Device):
         self._output_port = 0
         self._awaiting_data_of = 0
         self._status_bits = 0  # STATUS_SYSTEM, STATUS_COMMAND
-        self._output: deque[tuple[int, int]] = deque()  # byte, its source as status bits
+        self._output = 0  # the output buffer
+        self._output_status = 0  # STATUS_OUTPUT_FULL if it has not been read, and where the byte is from
+        self._output_from_keyboard = False
         self._from_keyboard: deque[int] = deque()  # held back while the interface is off or the buffer full
-        self._last_read = 0
         self._power_on()
 
     def read(self, offset: int, size: int) -> int:
         if offset == COMMAND:
-            source = self._output[0][1] if self._output else 0
-            return source | self._status_bits | STATUS_UNLOCKED | (STATUS_OUTPUT_FULL if self._output else 0)
-        if self._output:
-            self._last_read, _ = self._output.popleft()
-            # the interrupt falls even if another byte takes the place at once
-            self._irq1.lower()
-            self._irq12.lower()
-            self._update()
-        return self._last_read
+            return self._output_status | self._status_bits | STATUS_UNLOCKED
+        value = self._output
+        self._output_status = 0
+        # the interrupt falls even if another byte takes the place at once
+        self._irq1.lower()
+        self._irq12.lower()
+        self._update()
+        return value
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset == COMMAND:
@@ -128,9 +133,7 @@ class I8042(Device):
 
     def state(self) -> dict[str, Any]:
         return super().state() | {
-            "output": [list(entry) for entry in self._output],
             "from_keyboard": list(self._from_keyboard),
-            "last_read": self._last_read,
             "keyboard": {
                 "awaiting_argument_of": self._keyboard.awaiting_argument_of,
                 "scan_code_set": self._keyboard.scan_code_set,
@@ -140,9 +143,7 @@ class I8042(Device):
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
-        self._output = deque((value, source) for value, source in state["output"])
         self._from_keyboard = deque(state["from_keyboard"])
-        self._last_read = state["last_read"]
         keyboard = state["keyboard"]
         self._keyboard.awaiting_argument_of = keyboard["awaiting_argument_of"]
         self._keyboard.scan_code_set = keyboard["scan_code_set"]
@@ -153,8 +154,8 @@ class I8042(Device):
         self._keyboard = Keyboard()
         self._command_byte = KEYBOARD_OFF | AUX_OFF
         self._output_port = OUTPUT_PORT_AT_RESET
-        self._awaiting_data_of = self._status_bits = self._last_read = 0
-        self._output.clear()
+        self._awaiting_data_of = self._status_bits = self._output = self._output_status = 0
+        self._output_from_keyboard = False
         self._from_keyboard.clear()
 
     def _command(self, value: int) -> None:
@@ -205,7 +206,8 @@ class I8042(Device):
                 self._answer(RESEND, STATUS_AUX_DATA | STATUS_TIMEOUT)
             case _:
                 self._command_byte &= ~KEYBOARD_OFF  # sending to the keyboard enables its interface
-                self._from_keyboard.extend(self._keyboard.command(value))
+                room = KEYBOARD_BUFFER - len(self._from_keyboard)
+                self._from_keyboard.extend(self._keyboard.command(value)[:room])
 
     def _write_output_port(self, value: int) -> None:
         self._output_port = value
@@ -214,14 +216,19 @@ class I8042(Device):
             self._reset_cpu()
 
     def _answer(self, value: int, source: int = 0) -> None:
-        self._output.append((value, source))
+        if self._output_from_keyboard and self._output_status:
+            self._from_keyboard.appendleft(self._output)
+        self._output, self._output_status = value, STATUS_OUTPUT_FULL | source
+        self._output_from_keyboard = False
 
     def _update(self) -> None:
-        if not self._output and self._from_keyboard and not self._command_byte & KEYBOARD_OFF:
+        if not self._output_status and self._from_keyboard and not self._command_byte & KEYBOARD_OFF:
             value = self._from_keyboard.popleft()
             if self._command_byte & TRANSLATE and value == KEYBOARD_ID[1]:
                 value = ID_LOW_TRANSLATED
-            self._answer(value)
-        is_aux = bool(self._output) and bool(self._output[0][1] & STATUS_AUX_DATA)
-        self._irq1.set(bool(self._output) and not is_aux and bool(self._command_byte & KEYBOARD_INTERRUPT))
+            self._output, self._output_status = value, STATUS_OUTPUT_FULL
+            self._output_from_keyboard = True
+        is_aux = bool(self._output_status & STATUS_AUX_DATA)
+        is_keyboard = bool(self._output_status) and not is_aux
+        self._irq1.set(is_keyboard and bool(self._command_byte & KEYBOARD_INTERRUPT))
         self._irq12.set(is_aux and bool(self._command_byte & AUX_INTERRUPT))

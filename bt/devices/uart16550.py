@@ -47,6 +47,7 @@ class Uart16550(Device):
 
     fields = (
         "_ier", "_fcr", "_lcr", "_mcr", "_scratch", "_divisor", "_line_errors", "_modem_deltas", "_thre_interrupt",
+        "_last_read",
     )  # fmt: skip
 
     def __init__(self, irq: Line, sink: Callable[[int], None], name: str = "UART") -> None:
@@ -58,6 +59,7 @@ class Uart16550(Device):
         self._fifo: deque[tuple[int, int]] = deque()
         self._divisor = 12  # master reset leaves it alone; 9600 baud
         self._scratch = 0
+        self._last_read = 0
         self._clear()
 
     def receive(self, data: bytes) -> None:
@@ -191,12 +193,11 @@ class Uart16550(Device):
         self._show_errors_of_top()
 
     def _take_character(self) -> int:
-        if not self._fifo:
-            return 0
-        character, _ = self._fifo.popleft()
-        self._refill()
-        self._show_errors_of_top()
-        return character
+        if self._fifo:
+            self._last_read, _ = self._fifo.popleft()
+            self._refill()
+            self._show_errors_of_top()
+        return self._last_read
 
     def _show_errors_of_top(self) -> None:
         """LSR reports a character's errors when it is the next to be read."""

@@ -85,6 +85,8 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fpu_tag", 1),
     ("tsc_offset", 1),
     ("icount_base", 1),  # instructions retired before this run; + (run_budget - budget) = now
+    ("deferred", 1),  # part of the budget set aside while one instruction runs alone (see engine/dispatch.py)
+    ("step_trap", 1),  # 1: the instruction that runs alone is followed by a single-step trap (TF)
     ("run_budget", 1),  # budget this run began with
     ("a20_mask", 1),  # ANDed to every physical address
     # -- events
@@ -118,6 +120,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("statistic", 32),
     ("return_stack", 2 * RETURN_STACK_ENTRIES),
     ("branch_cache", 2 * BRANCH_CACHE_ENTRIES),
+    ("record_cache", 2 * BRANCH_CACHE_ENTRIES),
     ("tlb_supervisor", TLB_BYTES // 8),
     ("tlb_user", TLB_BYTES // 8),
 )

@@ -42,7 +42,9 @@ def cwd(b: Context) -> None:
 
 
 def bswap(b: Context, dst: Operand) -> None:
-    dst.write(b.intrinsic("bswap", f"i{dst.width}", dst.read()))
+    """BSWAP: undefined with 16-bit operand size, where processors clear the register."""
+    swapped = b.const(0, 16) if dst.width == 16 else b.intrinsic("bswap", "i32", dst.read())
+    dst.write(swapped)
 
 
 def xlat(b: Context) -> None:

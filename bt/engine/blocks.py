@@ -1,0 +1,341 @@
+"""Blocks of decoded guest code: found by physical address, EIP and mode; made on demand; killed when bytes change.
+
+A block never leaves its page, so one page translation covers it; an instruction that crosses into the next page is a
+block of its own, which remembers that second page. Killing a block redirects its records to the stale handler instead
+of freeing them: the block that is running may be the one that dies (self-modifying code).
+"""
+
+from __future__ import annotations
+
+from bt.codegen.abi import native
+from bt.codegen.builder import PTR, Local, Signature, Value
+from bt.engine.decode import DECODE, DECODE_ASK, DECODE_MORE, MAX_LENGTH
+from bt.engine.structures import (
+    BLOCK,
+    BLOCK_BYTES,
+    CONTROL,
+    HASH_ENTRIES,
+    MAX_BLOCK_INSNS,
+    NO_PAGE,
+    RECORD,
+    RECORD_BYTES,
+    SHAPE,
+    SHAPE_BYTES,
+    SHAPE_ENDS,
+)
+from bt.memory.access import PAGE, NativeContext
+from bt.memory.slow import CODE_GRANULE_SHIFT, CODE_WRITTEN, PROTECT_PAGE, RESOLVE, Body, code_map_slot
+from bt.x86.context import EXIT, FAULT, GP, OK
+from bt.x86.exits import ExitReason
+from bt.x86.state import CS
+
+# The block for the state's EIP and mode: host address of its BLOCK, or null with the reason (FAULT, EXIT) in `status`.
+FIND_BLOCK = native("find_block", PTR, result=PTR)
+# Decode a new block: state, guest physical address, host address of the code.
+MAKE_BLOCK = native("make_block", PTR, "i64", PTR, result=PTR)
+# What the translator does when a block dies: state, block.
+FORGET_TRANSLATION = native("forget_translation", PTR, PTR, result="void")
+# Forget everything decoded and translated (the areas are full): state.
+RESET_BLOCKS = native("reset_blocks", PTR)
+# Fetch the instruction that crosses a page into CONTROL.fetch: state, bytes on the first page.
+GATHER = native("gather", PTR, PTR, "i32")
+
+
+def _give_up(b: NativeContext, control: Value, status: int | Value) -> None:
+    CONTROL.put(b, control, "status", status)
+    b.ret(b.const(0, PTR))
+
+
+def _block_at(b: NativeContext, control: Value, number: Value) -> Value:
+    return CONTROL.get_pointer(b, control, "blocks_base") + (number.zext(64) * BLOCK_BYTES)
+
+
+def _hash_slot(b: NativeContext, control: Value, physical: Value, mode: Value) -> Value:
+    mixed = physical ^ (physical >> 14) ^ (mode << 7)
+    return CONTROL.get_pointer(b, control, "hash") + ((mixed & (HASH_ENTRIES - 1)) << 2)
+
+
+def _find_block(b: NativeContext) -> None:
+    control = b.get_pointer("engine")
+    eip = b.get("eip", width=32)
+    with b.Unlikely(eip.zext(64).ugt(b.get_segment(CS, "limit"))):
+        b.put("fault_vector", GP)
+        b.put("fault_has_error", 1)
+        b.put("fault_error", 0)
+        _give_up(b, control, FAULT)
+    linear = b.segment_linear(CS, eip)
+    status = b.call(RESOLVE, b.cpu, linear, 0, 0)
+    with b.Unlikely(status != OK):
+        _give_up(b, control, status)
+    host, physical = b.local(64, b.get("memory_value")), b.local(64, 0)
+    physical.set(host.get() - b.get("ram_base"))
+    with b.Unlikely(host.get() == 0):
+        physical.set(b.get("exit_address"))
+        host.set(CONTROL.get(b, control, "open_bus") | (linear.zext(64) & (PAGE - 1)))
+    mode = b.get("mode")
+    number = b.local(32, b.load(_hash_slot(b, control, physical.get(), mode), 32))
+    with b.Loop() as loop:
+        loop.break_if(number.get() == 0)
+        block = _block_at(b, control, number.get())
+        same = BLOCK.get(b, block, "physical") == physical.get()
+        same = same & (BLOCK.get(b, block, "eip") == eip) & (BLOCK.get(b, block, "mode") == mode.trunc(32))
+        with b.If(same & (BLOCK.get(b, block, "dead") == 0)):
+            second = BLOCK.get(b, block, "physical2")
+            with b.If(second == NO_PAGE):
+                b.ret(block)
+            next_page = (linear | (PAGE - 1)) + 1
+            status = b.call(RESOLVE, b.cpu, next_page, 0, 0)
+            with b.Unlikely(status != OK):
+                _give_up(b, control, status)
+            with b.If(b.get("memory_value") - b.get("ram_base") == second):
+                b.ret(block)
+        number.set(BLOCK.get(b, block, "hash_next"))
+    b.ret(b.call(MAKE_BLOCK, b.cpu, physical.get(), host.get().to_pointer()))
+
+
+def _gather(b: NativeContext) -> None:
+    """Bytes of both pages into CONTROL.fetch; faults as a fetch of the second page would. physical2 in memory_value."""
+    _, code, readable = b.arguments
+    control = b.get_pointer("engine")
+    fetch = CONTROL.pointer(control, "fetch")
+    _copy(b, fetch, code, readable)
+    linear = b.segment_linear(CS, b.get("eip", width=32)) + readable
+    b.attempt(RESOLVE, b.cpu, linear, 0, 0)
+    host = b.local(64, b.get("memory_value"))
+    second = b.local(64, host.get() - b.get("ram_base"))
+    with b.Unlikely(host.get() == 0):
+        host.set(CONTROL.get(b, control, "open_bus"))
+        second.set(b.get("exit_address"))
+    _copy(b, fetch + readable.zext(64), host.get().to_pointer(), b.const(16, 32))
+    b.put("memory_value", second.get())
+
+
+def _copy(b: NativeContext, target: Value, source: Value, size: Value) -> None:
+    index = b.local(32, 0)
+    with b.Loop() as loop:
+        i = index.get()
+        loop.break_if(i.uge(size))
+        b.store(target + i.zext(64), b.load(source + i.zext(64), 8))
+        index.set(i + 1)
+
+
+class _BlockMaker:
+    """Builds `make_block`: decode to the end of the block, then enter it into hash and page lists."""
+
+    def __init__(self, b: NativeContext) -> None:
+        self.b = b
+        _, self.physical, self.code = b.arguments
+        self.control = b.get_pointer("engine")
+        self.first_record = CONTROL.get_pointer(b, self.control, "records_next")
+        self.count, self.bytes = b.local(32, 0), b.local(32, 0)
+        self.second_page = b.local(64, NO_PAGE)
+        self.eip = b.local(32, b.get("eip", width=32))
+
+    def build(self) -> None:
+        b, control = self.b, self.control
+        room = self.first_record + (MAX_BLOCK_INSNS + 1) * RECORD_BYTES
+        full = room.zext(64).ugt(CONTROL.get(b, control, "records_end"))
+        full = full | CONTROL.get(b, control, "blocks_next").uge(CONTROL.get(b, control, "blocks_end"))
+        with b.Unlikely(full):
+            b.put("exit_reason", int(ExitReason.CACHE_FULL))
+            _give_up(b, control, EXIT)
+        ends = b.local(1, 0)
+        with b.Loop() as loop:
+            count = self.count.get()
+            loop.break_if(ends.get() | (count == MAX_BLOCK_INSNS))
+            length = b.local(32, 0)
+            record = self._record()
+            self._decode_one(record, length)
+            loop.break_if(length.get() == 0)
+            form = RECORD.get(b, record, "form").zext(64)
+            shape = CONTROL.get_pointer(b, control, "shapes") + (form * SHAPE_BYTES)
+            ends.set((SHAPE.get(b, shape, "flags") & SHAPE_ENDS) != 0)
+            RECORD.put(b, record, "number", count)
+            self.count.set(count + 1)
+            self.bytes.set(self.bytes.get() + length.get())
+            self.eip.set(RECORD.get(b, record, "next_eip"))
+            loop.break_if(self.second_page.get() != NO_PAGE)
+            offset = (self.physical & (PAGE - 1)).trunc(32) + self.bytes.get()
+            loop.break_if(offset.uge(PAGE))
+            loop.break_if(self.eip.get().zext(64).ugt(b.get_segment(CS, "limit")))
+        self._chain_record()
+        self._enter()
+
+    def _record(self) -> Value:
+        return self.first_record + (self.count.get().zext(64) * RECORD_BYTES)
+
+    def _decode_one(self, record: Value, length: Local) -> None:
+        """Decode at the current place. Length 0 ends the block before an instruction that needs another page."""
+        b = self.b
+        code = self.code + self.bytes.get().zext(64)
+        room = b.const(PAGE, 32) - ((self.physical & (PAGE - 1)).trunc(32) + self.bytes.get())
+        limit_room = b.get_segment(CS, "limit") - self.eip.get().zext(64) + 1
+        physical = self.physical + self.bytes.get().zext(64)
+        arguments = (self.eip.get(), physical, record)
+        with b.IfElse(room.ugt(MAX_LENGTH)) as arm:
+            with arm.then():
+                length.set(b.call(DECODE, b.cpu, code, MAX_LENGTH, *arguments))
+            with arm.otherwise():
+                fetch = CONTROL.pointer(self.control, "fetch")
+                _copy(b, fetch, code, room)
+                length.set(b.call(DECODE, b.cpu, fetch, room, *arguments))
+                with b.If(length.get() == DECODE_MORE), b.IfElse(self.count.get() == 0) as first:
+                    with first.then():
+                        status = b.call(GATHER, b.cpu, code, room)
+                        with b.Unlikely(status != OK):
+                            _give_up(b, self.control, status)
+                        self.second_page.set(b.get("memory_value"))
+                        length.set(b.call(DECODE, b.cpu, fetch, MAX_LENGTH, *arguments))
+                        with b.If((length.get().ule(room)) & (length.get() != DECODE_ASK)):
+                            self.second_page.set(NO_PAGE)
+                    with first.otherwise():
+                        length.set(0)
+        with b.Unlikely(length.get() == DECODE_ASK):
+            with b.If(self.count.get() != 0):
+                length.set(0)
+            with b.If(self.count.get() == 0):
+                b.put("exit_reason", int(ExitReason.DECODE))
+                b.put("exit_address", physical)
+                _give_up(b, self.control, EXIT)
+        with b.Unlikely(length.get().zext(64).ugt(limit_room)):
+            # Fetching beyond the limit of CS is #GP(0) (SDM vol. 3A 5.3), once everything before has run.
+            with b.If(self.count.get() == 0):
+                b.put("fault_vector", GP)
+                b.put("fault_has_error", 1)
+                b.put("fault_error", 0)
+                _give_up(b, self.control, FAULT)
+            length.set(0)
+
+    def _chain_record(self) -> None:
+        """Behind the last instruction: what goes on at the next block when there was no transfer."""
+        b = self.b
+        record = self._record()
+        RECORD.put(b, record, "handler", CONTROL.get(b, self.control, "chain_handler"))
+        RECORD.put(b, record, "eip", self.eip.get())
+        RECORD.put(b, record, "next_eip", self.eip.get())
+        CONTROL.put(b, self.control, "records_next", record + RECORD_BYTES)
+
+    def _enter(self) -> None:
+        b, control = self.b, self.control
+        number = CONTROL.get(b, control, "blocks_next")
+        CONTROL.put(b, control, "blocks_next", number + 1)
+        block = _block_at(b, control, number)
+        slot = _hash_slot(b, control, self.physical, b.get("mode"))
+        for name, value in (
+            ("physical", self.physical),
+            ("records", self.first_record),
+            ("host", b.const(0, 64)),
+            ("physical2", self.second_page.get()),
+            ("eip", b.get("eip", width=32)),
+            ("mode", b.get("mode")),
+            ("hash_next", b.load(slot, 32)),
+            ("page_next", b.const(0, 32)),
+            ("page2_next", b.const(0, 32)),
+            ("count", self.count.get()),
+            ("bytes", self.bytes.get()),
+            ("dead", b.const(0, 8)),
+        ):
+            BLOCK.put(b, block, name, value)
+        b.store(slot, number.trunc(32))
+        self._track(block, number, "page_next", self.physical, self.bytes.get())
+        second = self.second_page.get()
+        with b.If(second != NO_PAGE):
+            first_bytes = b.const(PAGE, 32) - (self.physical & (PAGE - 1)).trunc(32)
+            self._track(block, number, "page2_next", second, self.bytes.get() - first_bytes)
+        CONTROL.put(b, control, "blocks_made", CONTROL.get(b, control, "blocks_made") + 1)
+        decoded = CONTROL.get(b, control, "insns_decoded") + self.count.get().zext(64)
+        CONTROL.put(b, control, "insns_decoded", decoded)
+        b.ret(block)
+
+    def _track(self, block: Value, number: Value, link: str, physical: Value, size: Value) -> None:
+        """Note that code came from [physical, physical + size), as far as its page goes."""
+        b = self.b
+        with b.If(physical.ult(b.get("ram_size"))):
+            page = physical >> 12
+            # the list link of a block in a page is page_next or page2_next; bit 31 of a number says which
+            head = CONTROL.get_pointer(b, self.control, "page_blocks") + (page << 2)
+            BLOCK.put(b, block, link, b.load(head, 32))
+            second = SECOND_LINK if link == "page2_next" else 0
+            b.store(head, number.trunc(32) | second)
+            slot = code_map_slot(b, physical)
+            old = b.load(slot, 64)
+            b.store(slot, old | _granules(b, physical, size))
+            with b.If(old == 0):
+                b.call(PROTECT_PAGE, b.cpu, physical & -PAGE)
+
+
+SECOND_LINK = 1 << 31
+
+
+def _granules(b: NativeContext, physical: Value, size: Value) -> Value:
+    """Code-map bits of the 64-byte granules of [physical, physical + size) within one page, i64."""
+    first = (physical >> CODE_GRANULE_SHIFT) & 63
+    end = (physical & (PAGE - 1)) + size.zext(64) - 1
+    end = b.select(end.ugt(PAGE - 1), b.const(PAGE - 1, 64), end)
+    last = end >> CODE_GRANULE_SHIFT
+    ones = b.const(-1, 64)
+    return (ones << first) & (ones >> (b.const(63, 64) - last))
+
+
+def _code_written(b: NativeContext) -> None:
+    """Kill the blocks that overlap the written bytes, and rebuild the page's list and code map from the others."""
+    _, physical, size = b.arguments
+    control = b.get_pointer("engine")
+    page = physical & -PAGE
+    head = CONTROL.get_pointer(b, control, "page_blocks") + ((physical >> 12) << 2)
+    entry, kept, code_map = b.local(32, b.load(head, 32)), b.local(32, 0), b.local(64, 0)
+    with b.Loop() as loop:
+        current = entry.get()
+        loop.break_if(current == 0)
+        block = _block_at(b, control, current & (SECOND_LINK - 1))
+        is_second = (current & SECOND_LINK) != 0
+        link = b.select(is_second, BLOCK.pointer(block, "page2_next"), BLOCK.pointer(block, "page_next"))
+        following = b.load(link, 32)
+        start = BLOCK.get(b, block, "physical")
+        length = BLOCK.get(b, block, "bytes").zext(64)
+        on_first = b.const(PAGE, 64) - (start & (PAGE - 1))
+        begin = b.select(is_second, page, start)
+        span = b.select(is_second, length - on_first, length)
+        overlaps = begin.ult(physical + size.zext(64)) & physical.ult(begin + span)
+        with b.If(overlaps & (BLOCK.get(b, block, "dead") == 0)):
+            _kill(b, control, block)
+        with b.If(BLOCK.get(b, block, "dead") == 0):
+            b.store(link, kept.get())
+            kept.set(current)
+            code_map.set(code_map.get() | _granules(b, begin, span.trunc(32)))
+        entry.set(following)
+    b.store(head, kept.get())
+    b.store(code_map_slot(b, physical), code_map.get())
+
+
+def _kill(b: NativeContext, control: Value, block: Value) -> None:
+    BLOCK.put(b, block, "dead", 1)
+    CONTROL.put(b, control, "blocks_killed", CONTROL.get(b, control, "blocks_killed") + 1)
+    records = BLOCK.get_pointer(b, block, "records")
+    count = BLOCK.get(b, block, "count").zext(64)
+    stale = CONTROL.get(b, control, "stale_handler")
+    index = b.local(64, 0)
+    with b.Loop() as loop:
+        i = index.get()
+        loop.break_if(i.ugt(count))  # the chain record behind the last one too
+        RECORD.put(b, records + (i * RECORD_BYTES), "handler", stale)
+        index.set(i + 1)
+    # unlink from the hash chain, so that dead blocks are not walked over for ever
+    slot = b.local(PTR, _hash_slot(b, control, BLOCK.get(b, block, "physical"), BLOCK.get(b, block, "mode").zext(64)))
+    with b.Loop() as loop:
+        number = b.load(slot.get(), 32)
+        loop.break_if(number == 0)
+        candidate = _block_at(b, control, number)
+        with b.If(candidate == block):
+            b.store(slot.get(), BLOCK.get(b, block, "hash_next"))
+            loop.break_()
+        slot.set(BLOCK.pointer(candidate, "hash_next"))
+    b.call(FORGET_TRANSLATION, b.cpu, block)
+
+
+RUNTIME: tuple[tuple[Signature, Body], ...] = (
+    (FIND_BLOCK, _find_block),
+    (GATHER, _gather),
+    (MAKE_BLOCK, lambda b: _BlockMaker(b).build()),
+    (CODE_WRITTEN, _code_written),
+)

@@ -1,0 +1,23 @@
+"""From the opcode table's `meaning` column to the function that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+PACKAGES = ("bt.x86.semantics", "bt.x86.system")
+
+
+@cache
+def meaning_function(meaning: str) -> Callable[..., None]:
+    """ "arith.add" -> bt.x86.semantics.arith.add. LookupError names the form's meaning when nobody has it."""
+    module_name, _, function_name = meaning.partition(".")
+    for package in PACKAGES:
+        if find_spec(f"{package}.{module_name}") is not None:
+            function: Any = getattr(import_module(f"{package}.{module_name}"), function_name, None)
+            if function is not None:
+                return function  # type: ignore[no-any-return]  # getattr is untyped
+    raise LookupError(f"no function for meaning {meaning!r}")

@@ -1,0 +1,85 @@
+"""What decoding must know of each form, derived from the opcode table: an array of SHAPE structures."""
+
+from __future__ import annotations
+
+from bt.engine.structures import (
+    IMMEDIATE_BYTE,
+    IMMEDIATE_ENTER,
+    IMMEDIATE_FAR,
+    IMMEDIATE_FULL,
+    IMMEDIATE_JUMP,
+    IMMEDIATE_JUMP_BYTE,
+    IMMEDIATE_NONE,
+    IMMEDIATE_OFFSET,
+    IMMEDIATE_SIGNED_BYTE,
+    IMMEDIATE_WORD,
+    SHAPE,
+    SHAPE_BYTES,
+    SHAPE_ENDS,
+    SHAPE_LOCK,
+    SHAPE_MODRM,
+    SHAPE_OPCODE_REGISTER,
+    SHAPE_REGISTER_RM,
+    SHAPE_REP,
+)
+from bt.x86.opcodes import FORMS, Form, Method, Width
+
+_IMMEDIATES = {
+    (Method.IMMEDIATE, Width.B): IMMEDIATE_BYTE,
+    (Method.IMMEDIATE, Width.W): IMMEDIATE_WORD,
+    (Method.IMMEDIATE, Width.Z): IMMEDIATE_FULL,
+    (Method.IMMEDIATE, Width.BS): IMMEDIATE_SIGNED_BYTE,
+    (Method.RELATIVE, Width.B): IMMEDIATE_JUMP_BYTE,
+    (Method.RELATIVE, Width.Z): IMMEDIATE_JUMP,
+}
+_MODRM_METHODS = frozenset(
+    (
+        Method.REGISTER_OR_MEMORY,
+        Method.MEMORY_ONLY,
+        Method.REGISTER_RM,
+        Method.REGISTER,
+        Method.SEGMENT,
+        Method.CONTROL_REGISTER,
+        Method.DEBUG_REGISTER,
+    )
+)
+
+
+def _immediate(form: Form) -> int:
+    kinds = []
+    for operand in form.operands:
+        match operand.method:
+            case Method.FAR_POINTER:
+                kinds.append(IMMEDIATE_FAR)
+            case Method.OFFSET:
+                kinds.append(IMMEDIATE_OFFSET)
+            case Method.IMMEDIATE | Method.RELATIVE:
+                kinds.append(_IMMEDIATES[operand.method, operand.width])
+    if kinds == [IMMEDIATE_WORD, IMMEDIATE_BYTE]:
+        return IMMEDIATE_ENTER
+    assert len(kinds) < 2, f"{form!r}: two immediates"
+    return kinds[0] if kinds else IMMEDIATE_NONE
+
+
+def _flags(form: Form) -> int:
+    methods = {o.method for o in form.operands}
+    flags = SHAPE_MODRM * bool(methods & _MODRM_METHODS or "/" in form.encoding)
+    flags |= SHAPE_ENDS * form.ends_block | SHAPE_LOCK * form.lock | SHAPE_REP * (form.rep is not None)
+    flags |= SHAPE_OPCODE_REGISTER * (Method.OPCODE_REGISTER in methods)
+    return flags | SHAPE_REGISTER_RM * (Method.REGISTER_RM in methods)
+
+
+def _is_byte(form: Form, *methods: Method) -> bool:
+    return any(o.method in methods and o.width is Width.B for o in form.operands)
+
+
+def shape_table() -> bytes:
+    """One SHAPE a form, in the order of form ids."""
+    table = bytearray(SHAPE_BYTES * len(FORMS))
+    for form in FORMS:
+        at = SHAPE_BYTES * form.id
+        table[at + SHAPE.offsets["flags"]] = _flags(form)
+        table[at + SHAPE.offsets["immediate"]] = _immediate(form)
+        table[at + SHAPE.offsets["reg_byte"]] = _is_byte(form, Method.REGISTER)
+        table[at + SHAPE.offsets["rm_byte"]] = _is_byte(form, Method.REGISTER_OR_MEMORY, Method.OPCODE_REGISTER)
+    return bytes(table)

@@ -1,0 +1,196 @@
+"""A vCPU: the state block, the areas for decoded code, and the loop around generated code."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from typing import Literal
+
+from bt.engine.library import Library
+from bt.engine.protocol import Exit
+from bt.engine.structures import BLOCK_BYTES, CONTROL, HASH_ENTRIES, NO_PAGE, RECORD_BYTES
+from bt.memory.ram import GuestRam
+from bt.x86 import capstone_layout, flags, services
+from bt.x86.context import FAULT
+from bt.x86.decode import InvalidInstruction, decode
+from bt.x86.exits import ExitReason
+from bt.x86.mode import CODE_32
+from bt.x86.state import CpuState
+
+RECORDS = 1 << 20
+BLOCKS = 1 << 18
+PAGE = 4096
+MMIO_SLOTS = 32
+TOO_LONG = 16  # verdict on an instruction of more than 15 bytes
+PORTS = 1 << 16
+STOP_REASONS = frozenset(ExitReason) - {ExitReason.DECODE, ExitReason.CACHE_FULL}
+
+
+class Area:
+    """Zero-filled memory that generated code reads and writes; pages appear when touched."""
+
+    def __init__(self, size: int) -> None:
+        self.map = mmap.mmap(-1, size)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+        self.size = size
+
+    def clear(self) -> None:
+        # a fresh mapping in place costs nothing until touched
+        self.map.madvise(mmap.MADV_DONTNEED)
+
+
+class Vcpu:
+    """One virtual CPU under one engine: `interp` here; the translator subclasses it."""
+
+    name = "interp"
+
+    def __init__(self, library: Library, ram: GuestRam) -> None:
+        self.library = library
+        self.ram = ram
+        self.state = CpuState()
+        pages = (ram.size + PAGE - 1) // PAGE
+        self._records, self._blocks = Area(RECORDS * RECORD_BYTES), Area(BLOCKS * BLOCK_BYTES)
+        self._hash, self._page_blocks = Area(4 * HASH_ENTRIES), Area(max(4 * pages, PAGE))
+        self._page_info, self._open_bus = Area(max(8 * pages, PAGE)), Area(2 * PAGE)
+        self._open_bus.map.write(b"\xff" * 2 * PAGE)
+        self.latch_map, self.latch_values = Area(PORTS), Area(PORTS)
+        self._control = Area(PAGE)
+        self._tables = [
+            ctypes.create_string_buffer(t, len(t)) for t in (library.handlers, library.dispatch, library.shapes)
+        ]
+        self._handles = {bits: self._open(bits) for bits in (16, 32)}
+        self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
+        self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+        self._call4 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, *[ctypes.c_uint32] * 3)
+        self._call2 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
+        self._wire()
+        self.flush()
+
+    @staticmethod
+    def _entry_name() -> str:
+        return "run_interp"
+
+    @staticmethod
+    def _open(bits: Literal[16, 32]) -> capstone_layout.Handle:
+        return capstone_layout.Handle(bits, detail=False)
+
+    def _wire(self) -> None:
+        handlers, dispatch, shapes = (ctypes.addressof(t) for t in self._tables)
+        symbols = self.library.symbols
+        for name, value in {
+            "disasm_iter": capstone_layout.entry_points().cs_disasm_iter,
+            "handle16": self._handles[16].value,
+            "handle32": self._handles[32].value,
+            "insn": self._handles[32].insn,
+            "dispatch": dispatch,
+            "shapes": shapes,
+            "handlers": handlers,
+            "stale_handler": symbols["interp_stale"],
+            "chain_handler": symbols["interp_chain"],
+            "length_handler": symbols["interp_too_long"],
+            "blocks_base": self._blocks.address,
+            "blocks_end": BLOCKS,
+            "hash": self._hash.address,
+            "page_blocks": self._page_blocks.address,
+            "open_bus": self._open_bus.address,
+            "override_physical": NO_PAGE,
+        }.items():
+            self.set_control(name, value)
+        s = self.state
+        s["engine"] = self._control.address
+        s["ram_base"], s["ram_size"] = self.ram.address, self.ram.size & -PAGE
+        s["page_info"] = self._page_info.address
+        s["port_latch_map"], s["port_latch"] = self.latch_map.address, self.latch_values.address
+        s["a20_mask"] = (1 << 64) - 1
+
+    def control(self, name: str) -> int:
+        """A field of the engine's control block (statistics among them)."""
+        return int.from_bytes(self._control.map[CONTROL.offsets[name] :][:8], "little")
+
+    def set_control(self, name: str, value: int) -> None:
+        at = CONTROL.offsets[name]
+        self._control.map[at : at + 8] = value.to_bytes(8, "little")
+
+    # -- Engine ---------------------------------------------------------------------------------------------------
+
+    @property
+    def instructions(self) -> int:
+        """Instructions retired so far."""
+        return self.state["icount_base"]
+
+    def flush(self) -> None:
+        """Forget everything decoded; also after the CPU state was changed from outside."""
+        for area in (self._hash, self._page_blocks, self._page_info):
+            area.clear()
+        self.set_control("records_next", self._records.address)
+        self.set_control("records_end", self._records.address + self._records.size)
+        self.set_control("blocks_next", 1)  # 0 ends lists
+        self.call("flush_tlb", 1)
+
+    def call(self, name: str, argument: int | None = None) -> int:
+        """Call a runtime function from outside the run of code; answers its status."""
+        address = self.library.symbols[name]
+        if argument is None:
+            return int(self._call1(address)(self.state.pointer))
+        return int(self._call2(address)(self.state.pointer, argument))
+
+    def complete(self, value: int) -> None:
+        count = self.state["mmio_count"]
+        self.state["mmio_value", count] = value & ((1 << 64) - 1)
+        self.state["mmio_count"] = count + 1
+        self.state["mmio_used"] = 0
+
+    def run(self, budget: int) -> Exit:
+        s = self.state
+        left = budget
+        while True:
+            s["exit_reason"] = 0
+            s["budget"] = s["run_budget"] = left
+            self._entry(s.pointer)
+            # the budget is signed: a fault while fetching may overdraw it by one
+            rest = ctypes.c_int64(s["budget"]).value
+            s["icount_base"] += left - rest
+            s["run_budget"], s["budget"] = 0, 0
+            left = rest
+            reason = ExitReason(s["exit_reason"])
+            if reason in STOP_REASONS:
+                return Exit(
+                    reason, s["exit_address"], s["exit_size"], bool(s["exit_write"]), s["exit_value"], s["exit_extra"]
+                )
+            if reason is ExitReason.DECODE:
+                self._decide(s["exit_address"])
+            else:
+                self.flush()
+
+    def _decide(self, physical: int) -> None:
+        """Judge bytes that capstone refused (see engine/decode.py)."""
+        fetched = self._control.map[CONTROL.offsets["fetch"] :][:16]
+        inside = physical & (PAGE - 1) <= PAGE - 16
+        code = self.ram.read(physical, 16) if inside else bytes(fetched)
+        bits: Literal[16, 32] = 32 if self.state["mode"] & CODE_32 else 16
+        try:
+            length = decode(code, bits=bits).length
+        except InvalidInstruction:
+            length = 1
+        self.set_control("override_physical", physical)
+        self.set_control("override_length", length)
+
+    @property
+    def interrupts_enabled(self) -> bool:
+        """EFLAGS.IF."""
+        return bool(self.state["eflags_system"] & flags.IF)
+
+    def interrupt(self, vector: int) -> None:
+        """Take an external interrupt now (after an INTERRUPT_WINDOW exit)."""
+        status = self._call4(self.library.symbols["deliver_interrupt"])(
+            self.state.pointer, vector, services.INT_EXTERNAL, self.state["eip"]
+        )
+        if status == FAULT:
+            self.call("deliver_fault")
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of the engine."""
+        names = ("blocks_made", "insns_decoded", "blocks_killed")
+        return {name: self.control(name) for name in names} | {
+            name: self.state[name] for name in ("tlb_fills", "tlb_flushes")
+        }

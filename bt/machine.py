@@ -1,0 +1,261 @@
+"""The machine: a PC made of an engine, memory, buses and devices. Read this file first.
+
+machine = Machine(MachineConfig(memory=64 << 20, engine="bt"), serial=print_bytes)
+machine.load("kernel.elf", append="n=1000")
+result = machine.run(max_insns=10**9)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import FrameType
+from typing import Literal
+
+from bt.boot.detect import load as load_image
+from bt.boot.multiboot import Module
+from bt.boot.state import EntryState
+from bt.devices import cmos_rtc, debug_console, post_port
+from bt.devices.cmos_rtc import CmosRtc
+from bt.devices.debug_console import DebugConsole
+from bt.devices.debug_exit import DebugExit
+from bt.devices.device import Line
+from bt.devices.i8042 import I8042
+from bt.devices.pic8259 import Pic8259Pair
+from bt.devices.pit8254 import Pit8254
+from bt.devices.port61 import Port61
+from bt.devices.port92 import Port92
+from bt.devices.post_port import PostPort
+from bt.devices.uart16550 import Uart16550
+from bt.engine.library import Library, load_library
+from bt.engine.protocol import Exit
+from bt.engine.vcpu import Vcpu
+from bt.memory.bus import Bus
+from bt.memory.ram import GuestRam
+from bt.vmm.clock import ClockMode, VirtualClock
+from bt.x86 import reset
+from bt.x86.exits import ExitReason
+
+EngineName = Literal["interp", "bt"]
+SLICE_INSNS = 5_000_000  # the guest is left this often to look at Ctrl-C and the time limit
+EXIT_PORTS = (0xF4, 0x501)
+INSNS_PER_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """`memory` in bytes; `clock` "icount" is deterministic, "host" follows the host's clock."""
+
+    memory: int = 128 << 20
+    engine: EngineName = "bt"
+    clock: ClockMode = "icount"
+    rtc_base: datetime = cmos_rtc.DEFAULT_BASE
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended. `reason`: exit, shutdown, reset, halted, max-insns, timeout, interrupted."""
+
+    reason: str
+    status: int  # exit status for the shell
+    instructions: int
+    seconds: float  # host wall time in `run`
+    exits: dict[str, int] = field(default_factory=dict)
+    statistics: dict[str, int] = field(default_factory=dict)
+    detail: str = ""
+
+
+class Machine:
+    """A PC: one vCPU, RAM, the devices of an AT. Several machines can live in one process."""
+
+    def __init__(
+        self,
+        config: MachineConfig | None = None,
+        *,
+        serial: Callable[[int], None] | None = None,
+        console: Callable[[int], None] | None = None,
+        library: Library | None = None,
+    ) -> None:
+        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9."""
+        self.config = config or MachineConfig()
+        self.ram = GuestRam(self.config.memory)
+        self.library = library or load_library()
+        self.cpu = _make_engine(self.config.engine, self.library, self.ram)
+        self.clock = VirtualClock(INSNS_PER_SECOND, self.config.clock)
+        self.exits: Counter[str] = Counter()
+        self._verdict: tuple[str, int] | None = None
+        self._stop_requested = False
+        self._wire(serial or _discard, console or _discard)
+
+    def _wire(self, serial: Callable[[int], None], console: Callable[[int], None]) -> None:
+        """Put the devices where a PC has them."""
+        self.ports = Bus("ports", 16, self.cpu.latch_values.map)
+        self.mmio = Bus("memory", 36)
+        intr = Line("INTR")
+        intr.watch(self._intr_changed)
+        self.pic = Pic8259Pair(intr)
+        self.pit = Pit8254(self.clock, self.pic.line(0))
+        self.com1 = Uart16550(self.pic.line(4), serial, "COM1")
+        self.rtc = CmosRtc(self.clock, self.pic.line(8), self.config.memory, self.config.rtc_base)
+        keyboard = I8042(self.pic.line(1), self.pic.line(12), self._set_a20, self._reset_requested)
+        port61 = Port61(self.clock, self.pit.gate2, lambda: self.pit.out(2))
+        attach = self.ports.attach
+        attach(self.pic, 0x20, 2)
+        attach(self.pic, 0xA0, 2, offset=2)
+        attach(self.pic, 0x4D0, 2, offset=4)
+        attach(self.pit, 0x40, 4)
+        attach(keyboard, 0x60, 1)
+        attach(port61, 0x61, 1)
+        attach(keyboard, 0x64, 1, offset=4)
+        attach(self.rtc, 0x70, 2)
+        attach(PostPort(), 0x80, post_port.LENGTH)
+        attach(Port92(self._set_a20, self._reset_requested), 0x92, 1)
+        attach(DebugConsole(console), debug_console.DEFAULT_PORT, 1)
+        attach(self.com1, 0x3F8, 8)
+        for port in EXIT_PORTS:
+            attach(DebugExit(self._guest_exit, f"debug exit {port:#x}"), port, 4)
+        for port in self.ports.latch_ports():
+            self.cpu.latch_map.map[port] = 1
+
+    # -- what devices do to the machine -----------------------------------------------------------------------------
+
+    def _intr_changed(self, level: bool) -> None:
+        self.cpu.state["intr_pending"] = int(level)
+
+    def _set_a20(self, enabled: bool) -> None:
+        mask = (1 << 64) - 1
+        self.cpu.state["a20_mask"] = mask if enabled else mask & ~(1 << 20)
+        self.cpu.call("flush_tlb", 1)
+
+    def _reset_requested(self) -> None:
+        self._verdict = ("reset", 0)
+
+    def _guest_exit(self, status: int) -> None:
+        self._verdict = ("exit", status & 0xFF)
+
+    # -- loading and running ------------------------------------------------------------------------------------------
+
+    def load(
+        self,
+        image: str | os.PathLike[str] | bytes,
+        *,
+        append: str = "",
+        initrd: str | os.PathLike[str] | bytes | None = None,
+        modules: tuple[Module, ...] = (),
+        flat: int | None = None,
+        name: str | None = None,
+    ) -> EntryState:
+        """Put a guest into memory and the CPU at its entry. Raises BadImage or BadUsage, nothing changed."""
+        entry = load_image(image, self.ram, append=append, initrd=initrd, modules=modules, flat=flat, name=name)
+        reset.enter(self.cpu.state, entry)
+        self.cpu.flush()
+        return entry
+
+    def stop(self) -> None:
+        """Ask a running machine to stop; safe from signal handlers and other threads."""
+        self._stop_requested = True
+
+    def run(self, *, max_insns: int | None = None, timeout: float | None = None) -> Result:
+        """Run until the guest ends the run or a limit is reached: `max_insns` instructions, `timeout` seconds."""
+        start = time.monotonic()
+        self._stop_requested = False
+        limit = None if max_insns is None else self.cpu.instructions + max_insns
+        with self._interruptible():
+            reason, status = self._run(limit, None if timeout is None else start + timeout)
+        return Result(
+            reason,
+            status,
+            self.cpu.instructions,
+            time.monotonic() - start,
+            dict(self.exits),
+            self.cpu.statistics(),
+        )
+
+    def _run(self, limit: int | None, deadline: float | None) -> tuple[str, int]:
+        self._verdict = None
+        while self._verdict is None:
+            if self._stop_requested:
+                return ("interrupted", 130)
+            if deadline is not None and time.monotonic() > deadline:
+                return ("timeout", 4)
+            left = SLICE_INSNS if limit is None else min(SLICE_INSNS, limit - self.cpu.instructions)
+            if left <= 0:
+                return ("max-insns", 4)
+            before = self.cpu.instructions
+            leave = self.cpu.run(self.clock.budget(left))
+            self.clock.advance(self.cpu.instructions - before)
+            self._serve(leave)
+            self.clock.run_due()
+        return self._verdict
+
+    def _serve(self, leave: Exit) -> None:
+        """Do what the guest left for."""
+        self.exits[leave.reason.name.lower()] += 1
+        match leave.reason:
+            case ExitReason.IO:
+                self._access(self.ports, leave)
+            case ExitReason.MMIO:
+                self._access(self.mmio, leave)
+            case ExitReason.HLT:
+                self._halt()
+            case ExitReason.INTERRUPT_WINDOW:
+                self.cpu.interrupt(self.pic.acknowledge())
+            case ExitReason.SHUTDOWN:
+                self._verdict = ("shutdown", 3)
+            case ExitReason.BUDGET:
+                pass
+            case _:
+                raise AssertionError(f"engine left with {leave}")
+
+    def _access(self, bus: Bus, leave: Exit) -> None:
+        if leave.write:
+            bus.write(leave.address, leave.size, leave.value)
+            self.cpu.complete(0)
+        else:
+            self.cpu.complete(bus.read(leave.address, leave.size))
+
+    def _halt(self) -> None:
+        """Let virtual time pass until an interrupt is due; a guest that none can reach has ended."""
+        while not self.cpu.state["intr_pending"]:
+            if not self.cpu.interrupts_enabled or not self.clock.skip_to_next_event():
+                self._verdict = ("halted", 0)
+                return
+            self.clock.run_due()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Turn Ctrl-C into `stop`, so that the guest is left between two instructions."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def on_interrupt(number: int, frame: FrameType | None) -> None:
+            self.stop()
+
+        previous = signal.signal(signal.SIGINT, on_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def close(self) -> None:
+        self.ram.close()
+
+
+def _make_engine(name: EngineName, library: Library, ram: GuestRam) -> Vcpu:
+    if name == "interp":
+        return Vcpu(library, ram)
+    from bt.engine.translator.vcpu import TranslatingVcpu
+
+    return TranslatingVcpu(library, ram)
+
+
+def _discard(byte: int) -> None:
+    """Where the bytes of an unconnected port go."""

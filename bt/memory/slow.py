@@ -1,0 +1,305 @@
+"""The slow paths of guest memory: TLB fills, page-crossing accesses, MMIO, stores to pages that hold code.
+
+All are runtime functions (bt/x86/services.py explains their results). An access to a device leaves to Python and the
+whole instruction runs again once Python has the answer: `mmio_value` then replays the accesses already made, in order,
+as a hypervisor's instruction emulator does. Nothing of the instruction was committed, so it cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bt.codegen.abi import native
+from bt.codegen.builder import PTR, Signature, Value
+from bt.memory.access import (
+    ACCESS_SYSTEM,
+    ADDEND,
+    DIRECT,
+    INVALID_TAG,
+    PAGE,
+    PHYSICAL,
+    READ_TAG,
+    SLOW_READ,
+    SLOW_WRITE,
+    UPDATE_BEGIN,
+    UPDATE_COMMIT,
+    WRITE_TAG,
+    NativeContext,
+    entry_offset,
+)
+from bt.x86 import services, state
+from bt.x86.context import OK
+from bt.x86.exits import ExitReason
+
+# Host pointer of one linear address: linear, write, flags. In memory_value the pointer, or 0 for a device, whose
+# physical address is then in exit_address. Fills the TLB.
+RESOLVE = native("resolve", PTR, "i32", "i32", "i32")
+# One device access, replayed or by leaving to Python: reason, address, bytes, write, value; result in memory_value.
+DEVICE_ACCESS = native("device_access", PTR, "i32", "i64", "i32", "i32", "i64")
+# Tell the engine that `size` bytes at a physical address with code around changed.
+CODE_WRITTEN = native("code_written", PTR, "i64", "i32")
+# Drop the write tags of a physical page that now holds code.
+PROTECT_PAGE = native("protect_page", PTR, "i64")
+
+CODE_GRANULE_SHIFT = 6  # page_info: one u64 a page, a bit for each 64 bytes that translated code came from
+
+Body = Callable[[NativeContext], None]
+
+
+def _resolve(b: NativeContext) -> None:
+    _, linear, write, flags = b.arguments
+    system = flags & ACCESS_SYSTEM
+    table = b.select(system != 0, b.slot("tlb_supervisor"), b.get_pointer("tlb"))
+    entry = table + entry_offset(linear)
+    page = linear.zext(64) & -PAGE
+    tag = b.load(b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG), 64)
+    with b.If(tag == page):
+        b.put("memory_value", b.load(entry + ADDEND, 64) + linear.zext(64))
+        b.ret(OK)
+    user = b.select((system == 0) & (b.get("cpl") == 3), b.const(services.WALK_USER, 32), 0)
+    b.attempt(services.PAGE_WALK, b.cpu, linear, user | write)
+    physical = b.get("memory_value") & -PAGE
+    with b.If((physical + (PAGE - 1)).uge(b.get("ram_size"))):
+        b.put("exit_address", physical | (linear.zext(64) & (PAGE - 1)))
+        b.put("memory_value", 0)
+        b.ret(OK)
+    b.count("tlb_fills")
+    host_page = b.get("ram_base") + physical
+    same = b.load(entry + READ_TAG, 64) == page
+    old_write_tag = b.select(same, b.load(entry + WRITE_TAG, 64), b.const(INVALID_TAG, 64))
+    has_code = b.load(code_map_slot(b, physical), 64) != 0
+    new_write_tag = b.select(has_code, b.const(INVALID_TAG, 64), page)
+    b.store(entry + WRITE_TAG, b.select(write != 0, new_write_tag, old_write_tag))
+    b.store(entry + READ_TAG, page)
+    b.store(entry + ADDEND, host_page - page)
+    b.store(entry + PHYSICAL, physical)
+    b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
+
+
+def code_map_slot(b: NativeContext, physical: Value) -> Value:
+    """Pointer to the code map (u64) of a RAM page."""
+    return b.get_pointer("page_info") + ((physical >> 12) << 3)
+
+
+def _device_access(b: NativeContext) -> None:
+    _, reason, address, size, write, value = b.arguments
+    used = b.get("mmio_used")
+    slot = b.slot("mmio_value") + (used << 3)
+    with b.If(used.ult(b.get("mmio_count"))):
+        b.put("memory_value", b.load(slot, 64))
+        b.put("mmio_used", used + 1)
+        b.ret(OK)
+    b.put("exit_address", address)
+    b.put("exit_size", size)
+    b.put("exit_write", write)
+    b.put("exit_value", value)
+    b.put("exit_reason", reason)
+    b.ret(2)
+
+
+def _pieces(b: NativeContext, linear: Value, size: Value) -> tuple[Value, Value]:
+    """Bytes of an access on its first and on its second page (i32 each)."""
+    room = b.const(PAGE, 32) - (linear & (PAGE - 1))
+    first = b.select(room.ult(size), room, size)
+    return first, size - first
+
+
+def _read_bytes(b: NativeContext, pointer: Value, size: Value) -> Value:
+    """Little-endian value of 0-8 bytes at a host pointer, i64."""
+    value, index = b.local(64, 0), b.local(32, 0)
+    with b.Loop() as loop:
+        i = index.get()
+        loop.break_if(i.uge(size))
+        value.set(value.get() | (b.load(pointer + i.zext(64), 8).zext(64) << (i << 3).zext(64)))
+        index.set(i + 1)
+    return value.get()
+
+
+def _write_bytes(b: NativeContext, pointer: Value, size: Value, value: Value) -> None:
+    index = b.local(32, 0)
+    with b.Loop() as loop:
+        i = index.get()
+        loop.break_if(i.uge(size))
+        b.store(pointer + i.zext(64), (value >> (i << 3).zext(64)).trunc(8))
+        index.set(i + 1)
+
+
+def _read_piece(b: NativeContext, host: Value, physical: Value, size: Value) -> Value:
+    result = b.local(64, 0)
+    with b.IfElse(host != 0) as arm:
+        with arm.then():
+            result.set(_read_bytes(b, host.to_pointer(), size))
+        with arm.otherwise():
+            b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.MMIO), physical, size, 0, 0)
+            result.set(b.get("memory_value"))
+    return result.get()
+
+
+def _both_pages(b: NativeContext, write: int, flags: Value | int) -> tuple[Value, Value, Value, Value, Value, Value]:
+    """Resolve both pages before anything is touched: (host, physical, size) of the first and second piece."""
+    linear, size = b.arguments[1], b.arguments[2]
+    first, second = _pieces(b, linear, size)
+    b.attempt(RESOLVE, b.cpu, linear, write, flags)
+    host, physical = b.get("memory_value"), b.get("exit_address")
+    host2, physical2 = b.local(64, 0), b.local(64, 0)
+    with b.If(second != 0):
+        b.attempt(RESOLVE, b.cpu, linear + first, write, flags)
+        host2.set(b.get("memory_value"))
+        physical2.set(b.get("exit_address"))
+    return host, physical, first, host2.get(), physical2.get(), second
+
+
+def _slow_read(b: NativeContext) -> None:
+    host, physical, first, host2, physical2, second = _both_pages(b, 0, b.arguments[3])
+    value = b.local(64, _read_piece(b, host, physical, first))
+    with b.If(second != 0):
+        high = _read_piece(b, host2, physical2, second)
+        value.set(value.get() | (high << (first << 3).zext(64)))
+    b.put("memory_value", value.get())
+
+
+def _write_piece(b: NativeContext, host: Value, physical: Value, size: Value, value: Value) -> None:
+    with b.If(host == 0):
+        b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.MMIO), physical, size, 1, value)
+    with b.If(host != 0):
+        _write_bytes(b, host.to_pointer(), size, value)
+        _note_code_write(b, host, size)
+
+
+def _note_code_write(b: NativeContext, host: Value, size: Value) -> None:
+    """Tell the engine if translated code came from the 64-byte granules written to."""
+    physical = host - b.get("ram_base")
+    code_map = b.load(code_map_slot(b, physical), 64)
+    granule = (physical >> CODE_GRANULE_SHIFT) & 63
+    last = ((physical + size.zext(64) - 1) >> CODE_GRANULE_SHIFT) & 63
+    hit = ((code_map >> granule) | (code_map >> last)) & 1
+    with b.If(hit != 0):
+        b.call(CODE_WRITTEN, b.cpu, physical, size)
+
+
+def _slow_write(b: NativeContext) -> None:
+    value = b.arguments[3]
+    host, physical, first, host2, physical2, second = _both_pages(b, 1, b.arguments[4])
+    _write_piece(b, host, physical, first, value)
+    with b.If(second != 0):
+        _write_piece(b, host2, physical2, second, value >> (first << 3).zext(64))
+
+
+def _update_begin(b: NativeContext) -> None:
+    _, linear, size = b.arguments
+    host, physical, first, host2, physical2, second = _both_pages(b, 1, 0)
+    code_map = b.local(64, 1)
+    with b.If(host != 0):
+        code_map.set(b.load(code_map_slot(b, host - b.get("ram_base")), 64))
+    with b.If((code_map.get() == 0) & (second == 0)):
+        b.put("memory_value", host)
+        b.ret(OK)
+    value = b.local(64, _read_piece(b, host, physical, first))
+    with b.If(second != 0):
+        value.set(value.get() | (_read_piece(b, host2, physical2, second) << (first << 3).zext(64)))
+    b.put("bounce", value.get())
+    b.put("bounce_linear", linear)
+    b.put("bounce_size", size)
+    b.put("memory_value", b.slot("bounce").zext(64))
+
+
+def _update_commit(b: NativeContext) -> None:
+    linear, size = b.get("bounce_linear", width=32), b.get("bounce_size", width=32)
+    b.attempt(SLOW_WRITE, b.cpu, linear, size, b.get("bounce"), 0)
+
+
+def _direct(b: NativeContext) -> None:
+    _, linear, write = b.arguments
+    null = b.const(0, PTR)
+    entry = b.get_pointer("tlb") + entry_offset(linear)
+    page = linear.zext(64) & -PAGE
+    tag = b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG)
+    with b.If(b.load(tag, 64) != page):
+        saved_cr2 = b.get("cr2")
+        status = b.call(RESOLVE, b.cpu, linear, write, 0)
+        with b.If(status != OK):
+            b.put("cr2", saved_cr2)  # only a probe: the checked access that follows raises the fault
+        with b.If(b.load(tag, 64) != page):
+            b.ret(null)
+    b.ret(b.load(entry + ADDEND, PTR) + linear.zext(64))
+
+
+def _clear_table(b: NativeContext, table: str) -> None:
+    index = b.local(64, 0)
+    base = b.slot(table)
+    with b.Loop() as loop:
+        at = index.get()
+        loop.break_if(at == state.TLB_BYTES)
+        b.store(base + at + READ_TAG, b.const(INVALID_TAG, 64))
+        b.store(base + at + WRITE_TAG, b.const(INVALID_TAG, 64))
+        index.set(at + state.TLB_ENTRY_BYTES)
+
+
+def _flush_tlb(b: NativeContext) -> None:
+    # Global pages are flushed too: allowed by SDM vol. 3A 4.10.2.4 (a processor may drop any entry at any time).
+    b.count("tlb_flushes")
+    _clear_table(b, "tlb_supervisor")
+    _clear_table(b, "tlb_user")
+    _bump_epoch(b)
+
+
+def _bump_epoch(b: NativeContext) -> None:
+    b.put("epoch", b.get("epoch") + 1)
+    b.attempt(services.UPDATE_MODE, b.cpu)
+
+
+def _invalidate_page(b: NativeContext) -> None:
+    linear = b.arguments[1]
+    page = linear.zext(64) & -PAGE
+    found = b.local(1, 0)
+    for table in ("tlb_supervisor", "tlb_user"):
+        entry = b.slot(table) + entry_offset(linear)
+        with b.If(b.load(entry + READ_TAG, 64) == page):
+            b.store(entry + READ_TAG, b.const(INVALID_TAG, 64))
+            b.store(entry + WRITE_TAG, b.const(INVALID_TAG, 64))
+            found.set(1)
+    _bump_epoch(b)
+
+
+def _protect_page(b: NativeContext) -> None:
+    physical = b.arguments[1]
+    for table in ("tlb_supervisor", "tlb_user"):
+        base = b.slot(table)
+        index = b.local(64, 0)
+        with b.Loop() as loop:
+            at = index.get()
+            loop.break_if(at == state.TLB_BYTES)
+            with b.If(b.load(base + at + PHYSICAL, 64) == physical):
+                b.store(base + at + WRITE_TAG, b.const(INVALID_TAG, 64))
+            index.set(at + state.TLB_ENTRY_BYTES)
+
+
+def _port(b: NativeContext, *, write: bool) -> None:
+    port, size = b.arguments[1], b.arguments[2]
+    index = port.zext(64) & 0xFFFF
+    latch = b.load(b.get_pointer("port_latch_map") + index, 8)
+    with b.If((latch != 0) & (size == 1)):
+        value = b.get_pointer("port_latch") + index
+        if write:
+            b.store(value, b.arguments[3].trunc(8))
+        else:
+            b.put("memory_value", b.load(value, 8))
+        b.ret(OK)
+    out = b.arguments[3].zext(64) if write else b.const(0, 64)
+    b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.IO), index, size, int(write), out)
+
+
+RUNTIME: tuple[tuple[Signature, Body], ...] = (
+    (RESOLVE, _resolve),
+    (DEVICE_ACCESS, _device_access),
+    (SLOW_READ, _slow_read),
+    (SLOW_WRITE, _slow_write),
+    (UPDATE_BEGIN, _update_begin),
+    (UPDATE_COMMIT, _update_commit),
+    (DIRECT, _direct),
+    (services.FLUSH_TLB, _flush_tlb),
+    (services.INVALIDATE_PAGE, _invalidate_page),
+    (PROTECT_PAGE, _protect_page),
+    (services.PORT_READ, lambda b: _port(b, write=False)),
+    (services.PORT_WRITE, lambda b: _port(b, write=True)),
+)

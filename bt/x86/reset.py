@@ -1,0 +1,129 @@
+"""The CPU's state before the first instruction: after reset, or as a loader wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from bt.x86 import flags, segment_cache
+from bt.x86.state import CS, GPR_NAMES, LDTR, SEGMENT_NAMES, TR, CpuState
+
+ACCESS_LDT, ACCESS_TSS_BUSY, ACCESS_DATA, ACCESS_CODE = 0x82, 0x8B, 0x93, 0x9B
+CR0_ET = 1 << 4
+DR6_RESET, DR7_RESET = 0xFFFF0FF0, 0x400
+PAT_RESET = 0x0007040600070406
+
+
+class Segment(Protocol):
+    """A segment register as loaders describe it (bt/boot/state.py)."""
+
+    @property
+    def selector(self) -> int: ...
+    @property
+    def base(self) -> int: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def access(self) -> int: ...
+    @property
+    def flags32(self) -> bool: ...
+
+
+class Entry(Protocol):
+    """What the CPU must look like at a guest's entry (bt/boot/state.py)."""
+
+    @property
+    def eip(self) -> int: ...
+    @property
+    def gpr(self) -> Mapping[str, int]: ...
+    @property
+    def eflags(self) -> int: ...
+    @property
+    def segments(self) -> Mapping[str, Segment]: ...
+    @property
+    def gdt_base(self) -> int: ...
+    @property
+    def gdt_limit(self) -> int: ...
+    @property
+    def cr0(self) -> int: ...
+
+
+def power_on(cpu: CpuState) -> None:
+    """State after reset (SDM vol. 3A table 10-1), as far as software can see it."""
+    for number in range(8):
+        cpu["gpr", number] = 0
+    for number in range(6):
+        is_code = number == CS
+        segment_cache.fill(
+            cpu,
+            number,
+            selector=0xF000 if is_code else 0,
+            base=0xFFFF0000 if is_code else 0,
+            limit=0xFFFF,
+            access=ACCESS_CODE if is_code else ACCESS_DATA,
+            big=False,
+        )
+    segment_cache.fill(cpu, LDTR, selector=0, base=0, limit=0xFFFF, access=ACCESS_LDT, big=False)
+    segment_cache.fill(cpu, TR, selector=0, base=0, limit=0xFFFF, access=ACCESS_TSS_BUSY, big=False)
+    for name, value in {
+        "eip": 0xFFF0,
+        "cr0": 0x60000000 | CR0_ET,
+        "cr2": 0,
+        "cr3": 0,
+        "cr4": 0,
+        "cpl": 0,
+        "gdtr_base": 0,
+        "gdtr_limit": 0xFFFF,
+        "idtr_base": 0,
+        "idtr_limit": 0xFFFF,
+        "pat": PAT_RESET,
+        "inhibit": (1 << 64) - 1,
+        "mmio_count": 0,
+        "mmio_used": 0,
+        "deferred": 0,
+    }.items():
+        cpu[name] = value
+    cpu["dr", 6], cpu["dr", 7] = DR6_RESET, DR7_RESET
+    write_eflags(cpu, 0)
+
+
+def write_eflags(cpu: CpuState, image: int) -> None:
+    """Load EFLAGS from outside: the Python twin of flags.write_arithmetic."""
+    zf, sf, pf = bool(image & flags.ZF), bool(image & flags.SF), bool(image & flags.PF)
+    result = 0 if zf else (sf << 31) | 0x100 | (not pf)
+    flips = ((sf << 40) | ((not pf) << 41)) if zf else 0
+    cf, of, af = bool(image & flags.CF), bool(image & flags.OF), bool(image & flags.AF)
+    cpu["flag_result"] = result
+    cpu["flag_aux"] = result ^ (cf << 32) ^ ((cf ^ of) << 31) ^ (af << 4) ^ flips
+    cpu["eflags_system"] = image & flags.DEFINED & ~flags.ARITHMETIC
+
+
+def read_eflags(cpu: CpuState) -> int:
+    """EFLAGS as a guest would push it: the Python twin of flags.read_eflags."""
+    result, aux = cpu["flag_result"], cpu["flag_aux"]
+    carries = result ^ aux
+    image = cpu["eflags_system"] | flags.ALWAYS_ONE
+    odd = (result & 0xFF).bit_count() & 1
+    for value, mask in (
+        (carries >> 32 & 1, flags.CF),
+        (odd ^ 1 ^ (aux >> 41 & 1), flags.PF),
+        (carries >> 4 & 1, flags.AF),
+        (result & 0xFFFFFFFF == 0, flags.ZF),
+        ((result >> 31 ^ aux >> 40) & 1, flags.SF),
+        ((carries >> 32 ^ carries >> 31) & 1, flags.OF),
+    ):
+        image |= mask if value else 0
+    return image
+
+
+def enter(cpu: CpuState, entry: Entry) -> None:
+    """Reset the CPU, then put it where a loader wants it. The engine must `flush` afterwards."""
+    power_on(cpu)
+    for number, name in enumerate(GPR_NAMES):
+        cpu["gpr", number] = entry.gpr[name]
+    for number, name in enumerate(SEGMENT_NAMES[:6]):
+        s = entry.segments[name]
+        segment_cache.fill(cpu, number, selector=s.selector, base=s.base, limit=s.limit, access=s.access, big=s.flags32)
+    cpu["eip"], cpu["cr0"] = entry.eip, entry.cr0
+    cpu["gdtr_base"], cpu["gdtr_limit"] = entry.gdt_base, entry.gdt_limit
+    write_eflags(cpu, entry.eflags)
