@@ -351,9 +351,7 @@ def test_looking_at_a_counter_changes_nothing(operations: list[tuple[str, int]])
 
 
 @given(operations=st.lists(GUEST_OPERATIONS, max_size=25), more=st.lists(GUEST_OPERATIONS, min_size=1, max_size=15))
-def test_a_restored_pit_goes_on_as_the_old_one(
-    operations: list[tuple[str, int]], more: list[tuple[str, int]]
-) -> None:
+def test_a_restored_pit_goes_on_as_the_old_one(operations: list[tuple[str, int]], more: list[tuple[str, int]]) -> None:
     old, new = Board(), Board()
     run(old, operations, Board.tick)
     new.clock.restore(old.clock.state())

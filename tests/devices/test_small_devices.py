@@ -1,5 +1,7 @@
 """Debug exit, debug console, port 0x92 and port 0x61."""
 
+from itertools import pairwise
+
 import pytest
 
 from bt.devices.debug_console import DebugConsole
@@ -124,7 +126,7 @@ def test_linux_quick_calibration_sees_every_high_byte() -> None:
         return pit.read(2, 1)
 
     highs = [high_byte() for _ in range(3000)]
-    steps = [later for earlier, later in zip(highs, highs[1:], strict=False) if later != earlier]
+    steps = [later for earlier, later in pairwise(highs) if later != earlier]
     assert steps == list(range(0xFE, 0xFE - len(steps), -1))
     assert len(steps) > 10
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bt.devices.device import Device
 from bt.devices.post_port import PostPort
-from bt.memory.bus import Bus, BusConflict
+from bt.memory.bus import COUNTED_ADDRESSES, ELSEWHERE, Bus, BusConflict
 
 
 class Recorder(Device):
@@ -87,6 +87,15 @@ def test_nobody_answers_ones_and_is_counted_once_an_access(bus: Bus) -> None:
     bus.write(0xCF8, 4, 0x80000000)
     assert bus.unassigned_reads == {0xCFC: 4}
     assert bus.unassigned_writes == {0xCF8: 1}
+
+
+def test_probing_everything_does_not_grow_the_counters_for_ever(bus: Bus) -> None:
+    for address in range(COUNTED_ADDRESSES + 10):
+        bus.read(address, 1)
+        bus.read(address, 1)
+    assert len(bus.unassigned_reads) == COUNTED_ADDRESSES + 1
+    assert bus.unassigned_reads[ELSEWHERE] == 20
+    assert bus.unassigned_reads[0] == 2
 
 
 def test_end_of_the_port_space() -> None:
