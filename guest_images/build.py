@@ -53,6 +53,8 @@ CATALOGUE: Final = (
     Guest("nano-pgfault", "nano", "nano/pgfault.asm", "page faults", {"n": "10000"}),
     Guest("nano-divzero", "nano", "nano/divzero.asm", "divide errors", {"n": "10000"}),
     Guest("nano-ptemod", "nano", "nano/ptemod.asm", "page table changes", {"n": "20000"}),
+    Guest("smc", "check", "smc/smc.asm", "passes", {"n": "100"}),
+    Guest("sensitive", "check", "sensitive/sensitive.asm", "checks", {"accesses": "off"}),
 )
 
 

@@ -18,40 +18,58 @@ idt_register:
     .word 256 * 8 - 1
     .long idt
 
-.macro exception_stub vector            ; 8 bytes each, so that addresses can be computed
+; The stubs give every exception the same frame: vector, error code (0 if the processor pushes none), EIP, CS, EFLAGS...
+STUB_BYTES = 16
+
+.macro exception vector
+    .align STUB_BYTES
+    push 0
     push \vector
-    jmp near unexpected
-    .align 8
+    jmp near exception_common
 .endm
 
-.align 8
-exception_stubs:
-    exception_stub 0
-    exception_stub 1
-    exception_stub 2
-    exception_stub 3
-    exception_stub 4
-    exception_stub 5
-    exception_stub 6
-    exception_stub 7
-    exception_stub 8
-    exception_stub 9
-    exception_stub 10
-    exception_stub 11
-    exception_stub 12
-    exception_stub 13
-    exception_stub 14
-    exception_stub 15
-    exception_stub 16
-    exception_stub 17
-    exception_stub 18
-    exception_stub 19
+.macro exception_with_code vector
+    .align STUB_BYTES
+    push \vector
+    jmp near exception_common
+.endm
 
-unexpected:                             ; vector, [error code], EIP, CS, EFLAGS on the stack
+.align STUB_BYTES
+exception_stubs:
+    exception 0
+    exception 1
+    exception 2
+    exception 3
+    exception 4
+    exception 5
+    exception 6
+    exception 7
+    exception_with_code 8
+    exception 9
+    exception_with_code 10
+    exception_with_code 11
+    exception_with_code 12
+    exception_with_code 13
+    exception_with_code 14
+    exception 15
+    exception 16
+    exception_with_code 17
+    exception 18
+    exception 19
+
+exception_common:
+    jmp dword [exception_hook]
+
+.section data
+exception_hook:                         ; where exceptions without a gate of their own go
+    .long unexpected
+.section text
+
+unexpected:
     print "unexpected exception "
     mov eax, [esp]
     call put_decimal
-    print "\nstack:"
+    print "\nerror code, EIP, CS, EFLAGS:"
     mov ebx, 4
 .word:
     mov eax, ' '
@@ -59,7 +77,7 @@ unexpected:                             ; vector, [error code], EIP, CS, EFLAGS 
     mov eax, [esp + ebx]
     call put_hex
     add ebx, 4
-    cmp ebx, 24
+    cmp ebx, 20
     jne .word
     call put_newline
     mov eax, STATUS_UNEXPECTED
@@ -70,7 +88,9 @@ interrupts_init:
     xor ebx, ebx
 .next:
     mov eax, ebx
-    lea edx, [exception_stubs + ebx*8]
+    mov edx, ebx
+    shl edx, 4                          ; times STUB_BYTES
+    add edx, exception_stubs
     mov ecx, INTERRUPT_GATE
     call set_gate
     inc ebx

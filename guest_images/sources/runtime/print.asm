@@ -61,10 +61,10 @@ put_newline:
     jmp put_char
 
 .macro print text
-    mov eax, text_\@
+    mov eax, .text_\@
     call put_string
-    jmp after_text_\@
-text_\@:
+    jmp .after_text_\@
+.text_\@:
     .byte \text, 0
-after_text_\@:
+.after_text_\@:
 .endm
