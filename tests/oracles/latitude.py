@@ -1,0 +1,63 @@
+"""Where processors of the family may differ, so that comparing with one of them proves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bt.x86.opcodes import PREFIXES, InstructionClass, eflags_mask
+from tests.cases.model import FLAG_BITS, STATUS_MASK, TRAP_VECTORS, Case, Outcome
+from tests.cases.undefined import form_of, instructions
+
+_STACK_SEGMENT, _PROTECTION = 12, 13
+_LONGEST_INSTRUCTION = 15
+_FRAME_BYTES = 33 * 4
+"""What ENTER with 31 levels stores before it can fault: more than PUSHA."""
+_POPA_LOADS = (0, 1, 2, 3, 5, 6, 7)
+
+
+def comparable(case: Case, outcome: Outcome) -> Case | None:
+    """The case with everything ignored that `outcome`, an oracle's, shows to be a processor's own choice.
+
+    None where the whole case is: an access that wraps around 4 GiB in a segment without a limit may or may not raise
+    #GP or #SS (SDM vol. 3A, 5.3).
+    """
+    eip, trap = outcome.state.eip, outcome.trap
+    if trap is None and eip == case.end:
+        return case
+    case = replace(case, ignored_flags=case.ignored_flags | _ever_undefined(case))
+    if trap is None or trap.vector in TRAP_VECTORS or not case.origin <= eip < case.end:
+        return case
+    code = case.code[eip - case.origin :]
+    form = form_of(code)
+    if _wraps(code, trap.vector):
+        return None
+    if form.name in ("pusha", "enter"):
+        return replace(case, ignored_memory=((outcome.state.registers[4] - _FRAME_BYTES, _FRAME_BYTES),))
+    if form.name == "popa":
+        return replace(case, ignored_registers=_POPA_LOADS)
+    if form.rep == "repz":
+        # Intel restores the flags from before the instruction (SDM vol. 2B, REP), AMD leaves the last iteration's.
+        return replace(case, ignored_flags=STATUS_MASK)
+    return case
+
+
+def _ever_undefined(case: Case) -> int:
+    """Flags undefined after any of the instructions: all, where capstone cannot tell where they begin."""
+    codes = list(instructions(case))
+    if sum(map(len, codes)) != len(case.code):
+        return STATUS_MASK
+    mask = 0
+    for code in codes:
+        form = form_of(code)
+        mask |= eflags_mask(form.undefines) | (FLAG_BITS["cf"] if form.name in ("shl", "shr") else 0)
+    return mask
+
+
+def _wraps(code: bytes, vector: int) -> bool:
+    """Whether #SS or #GP came from the end of the address space, the only limit there is."""
+    if vector == _STACK_SEGMENT:
+        return True
+    if vector != _PROTECTION or form_of(code).cls is InstructionClass.PRIVILEGED:
+        return False
+    prefixes = code[: next(i for i, byte in enumerate(code) if byte not in PREFIXES or byte == 0x0F)]
+    return 0x2E not in prefixes and len(prefixes) < _LONGEST_INSTRUCTION - 1

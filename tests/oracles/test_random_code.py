@@ -1,0 +1,89 @@
+"""bt's engines against the host CPU on random instruction sequences."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.cases.check import differences
+from tests.cases.collect import executors
+from tests.cases.model import Case, Executor, Outcome
+from tests.oracles.host_cpu import HostCpu
+from tests.oracles.latitude import comparable
+from tests.oracles.random_code import generate
+
+EVERYDAY_CASES = 1000
+SLOW_CASES = 20_000
+CHUNK = 250
+"""Cases compared at a time: outcomes hold whole memory images."""
+SHOWN = 5
+
+SEED = int(os.environ.get("BT_SEED", "1"))
+"""Another seed gives other programs; a failure names its case's own."""
+
+
+def _host(config: pytest.Config) -> HostCpu:
+    available = executors(config)
+    if available.oracle is None:
+        pytest.skip(f"no host CPU oracle: {available.oracle_missing}")
+    return available.oracle
+
+
+def _mismatches(cases: list[Case], wanted: list[Outcome], got: list[Outcome]) -> list[str]:
+    reports = []
+    for case, want, have in zip(cases, wanted, got, strict=True):
+        compared = comparable(case, want)
+        found = differences(compared, want, have) if compared else []
+        if found:
+            reports.append("\n    ".join([str(case), *found]))
+    return reports
+
+
+def _compare(engine: Executor, host: HostCpu, seed: int, count: int) -> None:
+    reports: list[str] = []
+    for number, start in enumerate(range(0, count, CHUNK)):
+        cases = generate(seed * 1_000_000 + number, min(CHUNK, count - start))
+        reports += _mismatches(cases, host.run_many(cases), engine.run_many(cases))
+    if reports:
+        pytest.fail(f"{len(reports)} of {count} programs differ, e.g.\n" + "\n".join(reports[:SHOWN]), pytrace=False)
+
+
+def test_there_are_engines(request: pytest.FixtureRequest) -> None:
+    """Without engines the tests below, and the case files, would compare nothing."""
+    assert executors(request.config).engines, "tests/engines.py gives no engines: nothing is compared with the host CPU"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each engine there is."""
+    if "engine_name" in metafunc.fixturenames:
+        metafunc.parametrize("engine_name", list(executors(metafunc.config).engines))
+
+
+def test_engine_agrees_with_the_host(request: pytest.FixtureRequest, engine_name: str) -> None:
+    """Registers, flags, memory and exceptions after random programs are those of the host CPU."""
+    engine = executors(request.config).engines[engine_name]
+    _compare(engine, _host(request.config), SEED, EVERYDAY_CASES)
+
+
+@pytest.mark.slow
+def test_engine_agrees_with_the_host_for_long(request: pytest.FixtureRequest, engine_name: str) -> None:
+    """The same on many more programs."""
+    engine = executors(request.config).engines[engine_name]
+    _compare(engine, _host(request.config), SEED + 1, SLOW_CASES)
+
+
+def test_host_agrees_with_itself(request: pytest.FixtureRequest) -> None:
+    """The oracle is deterministic, so that a difference means something; and most programs run to their end."""
+    host = _host(request.config)
+    cases = generate(SEED, EVERYDAY_CASES)
+    outcomes = host.run_many(cases)
+    assert not _mismatches(cases, outcomes, host.run_many(cases))
+    complete = sum(outcome.trap is None for outcome in outcomes)
+    assert complete > EVERYDAY_CASES // 2
+
+
+def test_generator_is_deterministic() -> None:
+    """A seed names a program for good."""
+    assert generate(5, 40) == generate(5, 40)
+    assert [case.code for case in generate(5, 40)] != [case.code for case in generate(6, 40)]
