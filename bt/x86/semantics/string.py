@@ -1,8 +1,8 @@
 """String instructions and their repetition (SDM vol. 2 MOVS CMPS STOS LODS SCAS REP; vol. 1 7.3.9).
 
-A repeated instruction commits ESI, EDI and ECX after every iteration, so a fault or an exit to a device in the middle
-leaves it restartable, and stops for interrupts every ITERATIONS. Flags are committed at its end: after a fault they are
-those from before (SDM vol. 2, REP).
+A repeated instruction commits ESI, EDI, ECX and flags after every iteration, so a fault or an exit to a device in the
+middle leaves it restartable, and stops for interrupts every ITERATIONS. (After a fault, flags are those of the last
+comparison, as on AMD; Intel has those from before the instruction, SDM vol. 2, REP. Restarted, it reads neither.)
 
 Runs inside one page of RAM go past the checks of each element ("directly"), upwards only.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from bt.codegen.builder import Local, Value
 from bt.x86 import flags
 from bt.x86.context import Context, Operand
-from bt.x86.flags import DF
+from bt.x86.flags import DF, TF
 from bt.x86.state import ECX, EDI, ES, ESI
 
 # Interrupts wait at most this many iterations. The bound must not depend on what the TLB holds: an execution is one
@@ -64,31 +64,25 @@ def repeat_elements(b: Context, element: Callable[[], None]) -> None:
     _repeat(b, portion)
 
 
-def _repeat(
-    b: Context,
-    portion: Callable[[Value], Value],
-    stop: Local | None = None,
-    finish: Callable[[], None] | None = None,
-) -> None:
+def _repeat(b: Context, portion: Callable[[Value], Value], stop: Local | None = None) -> None:
     """Run `portion` until CX or ECX is 0 or `stop` (i1) is set; every ITERATIONS leave and come back.
 
+    With TF every iteration is followed by its single-step trap (SDM vol. 3B 18.3.1.4).
+
     portion(most) does at least one and at most `most` iterations, commits index registers and answers how many.
-    `finish` runs after the last portion of this execution, unless there was none.
     """
+    stepping = (b.get("eflags_system", width=32) & TF) != 0
+    limit = b.select(stepping, b.const(1, 32), ITERATIONS)
     done = b.local(32, 0)
     with b.Loop() as loop:
         left = index(b, ECX)
         loop.break_if(left == 0)
-        did = portion(b.intrinsic("umin", "i32", left, b.const(ITERATIONS, 32) - done.get()))
+        did = portion(b.intrinsic("umin", "i32", left, limit - done.get()))
         advance(b, ECX, -did)
         done.set(done.get() + did)
         if stop is not None:
             loop.break_if(stop.get())
-        loop.break_if(done.get() == ITERATIONS)
-    if finish is not None:
-        with b.If(done.get() != 0):
-            finish()
-        b.captured = None
+        loop.break_if(done.get() == limit)
     unfinished = index(b, ECX) != 0
     if stop is not None:
         unfinished = unfinished & ~stop.get()
@@ -255,9 +249,17 @@ def scas(b: Context, accumulator: Operand, string: Operand) -> None:
 def _compare(b: Context, width: int, places: Sequence[_Place], minuend: Callable[[], Value]) -> None:
     """CMPS and SCAS: the subtrahend is ES:[EDI]. REPZ goes on while they are equal, REPNZ while they differ."""
 
+    def subtrahend() -> Value:
+        return b.read_memory(ES, index(b, EDI), width)
+
     def read_pair() -> tuple[Value, Value]:
-        a = minuend()
-        c = b.read_memory(ES, index(b, EDI), width)
+        # where both would fault, the order shows: this is Zen's
+        if b.rep == "repz":
+            a = minuend()
+            c = subtrahend()
+        else:
+            c = subtrahend()
+            a = minuend()
         by = step(b, width)
         for place in places:
             advance(b, place.register, by)
@@ -268,25 +270,25 @@ def _compare(b: Context, width: int, places: Sequence[_Place], minuend: Callable
         return
 
     stop = b.local(1, 0)
-    last_a, last_c = b.local(width, 0), b.local(width, 0)
 
-    def keep(a: Value, c: Value) -> None:
-        last_a.set(a)
-        last_c.set(c)
+    def compare(a: Value, c: Value) -> None:
+        flags.sub(b, a, c)
+        b.captured = None  # the operands are not known outside the loop
         stop.set(a != c if b.rep == "repz" else a == c)
 
     def run(pointers: Sequence[Value], elements: Value) -> Value:
         at = b.local(32, 0)
+        last_a, last_c = b.local(width), b.local(width)
         with b.Loop() as scan:
             displacement = at.get() * (width // 8)
             a = b.load(pointers[0] + displacement, width) if len(pointers) == 2 else minuend()
-            keep(a, b.load(pointers[-1] + displacement, width))
+            c = b.load(pointers[-1] + displacement, width)
+            last_a.set(a)
+            last_c.set(c)
             at.set(at.get() + 1)
-            scan.break_if(stop.get())
+            scan.break_if(a != c if b.rep == "repz" else a == c)
             scan.break_if(at.get() == elements)
+        compare(last_a.get(), last_c.get())
         return at.get()
 
-    def finish() -> None:
-        flags.sub(b, last_a.get(), last_c.get())
-
-    _repeat(b, lambda most: _portion(b, width, most, places, run, lambda: keep(*read_pair())), stop, finish)
+    _repeat(b, lambda most: _portion(b, width, most, places, run, lambda: compare(*read_pair())), stop)
