@@ -253,7 +253,7 @@ def _compare(b: Context, width: int, places: Sequence[_Place], minuend: Callable
         return b.read_memory(ES, index(b, EDI), width)
 
     def read_pair() -> tuple[Value, Value]:
-        # where both would fault, the order shows: this is Zen's
+        # where both would fault, the order shows: this is Zen's in the first iteration
         if b.rep == "repz":
             a = minuend()
             c = subtrahend()
