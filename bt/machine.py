@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +45,7 @@ from bt.x86.exits import ExitReason
 
 EngineName = Literal["interp", "bt"]
 SLICE_INSNS = 5_000_000  # the guest is left this often to look at Ctrl-C and the time limit
+IDLE_SECONDS = 0.1  # a halted guest sleeps no longer at a time
 EXIT_PORTS = (0xF4, 0x501)
 INSNS_PER_SECOND = 1_000_000_000
 
@@ -67,6 +68,7 @@ class Result:
     status: int  # exit status for the shell
     instructions: int
     seconds: float  # host wall time in `run`
+    cpu_seconds: float = 0.0  # host processor time in `run`, all threads of the process
     exits: dict[str, int] = field(default_factory=dict)
     statistics: dict[str, int] = field(default_factory=dict)
     detail: str = ""
@@ -88,8 +90,12 @@ class Machine:
         self.ram = GuestRam(self.config.memory)
         self.library = library or load_library()
         self.cpu = _make_engine(self.config.engine, self.library, self.ram)
-        self.clock = VirtualClock(INSNS_PER_SECOND, self.config.clock)
+        self.clock = VirtualClock(INSNS_PER_SECOND, self.config.clock, host_sleep=self._sleep)
         self.exits: Counter[str] = Counter()
+        self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
+        self._posted: deque[Callable[[], None]] = deque()
+        self._wake = threading.Event()
+        self._deadline: float | None = None
         self._verdict: tuple[str, int] | None = None
         self._stop_requested = False
         self._wire(serial or _discard, console or _discard)
@@ -160,31 +166,34 @@ class Machine:
 
     def stop(self) -> None:
         """Ask a running machine to stop; safe from signal handlers and other threads."""
-        self._stop_requested = True
+        self._stop_requested = True  # and no more: a signal handler must not take the lock in `_wake`
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Have the running machine do `action` between two instructions; safe from other threads."""
+        self._posted.append(action)
+        self._wake.set()
 
     def run(self, *, max_insns: int | None = None, timeout: float | None = None) -> Result:
         """Run until the guest ends the run or a limit is reached: `max_insns` instructions, `timeout` seconds."""
-        start = time.monotonic()
+        start, cpu_start = time.monotonic(), time.process_time()
+        self._deadline = None if timeout is None else start + timeout
         self._stop_requested = False
         limit = None if max_insns is None else self.cpu.instructions + max_insns
         with self._interruptible():
-            reason, status = self._run(limit, None if timeout is None else start + timeout)
+            reason, status = self._run(limit)
         return Result(
             reason,
             status,
             self.cpu.instructions,
             time.monotonic() - start,
+            time.process_time() - cpu_start,
             dict(self.exits),
             self.cpu.statistics(),
         )
 
-    def _run(self, limit: int | None, deadline: float | None) -> tuple[str, int]:
+    def _run(self, limit: int | None) -> tuple[str, int]:
         self._verdict = None
-        while self._verdict is None:
-            if self._stop_requested:
-                return ("interrupted", 130)
-            if deadline is not None and time.monotonic() > deadline:
-                return ("timeout", 4)
+        while not self._ended():
             left = SLICE_INSNS if limit is None else min(SLICE_INSNS, limit - self.cpu.instructions)
             if left <= 0:
                 return ("max-insns", 4)
@@ -193,7 +202,22 @@ class Machine:
             self.clock.advance(self.cpu.instructions - before)
             self._serve(leave)
             self.clock.run_due()
+            self._do_posted()
+        assert self._verdict is not None
         return self._verdict
+
+    def _ended(self) -> bool:
+        """Look at the reasons to stop that do not come from the guest's instructions."""
+        if self._verdict is None:
+            if self._stop_requested:
+                self._verdict = ("interrupted", 130)
+            elif self._deadline is not None and time.monotonic() > self._deadline:
+                self._verdict = ("timeout", 4)
+        return self._verdict is not None
+
+    def _do_posted(self) -> None:
+        while self._posted:
+            self._posted.popleft()()
 
     def _serve(self, leave: Exit) -> None:
         """Do what the guest left for."""
@@ -223,11 +247,22 @@ class Machine:
 
     def _halt(self) -> None:
         """Let virtual time pass until an interrupt is due; a guest that none can reach has ended."""
-        while not self.cpu.state["intr_pending"]:
-            if not self.cpu.interrupts_enabled or not self.clock.skip_to_next_event():
+        while not self.cpu.state["intr_pending"] and not self._ended():
+            if not self.cpu.interrupts_enabled:
                 self._verdict = ("halted", 0)
                 return
+            if not self.clock.skip_to_next_event():
+                if not self.input_open:
+                    self._verdict = ("halted", 0)
+                    return
+                self._sleep(IDLE_SECONDS)
             self.clock.run_due()
+            self._do_posted()
+
+    def _sleep(self, seconds: float) -> None:
+        """Let host time pass, but not past a `post`, and not for long: `stop` and time limit want to be noticed."""
+        if self._wake.wait(min(seconds, IDLE_SECONDS)):
+            self._wake.clear()
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

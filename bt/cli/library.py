@@ -1,0 +1,67 @@
+"""Loads the native library, and tells whoever waits for its first compilation why."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bt.engine.library import Library, load_library
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+PATIENCE_SECONDS = 0.3
+_TITLE = "bt: first start, compiling for this processor"
+
+
+def load() -> Library:
+    """The library; a first start shows on stderr how far its compilation is."""
+    with _Patience() as patience:
+        return load_library(progress=patience.show)
+
+
+class _Patience:
+    """Nothing for PATIENCE_SECONDS, then a progress bar on a terminal, one line elsewhere."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._over = False
+        self._bar: tuple[Progress, TaskID] | None = None
+        # a timer, because the first module is compiled only seconds after the start
+        self._timer = threading.Timer(PATIENCE_SECONDS, self._begin)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Patience:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._over = True
+            if self._bar is not None:
+                self._bar[0].stop()
+
+    def show(self, done: int, total: int) -> None:
+        """`done` of `total` modules are compiled."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar[0].update(self._bar[1], completed=done, total=total)
+
+    def _begin(self) -> None:
+        if not sys.stderr.isatty():
+            print(f"{_TITLE}; the result is kept", file=sys.stderr, flush=True)
+            return
+        # only here: it takes longer than a whole run of a small guest
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with self._lock:
+            if not self._over:
+                bar = Progress(console=Console(stderr=True), transient=True)
+                self._bar = (bar, bar.add_task(_TITLE, total=None))
+                bar.start()

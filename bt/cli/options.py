@@ -1,0 +1,93 @@
+"""What the command lines of several commands have in common: sizes, images, errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import NoReturn
+
+import guest_images
+from bt.errors import BadImage, BadUsage
+from guest_images import third_party
+
+_UNITS = {"B": 0, "K": 10, "M": 20, "G": 30}
+_LEAST_MEMORY = 2 << 20  # images load at 1 MiB
+_MOST_MEMORY = 3 << 30  # above lie the addresses of devices
+_PAGE = 4096
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors as one line through BadUsage."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise BadUsage(f"{message}; see `{self.prog} --help`")
+
+
+def memory_size(text: str) -> int:
+    """Bytes of guest memory as QEMU's -m has them: a number of MiB, or one with B, K, M or G behind it."""
+    match = re.fullmatch(r"(\d+)([BKMG]?)", text.strip().upper())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 64, 64M or 1G")
+    size = int(match[1]) << _UNITS[match[2] or "M"]
+    if size % _PAGE or not _LEAST_MEMORY <= size <= _MOST_MEMORY:
+        raise argparse.ArgumentTypeError(f"{text}: a guest has 2M to 3G, in whole pages of 4 KiB")
+    return size
+
+
+def address(text: str) -> int:
+    """A 32-bit physical or linear address: decimal, or hexadecimal with 0x."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address; write 0x7c00") from None
+    if not 0 <= value < 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text}: addresses have 32 bits")
+    return value
+
+
+def count(text: str) -> int:
+    """A positive number; 1e9 and 5_000 are fine."""
+    try:
+        value = int(float(text)) if "e" in text.lower() else int(text)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be positive")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A positive time in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be a positive time in seconds")
+    return value
+
+
+def find_image(name: str) -> Path:
+    """The file behind IMAGE: a built-in guest, a fetched guest, or a path. BadImage if it is none of them.
+
+    Names win over files: a file called like a guest is written ./name.
+    """
+    if name in guest_images.names():
+        return guest_images.image(name).path
+    if (fetched := third_party.locate(name)) is not None:
+        return fetched
+    if Path(name).exists():
+        return Path(name)
+    if name in third_party.manifest():
+        raise BadImage(f"{name}: not fetched yet; run `python -m guest_images.fetch {name}` (make guests)")
+    raise BadImage(f"{name}: no such file, and no guest of this name; `bt images` lists the guests")

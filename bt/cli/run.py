@@ -1,0 +1,131 @@
+"""`bt run IMAGE`: run a guest until it ends, and exit with its status."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from bt import __version__, machine
+from bt.cli import library, options
+from bt.cli.serial import SerialPort
+from bt.errors import BadUsage
+from guest_images import third_party
+
+RESULT_SCHEMA = "bt.run/1"
+EPILOG = """\
+IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF file, or a Linux bzImage.
+With --serial stdio: Ctrl-C or Ctrl-A x stops, Ctrl-A b sends a break.
+
+exit status: what the guest wrote to the debug-exit port, v * 2 + 1; 0 if it halted for good or reset the machine;
+2 bad usage or image; 3 shutdown (triple fault); 4 limit reached; 130 stopped by the user"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    given = _parser().parse_args(arguments)
+    image = _image(given)
+    serial = SerialPort(given.serial)
+    record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
+    pc = machine.Machine(
+        machine.MachineConfig(memory=given.memory, engine=given.engine, clock=given.clock),
+        serial=serial.send,
+        library=library.load(),
+    )
+    pc.load(image, append=given.append, initrd=_initrd(given.initrd), flat=given.flat)
+    with serial.attached(pc):
+        result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
+    if record is not None:
+        json.dump(_record(given, result), record, indent=1)
+        record.write("\n")
+        record.flush()
+    if given.stats:
+        from bt.cli.stats import show  # rich takes longer to import than a small guest to run
+
+        show(result)
+    if (complaint := _complaint(result, given)) is not None:
+        print(f"bt: {complaint}", file=sys.stderr)
+    return result.status
+
+
+def _parser() -> options.Parser:
+    parser = options.Parser("bt run", "Run a guest until it ends.", EPILOG)
+    add = parser.add_argument
+    add("image", metavar="IMAGE", nargs="?", help="the guest")
+    add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
+    add("-m", "--memory", metavar="SIZE", type=options.memory_size, default=machine.MachineConfig.memory,
+        help="memory as QEMU has it: 64, 64M, 1G (default 128M)")  # fmt: skip
+    add("-kernel", "--kernel", metavar="FILE", help="the same as IMAGE")
+    add("-initrd", "--initrd", metavar="FILE", help="initial RAM disk; multiboot modules as 'FILE ARGS,FILE ARGS'")
+    add("-append", "--append", metavar="TEXT", default="", help="the guest's command line")
+    add("--flat", metavar="ADDRESS", type=options.address, help="IMAGE is raw code: load and enter it there, 32-bit")
+    add("--serial", metavar="TO", default="stdio", help="COM1: stdio (default), file:PATH or null")
+    add("--clock", choices=("icount", "host"), default="icount",
+        help="time from instructions (deterministic, the default) or the host's")  # fmt: skip
+    add("--max-insns", metavar="N", type=options.count, help="stop after N instructions")
+    add("--timeout", metavar="SECONDS", type=options.seconds, help="stop after that much time")
+    add("--stats", action="store_true", help="show what the run cost, on stderr")
+    add("--json", metavar="FILE", help="write the result there (- for stdout)")
+    return parser
+
+
+def _image(given: Namespace) -> Path:
+    if given.image and given.kernel:
+        raise BadUsage(f"IMAGE {given.image} and -kernel {given.kernel}: give one of them")
+    if not given.image and not given.kernel:
+        raise BadUsage("no IMAGE; `bt images` lists what there is, `bt run hello` is a start")
+    return options.find_image(given.image or given.kernel)
+
+
+def _initrd(name: str | None) -> str | None:
+    """-initrd may name a fetched image too; everything else is for the loader to judge."""
+    if name is None or os.path.exists(name):
+        return name
+    fetched = third_party.locate(name)
+    return str(fetched) if fetched is not None else name
+
+
+def _open_record(path: str) -> TextIO:
+    if path == "-":
+        return sys.stdout
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise BadUsage(f"--json {path}: {error.strerror}") from error
+
+
+def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
+    return {
+        "schema": RESULT_SCHEMA,
+        "version": __version__,
+        "image": given.image or given.kernel,
+        "append": given.append,
+        "engine": given.engine,
+        "memory_bytes": given.memory,
+        "reason": result.reason,
+        "status": result.status,
+        "instructions": result.instructions,
+        "wall_seconds": result.seconds,
+        "cpu_seconds": result.cpu_seconds,
+        "exits": result.exits,
+        "statistics": result.statistics,
+    }
+
+
+def _complaint(result: machine.Result, given: Namespace) -> str | None:
+    """One line for a run that the guest did not end itself."""
+    done = f"{result.instructions:,} instructions"
+    match result.reason:
+        case "shutdown":
+            return f"guest shutdown after {done}: triple fault{f' ({result.detail})' if result.detail else ''}"
+        case "max-insns":
+            return f"stopped after {done}, as --max-insns says"
+        case "timeout":
+            return f"stopped after {given.timeout:g} s and {done}, as --timeout says"
+        case "interrupted":
+            return f"stopped by the user after {done}"
+        case _:
+            return None
