@@ -55,6 +55,7 @@ CATALOGUE: Final = (
     Guest("nano-ptemod", "nano", "nano/ptemod.asm", "page table changes", {"n": "20000"}),
     Guest("smc", "check", "smc/smc.asm", "passes", {"n": "100"}),
     Guest("sensitive", "check", "sensitive/sensitive.asm", "checks", {"accesses": "off"}),
+    Guest("minikernel", "system", "minikernel/minikernel.asm", "faults and endings", {"n": "1", "hz": "250"}),
 )
 
 

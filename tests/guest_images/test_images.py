@@ -152,6 +152,22 @@ def test_options_reach_the_guest_through_multiboot(name: str, options: str, ops:
 
 
 @needs_qemu
+@pytest.mark.parametrize("options", ["n=3 hz=5000", "n=1 hz=100"])
+def test_minikernel_says_the_same_at_any_timer_rate(options: str) -> None:
+    image = guest_images.image("minikernel")
+    rounds = int(options[2])
+    output, status = run_qemu(image.path, options)
+    assert (output, status) == (image.transcript.replace("ops=140", f"ops={140 * rounds}"), SUCCESS)
+
+
+@needs_qemu
+def test_smc_scales() -> None:
+    output, status = run_qemu(guest_images.image("smc").path, "n=7")
+    assert status == SUCCESS
+    assert output.endswith("\nresult=00000054\nops=84\n")
+
+
+@needs_qemu
 def test_impossible_size_fails_the_self_check() -> None:
     output, status = run_qemu(guest_images.image("sieve").path, "size=3")
     assert (output, status) == ("sieve\nself-check failed\n", FAILURE)
