@@ -1,0 +1,58 @@
+# make demo: the two engines side by side.  make test: the everyday tests.  Everything happens inside .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# pytest-xdist: the tests share the library's cache on disk, and two processes build it as fast as one
+JOBS ?= 2
+
+.PHONY: setup test test-slow lint bench guests images demo debian-packages clean
+
+setup: .venv/installed-all
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "bt needs Python 3.11 or later: make PYTHON=/path/to/python3 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || tests/install-debian.sh python3-venv
+	$(PYTHON) -m venv .venv
+
+# without what only tests need
+.venv/installed: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-all: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,bench]'
+	@touch $@ .venv/installed
+
+demo: .venv/installed
+	@$(BIN)/python -m benchmarks.demo
+
+test: .venv/installed-all debian-packages
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-slow: .venv/installed-all debian-packages
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+lint: .venv/installed-all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed-all
+	mkdir -p report
+	$(BIN)/bt bench --peers all --json report/bench.json --html report/bench.html
+
+# third-party guests: Debian's installer kernel, out of its package
+guests: .venv/installed
+	$(BIN)/python -m guest_images.fetch
+
+# the built-in guests, from their sources
+images: .venv/installed-all
+	$(BIN)/python -m guest_images.build
+
+# QEMU and gcc -m32, which some tests compare with; those tests skip where they are missing
+debian-packages:
+	@tests/install-debian.sh
+
+clean:
+	rm -rf .venv build dist report *.egg-info

@@ -1,0 +1,1 @@
+"""Rules about the code itself, so that nobody has to remember them."""
