@@ -63,6 +63,9 @@ class Vcpu:
         self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
         self._call4 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, *[ctypes.c_uint32] * 3)
         self._call2 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
+        self._code_written = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)(
+            library.symbols["code_written"]
+        )
         self._wire()
         self.flush()
 
@@ -126,6 +129,19 @@ class Vcpu:
         self.set_control("records_end", self._records.address + self._records.size)
         self.set_control("blocks_next", 1)  # 0 ends lists
         self.call("flush_tlb", 1)
+
+    def written(self, physical: int, size: int) -> None:
+        """Forget what was decoded from `size` bytes of RAM at a guest physical address: they were written from outside.
+
+        Costs next to nothing for pages without code, unlike `flush`.
+        """
+        end = physical + size
+        while physical < end:
+            part = min(end, (physical | PAGE - 1) + 1) - physical
+            code_map = 8 * (physical // PAGE)
+            if any(self._page_info.map[code_map : code_map + 8]):
+                self._code_written(self.state.pointer, physical, part)
+            physical += part
 
     def call(self, name: str, argument: int | None = None) -> int:
         """Call a runtime function from outside the run of code; answers its status."""

@@ -1,0 +1,270 @@
+"""bt's engines as executors of cases, and the list of engines that every engine test goes through.
+
+A case runs as a process under a monitor of a few instructions: it loads segments and registers and returns to CPL 3;
+every exception comes back through an interrupt gate to a HLT. So beside the case's own instructions each run goes
+through IRET, exception delivery with a change of stacks, HLT and paging.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+
+from bt.engine.library import Library, load_library
+from bt.engine.vcpu import Vcpu
+from bt.memory.ram import GuestRam
+from bt.x86 import reset, segment_cache
+from bt.x86.exits import ExitReason
+from bt.x86.state import CS, DS, ES, ESP, FS, GS, LDTR, SS, TR
+from guest_images.assembler import assemble
+from tests.cases import layout
+from tests.cases.model import (
+    EFLAGS_FIXED,
+    ERROR_CODE_VECTORS,
+    FLAG_BITS,
+    VISIBLE_FLAGS,
+    Case,
+    Executor,
+    ExecutorError,
+    Outcome,
+    State,
+    Trap,
+)
+from tests.oracles.host_child import CHILD_BASE, CODE_16_SELECTOR, STACK_16_SELECTOR
+
+EngineFactory = Callable[[Library, GuestRam], Vcpu]
+
+INSTRUCTION_LIMIT = 1_000_000
+"""A case that has not ended after so many does not end."""
+
+# Guest physical pages. The first eight are the monitor's, mapped in the same order where the host oracle's child has
+# its own memory, which cases leave alone; then come the regions, side by side.
+_DIRECTORY, _LOW_TABLE, _MONITOR_TABLE, _TABLES, _IDT, _CODE, _STUBS, _STACK, _REGIONS = range(0, 0x9000, 0x1000)
+_MONITOR = CHILD_BASE
+_LDT, _TSS = _TABLES + 0x400, _TABLES + 0x800  # behind the GDT in its page
+_MEMORY_BYTES = sum(region.size for region in layout.REGIONS)
+
+_PRESENT, _WRITABLE, _USER, _ACCESSED, _DIRTY = 1, 2, 4, 0x20, 0x40
+_CR0 = 0x8005_0031  # PG, AM, WP, NE, ET, PE: as Linux has it
+_FLAT_CODE, _FLAT_DATA, _LDT_TYPE, _TSS_TYPE = 0x9B, 0x93, 0x82, 0x8B
+_DPL_3 = 0x60
+_KERNEL_CODE, _KERNEL_DATA, _TSS_SELECTOR, _LDT_SELECTOR = 0x10, 0x18, 0x40, 0x50
+_TSS_BYTES, _LDT_BYTES, _STUB_BYTES = 104, 16, 16
+_BREAKPOINT, _OVERFLOW = 3, 4
+_DEBUG, _PROTECTION, _PAGE_FAULT = 1, 13, 14
+# the processor pushes an error code for these too, but user code cannot raise them
+_WITH_ERROR_CODE = ERROR_CODE_VECTORS | {8, 10}
+
+_ENTER_FRAME = struct.Struct("<17I")  # gs fs es ds, edi esi ebp - ebx edx ecx eax, eip cs eflags esp ss
+_STOP_FRAME = struct.Struct("<15I")  # edi esi ebp - ebx edx ecx eax, vector error, eip cs eflags esp ss
+
+_MONITOR_CODE = """
+enter:
+    pop gs
+    pop fs
+    pop es
+    pop ds
+    popad
+    iretd
+    .align 16
+stop:                       ; the stubs jump here with vector and error code on the stack
+    pushad
+    hlt
+    popad                   ; run again after a single step: go on
+    add esp, 8
+    iretd
+"""
+_ENTER, _STOP = _CODE, _CODE + 16
+
+
+def _descriptor(access: int, *, base: int = 0, limit: int = 0xFFFFF, flags: int = 0) -> bytes:
+    """A segment descriptor; `flags` are G, D/B, L, AVL."""
+    return struct.pack(
+        "<HHBBBB", limit & 0xFFFF, base & 0xFFFF, base >> 16 & 0xFF, access, flags << 4 | limit >> 16, base >> 24
+    )
+
+
+def _descriptor_tables() -> bytes:
+    """GDT with a 32-bit Linux program's selectors, LDT with the 16-bit segments of cases, TSS with the ring 0 stack."""
+    page = bytearray(layout.PAGE_BYTES)
+    big, small = 0xC, 0x8
+    entries = {
+        _KERNEL_CODE: _descriptor(_FLAT_CODE, flags=big),
+        _KERNEL_DATA: _descriptor(_FLAT_DATA, flags=big),
+        layout.CODE_SELECTOR: _descriptor(_FLAT_CODE | _DPL_3, flags=big),
+        layout.DATA_SELECTOR: _descriptor(_FLAT_DATA | _DPL_3, flags=big),
+        _TSS_SELECTOR: _descriptor(_TSS_TYPE, base=_MONITOR + _TSS, limit=_TSS_BYTES - 1),
+        _LDT_SELECTOR: _descriptor(_LDT_TYPE, base=_MONITOR + _LDT, limit=_LDT_BYTES - 1),
+        0x400 + CODE_16_SELECTOR: _descriptor(_FLAT_CODE | _DPL_3, flags=small),
+        0x400 + STACK_16_SELECTOR: _descriptor(_FLAT_DATA | _DPL_3, flags=small),
+    }
+    for selector, descriptor in entries.items():
+        struct.pack_into("8s", page, selector & ~7, descriptor)
+    struct.pack_into("<II", page, 0x800 + 4, _MONITOR + _STACK + layout.PAGE_BYTES, _KERNEL_DATA)
+    return bytes(page)
+
+
+def _interrupt_table() -> bytes:
+    """32-bit interrupt gates to the stubs; user code may use those of INT3 and INTO."""
+    gates = bytearray()
+    for vector in range(256):
+        target = _MONITOR + _STUBS + vector * _STUB_BYTES
+        access = 0x8E | (_DPL_3 if vector in (_BREAKPOINT, _OVERFLOW) else 0)
+        gates += struct.pack("<HHBBH", target & 0xFFFF, _KERNEL_CODE, 0, access, target >> 16)
+    return bytes(gates)
+
+
+def _stubs() -> bytes:
+    """For each vector: push 0 in place of an error code where there is none, push the vector, jump to `stop`."""
+    code = bytearray()
+    for vector in range(256):
+        code += b"\x90\x90" if vector in _WITH_ERROR_CODE else b"\x6a\x00"
+        code += b"\x68" + struct.pack("<I", vector)
+        code += b"\xe9" + struct.pack("<i", _STOP - (_STUBS + len(code) + 5))
+        code += b"\xcc" * (-len(code) % _STUB_BYTES)
+    return bytes(code)
+
+
+def _page_table(pages: Mapping[int, int]) -> bytes:
+    """A page directory or table from entries by number."""
+    table = bytearray(layout.PAGE_BYTES)
+    for number, entry in pages.items():
+        struct.pack_into("<I", table, 4 * number, entry | _PRESENT | _ACCESSED | _DIRTY)
+    return bytes(table)
+
+
+def _region_pages() -> dict[int, int]:
+    """Page-table entries of the regions."""
+    pages, physical = {}, _REGIONS
+    for region in layout.REGIONS:
+        for linear in range(region.start, region.end, layout.PAGE_BYTES):
+            pages[linear // layout.PAGE_BYTES] = physical | _USER | (_WRITABLE if region.writable else 0)
+            physical += layout.PAGE_BYTES
+    return pages
+
+
+class EngineExecutor:
+    """Executor on one engine; it and its memory are made at the first run and used for all cases."""
+
+    def __init__(self, make_engine: EngineFactory) -> None:
+        self._make_engine = make_engine
+        self._engine: Vcpu | None = None
+
+    def run(self, case: Case) -> Outcome:
+        """Run one case; ExecutorError if it does not end, or brings down the monitor."""
+        engine = self._engine or self._boot()
+        images = case.images()
+        engine.ram.write(_REGIONS, b"".join(images.values()))
+        engine.written(_REGIONS, _MEMORY_BYTES)
+        frame = _enter_frame(case)
+        top = _STACK + layout.PAGE_BYTES
+        engine.ram.write(top - len(frame), frame)
+        engine.state["gpr", ESP] = _MONITOR + top - len(frame)
+        engine.state["eip"] = _MONITOR + _ENTER
+        # the host's first single step is on arrival, before anything has run: there are as many here as cases count
+        for _ in range(case.steps or 1):
+            leave = engine.run(INSTRUCTION_LIMIT)
+            stop = _STOP_FRAME.unpack(engine.ram.read(top - _STOP_FRAME.size, _STOP_FRAME.size))
+            if leave.reason is not ExitReason.HLT or stop[11] & 3 != 3:
+                self.close()
+                raise ExecutorError(f"{case.where or 'case'}: {case}: {leave} in engine {engine.name}")
+            if stop[8] != _DEBUG:
+                break
+        return _outcome(case, stop, engine.state["cr2"], _memory_after(engine.ram, images))
+
+    def run_many(self, cases: Iterable[Case]) -> list[Outcome]:
+        """Run cases one after another."""
+        return [self.run(case) for case in cases]
+
+    def close(self) -> None:
+        """Give the memory back; the next run starts afresh."""
+        if self._engine is not None:
+            self._engine.ram.close()
+        self._engine = None
+
+    def _boot(self) -> Vcpu:
+        """An engine at CPL 0 with the monitor in memory."""
+        ram = GuestRam(_REGIONS + _MEMORY_BYTES)
+        user = _WRITABLE | _USER
+        ram.write(_DIRECTORY, _page_table({0: _LOW_TABLE | user, _MONITOR >> 22: _MONITOR_TABLE | _WRITABLE}))
+        ram.write(_LOW_TABLE, _page_table(_region_pages()))
+        ram.write(_MONITOR_TABLE, _page_table({page >> 12: page | _WRITABLE for page in range(0, _REGIONS, 0x1000)}))
+        ram.write(_TABLES, _descriptor_tables())
+        ram.write(_IDT, _interrupt_table())
+        ram.write(_CODE, assemble(_MONITOR_CODE, 32, _MONITOR + _CODE))
+        ram.write(_STUBS, _stubs())
+        engine = self._make_engine(_library(), ram)
+        cpu = engine.state
+        reset.power_on(cpu)
+        for number in (CS, SS, DS, ES, FS, GS):
+            selector, access = (_KERNEL_CODE, _FLAT_CODE) if number == CS else (_KERNEL_DATA, _FLAT_DATA)
+            segment_cache.fill(cpu, number, selector=selector, base=0, limit=0xFFFFFFFF, access=access, big=True)
+        for number, selector, physical, size, access in (
+            (LDTR, _LDT_SELECTOR, _LDT, _LDT_BYTES, _LDT_TYPE),
+            (TR, _TSS_SELECTOR, _TSS, _TSS_BYTES, _TSS_TYPE),
+        ):
+            base = _MONITOR + physical
+            segment_cache.fill(cpu, number, selector=selector, base=base, limit=size - 1, access=access, big=False)
+        cpu["cr0"], cpu["cr3"] = _CR0, _DIRECTORY
+        cpu["gdtr_base"], cpu["gdtr_limit"] = _MONITOR + _TABLES, 0x5F
+        cpu["idtr_base"], cpu["idtr_limit"] = _MONITOR + _IDT, 0x7FF
+        engine.flush()
+        self._engine = engine
+        return engine
+
+
+def _enter_frame(case: Case) -> bytes:
+    eax, ecx, edx, ebx, esp, ebp, esi, edi = case.start.registers
+    single_step = FLAG_BITS["tf"] if case.steps is not None else 0
+    code = layout.CODE_SELECTOR if case.bits == 32 else CODE_16_SELECTOR
+    stack = layout.DATA_SELECTOR if case.stack_bits == 32 else STACK_16_SELECTOR
+    return _ENTER_FRAME.pack(
+        *[layout.DATA_SELECTOR] * 4,
+        *(edi, esi, ebp, 0, ebx, edx, ecx, eax),
+        *(case.start.eip, code, case.start.eflags | single_step, esp, stack),
+    )
+
+
+def _outcome(case: Case, stop: tuple[int, ...], cr2: int, memory: dict[int, bytes]) -> Outcome:
+    edi, esi, ebp, _, ebx, edx, ecx, eax, vector, error_code, eip, _, eflags, esp, _ = stop
+    trap: Trap | None = Trap(
+        vector, error_code if vector in _WITH_ERROR_CODE else None, cr2 if vector == _PAGE_FAULT else None
+    )
+    if (vector == _PROTECTION and case.is_end(eip)) or (vector == _DEBUG and case.steps):
+        trap = None
+    if case.steps:
+        eflags = eflags & ~FLAG_BITS["tf"] | case.start.eflags & FLAG_BITS["tf"]
+    registers = (eax, ecx, edx, ebx, esp, ebp, esi, edi)
+    return Outcome(State(registers, eip, eflags & VISIBLE_FLAGS | EFLAGS_FIXED, memory), trap)
+
+
+def _memory_after(ram: GuestRam, before: Mapping[int, bytes]) -> dict[int, bytes]:
+    """The regions' contents; unchanged ones share their bytes with `before`, which saves most of the time."""
+    everything = ram.read(_REGIONS, _MEMORY_BYTES)
+    images, position = {}, 0
+    for start, old in before.items():
+        images[start] = old if everything.startswith(old, position) else everything[position : position + len(old)]
+        position += len(old)
+    return images
+
+
+@cache
+def _library() -> Library:
+    return load_library()
+
+
+def factories() -> dict[str, EngineFactory]:
+    """How to make each engine there is, by name."""
+    found: dict[str, EngineFactory] = {"interp": Vcpu}
+    translator = "bt.engine.translator.vcpu"
+    if importlib.util.find_spec(translator) is not None:
+        found["bt"] = importlib.import_module(translator).TranslatingVcpu
+    return found
+
+
+def executors() -> dict[str, Executor]:
+    """An executor for each engine; nothing is built or loaded before the first case runs."""
+    return {name: EngineExecutor(factory) for name, factory in factories().items()}
