@@ -13,6 +13,7 @@ from bt.errors import BtError
 
 COMMANDS = {
     "run": "run a guest",
+    "bench": "measure the engines, against each other and against their peers",
     "images": "list the guests that are built in or fetched",
 }
 USAGE_ERROR = 2
