@@ -1,8 +1,8 @@
-; strings: fills, copies, compares and scans blocks of 1 to 16384 bytes with rep instructions and with byte loops, n times.
+; strings: fills, copies, compares and scans blocks of 1 to 16384 bytes with rep instructions and byte loops, n times.
 ;
 ; For each size: rep stosb and stosd, rep movsb and movsd, repe cmpsb, repne scasb (strlen), and byte loops for copying
-; to upper case, for comparing backwards and for hashing. result: h = h * 31 + each position or hash found. ops = bytes processed.
-; Self-check: copies compare equal, lengths are the sizes.
+; to upper case, for comparing backwards and for hashing. result: h = h * 31 + each position or hash found.
+; ops = bytes processed. Self-check: copies compare equal, lengths are the sizes.
 
 default_n = 20
 MAX_BYTES = 16384
@@ -17,7 +17,7 @@ sizes:
     .long 1, 3, 7, 16, 29, 64, 100, 256, 777, 1500, 4096, 5000, 16384
 sizes_end:
 
-main:                                   ; [ebp-16] rounds left, [ebp-20] address of the size, [ebp-24] bytes, [ebp-28] hash
+main:                                   ; [ebp-16] rounds left, [ebp-20] address of size, [ebp-24] bytes, [ebp-28] hash
     push ebp
     mov ebp, esp
     push ebx
@@ -72,7 +72,7 @@ main:                                   ; [ebp-16] rounds left, [ebp-20] address
     pop ebp
     ret
 
-fill_text:                              ; (size, round): text = size letters, zero-terminated; one differs with the round
+fill_text:                              ; (size, round): text = size letters and a zero; one letter differs with the round
     push ebp
     mov ebp, esp
     push edi

@@ -1,5 +1,5 @@
 ; The same guest as a Linux i386 program, for comparison with the host CPU: only this file differs from the bare PC.
-; Options are the first argument of the command, in one word as the multiboot command line has them ("n=1000 size=4096").
+; Options are the first argument, in one word as the multiboot command line has them ("n=1000 size=4096").
 
 SYS_EXIT = 1
 SYS_WRITE = 4

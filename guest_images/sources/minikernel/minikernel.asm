@@ -1,10 +1,11 @@
-; minikernel: a small operating system: paging, ring 3, preemptive processes, system calls, demand paging, faults killed.
+; minikernel: a small operating system: ring 3, preemptive processes, system calls, demand paging, faults killed.
 ;
 ; Seven processes run at a time, each in its own address space: alice and bob compute, are preempted by the PIT through
-; the 8259, sleep, and allocate memory by touching it (alice calls the kernel by INT 80h, bob by SYSENTER); five culprits
-; each commit a different crime. Processes write to consoles of their own, printed in order when all have ended: so the
-; transcript does not depend on when interrupts come. n = rounds of this, of which the last one is printed; hz = PIT rate.
-; result = hash of what ended the processes and of the exit codes. ops = page faults served and processes ended.
+; the 8259, sleep, and allocate memory by touching it (alice calls the kernel by INT 80h, bob by SYSENTER); five
+; culprits each commit a different crime. Processes write to consoles of their own, printed in order when all have
+; ended: so the transcript does not depend on when interrupts come. n = rounds of this, the last one is printed;
+; hz = PIT rate. result = hash of what ended the processes and of the exit codes. ops = page faults served and
+; processes ended.
 
 default_n = 1
 DEFAULT_HZ = 250

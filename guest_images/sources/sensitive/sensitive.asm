@@ -1,9 +1,10 @@
 ; sensitive: what the sensitive and privileged instructions do at CPL 0 and CPL 3, for IOPL 0 and 3, one line a check.
 ;
 ; Sensitive and yet unprivileged are, after Robin and Irvine (2000): SGDT SIDT SLDT SMSW PUSHF POPF LAR LSL VERR VERW
-; POP, PUSH and MOV of segment registers, far CALL JMP RET, INT n, STR. Expected are the SDM's results: value, or vector,
-; error code and address of the fault. UMIP is off, CR0.TS is set, interrupts are enabled with all lines masked.
-; With accesses=on also use of memory through unfit segments. result = checks that hold, ops = checks. Any check that does not hold fails the guest.
+; POP, PUSH and MOV of segment registers, far CALL JMP RET, INT n, STR. Expected are the SDM's results: value, or
+; vector, error code and address of the fault. UMIP is off, CR0.TS is set, interrupts are enabled with all lines masked.
+; With accesses=on also use of memory through unfit segments, which QEMU's emulator lets pass.
+; result = checks that hold, ops = checks. Any check that does not hold fails the guest.
 
 default_n = 1
 
