@@ -236,6 +236,7 @@ class Builder:
     module: Module
     signature: Signature
     attributes: str = "#0"
+    parameter_attributes: dict[int, str] = field(default_factory=dict)  # by place, e.g. a range
     lines: list[str] = field(default_factory=list)
     allocas: list[str] = field(default_factory=list)
     arguments: list[Value] = field(default_factory=list)
@@ -457,7 +458,8 @@ class Builder:
         if not self._dead:
             self.ret(None if self.signature.result == "void" else 0)
         s = self.signature
-        params = ", ".join(f"{a.ty} {a.ref}" for a in self.arguments)
+        extra = self.parameter_attributes
+        params = ", ".join(f"{a.ty} {extra.get(place, '')} {a.ref}" for place, a in enumerate(self.arguments))
         text = [f"define {s.convention} {s.result} @{s.name}({params}) {self.attributes} {{", "entry:"]
         self.module.defined[s.name] = "\n".join([*text, *self.allocas, *self.lines, *self._cold, "}"])
 

@@ -37,6 +37,8 @@ MAKE_BLOCK = native("make_block", PTR, "i64", PTR, result=PTR)
 FORGET_TRANSLATION = native("forget_translation", PTR, PTR, result="void")
 # Forget everything decoded and translated (the areas are full): state.
 RESET_BLOCKS = native("reset_blocks", PTR)
+# Bytes that decoding may look at, the longest instruction and what could be its immediate: behind RAM is nothing.
+LOOK_AHEAD = 24
 # Fetch the instruction that crosses a page into CONTROL.fetch: state, bytes on the first page.
 GATHER = native("gather", PTR, PTR, "i32")
 
@@ -172,13 +174,14 @@ class _BlockMaker:
         limit_room = b.get_segment(CS, "limit") - self.eip.get().zext(64) + 1
         physical = self.physical + self.bytes.get().zext(64)
         arguments = (self.eip.get(), physical, record)
-        with b.IfElse(room.ugt(MAX_LENGTH)) as arm:
+        with b.IfElse(room.ugt(LOOK_AHEAD)) as arm:
             with arm.then():
                 length.set(b.call(DECODE, b.cpu, code, MAX_LENGTH, *arguments))
             with arm.otherwise():
                 fetch = CONTROL.pointer(self.control, "fetch")
                 _copy(b, fetch, code, room)
-                length.set(b.call(DECODE, b.cpu, fetch, room, *arguments))
+                readable = b.select(room.ult(MAX_LENGTH), room, b.const(MAX_LENGTH, 32))
+                length.set(b.call(DECODE, b.cpu, fetch, readable, *arguments))
                 with b.If(length.get() == DECODE_MORE), b.IfElse(self.count.get() == 0) as first:
                     with first.then():
                         status = b.call(GATHER, b.cpu, code, room)

@@ -20,6 +20,7 @@ from bt.engine.structures import (
     IMMEDIATE_OFFSET,
     IMMEDIATE_SIGNED_BYTE,
     IMMEDIATE_WORD,
+    NO_PAGE,
     NO_REGISTER,
     RECORD,
     SHAPE,
@@ -167,19 +168,25 @@ class _Decoder:
 
     def _refused(self, length: Local) -> None:
         b = self.b
-        with b.If(CONTROL.get(b, self.control, "override_physical") == self.physical):
+        judged = CONTROL.get(b, self.control, "override_physical") == self.physical
+        with b.If(judged):
             verdict = CONTROL.get(b, self.control, "override_length").trunc(32)
+            with b.If((verdict.ugt(self.readable)) & self.readable.ult(MAX_LENGTH)):
+                b.ret(DECODE_MORE)
+            # good once: other bytes may be there the next time
+            CONTROL.put(b, self.control, "override_physical", NO_PAGE)
             with b.If(verdict.ugt(MAX_LENGTH)):
                 RECORD.put(b, self.record, "handler", CONTROL.get(b, self.control, "length_handler"))
                 RECORD.put(b, self.record, "form", 0)
                 RECORD.put(b, self.record, "variant", 0)
+                RECORD.put(b, self.record, "eip", self.eip)
                 RECORD.put(b, self.record, "next_eip", self.eip + 1)
                 b.ret(1)
             length.set(verdict)
-        with b.If(CONTROL.get(b, self.control, "override_physical") != self.physical):
+        with b.If(~judged):
             with b.If(self.readable.ult(MAX_LENGTH)):
                 b.ret(DECODE_MORE)
-            with b.If(self.form != 0):
+            with b.If((self.form != 0) | self.after.uge(MAX_LENGTH)):
                 b.ret(DECODE_ASK)
             length.set(1)
 

@@ -13,17 +13,24 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bt.codegen.arena import Arena, link
 from bt.codegen.llvm import target_identity
 from bt.codegen.objectfile import read_object
 from bt.codegen.store import Store, source_key
 
-ARENA_BYTES = 16 << 20
+ARENA_BYTES = 512 << 20  # the image, and a code cache for each translating vCPU: rel32 must reach from one to the other
+BUILD_ARENA_BYTES = 16 << 20
+STENCILS_PER_MODULE = 240
 HANDLERS_PER_MODULE = 24
+if TYPE_CHECKING:
+    from bt.engine.translator.catalogue import Catalogue
+
 _PACKAGE = Path(__file__).parent.parent
 _SOURCES = ("codegen", "x86", "memory", "engine")
 
+STENCIL_SECTIONS = ("stencils", "stencil_code", "stencil_relocations", "stencil_index", "plans")
 Progress = Callable[[int, int], None]
 
 
@@ -36,6 +43,7 @@ class Library:
     handlers: bytes  # u64 host addresses, VARIANTS a form
     dispatch: bytes
     shapes: bytes
+    stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
 
 
 def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:
@@ -53,7 +61,7 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
     symbols = {name: base + at for name, at in json.loads(bytes(sections["symbols"])).items()}
     offsets = memoryview(sections["handlers"]).cast("I")
     handlers = struct.pack(f"<{len(offsets)}Q", *(base + at for at in offsets))
-    return Library(arena, symbols, handlers, bytes(sections["dispatch"]), bytes(sections["shapes"]))
+    return Library(arena, symbols, handlers, bytes(sections["dispatch"]), bytes(sections["shapes"]), {name: bytes(sections[name]) for name in STENCIL_SECTIONS})
 
 
 def build_sections(progress: Progress | None = None) -> dict[str, bytes]:
@@ -63,11 +71,18 @@ def build_sections(progress: Progress | None = None) -> dict[str, bytes]:
     from bt.codegen.objectfile import merge
     from bt.engine.interp.handlers import handler_names
     from bt.engine.shapes import shape_table
+    from bt.engine.translator.catalogue import build_catalogue
+    from bt.engine.translator.gates import RAW_PIECES
+    from bt.engine.translator.table import StencilTables
     from bt.x86.opcodes import dispatch_table
 
-    objects = assemble_many(list(_modules()), jobs=os.cpu_count() or 1, progress=progress)
-    pieces = merge(read_object(data) for data in objects)
-    with Arena(ARENA_BYTES, name="bt-build") as arena:
+    catalogue, common = build_catalogue()
+    texts = [*_stencil_modules(catalogue), *_modules()]
+    objects = [read_object(data) for data in assemble_many(texts, jobs=os.cpu_count() or 1, progress=progress)]
+    stencil_modules = sum(1 for _ in _stencil_modules(catalogue))
+    stencil_pieces = merge(objects[:stencil_modules])
+    pieces = merge(objects[stencil_modules:]) | RAW_PIECES
+    with Arena(BUILD_ARENA_BYTES, name="bt-build") as arena:
         symbols = {name: address - arena.exec_base for name, address in link(arena, pieces, {}).items()}
         image = bytes(arena.view[: arena.used])
     names = handler_names()
@@ -78,7 +93,22 @@ def build_sections(progress: Progress | None = None) -> dict[str, bytes]:
         "handlers": struct.pack(f"<{len(names)}I", *(symbols[name] for name in names)),
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
+        **StencilTables(catalogue, common, stencil_pieces).sections(),
     }
+
+
+def _stencil_modules(catalogue: Catalogue) -> Iterator[str]:
+    from bt.codegen.builder import Module
+    from bt.engine.translator.context import EXTERNALS, HOLE_DECLARATIONS
+
+    names = list(catalogue.stencils)
+    for start in range(0, len(names), STENCILS_PER_MODULE):
+        module = Module(f"stencils{start}", preamble=list(HOLE_DECLARATIONS))
+        for external in EXTERNALS:
+            module.need(external)
+        for name in names[start : start + STENCILS_PER_MODULE]:
+            catalogue.emit(module, name)
+        yield module.text()
 
 
 def _modules() -> Iterator[str]:
@@ -87,12 +117,16 @@ def _modules() -> Iterator[str]:
     from bt.engine.interp.dispatch import emit_dispatch
     from bt.engine.interp.handlers import emit_handler, variants
     from bt.engine.runtime import emit_runtime
+    from bt.engine.translator.gates import emit_gates
     from bt.x86.opcodes import FORMS
 
     yield from emit_runtime()
     dispatch = Module("dispatch")
     emit_dispatch(dispatch)
     yield dispatch.text()
+    gates = Module("gates")
+    emit_gates(gates)
+    yield gates.text()
     wanted = [variant for form in FORMS for variant in variants(form)]
     for start in range(0, len(wanted), HANDLERS_PER_MODULE):
         module = Module(f"handlers{start}")

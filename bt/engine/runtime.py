@@ -11,6 +11,7 @@ from bt.codegen.builder import Module, Signature
 from bt.engine import blocks
 from bt.engine.decode import DECODE, emit_decode
 from bt.engine.interp.dispatch import BEFORE_NEXT, RUN_INTERP, emit_before_next, emit_run_interp
+from bt.engine.translator import gates
 from bt.memory import slow
 from bt.memory.access import NativeContext
 from bt.memory.slow import Body
@@ -26,7 +27,7 @@ def runtime_functions() -> list[tuple[Signature, Body]]:
         (BEFORE_NEXT, emit_before_next),
         (RUN_INTERP, emit_run_interp),
         (services.UPDATE_MODE, mode.emit_update_mode),
-        (blocks.FORGET_TRANSLATION, lambda b: None),
+        *gates.runtime(),
         *slow.RUNTIME,
         *blocks.RUNTIME,
     ]

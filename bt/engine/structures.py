@@ -41,13 +41,14 @@ VARIANT_REPZ = 4
 VARIANT_REPNZ = 8
 VARIANTS = 16
 
-BLOCK_BYTES = 64
+BLOCK_BYTES = 80
 BLOCK = Layout(
     (
         ("physical", 64),  # guest physical address of the first byte
         ("records", 64),  # host address of the first record
         ("host", 64),  # host address of the translation, 0 if there is none
         ("physical2", 64),  # page of the second part when its only instruction crosses a page, else NO_PAGE
+        ("stale_stub", 64),  # translator: where the head of a dead translation leads
         ("eip", 32),
         ("mode", 32),
         ("hash_next", 32),  # block numbers; 0 ends a list
@@ -95,6 +96,32 @@ CONTROL = Layout(
         ("blocks_made", 64),
         ("insns_decoded", 64),
         ("blocks_killed", 64),
+        # -- translator (bt/engine/translator)
+        ("stencils", 64),  # table of STENCIL, their code, their relocations
+        ("stencil_code", 64),
+        ("stencil_relocations", 64),
+        ("stencil_index", 64),  # u32 stencil numbers that plans and helpers index
+        ("plans", 64),  # one PLAN a form and variant
+        ("write_delta", 64),  # added to a host address to write there (W^X: two mappings)
+        ("hot_next", 64),  # host addresses: fragments grow up, cold stubs grow down
+        ("cold_next", 64),
+        ("cache_start", 64),
+        ("cache_end", 64),
+        ("sites", 64),
+        ("sites_next", 64),
+        ("sites_end", 64),
+        ("units", 64),
+        ("unit_insns", 64),
+        ("unit_bytes", 64),
+        ("identity", 64),  # translated instructions whose stencil is the instruction itself
+        ("serviced", 64),  # translated instructions that only the interpreter does
+        ("translate_cycles", 64),
+        ("slow_paths", 64),
+        ("services", 64),
+        ("chains", 64),
+        ("branch_misses", 64),
+        ("dispatches", 64),
+        ("interpreted_runs", 64),
     )
 )
 
@@ -122,3 +149,79 @@ SHAPE_MODRM, SHAPE_ENDS, SHAPE_LOCK, SHAPE_REP, SHAPE_OPCODE_REGISTER, SHAPE_REG
     IMMEDIATE_OFFSET,  # address size, no ModRM
     IMMEDIATE_ENTER,
 ) = range(10)
+
+# -- translator ------------------------------------------------------------------------------------------------------
+
+STENCIL = Layout(
+    (
+        ("code", 32),  # offset in stencil_code
+        ("length", 16),  # bytes
+        ("relocations", 16),  # how many
+        ("first", 32),  # number of the first
+        ("flags", 8),
+    ),
+    16,
+)
+STENCIL_COLD, STENCIL_SERVICE, STENCIL_IDENTITY = 1, 2, 4  # has a slow path; has a way out to the interpreter
+
+RELOCATION = Layout((("offset", 16), ("kind", 8), ("slot", 8), ("addend", 32)))
+RELOCATION_ABS32, RELOCATION_PC32, RELOCATION_ABS64, RELOCATION_ABS8 = range(4)
+# What a relocation's symbol stands for, filled in by the emitter for each use of a stencil.
+SLOTS = (
+    "IMMEDIATE",
+    "DISPLACEMENT",
+    "NEXT",
+    "TARGET",
+    "TAG_OFFSET",
+    "ADDEND_OFFSET",
+    "COUNT",
+    "LANDING",
+    "CONT",
+    "TAKEN",
+    "COLD",
+    "SERVICE",
+    "BRANCH_MISS",
+    "HEAD_COLD",
+)
+
+PLAN_BYTES = 32
+PLAN = Layout(
+    (
+        ("live", 32),  # first entry in stencil_index; NO_PLAN
+        ("dead", 32),
+        ("fused", 32),
+        ("stride_rm", 16),
+        ("stride_reg", 16),
+        ("stride_count", 16),
+        ("pre", 8),
+        ("linear", 8),
+        ("size", 8),  # bytes
+        ("write", 8),
+        ("ending", 8),
+        ("calls", 8),
+        ("observes", 8),
+        ("effect", 8),  # FLAGS_* bits
+    ),
+    PLAN_BYTES,
+)
+NO_PLAN = (1 << 32) - 1
+FLAGS_READ, FLAGS_WRITTEN, FLAGS_KILLED = 1, 2, 4
+FLAGS_CONDITION = 8  # a Jcc: its condition code is in `stride_count`
+
+# A place in translated code that can leave it.
+SITE_BYTES = 48
+SITE = Layout(
+    (
+        ("retry", 64),  # host address: the stencil again (slow path), or what follows (interpreter service)
+        ("patch", 64),  # host address of the rel32 that a chained exit goes through
+        ("record", 64),  # the decoded instruction
+        ("page", 64),  # guest physical page of the block
+        ("eip", 32),  # of the instruction; of the target, for an exit
+        ("refund", 32),  # instructions of the block from this one on
+        ("linear", 8),
+        ("size", 8),
+        ("write", 8),
+        ("ends", 8),  # 1: nothing of the block follows
+    ),
+    SITE_BYTES,
+)

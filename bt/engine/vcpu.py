@@ -12,7 +12,7 @@ from bt.engine.structures import BLOCK_BYTES, CONTROL, HASH_ENTRIES, NO_PAGE, RE
 from bt.memory.ram import GuestRam
 from bt.x86 import capstone_layout, flags, services
 from bt.x86.context import FAULT
-from bt.x86.decode import InvalidInstruction, decode
+from bt.x86.decode import InstructionTooLong, InvalidInstruction, decode
 from bt.x86.exits import ExitReason
 from bt.x86.mode import CODE_32
 from bt.x86.state import CpuState
@@ -170,6 +170,7 @@ class Vcpu:
             left = rest
             reason = ExitReason(s["exit_reason"])
             if reason in STOP_REASONS:
+                self.set_control("override_physical", NO_PAGE)  # a verdict not used yet may be about other bytes later
                 return Exit(
                     reason, s["exit_address"], s["exit_size"], bool(s["exit_write"]), s["exit_value"], s["exit_extra"]
                 )
@@ -188,6 +189,8 @@ class Vcpu:
             length = decode(code, bits=bits).length
         except InvalidInstruction:
             length = 1
+        except InstructionTooLong:
+            length = TOO_LONG
         self.set_control("override_physical", physical)
         self.set_control("override_length", length)
 

@@ -49,7 +49,9 @@ class HandlerContext(TlbContext):
     def go(self, target: Signature, *, free: Value | int = 0, budget: Value | None = None) -> None:
         """Tail-call a continuation. Ends the block."""
         extra = self.const(free, 64) if isinstance(free, int) else free
-        self.tail_call(target, self.signature, [self.record, self.cpu, extra, self.budget if budget is None else budget])
+        self.tail_call(
+            target, self.signature, [self.record, self.cpu, extra, self.budget if budget is None else budget]
+        )
 
     def go_record(self, record: Value) -> None:
         """Tail-call the handler of a record. Ends the block."""

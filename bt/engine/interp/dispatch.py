@@ -52,9 +52,9 @@ def emit_before_next(b: Context) -> None:
             b.call(DELIVER_FAULT, b.cpu)
         rest = b.get("deferred")
         b.put("deferred", 0)
-        with b.If((rest == 0) & (b.get("exit_reason") == 0)):
+        with b.If((rest == 0) & (b.get("exit_reason") == 0) & (b.get("service") == 0)):
             b.put("exit_reason", int(ExitReason.BUDGET))
-        with b.If(b.get("exit_reason") != 0):
+        with b.If((b.get("exit_reason") != 0) | (b.get("service") != 0)):
             b.put("budget", budget + rest)
             b.ret(-1)
         b.ret(b.call(BEFORE_NEXT, b.cpu, rest))

@@ -22,7 +22,8 @@ from bt.engine.meaning import meaning_function
 from bt.engine.structures import VARIANT_16, VARIANT_MEMORY, VARIANT_REPNZ, VARIANT_REPZ, VARIANTS
 from bt.x86.opcodes import FORMS, Form, Method, Operand, Width
 
-_SIZED = frozenset((Width.V, Width.Z, Width.VW, Width.BS, Width.A, Width.P, Width.S))
+# Word operands too: PUSH of a segment register, RET imm16 and ENTER move the stack by the operand size.
+_UNSIZED = frozenset((Width.B, Width.D, Width.Q, Width.NONE))
 _FIXED_WIDTHS = {Width.B: 8, Width.W: 16, Width.D: 32, Width.Q: 64, Width.NONE: 32}
 
 
@@ -49,7 +50,7 @@ class Variant:
 
 def size_matters(form: Form) -> bool:
     """True if the operand size changes what the form does. Implicit operands are not in the table: assume it does."""
-    return not form.operands or any(o.width in _SIZED for o in form.operands)
+    return not form.operands or any(o.width not in _UNSIZED for o in form.operands)
 
 
 def memory_choice(form: Form) -> tuple[bool, ...]:

@@ -65,7 +65,7 @@ def push(b: Context, src: NumberedRegister) -> None:
 def pop(b: Context, dst: NumberedRegister) -> None:
     """POP of a segment register: the stack pointer moves by the operand size as the old SS has it."""
     mode = b.get("mode")
-    selector = b.stack_read(0, 16)
+    selector = b.stack_read(0, b.operand_size).trunc(16)  # the whole stack element must be there, if only half is used
     mask, old = b.stack_mask(), b.reg(ESP)
     b.attempt(LOAD_SEGMENT, b.cpu, _number(b, dst.number), selector.zext(32))
     b.set_reg(ESP, (old & ~mask) | ((old + b.operand_size // 8) & mask))

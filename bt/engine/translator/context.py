@@ -1,0 +1,328 @@
+"""Semantics as stencils: guest registers are pinned host registers, constants are holes that the emitter patches.
+
+A stencil is only ever used in flat 32-bit code (see `TRANSLATABLE` in dispatch.py), so segment checks and address
+masks vanish. It makes at most one guest memory access and commits nothing before it, so its cold path can hand the
+registers over as they came in: the slow path fills the TLB and starts the stencil again, or has the interpreter
+execute the instruction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from bt.codegen.abi import PINNED_ROLES, pinned
+from bt.codegen.builder import PTR, Local, Signature, Value
+from bt.memory.access import PAGE
+from bt.x86 import context as x86
+from bt.x86.context import Context
+from bt.x86.state import BRANCH_CACHE_ENTRIES, ESP, GPR_NAMES, RETURN_STACK_ENTRIES, TLB_ENTRIES, TLB_ENTRY_BYTES
+
+# Where a stencil leads. CONT is the next stencil; the others are patched to stubs and gates.
+CONT, TAKEN, COLD, SERVICE = pinned("CONT"), pinned("TAKEN"), pinned("COLD"), pinned("SERVICE")
+BRANCH_MISS = pinned("BRANCH_MISS")
+JUMP_FREE = bytes.fromhex("41ffe4")  # jmp r12: the register of the free argument (see bt/codegen/abi.py)
+EXTERNALS = (CONT, TAKEN, COLD, SERVICE, BRANCH_MISS)
+
+# Holes: name -> range metadata (see MODULE_EPILOGUE). Signed ones become sign-extended imm32 or disp32.
+SIGNED, UNSIGNED, WIDE = "!2", "!3", "!4"
+HOLES = {
+    "IMMEDIATE": UNSIGNED,
+    "DISPLACEMENT": UNSIGNED,
+    "NEXT": UNSIGNED,  # EIP of the next instruction
+    "TARGET": UNSIGNED,  # EIP of a direct transfer's target
+    "TAG_OFFSET": SIGNED,  # displacement of the read or write tags of this mode's TLB
+    "ADDEND_OFFSET": SIGNED,
+    "COUNT": UNSIGNED,  # instructions of the block
+    "LANDING": WIDE,  # host address where a call's return continues
+}
+HOLE_DECLARATIONS = [
+    f"@{name} = external hidden global i8, !absolute_symbol {metadata}" for name, metadata in HOLES.items()
+]
+
+_FREE, _STATE, _T, _BUDGET = (PINNED_ROLES.index(role) for role in ("free", "state", "t", "budget"))
+_REGISTERS = [PINNED_ROLES.index(name) for name in GPR_NAMES]
+
+
+@dataclass
+class StencilContext(Context):
+    """One stencil."""
+
+    registers: list[Local] = field(default_factory=list)
+    targets: set[str] = field(default_factory=set)  # values that are the direct target, for `jump`
+    returns: bool = False  # the jump is a RET: look at the return stack first
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # the upper halves are zero between stencils: LLVM need not clear them again
+        self.parameter_attributes = dict.fromkeys([_T, *_REGISTERS], "range(i64 0, 4294967296)")
+        self.t: Value = self.arguments[_T]
+        self.budget: Value = self.arguments[_BUDGET]
+        self.registers = [self.local(64, self.arguments[place]) for place in _REGISTERS]
+
+    @property
+    def cpu(self) -> Value:
+        return self.arguments[_STATE]
+
+    def hole(self, name: str, width: int = 32) -> Value:
+        """A constant that the emitter fills in."""
+        wide = Value(self, f"ptrtoint (ptr @{name} to i64)", "i64")
+        value = wide if width == 64 else wide.trunc(width)
+        if name == "TARGET":
+            self.targets.add(value.ref)
+        return value
+
+    # -- leaving --------------------------------------------------------------------------------------------------
+
+    def go(self, target: Signature | Value, *, original: bool = False, free: Value | None = None) -> None:
+        """Tail-call with the registers as they are now, or as they came in. Ends the block."""
+        arguments: list[Value | str] = ["poison"] * len(PINNED_ROLES)
+        arguments[_STATE] = self.cpu
+        arguments[_BUDGET] = self.arguments[_BUDGET] if original else self.budget
+        arguments[_T] = self.arguments[_T] if original else self.t
+        if free is not None:
+            arguments[_FREE] = free
+        for place, local in zip(_REGISTERS, self.registers, strict=True):
+            arguments[place] = self.arguments[place] if original else local.get()
+        self.tail_call(target, self.signature, arguments)
+
+    def proceed(self) -> None:
+        if not self.terminated:
+            self.go(CONT)
+
+    def abandon(self, status: Value | int = x86.FAULT) -> None:
+        """Faults are the interpreter's business: it executes the instruction again and finds the same fault."""
+        self.go(SERVICE, original=True)
+
+    def fault(self, vector: int | Value, error: Value | int | None = None) -> None:
+        self.abandon()
+
+    # -- registers ------------------------------------------------------------------------------------------------
+
+    def reg(self, number: int, width: int = 32) -> Value:
+        if width == 8 and number >= 4:
+            return (self.registers[number - 4].get() >> 8).trunc(8)
+        return self.registers[number].get().trunc(width)
+
+    def set_reg(self, number: int, value: Value) -> None:
+        if value.width == 32:
+            self.registers[number].set(value.zext(64))
+            return
+        shift = 8 if value.width == 8 and number >= 4 else 0
+        local = self.registers[number - 4 if shift else number]
+        mask = ((1 << value.width) - 1) << shift
+        wide = value.zext(64) << shift if shift else value.zext(64)
+        local.set((local.get() & ~mask) | wide)
+
+    # -- memory ---------------------------------------------------------------------------------------------------
+
+    def host_pointer(self, linear: Value, size: int) -> Value:
+        """Host pointer for an access of `size` bytes; misses leave for the slow path."""
+        wide = linear.zext(64)
+        shift = 12 - (TLB_ENTRY_BYTES.bit_length() - 1)
+        place = (wide >> shift) & ((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
+        # 32 bits will do: an invalid tag ends in ones, and an access that wraps meets the entry of the last page
+        tag = self.load(self.cpu + self.hole("TAG_OFFSET", 64) + place, 32)
+        with self.Unlikely(((linear + (size - 1)) & -PAGE) != tag):
+            self.go(COLD, original=True)
+        return self.load(self.cpu + self.hole("ADDEND_OFFSET", 64) + place, PTR) + wide
+
+    def read_memory(self, segment: int | Value, offset: Value, width: int) -> Value:
+        return self.read_linear(offset, width)
+
+    def write_memory(self, segment: int | Value, offset: Value, value: Value) -> None:
+        self.write_linear(offset, value)
+
+    def read_linear(self, linear: Value, width: int, *, system: bool = False) -> Value:
+        return self.load(self.host_pointer(linear, width // 8), width)
+
+    def write_linear(self, linear: Value, value: Value, *, system: bool = False) -> None:
+        self.store(self.host_pointer(linear, value.width // 8), value)
+
+    def stack_mask(self) -> Value:
+        return self.const(-1, 32)
+
+    def set_stack_pointer(self, value: Value) -> None:
+        self.set_reg(ESP, value)
+
+    def address_mask(self) -> Value:
+        return self.const(-1, 32)
+
+    # -- control --------------------------------------------------------------------------------------------------
+
+    def next_eip(self) -> Value:
+        return self.hole("NEXT")
+
+    def check_target(self, target: Value) -> None:
+        """Flat code has no limit to exceed."""
+
+    def jump(self, target: Value) -> None:
+        if target.ref in self.targets:
+            self.go(TAKEN)
+        else:
+            self.jump_indirect(target)
+
+    def jump_indirect(self, target: Value) -> None:
+        """Through the return stack (RET) and the branch cache, all in generated code."""
+        self.t = target.zext(64)
+        tag = self.get("code_tag") | self.t
+        if self.returns:
+            self._predicted_return(tag)
+        entry = self.slot("branch_cache") + ((self.t & (BRANCH_CACHE_ENTRIES - 1)) << 4)
+        with self.Unlikely(self.load(entry, 64) != tag):
+            self.go(BRANCH_MISS)
+        self._jump_to(self.load(entry + 8, 64))
+
+    def _jump_to(self, host: Value) -> None:
+        """Leave for a host address. LLVM has no register to spare for an indirect tail call, so the address goes on
+        in the free argument and the emitter appends the jump (JUMP_FREE). Ends the block."""
+        self.go(CONT, free=host)
+
+    def _predicted_return(self, tag: Value) -> None:
+        top = self.get("return_top")
+        entry = self.slot("return_stack") + top
+        with self.Likely(self.load(entry, 64) == tag):
+            self.put("return_top", (top - 16) & (16 * RETURN_STACK_ENTRIES - 1))
+            self._jump_to(self.load(entry + 8, 64))
+
+    def push_return(self) -> None:
+        """Predict where the call that follows will return to."""
+        top = (self.get("return_top") + 16) & (16 * RETURN_STACK_ENTRIES - 1)
+        entry = self.slot("return_stack") + top
+        self.store(entry, self.get("code_tag") | self.hole("NEXT").zext(64))
+        self.store(entry + 8, self.hole("LANDING", 64))
+        self.put("return_top", top)
+
+    # -- what only the interpreter does -----------------------------------------------------------------------------
+
+    def _interpreter_only(self) -> NoReturn:
+        raise TypeError(f"{self.signature.name}: this meaning needs the interpreter, it cannot be a stencil")
+
+    def direct_pointer(self, linear: Value, *, write: bool) -> Value:
+        self._interpreter_only()
+
+    def source_segment(self) -> int | Value:
+        self._interpreter_only()
+
+    def repeat(self) -> None:
+        self._interpreter_only()
+
+    def resume(self) -> None:
+        self._interpreter_only()
+
+    def icount(self) -> Value:
+        self._interpreter_only()
+
+    def this_eip(self) -> Value:
+        self._interpreter_only()
+
+    def update_pointer(self, segment: int | Value, offset: Value, width: int) -> Value:
+        self._interpreter_only()
+
+    def commit_update(self, pointer: Value) -> None:
+        self._interpreter_only()
+
+    def retire_accesses(self) -> None:
+        self._interpreter_only()
+
+
+# -- operands -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class PinnedRegister:
+    """A general register, known when the stencil is made."""
+
+    b: StencilContext
+    width: int
+    number: int
+    is_memory = False
+
+    def read(self) -> Value:
+        return self.b.reg(self.number, self.width)
+
+    read_for_update = read
+
+    def write(self, value: Value) -> None:
+        assert value.width == self.width
+        self.b.set_reg(self.number, value)
+
+
+@dataclass
+class ScratchValue:
+    """A source operand that an earlier stencil put into T; or T as a destination."""
+
+    b: StencilContext
+    width: int
+    is_memory = False
+
+    def read(self) -> Value:
+        return self.b.t.trunc(self.width)
+
+    read_for_update = read
+
+    def write(self, value: Value) -> None:
+        self.b.t = value.zext(64)
+
+
+@dataclass
+class HoleImmediate:
+    """An immediate operand or a branch target."""
+
+    b: StencilContext
+    width: int
+    name: str = "IMMEDIATE"
+    is_memory = False
+
+    def read(self) -> Value:
+        if self.name == "TARGET":
+            return self.b.hole(self.name)
+        return self.b.hole(self.name, self.width)
+
+
+@dataclass
+class KnownImmediate:
+    """An immediate that selects its own stencil (shift counts)."""
+
+    b: StencilContext
+    width: int
+    value: int
+    is_memory = False
+
+    def read(self) -> Value:
+        return self.b.const(self.value, self.width)
+
+
+@dataclass
+class ScratchMemory:
+    """The memory operand at the linear address in T."""
+
+    b: StencilContext
+    width: int
+    is_memory = True
+    _pointer: Value | None = None
+
+    def offset(self) -> Value:
+        return self.b.t.trunc(32)
+
+    def read(self) -> Value:
+        return self.b.read_linear(self.offset(), self.width)
+
+    def read_for_update(self) -> Value:
+        self._pointer = self.b.host_pointer(self.offset(), self.width // 8)
+        return self.b.load(self._pointer, self.width)
+
+    def write(self, value: Value) -> None:
+        if self._pointer is None:
+            self._pointer = self.b.host_pointer(self.offset(), self.width // 8)
+        self.b.store(self._pointer, value)
+
+
+def segment_base(b: StencilContext, segment: int, size: int, *, write: bool) -> None:
+    """T = linear address of segment:T, after the limit check that FS and GS need."""
+    kind = "write" if write else "read"
+    first = b.t.trunc(32).zext(64)
+    low, high = b.get_segment(segment, f"{kind}_low"), b.get_segment(segment, f"{kind}_high")
+    with b.Unlikely(first.ult(low) | (first + (size - 1)).ugt(high)):
+        b.go(SERVICE, original=True)
+    b.t = (b.t.trunc(32) + b.get_segment(segment, "base", width=32)).zext(64)

@@ -1,0 +1,192 @@
+"""The stencil library as tables for the emitter: code, relocations, index and plans, packed from compiled pieces."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from bt.codegen.errors import CodegenError
+from bt.codegen.objectfile import CodePiece, RelocationKind
+from bt.engine.interp.handlers import variant_for
+from bt.engine.structures import (
+    FLAGS_CONDITION,
+    FLAGS_KILLED,
+    FLAGS_READ,
+    FLAGS_WRITTEN,
+    NO_PLAN,
+    PLAN,
+    PLAN_BYTES,
+    RELOCATION_ABS8,
+    RELOCATION_ABS32,
+    RELOCATION_ABS64,
+    RELOCATION_PC32,
+    SLOTS,
+    STENCIL_COLD,
+    STENCIL_IDENTITY,
+    STENCIL_SERVICE,
+    VARIANTS,
+)
+from bt.engine.translator.catalogue import Catalogue, Helpers, Plan
+from bt.x86 import flags
+from bt.x86.opcodes import FORMS
+
+_KINDS = {
+    RelocationKind.ABS32: RELOCATION_ABS32,
+    RelocationKind.ABS32S: RELOCATION_ABS32,
+    RelocationKind.PC32: RELOCATION_PC32,
+    RelocationKind.ABS64: RELOCATION_ABS64,
+    RelocationKind.ABS8: RELOCATION_ABS8,
+}
+_SLOT_NUMBERS = {name: number for number, name in enumerate(SLOTS)}
+_JUMP, _JUMP_BYTES = 0xE9, 5
+_CODE_PADDING = 16  # the emitter copies 16 bytes at a time
+
+# Instructions that leave some arithmetic flags as they were although the manual calls them undefined (as the host
+# processor does): nothing before them may be dropped. See tests/cases.
+_KEEPERS = frozenset(
+    (
+        "arith.mul",
+        "arith.imul",
+        "arith.imul_truncated",
+        "arith.div",
+        "arith.idiv",
+        "bits.bt",
+        "bits.bts",
+        "bits.btr",
+        "bits.btc",
+    )
+)
+
+
+def strip_continuation(piece: CodePiece) -> tuple[bytes, list[tuple[int, int, int, int]]]:
+    """Code without its final jump to the next stencil, and relocations as (offset, kind, slot, addend)."""
+    code = piece.code
+    relocations = sorted(piece.relocations, key=lambda r: r.offset)
+    if relocations:
+        last = relocations[-1]
+        ends = last.offset == len(code) - 4 and code[-_JUMP_BYTES] == _JUMP
+        if last.symbol == "CONT" and ends:
+            code, relocations = code[:-_JUMP_BYTES], relocations[:-1]
+    return code, [(r.offset, _KINDS[r.kind], _SLOT_NUMBERS[r.symbol], r.addend) for r in relocations]
+
+
+@dataclass
+class StencilTables:
+    """Packs everything; `sections()` is what goes into the library file."""
+
+    catalogue: Catalogue
+    helpers: Helpers
+    pieces: Mapping[str, CodePiece]
+
+    def sections(self) -> dict[str, bytes]:
+        self._numbers: dict[str, int] = {}
+        table, code, relocations = bytearray(), bytearray(), bytearray()
+        for name in self.catalogue.stencils:
+            body, holes = strip_continuation(self.pieces[name])
+            if len(body) > 0xFFFF:
+                raise CodegenError(f"stencil {name}: {len(body)} bytes are too many")
+            self._numbers[name] = len(self._numbers)
+            symbols = {slot for _, _, slot, _ in holes}
+            bits = STENCIL_COLD * (_SLOT_NUMBERS["COLD"] in symbols)
+            bits |= STENCIL_SERVICE * (_SLOT_NUMBERS["SERVICE"] in symbols)
+            bits |= STENCIL_IDENTITY * (len(body) <= 7 and not symbols - {_SLOT_NUMBERS["IMMEDIATE"]})
+            table += struct.pack("<IHHIB3x", len(code), len(body), len(holes), len(relocations) // 8, bits)
+            code += body + bytes(-len(body) % _CODE_PADDING)
+            for offset, kind, slot, addend in holes:
+                relocations += struct.pack("<HBBi", offset, kind, slot, addend)
+        code += bytes(2 * _CODE_PADDING)
+        self._index: list[int] = []
+        self._place_helpers()
+        plans = self._plans()
+        return {
+            "stencils": bytes(table),
+            "stencil_code": bytes(code),
+            "stencil_relocations": bytes(relocations) + bytes(8),
+            "stencil_index": struct.pack(f"<{len(self._index)}I", *self._index),
+            "plans": plans,
+        }
+
+    def _place(self, names: tuple[str, ...]) -> int:
+        """Append stencils to the index; answers where they begin."""
+        start = len(self._index)
+        self._index.extend(self._numbers[name] for name in names)
+        return start
+
+    def _place_helpers(self) -> None:
+        """The helpers come first in the index, in the order of their fields: `helper_offsets` relies on it."""
+        for item in fields(Helpers):
+            names = getattr(self.helpers, item.name)
+            names = (names,) if isinstance(names, str) else names
+            assert len(names) == _HELPER_SIZES[item.name]
+            self._place(names)
+
+    def _plans(self) -> bytes:
+        packed: dict[object, bytes] = {}
+        for plan in self.catalogue.plans:
+            packed[plan.variant] = self._pack(plan)
+        without = bytearray(PLAN_BYTES)
+        struct.pack_into("<3I", without, 0, NO_PLAN, NO_PLAN, NO_PLAN)
+        return b"".join(
+            packed.get(variant_for(form, number), bytes(without)) for form in FORMS for number in range(VARIANTS)
+        )
+
+    def _pack(self, plan: Plan) -> bytes:
+        form = plan.variant.form
+        reads = bool(form.reads_mask & flags.ARITHMETIC) or form.may_keep_flags
+        writes = bool(form.changes_mask & flags.ARITHMETIC)
+        kills = form.kills_mask() & flags.ARITHMETIC == flags.ARITHMETIC and form.meaning not in _KEEPERS
+        effect = FLAGS_READ * reads | FLAGS_WRITTEN * writes | FLAGS_KILLED * kills
+        stride_count = plan.stride_count
+        if form.meaning == "control.jcc":
+            effect |= FLAGS_CONDITION
+            stride_count = form.condition or 0
+        live = self._place(plan.live)
+        values = {
+            "live": live,
+            "dead": self._place(plan.dead) if plan.dead else live,
+            "fused": self._place(plan.fused) if plan.fused else NO_PLAN,
+            "stride_rm": plan.stride_rm,
+            "stride_reg": plan.stride_reg,
+            "stride_count": stride_count,
+            "pre": plan.pre,
+            "linear": plan.linear,
+            "size": plan.size,
+            "write": plan.write,
+            "ending": plan.ending,
+            "calls": plan.calls,
+            "observes": plan.observes,
+            "effect": effect,
+        }
+        record = bytearray(PLAN_BYTES)
+        for name, value in values.items():
+            width = PLAN.widths[name] // 8
+            at = PLAN.offsets[name]
+            record[at : at + width] = int(value).to_bytes(width, "little")
+        return bytes(record)
+
+
+# Number of stencils behind each field of Helpers.
+_HELPER_SIZES = {
+    "absolute": 1,
+    "base": 8,
+    "base_displaced": 8,
+    "index": 32,
+    "base_index": 256,
+    "segment": 16,
+    "get": 8,
+    "get_byte": 8,
+    "load": 1,
+    "head": 1,
+    "far_exit": 1,
+    "push_return": 1,
+}
+
+
+def helper_offsets() -> dict[str, int]:
+    """Where each helper begins in the stencil index."""
+    offsets, at = {}, 0
+    for item in fields(Helpers):
+        offsets[item.name] = at
+        at += _HELPER_SIZES[item.name]
+    return offsets

@@ -1,0 +1,67 @@
+"""A vCPU that runs translated code, with the interpreter for what is rare."""
+
+from __future__ import annotations
+
+import ctypes
+
+from bt.engine.library import Library
+from bt.engine.structures import SITE_BYTES
+from bt.engine.vcpu import Area, Vcpu
+from bt.memory.ram import GuestRam
+
+CACHE_BYTES = 24 << 20
+SITES = 1 << 20
+_COUNTERS = (
+    "units",
+    "unit_insns",
+    "unit_bytes",
+    "identity",
+    "serviced",
+    "translate_cycles",
+    "slow_paths",
+    "services",
+    "chains",
+    "branch_misses",
+    "dispatches",
+    "interpreted_runs",
+)
+
+
+class TranslatingVcpu(Vcpu):
+    """Binary translation: fragments in a code cache inside the library's arena."""
+
+    name = "bt"
+
+    def __init__(self, library: Library, ram: GuestRam) -> None:
+        arena = library.arena
+        self._cache = arena.exec_base + arena.allocate(CACHE_BYTES, 4096)
+        self._sites = Area(SITES * SITE_BYTES)
+        self._stencil_tables = {name: ctypes.create_string_buffer(t, len(t)) for name, t in library.stencils.items()}
+        super().__init__(library, ram)
+
+    @staticmethod
+    def _entry_name() -> str:
+        return "run_bt"
+
+    def _wire(self) -> None:
+        super()._wire()
+        for name, table in self._stencil_tables.items():
+            self.set_control(name, ctypes.addressof(table))
+        arena = self.library.arena
+        self.set_control("write_delta", (arena.write_base - arena.exec_base) & ((1 << 64) - 1))
+        self.set_control("cache_start", self._cache)
+        self.set_control("cache_end", self._cache + CACHE_BYTES)
+        self.set_control("sites", self._sites.address)
+        self.set_control("sites_end", SITES)
+
+    def flush(self) -> None:
+        self.set_control("hot_next", self._cache)
+        self.set_control("cold_next", self._cache + CACHE_BYTES)
+        self.set_control("sites_next", 1)
+        super().flush()
+
+    def statistics(self) -> dict[str, int]:
+        used = self.control("hot_next") - self.control("cache_start")
+        cold = self.control("cache_end") - self.control("cold_next")
+        counters = {name: self.control(name) for name in _COUNTERS}
+        return super().statistics() | counters | {"host_bytes": used, "cold_bytes": cold}
