@@ -104,6 +104,7 @@ def _descriptor_tables() -> bytes:
     for selector, descriptor in entries.items():
         struct.pack_into("8s", page, selector & ~7, descriptor)
     struct.pack_into("<II", page, 0x800 + 4, _MONITOR + _STACK + layout.PAGE_BYTES, _KERNEL_DATA)
+    struct.pack_into("<H", page, 0x800 + 102, _TSS_BYTES)  # no I/O permission bitmap
     return bytes(page)
 
 
@@ -162,7 +163,7 @@ class EngineExecutor:
         frame = _enter_frame(case)
         top = _STACK + layout.PAGE_BYTES
         engine.ram.write(top - len(frame), frame)
-        engine.state["gpr", ESP] = _MONITOR + top - len(frame)
+        self._set_stack(engine, _MONITOR + top - len(frame), case)
         engine.state["eip"] = _MONITOR + _ENTER
         # the host's first single step is on arrival, before anything has run: there are as many here as cases count
         for _ in range(case.steps or 1):
@@ -184,6 +185,20 @@ class EngineExecutor:
         if self._engine is not None:
             self._engine.ram.close()
         self._engine = None
+
+    @staticmethod
+    def _set_stack(engine: Vcpu, top: int, case: Case) -> None:
+        """Let SS:ESP of the monitor point to the linear address `top`.
+
+        IRET to a 16-bit stack leaves the upper half of ESP alone, so it must be the case's already, and the base of SS
+        makes up for it.
+        """
+        esp = top if case.stack_bits == 32 else case.start.registers[ESP] & 0xFFFF0000 | top & 0xFFFF
+        base = (top - esp) & 0xFFFFFFFF
+        if engine.state.segment(SS, "base") != base:
+            engine.state.set_segment(SS, "base", base)
+            engine.call("update_mode")
+        engine.state["gpr", ESP] = esp
 
     def _boot(self) -> Vcpu:
         """An engine at CPL 0 with the monitor in memory."""
