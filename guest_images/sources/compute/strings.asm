@@ -72,7 +72,7 @@ main:                                   ; [ebp-16] rounds left, [ebp-20] address
     pop ebp
     ret
 
-fill_text:                              ; (size, round): text = size letters and a zero; one letter differs with the round
+fill_text:                              ; (size, round): text = size letters and a zero; one varies
     push ebp
     mov ebp, esp
     push edi

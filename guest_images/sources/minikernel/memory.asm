@@ -173,7 +173,7 @@ serve_page_fault:                       ; eax = linear address, edx = error code
     xor eax, eax
     ret
 
-user_may_read:                          ; eax = address, edx = bytes -> eax = 1 if the kernel may read there for the process
+user_may_read:                          ; eax = address, edx = bytes -> eax = 1 if the process has the right to
     cmp eax, user_text
     jb user_may_write
     lea ecx, [eax + edx]
