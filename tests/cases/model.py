@@ -83,6 +83,11 @@ class State:
     eflags: int = EFLAGS_FIXED
     memory: Mapping[int, bytes] = field(default_factory=dict)
 
+    def byte(self, address: int) -> int:
+        """The byte at a mapped address, of an outcome's state."""
+        start = next(start for start, image in self.memory.items() if start <= address < start + len(image))
+        return self.memory[start][address - start]
+
 
 @dataclass(frozen=True)
 class Trap:
@@ -162,7 +167,7 @@ class Case:
         return layout.images({self.origin: self.code, **self.start.memory})
 
     def is_end(self, eip: int) -> bool:
-        """Whether a #GP at `eip` is the end of the run: the filler outside the case's own code."""
+        """Whether a #GP at `eip` is the end of the run, if the byte there is still FILLER: outside the case's code."""
         region = layout.region_at(eip)
         return region in (layout.CODE, layout.LOW_CODE) and not self.origin <= eip < self.end
 

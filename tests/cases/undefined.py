@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
-
-import capstone
-
-from bt.x86.opcodes import PREFIXES, Form, Method, eflags_mask, lookup
+from bt.x86.opcodes import Method, eflags_mask
+from tests.cases.instruction import form_of, instructions, operand_bits
 from tests.cases.model import Case
 
-_REPEAT = (0xF2, 0xF3)
-_SHIFTS_PAST_SIZE = frozenset({"shl", "shr"})
 _COUNTED = frozenset({"rol", "ror", "rcl", "rcr", "shl", "shr", "sar", "shld", "shrd"})
-
-
-def form_of(code: bytes) -> Form:
-    """The form of the instruction that `code` begins with: prefixes, opcode, ModRM where there is one."""
-    prefix, position = 0, 0
-    while code[position] in PREFIXES and code[position] != 0x0F:
-        if code[position] in _REPEAT:
-            prefix = code[position]
-        position += 1
-    opcode_map = int(code[position] == 0x0F)
-    rest = code[position + opcode_map :] + b"\0\0"
-    return lookup(opcode_map, rest[0], rest[1], prefix)
-
-
-@cache
-def _disassembler(bits: int) -> capstone.Cs:
-    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32 if bits == 32 else capstone.CS_MODE_16)
-
-
-def instructions(case: Case) -> Iterator[bytes]:
-    """The case's code cut into instructions in order of address, up to one that capstone does not know."""
-    for address, size, _, _ in _disassembler(case.bits).disasm_lite(case.code, case.origin):
-        yield case.code[address - case.origin : address - case.origin + size]
 
 
 def undefined_flags(case: Case) -> int:
@@ -70,15 +41,6 @@ def _undefined_by_one(case: Case, code: bytes) -> int:
         return 0
     if count == 1:
         undefined &= ~eflags_mask("o")
-    if count >= operand_bits(case.bits, code, form) and form.name in _SHIFTS_PAST_SIZE:
+    if form.name in ("shl", "shr") and count >= operand_bits(case.bits, code, form):
         undefined |= eflags_mask("c")
     return undefined
-
-
-def operand_bits(bits: int, code: bytes, form: Form) -> int:
-    """Width in bits of the first operand of one instruction of a `bits` code segment."""
-    width = form.operands[0].width.value
-    if width in ("b", "w", "d"):
-        return {"b": 8, "w": 16, "d": 32}[width]
-    prefixes = code[: next(i for i, byte in enumerate(code) if byte not in PREFIXES or byte == 0x0F)]
-    return bits if 0x66 not in prefixes else 48 - bits

@@ -1,8 +1,8 @@
 """The program in which the host CPU runs cases: a static i386 ELF file that we assemble ourselves.
 
-It owns nothing but its own pages high in the address space and the guest's regions low in it; stack and vDSO are
-unmapped.  Descriptors: 0 reads the number of cases to run, 1 answers with it, 2 is the shared memory.  Shared memory
-begins with the live guest memory (the regions side by side), then come the slots, one a case:
+It owns nothing but its own pages in the middle of the address space and the guest's regions low in it; stack and vDSO
+are unmapped.  Descriptors: 0 reads the number of cases to run, 1 answers, 2 is the shared memory.  Shared memory begins
+with the live guest memory (the regions side by side), then come the slots, one a case:
 
     +0x00  eflags edi esi ebp (unused) ebx edx ecx eax   in the order POPFD and POPAD take them
     +0x24  esp, ss; +0x2c  eip, cs                       far pointers for LSS and JMP
@@ -21,24 +21,26 @@ from functools import cache
 from guest_images.assembler import assemble
 from tests.cases import layout
 
-CHILD_BASE = 0xE000_0000
-"""From here to CHILD_END cases may not touch: it is the child's own."""
-CHILD_END = 0xE800_0000
+CHILD_BASE = 0x6B40_0000
+"""From here to CHILD_END is the child's own: a case that reads, writes or jumps there is answered wrongly.  An address
+that shifted and rotated pointers do not look like, because random programs try those."""
 _VARIABLES = CHILD_BASE + 0x4000
 _LAUNCH = _VARIABLES
 _SLOT, _REMAINING, _TRAPS_TO_PASS = (_VARIABLES + 0x40 + 4 * index for index in range(3))
 _STACK_TOP = CHILD_BASE + 0x8000
 _SIGNAL_STACK = CHILD_BASE + 0x8000
-_SIGNAL_STACK_BYTES = 0x18000
+_SIGNAL_STACK_BYTES = 0x8000
 _IMAGE_END = _SIGNAL_STACK + _SIGNAL_STACK_BYTES
-_SHARED = CHILD_BASE + 0x100_0000
+_SHARED = _IMAGE_END
 
 MEMORY_BYTES = sum(region.size for region in layout.REGIONS)
 CONTEXT_OFFSET = 0x80
 MEMORY_OFFSET = 0x100
 SLOT_BYTES = MEMORY_OFFSET + MEMORY_BYTES
-SLOTS = 64
+SLOTS = 8
+"""Cases in a batch.  Few, because a random address must not hit them: half a megabyte in four gigabytes."""
 SHARED_BYTES = MEMORY_BYTES + SLOTS * SLOT_BYTES
+CHILD_END = _SHARED + -(-SHARED_BYTES // layout.PAGE_BYTES) * layout.PAGE_BYTES
 
 LAUNCH = struct.Struct("<14I")
 CONTEXT = struct.Struct("<22I")
@@ -76,7 +78,7 @@ def _set_up() -> list[str]:
     for start, end in ((0x1000, CHILD_BASE), (_IMAGE_END, 0xFFFF_E000)):
         lines += _system_call(_MUNMAP, start, end - start)
     read_write = _PROT_READ | _PROT_WRITE
-    lines += _system_call(_MMAP2, _SHARED, _pages(SHARED_BYTES) << 12, read_write, _MAP_FLAGS, 2, 0)
+    lines += _system_call(_MMAP2, _SHARED, CHILD_END - _SHARED, read_write, _MAP_FLAGS, 2, 0)
     offset = 0
     for region in layout.REGIONS:
         protection = read_write if region.writable else _PROT_READ
@@ -103,10 +105,6 @@ _LDT_STACK_16 = (1, 0, 0xFFFFF, 0b1_0_00_0)
 def _push(*values: int | str) -> list[str]:
     """Push values so that the last one given is at the lowest address; names are labels."""
     return [line for value in values for line in (f"mov eax, {value}", "push eax")]
-
-
-def _pages(size: int) -> int:
-    return -(-size // layout.PAGE_BYTES)
 
 
 def _serve() -> list[str]:
@@ -165,7 +163,10 @@ def _handle() -> list[str]:
         f"cmp dword ptr [esp + {_TRAPNO_AT}], 1",
         "jne report",
         f"cmp dword ptr [esp + {_EIP_AT}], {CHILD_BASE}",
-        "jae resume",
+        "jb counts",
+        f"cmp dword ptr [esp + {_EIP_AT}], {CHILD_END}",
+        "jb resume",
+        "counts:",
         f"cmp dword ptr [{_TRAPS_TO_PASS}], 0",
         "je report",
         f"dec dword ptr [{_TRAPS_TO_PASS}]",

@@ -36,7 +36,7 @@ from tests.cases.model import (
 from tests.oracles import host_child
 
 TIMEOUT_SECONDS = 2.0
-"""For one batch of up to `host_child.SLOTS` cases, which normally takes a few milliseconds."""
+"""For one batch of up to `host_child.SLOTS` cases, which normally takes less than a millisecond."""
 
 _TRAP_DEBUG, _TRAP_PROTECTION, _TRAP_PAGE = 1, 13, 14
 _FETCH = 1 << 4
@@ -178,17 +178,16 @@ def _outcome(case: Case, memory: mmap.mmap, slot: int, before: dict[int, bytes])
     context = slot + host_child.CONTEXT_OFFSET
     words = host_child.CONTEXT.unpack(memory[context : context + host_child.CONTEXT.size])
     edi, esi, ebp, esp, ebx, edx, ecx, eax, vector, error_code, eip, _cs, eflags, *_, cr2 = words[4:]
-    if eip >= host_child.CHILD_BASE:
+    if host_child.CHILD_BASE <= eip < host_child.CHILD_END:
         raise ExecutorError(
-            f"{case.where or 'case'}: {case}: the kernel has no segments for bits={case.bits} stack={case.stack_bits}"
+            f"{case.where or 'case'}: {case}: stops in the oracle's own memory at {eip:08x}: jumps there or the kernel "
+            f"has no segments for bits={case.bits} stack={case.stack_bits}"
         )
     if vector == _TRAP_PAGE:
         error_code &= ~_FETCH
     trap: Trap | None = Trap(
         vector, error_code if vector in ERROR_CODE_VECTORS else None, cr2 if vector == _TRAP_PAGE else None
     )
-    if (vector == _TRAP_PROTECTION and case.is_end(eip)) or (vector == _TRAP_DEBUG and case.steps):
-        trap = None
     if case.steps:
         eflags = eflags & ~FLAG_BITS["tf"] | case.start.eflags & FLAG_BITS["tf"]
     state = State(
@@ -197,6 +196,9 @@ def _outcome(case: Case, memory: mmap.mmap, slot: int, before: dict[int, bytes])
         eflags=eflags & VISIBLE_FLAGS | EFLAGS_FIXED,
         memory=_memory_after(memory, slot + host_child.MEMORY_OFFSET, before),
     )
+    ended = vector == _TRAP_PROTECTION and case.is_end(eip) and state.byte(eip) == layout.FILLER
+    if ended or (vector == _TRAP_DEBUG and case.steps):
+        trap = None
     return Outcome(state, trap)
 
 

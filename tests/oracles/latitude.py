@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bt.x86.opcodes import PREFIXES, InstructionClass, eflags_mask
+from bt.x86.opcodes import InstructionClass, eflags_mask
+from tests.cases.instruction import form_of, instructions, split
 from tests.cases.model import FLAG_BITS, STATUS_MASK, TRAP_VECTORS, Case, Outcome
-from tests.cases.undefined import form_of, instructions
 
 _STACK_SEGMENT, _PROTECTION = 12, 13
 _LONGEST_INSTRUCTION = 15
@@ -59,5 +59,5 @@ def _wraps(code: bytes, vector: int) -> bool:
         return True
     if vector != _PROTECTION or form_of(code).cls is InstructionClass.PRIVILEGED:
         return False
-    prefixes = code[: next(i for i, byte in enumerate(code) if byte not in PREFIXES or byte == 0x0F)]
+    prefixes, _ = split(code)
     return 0x2E not in prefixes and len(prefixes) < _LONGEST_INSTRUCTION - 1

@@ -14,8 +14,8 @@ from random import Random
 from bt.x86.opcodes import FORMS, Form, InstructionClass, Method, Operand, Width, eflags_mask
 from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from tests.cases import layout
+from tests.cases.instruction import operand_bits
 from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, STATUS_FLAGS, STATUS_MASK, Case, State
-from tests.cases.undefined import operand_bits
 
 LONGEST = 20
 """Instructions in the longest sequence."""

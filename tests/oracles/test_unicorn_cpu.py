@@ -1,0 +1,57 @@
+"""The second oracle agrees with every recorded case, but for deviations that are known and named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.cases.check import differences, expected_outcome
+from tests.cases.model import Case, ExecutorError
+from tests.cases.parse import parse_file, parse_line
+from tests.cases.undefined import undefined_flags
+from tests.oracles.unicorn_cpu import UnicornCpu, aborts, deviation
+
+CASE_FILES = sorted((Path(__file__).parents[1] / "cases").glob("*.case"))
+
+
+@pytest.fixture(scope="module")
+def cpu() -> UnicornCpu:
+    return UnicornCpu()
+
+
+@pytest.mark.parametrize("path", CASE_FILES, ids=lambda path: path.stem)
+def test_agrees_with_what_the_host_recorded(cpu: UnicornCpu, path: Path) -> None:
+    reports = []
+    for case in parse_file(path, undefined_flags):
+        expected = expected_outcome(case)
+        if deviation(case, expected) is None and (found := differences(case, expected, cpu.run(case))):
+            reports.append("\n    ".join([f"{case.where}: {case}", *found]))
+    assert not reports, "\n".join(reports)
+
+
+def test_every_deviation_is_real(cpu: UnicornCpu) -> None:
+    """Each reason not to believe Unicorn has a case that it gets wrong, and few cases fall under any."""
+    wrong: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    cases = [case for path in CASE_FILES for case in parse_file(path, undefined_flags)]
+    for case in cases:
+        expected = expected_outcome(case)
+        reason = deviation(case, expected)
+        if reason is None:
+            continue
+        reasons[reason] += 1
+        wrong[reason] += aborts(case) or bool(differences(case, expected, cpu.run(case)))
+    assert [reason for reason in reasons if not wrong[reason]] == []
+    assert reasons.total() < len(cases) // 8
+
+
+def test_refuses_what_would_abort_the_process(cpu: UnicornCpu) -> None:
+    with pytest.raises(ExecutorError, match="abort"):
+        cpu.run(parse_line("hex: f0 0f ab d8 | => ?"))
+
+
+def test_a_case_that_does_not_end_is_an_error(cpu: UnicornCpu) -> None:
+    with pytest.raises(ExecutorError, match="does not end"):
+        cpu.run(Case(b"\xeb\xfe"))
