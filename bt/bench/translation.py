@@ -1,0 +1,53 @@
+"""What the translator did in a run, out of the counters it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bt.bench.schema import Measurement
+
+Counters = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A derived figure; `value` is None where the counters do not tell."""
+
+    heading: str
+    unit: str
+    explanation: str
+    value: Callable[[Counters], float | None]
+
+
+def _per(numerator: str, denominator: str, scale: float = 1.0) -> Callable[[Counters], float | None]:
+    def value(counters: Counters) -> float | None:
+        if numerator not in counters or not counters.get(denominator):
+            return None
+        return counters[numerator] * scale / counters[denominator]
+
+    return value
+
+
+COLUMNS = (
+    Column("translated", "insns", "guest instructions translated", lambda c: c.get("unit_insns")),
+    Column("cost", "ns/insn", "time in the translator for one of them, decoding included",
+           _per("translate_ns", "unit_insns")),
+    Column("size", "B/insn", "host code for one of them, without the cold stubs", _per("host_bytes", "unit_insns")),
+    Column("cold", "B/insn", "cold stubs for one of them", _per("cold_bytes", "unit_insns")),
+    Column("identity", "%", "of them whose translation is the instruction itself, registers renamed",
+           _per("identity", "unit_insns", 100)),
+    Column("serviced", "%", "of them that the interpreter does", _per("serviced", "unit_insns", 100)),
+)  # fmt: skip
+
+
+def was_translated(measurement: Measurement) -> bool:
+    return bool(measurement.statistics.get("unit_insns"))
+
+
+def exits_per_million(measurement: Measurement) -> dict[str, float]:
+    """How often the guest left for Python, by reason, in a million instructions."""
+    total = measurement.instructions
+    if not total:
+        return {}
+    return {reason: count * 1e6 / total for reason, count in measurement.exits.items()}
