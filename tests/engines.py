@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 
 from bt.engine.library import Library, load_library
@@ -248,12 +249,13 @@ def _outcome(case: Case, stop: tuple[int, ...], cr2: int, memory: dict[int, byte
     trap: Trap | None = Trap(
         vector, error_code if vector in _WITH_ERROR_CODE else None, cr2 if vector == _PAGE_FAULT else None
     )
-    if (vector == _PROTECTION and case.is_end(eip)) or (vector == _DEBUG and case.steps):
+    state = State((eax, ecx, edx, ebx, esp, ebp, esi, edi), eip, eflags, memory)
+    at_filler = vector == _PROTECTION and case.is_end(eip) and state.byte(eip) == layout.FILLER
+    if at_filler or (vector == _DEBUG and case.steps):
         trap = None
     if case.steps:
         eflags = eflags & ~FLAG_BITS["tf"] | case.start.eflags & FLAG_BITS["tf"]
-    registers = (eax, ecx, edx, ebx, esp, ebp, esi, edi)
-    return Outcome(State(registers, eip, eflags & VISIBLE_FLAGS | EFLAGS_FIXED, memory), trap)
+    return Outcome(replace(state, eflags=eflags & VISIBLE_FLAGS | EFLAGS_FIXED), trap)
 
 
 def _memory_after(ram: GuestRam, before: Mapping[int, bytes]) -> dict[int, bytes]:

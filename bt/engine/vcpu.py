@@ -15,7 +15,7 @@ from bt.x86.context import FAULT
 from bt.x86.decode import InstructionTooLong, InvalidInstruction, decode
 from bt.x86.exits import ExitReason
 from bt.x86.mode import CODE_32
-from bt.x86.state import CpuState
+from bt.x86.state import TLB_BYTES, CpuState
 
 RECORDS = 1 << 20
 BLOCKS = 1 << 18
@@ -100,6 +100,7 @@ class Vcpu:
         }.items():
             self.set_control(name, value)
         s = self.state
+        ctypes.memset(s.address("tlb_none"), 0xFF, TLB_BYTES)
         s["engine"] = self._control.address
         s["ram_base"], s["ram_size"] = self.ram.address, self.ram.size & -PAGE
         s["page_info"] = self._page_info.address

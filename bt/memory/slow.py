@@ -28,8 +28,9 @@ from bt.memory.access import (
     entry_offset,
 )
 from bt.x86 import services, state
-from bt.x86.context import OK
+from bt.x86.context import AC, OK
 from bt.x86.exits import ExitReason
+from bt.x86.mode import ALIGNMENT_FREE
 
 # Host pointer of one linear address: linear, write, flags. In memory_value the pointer, or 0 for a device, whose
 # physical address is then in exit_address. Fills the TLB.
@@ -65,6 +66,9 @@ def _resolve(b: NativeContext) -> None:
         b.ret(OK)
     b.count("tlb_fills")
     host_page = b.get("ram_base") + physical
+    with b.Unlikely((system == 0) & ((b.get("mode") & ALIGNMENT_FREE) == 0)):
+        b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
+        b.ret(OK)
     same = b.load(entry + READ_TAG, 64) == page
     old_write_tag = b.select(same, b.load(entry + WRITE_TAG, 64), b.const(INVALID_TAG, 64))
     has_code = b.load(code_map_slot(b, physical), 64) != 0
@@ -135,6 +139,13 @@ def _read_piece(b: NativeContext, host: Value, physical: Value, size: Value) -> 
     return result.get()
 
 
+def _check_alignment(b: NativeContext, linear: Value, size: Value, flags: Value | int) -> None:
+    """#AC(0) where alignment is checked and not given (SDM vol. 3A 6.15); page faults come before it."""
+    checked = (b.get("mode") & ALIGNMENT_FREE) == 0
+    system = (flags if isinstance(flags, Value) else b.const(flags, 32)) & ACCESS_SYSTEM
+    b.fault_if(checked & (system == 0) & ((linear & (size - 1)) != 0), AC, 0)
+
+
 def _both_pages(b: NativeContext, write: int, flags: Value | int) -> tuple[Value, Value, Value, Value, Value, Value]:
     """Resolve both pages before anything is touched: (host, physical, size) of the first and second piece."""
     linear, size = b.arguments[1], b.arguments[2]
@@ -146,6 +157,7 @@ def _both_pages(b: NativeContext, write: int, flags: Value | int) -> tuple[Value
         b.attempt(RESOLVE, b.cpu, linear + first, write, flags)
         host2.set(b.get("memory_value"))
         physical2.set(b.get("exit_address"))
+    _check_alignment(b, linear, size, flags)
     return host, physical, first, host2.get(), physical2.get(), second
 
 

@@ -7,14 +7,16 @@ entry of the branch caches; it is derived from the state by the runtime function
 from __future__ import annotations
 
 from bt.codegen.builder import Value
-from bt.x86 import state
+from bt.x86 import flags, state
 from bt.x86.context import Context
 from bt.x86.state import CS, DS, ES, SS
+from bt.x86.system.control_registers import CR0_AM
 
 CODE_32 = 1 << 0  # CS.D: default operand and address size
 STACK_32 = 1 << 1  # SS.B
 USER = 1 << 2  # CPL 3: which TLB translated code uses
 FLAT_CS, FLAT_SS, FLAT_DS, FLAT_ES = 1 << 3, 1 << 4, 1 << 5, 1 << 6  # base 0, everything readable and writable
+ALIGNMENT_FREE = 1 << 7  # data accesses of any alignment are good: clear at CPL 3 with CR0.AM and EFLAGS.AC
 MODE_BITS = 12
 
 FLAT_BIT = {ES: FLAT_ES, CS: FLAT_CS, SS: FLAT_SS, DS: FLAT_DS}
@@ -36,6 +38,11 @@ def emit_update_mode(b: Context) -> None:
     for segment, bit in ((CS, CODE_32), (SS, STACK_32)):
         big = (b.get_segment(segment, "attributes") & state.ATTR_BIG) != 0
         mode = mode | (big.zext(64) * bit)
+    may_check = user & ((b.get("cr0") & CR0_AM) != 0)
+    checked = may_check & ((b.get("eflags_system") & flags.AC) != 0)
+    mode = mode | ((~checked).zext(64) * ALIGNMENT_FREE)
     b.put("mode", mode)
-    b.put("tlb", b.select(user, b.slot("tlb_user").zext(64), b.slot("tlb_supervisor").zext(64)))
+    # checked accesses find nothing in their TLB, so that all of them come by the check in the slow path
+    user_table = b.select(checked, b.slot("tlb_none").zext(64), b.slot("tlb_user").zext(64))
+    b.put("tlb", b.select(user, user_table, b.slot("tlb_supervisor").zext(64)))
     b.put("code_tag", ((b.get("epoch") << MODE_BITS) | mode) << 32)

@@ -125,6 +125,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("record_cache", 2 * BRANCH_CACHE_ENTRIES),
     ("tlb_supervisor", TLB_BYTES // 8),
     ("tlb_user", TLB_BYTES // 8),
+    ("tlb_none", TLB_BYTES // 8),  # always empty: for code whose accesses are checked for alignment
 )
 
 

@@ -27,7 +27,9 @@ from bt.x86.services import DELIVER_FAULT
 from bt.x86.state import EBP, ESP, GPR_NAMES
 
 # Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
-TRANSLATABLE = mode.CODE_32 | mode.STACK_32 | mode.FLAT_CS | mode.FLAT_SS | mode.FLAT_DS | mode.FLAT_ES
+TRANSLATABLE = (
+    mode.CODE_32 | mode.STACK_32 | mode.FLAT_CS | mode.FLAT_SS | mode.FLAT_DS | mode.FLAT_ES | mode.ALIGNMENT_FREE
+)
 INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
 
 RUN_BT = native("run_bt", PTR)

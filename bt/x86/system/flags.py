@@ -34,7 +34,7 @@ def popf(b: Context) -> None:
     before = b.get("eflags_system", width=32)
     load_flags(b, image, loadable_flags(b, b.const(b.operand_size, 32)))
     changed = before ^ b.get("eflags_system", width=32)
-    with b.Unlikely((changed & (flags.TF | flags.IF)) != 0):
+    with b.Unlikely((changed & (flags.TF | flags.IF | flags.AC)) != 0):
         b.attempt(UPDATE_MODE, b.cpu)
         _go_on_afresh(b)
 
