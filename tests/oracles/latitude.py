@@ -19,17 +19,20 @@ def comparable(case: Case, outcome: Outcome) -> Case | None:
     """The case with everything ignored that `outcome`, an oracle's, shows to be a processor's own choice.
 
     None where the whole case is: an access that wraps around 4 GiB in a segment without a limit may or may not raise
-    #GP or #SS (SDM vol. 3A, 5.3).
+    #GP or #SS (SDM vol. 3A, 5.3); CMPS may read either string first; a return into data runs whatever instructions a
+    later processor has.
     """
     eip, trap = outcome.state.eip, outcome.trap
     if trap is None and eip == case.end:
         return case
     case = replace(case, ignored_flags=case.ignored_flags | _ever_undefined(case))
-    if trap is None or trap.vector in TRAP_VECTORS or not case.origin <= eip < case.end:
+    if trap is None or trap.vector in TRAP_VECTORS:
         return case
+    if not case.origin <= eip < case.end:
+        return case if trap.cr2 == eip else None
     code = case.code[eip - case.origin :]
     form = form_of(code)
-    if _wraps(code, trap.vector):
+    if _wraps(code, trap.vector) or form.name == "cmps":
         return None
     if form.name in ("pusha", "enter"):
         return replace(case, ignored_memory=((outcome.state.registers[4] - _FRAME_BYTES, _FRAME_BYTES),))
