@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bt.engine.library import Library
@@ -64,7 +65,7 @@ class Processor:
         self.ram = GuestRam(RAM)
         self.vcpu = Vcpu(library, self.ram)
         self.cpu = self.vcpu.state
-        self._functions: dict[tuple[str, int], ctypes._CFuncPtr] = {}
+        self._functions: dict[tuple[str, int], Callable[..., int]] = {}
         self.start()
 
     def close(self) -> None:
@@ -120,8 +121,9 @@ class Processor:
         return struct.unpack(f"<{items}{code}", self.ram.read(top, items * width // 8))
 
     def push(self, *items: int, width: int = 32) -> None:
-        """Put items on the flat stack, the first one on top."""
-        data = struct.pack(f"<{len(items)}{'I' if width == 32 else 'H'}", *items)
+        """Put items, cut to `width` bits, on the flat stack, the first one on top."""
+        code, mask = ("I" if width == 32 else "H"), (1 << width) - 1
+        data = struct.pack(f"<{len(items)}{code}", *(item & mask for item in items))
         self.cpu["gpr", ESP] -= len(data)
         self.ram.write(self.cpu["gpr", ESP], data)
 

@@ -98,8 +98,9 @@ def _run(processor: Processor, walk: Walk) -> None:
 @pytest.mark.parametrize("cr4", [0, CR4_PSE, CR4_PGE, CR4_PSE | CR4_PGE])
 def test_every_combination_of_entries(processor: Processor, cr4: int) -> None:
     processor.cpu["cr3"] = DIRECTORY | 0x18  # PWT and PCD are no part of the address
-    for (pde, pte), write, user, wp in itertools.product(_entries(), *[(False, True)] * 3):
-        _run(processor, Walk(pde, pte, write, user, wp, cr4))
+    for pde, pte in _entries():
+        for write, user, wp in itertools.product((False, True), repeat=3):
+            _run(processor, Walk(pde, pte, write, user, wp, cr4))
 
 
 def test_without_paging_linear_is_physical(processor: Processor) -> None:
