@@ -15,6 +15,7 @@ from bt.bench.figures import Ratio, figure
 WIDTH_INCHES = 4.6  # readable on a phone without zooming
 BAR_INCHES = 0.26
 LOG_FROM = 12  # a greater span between bars gets a logarithmic axis
+PAGE = "#fafaf8"
 FASTER, SLOWER, MEAN = "#2f7f79", "#b5533c", "#333333"
 
 
@@ -33,12 +34,12 @@ def speed_chart(bars: Bars) -> str:
         drawing = Figure(figsize=(WIDTH_INCHES, 0.75 + BAR_INCHES * len(bars.ratios)))
         axes = drawing.add_subplot()
         values = [ratio.median for _, ratio in bars.ratios]
-        least, most = min(*values, bars.mean.least, 1), max(*values, bars.mean.most, 1)
+        least, most = min([1.0, *(r.least for _, r in bars.ratios)]), max([1.0, *(r.most for _, r in bars.ratios)])
         logarithmic = most / least > LOG_FROM
         if logarithmic:
             axes.set_xscale("log")
             axes.set_xlim(least / 2, most * 2.6)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: figure(value)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         else:
             axes.set_xlim(0, most * 1.22)
@@ -57,7 +58,9 @@ def speed_chart(bars: Bars) -> str:
         axes.errorbar(values, places, xerr=spread, fmt="none", ecolor="#777777", elinewidth=1, capsize=2)
         for place, (_, ratio) in zip(places, bars.ratios, strict=True):
             at = max(ratio.most, 1) if logarithmic else ratio.most
-            axes.annotate(figure(ratio.median), (at, place), (4, 0), textcoords="offset points", va="center")
+            behind = {"facecolor": PAGE, "edgecolor": "none", "pad": 0.8}  # else the dashed line strikes it out
+            label = figure(ratio.median)
+            axes.annotate(label, (at, place), (4, 0), textcoords="offset points", va="center", bbox=behind, zorder=5)
         axes.axvline(1, color=MEAN, linewidth=0.8)
         axes.axvline(bars.mean.median, color=MEAN, linewidth=1, linestyle="--")
         axes.annotate(

@@ -20,11 +20,12 @@ h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem .25rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4de; }
-th { font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-tr.mean td { font-weight: 600; }
+th { font-weight: 600; white-space: normal; max-width: 6rem; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; max-width: 34rem; height: auto; display: block; }
 .note { color: #666; font-size: .85rem; } small { color: #777; }
-li { margin: .15rem 0; }
+td b { font-size: 1.15rem; } td small { line-height: 1.1; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .85rem; }
+dt { color: #666; } dd { margin: 0; }
 """
 METHOD = """Each run is a fresh process. Its cost is the CPU time of the process, all threads, less that of the same
 process with nothing to do (n=0), so that starting up costs nobody anything here. The contenders take turns, all with
@@ -66,20 +67,29 @@ def _body(report: Report) -> Iterator[str]:
     yield from _exits(report)
     yield "<h2>How this was measured</h2>"
     yield f"<p>{METHOD}</p>"
-    facts = {**{f"contender: {k}": v for k, v in report.contenders.items()}, **report.host, "rounds": report.rounds}
-    yield _table(["", ""], ([escape(name), escape(str(value))] for name, value in facts.items()))
+    facts = {**report.contenders, **report.host, "rounds": str(report.rounds)}
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    yield f"<dl>{items}</dl>"
 
 
 def _headlines(report: Report) -> Iterator[str]:
-    """Geometric means in words."""
-    lines = []
+    """The geometric means."""
+    kinds = figures.kinds(report)
+    rows = []
     for subject, other in figures.comparisons(report):
-        for kind, results in figures.kinds(report).items():
-            mean = figures.geometric_mean(results, subject, other)
-            if mean is not None:
-                lines.append(f"<li><b>{subject}</b> / {other}, {escape(kind)}: <b>{escape(str(mean))}</b></li>")
-    if lines:
-        yield f"<p>Speed relative to another, geometric means:</p><ul>{''.join(lines)}</ul>"
+        means = [figures.geometric_mean(results, subject, other) for results in kinds.values()]
+        if any(means):
+            rows.append([f"{escape(subject)} / {escape(other)}", *(_headline(mean) for mean in means)])
+    if rows:
+        yield '<p class="note">So many times as fast, geometric means.</p>'
+        yield _table(["", *(f"{escape(kind)} guests" for kind in kinds)], rows)
+
+
+def _headline(mean: figures.Ratio | None) -> str:
+    if mean is None:
+        return ""
+    spread = f"{figures.figure(mean.least)}..{figures.figure(mean.most)}"
+    return f"<b>{figures.figure(mean.median)}</b><br><small>{spread}</small>"
 
 
 def _charts(report: Report, results: list[WorkloadResult]) -> Iterator[str]:
@@ -140,22 +150,19 @@ def _translation(report: Report) -> Iterator[str]:
 
 
 def _exits(report: Report) -> Iterator[str]:
-    """How often each engine left generated code for Python."""
-    for name in figures.SUBJECTS:
-        found = {
-            result.label: translation.exits_per_million(result.measurements[name])
-            for result in report.workloads
-            if name in result.measurements
-        }
-        reasons = sorted({reason for exits in found.values() for reason in exits})
-        if reasons:
-            yield f"<h2>Exits to Python, {escape(name)}</h2>"
-            yield '<p class="note">In a million guest instructions, by reason.</p>'
+    """How often each engine left generated code for Python, and translated code its fragments."""
+    tables = [(f"Exits to Python, {name}", name, translation.exits_per_million) for name in figures.SUBJECTS]
+    for title, name, rates in [("Callouts of translated code", "bt", translation.callouts_per_million), *tables]:
+        found = {r.label: rates(r.measurements[name]) for r in report.workloads if name in r.measurements}
+        kinds = sorted({kind for row in found.values() for kind in row})
+        if kinds:
+            yield f"<h2>{title}</h2>"
+            yield '<p class="note">In a million guest instructions, by kind.</p>'
             rows = (
-                [escape(label), *(figures.figure(exits[reason]) if reason in exits else "" for reason in reasons)]
-                for label, exits in found.items()
+                [escape(label), *(figures.figure(row[kind]) if kind in row else "" for kind in kinds)]
+                for label, row in found.items()
             )
-            yield _table(["guest", *map(escape, reasons)], rows)
+            yield _table(["guest", *map(escape, kinds)], rows)
 
 
 def _table(headings: list[str], rows: Iterable[list[str]]) -> str:

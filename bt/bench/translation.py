@@ -41,13 +41,30 @@ COLUMNS = (
 )  # fmt: skip
 
 
+# What a fragment could not do by itself, and who did it.
+CALLOUTS = {
+    "slow_paths": "memory slow path",
+    "services": "one instruction interpreted",
+    "dispatches": "next unit looked up",
+    "branch_misses": "indirect branch not predicted",
+    "interpreted_runs": "run interpreted",
+}
+
+
 def was_translated(measurement: Measurement) -> bool:
     return bool(measurement.statistics.get("unit_insns"))
 
 
+def callouts_per_million(measurement: Measurement) -> dict[str, float]:
+    """How often fragments called for help, by kind, in a million instructions."""
+    counts = {title: measurement.statistics[name] for name, title in CALLOUTS.items() if name in measurement.statistics}
+    return _per_million(counts, measurement.instructions)
+
+
 def exits_per_million(measurement: Measurement) -> dict[str, float]:
     """How often the guest left for Python, by reason, in a million instructions."""
-    total = measurement.instructions
-    if not total:
-        return {}
-    return {reason: count * 1e6 / total for reason, count in measurement.exits.items()}
+    return _per_million(measurement.exits, measurement.instructions)
+
+
+def _per_million(counts: Counters, instructions: int | None) -> dict[str, float]:
+    return {name: count * 1e6 / instructions for name, count in counts.items()} if instructions else {}
