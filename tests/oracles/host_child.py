@@ -37,8 +37,8 @@ MEMORY_BYTES = sum(region.size for region in layout.REGIONS)
 CONTEXT_OFFSET = 0x80
 MEMORY_OFFSET = 0x100
 SLOT_BYTES = MEMORY_OFFSET + MEMORY_BYTES
-SLOTS = 8
-"""Cases in a batch.  Few, because a random address must not hit them: half a megabyte in four gigabytes."""
+SLOTS = 16
+"""Cases in a batch.  Few, because a random address must not hit them: under a megabyte in four gigabytes."""
 SHARED_BYTES = MEMORY_BYTES + SLOTS * SLOT_BYTES
 CHILD_END = _SHARED + -(-SHARED_BYTES // layout.PAGE_BYTES) * layout.PAGE_BYTES
 
