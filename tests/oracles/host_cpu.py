@@ -46,7 +46,7 @@ _FETCH = 1 << 4
 class HostCpu:
     """Executor on the processor this test runs on.  A context manager; starts its child when first used.
 
-    About 30,000 cases a second through `run_many` on an idle machine; `run` pays a round trip through two pipes each time.
+    About 30,000 cases a second through `run_many` on an idle machine; `run` pays a round trip through pipes each time.
     """
 
     def __init__(self) -> None:
