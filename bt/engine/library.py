@@ -44,6 +44,7 @@ class Library:
     dispatch: bytes
     shapes: bytes
     stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
+    stencil_names: bytes  # for people: in order of stencil numbers, one a line
 
 
 def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:
@@ -61,7 +62,15 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
     symbols = {name: base + at for name, at in json.loads(bytes(sections["symbols"])).items()}
     offsets = memoryview(sections["handlers"]).cast("I")
     handlers = struct.pack(f"<{len(offsets)}Q", *(base + at for at in offsets))
-    return Library(arena, symbols, handlers, bytes(sections["dispatch"]), bytes(sections["shapes"]), {name: bytes(sections[name]) for name in STENCIL_SECTIONS})
+    return Library(
+        arena,
+        symbols,
+        handlers,
+        bytes(sections["dispatch"]),
+        bytes(sections["shapes"]),
+        {name: bytes(sections[name]) for name in STENCIL_SECTIONS},
+        bytes(sections["stencil_names"]),
+    )
 
 
 def build_sections(progress: Progress | None = None) -> dict[str, bytes]:

@@ -122,6 +122,8 @@ CONTROL = Layout(
         ("branch_misses", 64),
         ("dispatches", 64),
         ("interpreted_runs", 64),
+        ("trace_next", 64),  # where the next TRACE goes; 0 = no diary is kept
+        ("trace_end", 64),
     )
 )
 
@@ -225,3 +227,14 @@ SITE = Layout(
     ),
     SITE_BYTES,
 )
+
+# One entry of the translator's diary (translator/trace.py). `hot`, `cold`: host addresses where code goes next.
+TRACE = Layout((("kind", 64), ("subject", 64), ("hot", 64), ("cold", 64)))
+(
+    TRACE_BEGIN,  # subject: the block; its guest bytes follow, padded to whole entries
+    TRACE_RECORD,  # subject: the decoded instruction whose code begins here
+    TRACE_STENCIL,  # subject: stencil number; `hot` is where it is copied to, among the cold stubs too
+    TRACE_LINK,  # what leads on to the next block begins here
+    TRACE_END,
+) = range(1, 6)
+TRACE_BLOCK_ROOM = 32 << 10  # bytes: more than the entries of any one block

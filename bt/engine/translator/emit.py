@@ -38,8 +38,13 @@ from bt.engine.structures import (
     STENCIL_COLD,
     STENCIL_IDENTITY,
     STENCIL_SERVICE,
+    TRACE_END,
+    TRACE_LINK,
+    TRACE_RECORD,
+    TRACE_STENCIL,
     VARIANTS,
 )
+from bt.engine.translator import trace
 from bt.engine.translator.catalogue import Ending, Pre
 from bt.engine.translator.context import JUMP_FREE
 from bt.engine.translator.gates import CHAIN_GATE, HEAD_GATE, MISS_GATE, SERVICE_GATE, SLOW_GATE, STALE_GATE
@@ -75,6 +80,7 @@ def _address_of(b: NativeContext, gate: Signature) -> Value:
 def emit_emit_stencil(b: NativeContext) -> None:
     """Body of `emit_stencil`: copy one stencil to host address `at` and fill its holes; answers the end."""
     _, control, slots, number, at = b.arguments
+    trace.note(b, control, TRACE_STENCIL, number.zext(64), at)
     entry = CONTROL.get_pointer(b, control, "stencils") + (number.zext(64) << 4)
     length = STENCIL.get(b, entry, "length").zext(64)
     source = CONTROL.get_pointer(b, control, "stencil_code") + STENCIL.get(b, entry, "code").zext(64)
@@ -180,6 +186,10 @@ class _Translator:
         b = self.b
         self.at.set(b.call(EMIT_STENCIL, b.cpu, self.control, self.slots, number, self.at.get()))
 
+    def note(self, kind: int, subject: Value) -> None:
+        """Tell the diary where the code has got to."""
+        trace.note(self.b, self.control, kind, subject.zext(64), self.at.get(), self.cold.get())
+
     def jump_free(self, at: Value) -> Value:
         b = self.b
         where = _write_base(b, self.control, at)
@@ -201,13 +211,16 @@ class _Translator:
         b.module.declarations.add("declare i64 @llvm.readcyclecounter()")
         start = (self.at.get() + 15) & -16
         self.at.set(start)
+        trace.begin(b, control, self.block, start, self.cold.get())
         self._liveness()
         self._head()
         self._mode_slots()
         ended = self._instructions()
         with b.If(~ended):
             last = self._record(self.count - 1)
+            self.note(TRACE_LINK, last)
             self._exit(RECORD.get(b, last, "next_eip"))
+        self.note(TRACE_END, self.block)
         BLOCK.put(b, self.block, "host", start)
         CONTROL.put(b, control, "hot_next", self.at.get())
         CONTROL.put(b, control, "cold_next", self.cold.get())
@@ -268,6 +281,7 @@ class _Translator:
             at = index.get()
             loop.break_if(at.uge(self.count))
             record = self._record(at)
+            self.note(TRACE_RECORD, record)
             plan = self.plan_of(record)
             step = b.local(32, 1)
             plain = PLAN.get(b, plan, "live") != NO_PLAN

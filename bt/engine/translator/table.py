@@ -105,6 +105,7 @@ class StencilTables:
             "stencil_relocations": bytes(relocations) + bytes(8),
             "stencil_index": struct.pack(f"<{len(self._index)}I", *self._index),
             "plans": plans,
+            "stencil_names": "\n".join(self.catalogue.stencils).encode(),
         }
 
     def _place(self, names: tuple[str, ...]) -> int:
