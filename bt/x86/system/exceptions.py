@@ -75,10 +75,8 @@ def _deliver_fault(b: Context) -> None:
             b.put("exit_address", vector)
             b.put("exit_value", b.get("fault_error"))
             b.put("exit_extra", b.get("fault_has_error"))
-            b.put("fault_class", ExceptionClass.BENIGN)
             b.ret(OK)
         first = _lookup(b, CLASSES, vector)
-        b.put("fault_class", first)
         is_fault = b.const(sum(1 << n for n in FAULTS), 64) >> (vector & 63)
         resume_flag = (is_fault.trunc(32) & 1) * flags.RF
         status = b.call(
@@ -95,7 +93,6 @@ def _deliver_fault(b: Context) -> None:
             # a debug handler may use the debug registers that general detect guards
             with b.If(vector == DB):
                 b.put("dr", b.get("dr", 7) & ~DR7_GD, 7)
-            b.put("fault_class", ExceptionClass.BENIGN)
             b.ret(OK)
         with b.If(status != FAULT):
             b.ret(status)

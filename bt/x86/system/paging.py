@@ -43,8 +43,9 @@ def _set_bits(b: Context, address: Value, entry: Value, bits: Value | int) -> No
 def _page_walk(b: Context) -> None:
     """PAGE_WALK: rights of all levels are combined first; A and D bits change only when the access is allowed."""
     _, linear, access = b.arguments
+    a20 = b.get("a20_mask", width=32)
     with b.Unlikely((b.get("cr0", width=32) & CR0_PG) == 0):
-        b.put("memory_value", linear)
+        b.put("memory_value", linear & a20)
         b.put("walk_flags", WALKED_WRITABLE)
         b.ret(OK)
 
@@ -55,7 +56,6 @@ def _page_walk(b: Context) -> None:
         b.put("cr2", linear)
         b.fault(PF, access_error | reason)
 
-    a20 = b.get("a20_mask", width=32)
     cr4 = b.get("cr4", width=32)
     directory_address = ((b.get("cr3", width=32) & 0xFFFF_F000) | ((linear >> 20) & 0xFFC)) & a20
     directory_entry = _read_entry(b, directory_address)
@@ -103,7 +103,7 @@ def _page_walk(b: Context) -> None:
         b.select(is_global, b.const(WALKED_GLOBAL, 32), 0)
         | b.select(is_dirty & may_write, b.const(WALKED_WRITABLE, 32), 0),
     )
-    b.put("memory_value", physical.get())
+    b.put("memory_value", physical.get() & a20)
 
 
 RUNTIME = ((PAGE_WALK, _page_walk),)

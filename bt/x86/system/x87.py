@@ -1,11 +1,11 @@
 """What a kernel needs of the x87 to find out whether there is one (SDM vol. 2; vol. 1 8.1).
 
-Room for later: the rest of the escapes D8-DF; until then they are #UD, or #NM where the FPU is not to be touched.
+Room for later: the rest of the escapes D8-DF, which are #UD until then.
 """
 
 from __future__ import annotations
 
-from bt.x86.context import NM, UD, Context, Operand
+from bt.x86.context import NM, Context, Operand
 from bt.x86.system.control_registers import CR0_EM, CR0_MP, CR0_TS
 
 INITIAL_CONTROL, INITIAL_STATUS, INITIAL_TAG = 0x037F, 0, 0xFFFF
@@ -49,9 +49,3 @@ def fnstcw(b: Context, dst: Operand) -> None:
 def fnstsw(b: Context, dst: Operand) -> None:
     _require_fpu(b)
     dst.write(b.get("fpu_status", width=16))
-
-
-def escape(b: Context, *operands: Operand) -> None:
-    """An escape that is not there yet: #NM goes before #UD."""
-    _require_fpu(b)
-    b.fault(UD)

@@ -78,7 +78,7 @@ class Processor:
         cpu["cr0"] = CR0_PE | 0x10
         cpu["gdtr_base"], cpu["gdtr_limit"] = GDT, 0xFFF
         cpu["idtr_base"], cpu["idtr_limit"] = IDT, 0x7FF
-        cpu["exit_reason"] = cpu["trap_vectors"] = cpu["fault_class"] = 0
+        cpu["exit_reason"] = cpu["trap_vectors"] = 0
         for level in range(4):
             self.describe(code_selector(level), descriptor(access=CODE | level << 5))
             self.describe(data_selector(level), descriptor(access=DATA | level << 5))

@@ -77,7 +77,6 @@ def test_delivered_with_error_code_and_resume_flag(processor: Processor, vector:
     is_fault = vector not in (1, 2, 3, 4, 8, 9, 15, 18)
     assert frame[:3] == (EIP, code_selector(0), 2 | (flags.RF if is_fault else 0))
     assert processor.cpu["eip"] == HANDLER + vector
-    assert processor.cpu["fault_class"] == 0
 
 
 @pytest.mark.parametrize(

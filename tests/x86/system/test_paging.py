@@ -108,14 +108,17 @@ def test_without_paging_linear_is_physical(processor: Processor) -> None:
     assert processor.cpu["memory_value"] == 0x12345678
 
 
-def test_a20_masks_table_addresses(processor: Processor) -> None:
-    """With the gate closed a directory at 1 MiB + x is the one at x."""
-    processor.ram.write(DIRECTORY, struct.pack("<I", TABLE | P))
-    processor.ram.write(TABLE, struct.pack("<I", PAGE | P))
+def test_a20_masks_every_physical_address(processor: Processor) -> None:
+    """With the gate closed what is at 1 MiB + x is what is at x: directory, table, page, and without paging too."""
+    processor.ram.write(DIRECTORY, struct.pack("<I", 1 << 20 | TABLE | P))
+    processor.ram.write(TABLE, struct.pack("<I", 1 << 20 | PAGE | P))
     cpu = processor.cpu
     cpu["cr0"], cpu["cr3"], cpu["a20_mask"] = CR0_PE | CR0_PG, 1 << 20 | DIRECTORY, (1 << 64) - 1 & ~(1 << 20)
     try:
         assert processor.call("page_walk", 0x123, 0) is None
         assert cpu["memory_value"] == PAGE | 0x123
+        cpu["cr0"] = CR0_PE
+        assert processor.call("page_walk", 0x32_1234, 0) is None
+        assert cpu["memory_value"] == 0x22_1234
     finally:
         cpu["a20_mask"] = (1 << 64) - 1
