@@ -233,8 +233,10 @@ TRACE = Layout((("kind", 64), ("subject", 64), ("hot", 64), ("cold", 64)))
 (
     TRACE_BEGIN,  # subject: the block; its guest bytes follow, padded to whole entries
     TRACE_RECORD,  # subject: the decoded instruction whose code begins here
-    TRACE_STENCIL,  # subject: stencil number; `hot` is where it is copied to, among the cold stubs too
+    TRACE_STENCIL,  # subject: stencil number; `hot` is where it is copied to, which may be among the cold stubs
+    TRACE_STUB,  # subject: site; `hot` as above
+    TRACE_JUMP,  # a patchable jump; subject: its site
     TRACE_LINK,  # what leads on to the next block begins here
     TRACE_END,
-) = range(1, 6)
+) = range(1, 8)
 TRACE_BLOCK_ROOM = 32 << 10  # bytes: more than the entries of any one block

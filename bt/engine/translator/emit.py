@@ -39,9 +39,11 @@ from bt.engine.structures import (
     STENCIL_IDENTITY,
     STENCIL_SERVICE,
     TRACE_END,
+    TRACE_JUMP,
     TRACE_LINK,
     TRACE_RECORD,
     TRACE_STENCIL,
+    TRACE_STUB,
     VARIANTS,
 )
 from bt.engine.translator import trace
@@ -176,6 +178,7 @@ class _Translator:
 
     def write_stub(self, at: Value, site: Value, gate: Value) -> None:
         b = self.b
+        trace.note(b, self.control, TRACE_STUB, site, at)
         where = _write_base(b, self.control, at)
         b.store(where, b.const(_MOV_FREE, 16))
         b.store(where + 2, site.trunc(32))
@@ -327,6 +330,7 @@ class _Translator:
         with b.IfElse(self._same_page(target)) as arm:
             with arm.then():
                 at = self.at.get()
+                trace.note(b, self.control, TRACE_JUMP, self.site_number.get(), at)
                 stub = self.exit_stub(target, at + 1)
                 where = _write_base(b, self.control, at)
                 b.store(where, b.const(_JUMP_REL32, 8))
@@ -471,6 +475,7 @@ class _Instruction:
         with b.If(o._same_page(back)):
             slot = o.cold.get() - 5
             o.cold.set(slot)
+            trace.note(b, o.control, TRACE_JUMP, o.site_number.get(), slot)
             stub = o.exit_stub(back, slot + 1)
             where = _write_base(b, o.control, slot)
             b.store(where, b.const(_JUMP_REL32, 8))
