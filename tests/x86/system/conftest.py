@@ -1,4 +1,4 @@
-"""One processor for all tests of a module; each starts afresh."""
+"""One processor (for each engine, where code runs) for all tests of a module; each test starts afresh."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from bt.engine.library import Library, load_library
+from tests.engines import factories
 from tests.x86.system.processor import Processor
 
 
@@ -20,6 +21,20 @@ def shared_processor(library: Library) -> Iterator[Processor]:
     processor = Processor(library)
     yield processor
     processor.close()
+
+
+@pytest.fixture(scope="module", params=factories())
+def shared_engine(library: Library, request: pytest.FixtureRequest) -> Iterator[Processor]:
+    processor = Processor(library, factories()[request.param])
+    yield processor
+    processor.close()
+
+
+@pytest.fixture
+def engine(shared_engine: Processor) -> Processor:
+    """A processor under each engine in turn."""
+    shared_engine.start()
+    return shared_engine
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One-line cases for system instructions, run by the interpreter.
+"""One-line cases for system instructions.
 
     INSTRUCTION | SETUP => RESULT
 
@@ -87,7 +87,7 @@ def run_line(processor: Processor, text: str) -> None:
     for name, value in setup.items():
         _set(processor, name, value)
     code = assemble(line.code, 32, ORIGIN)
-    processor.ram.write(ORIGIN, code)
+    processor.write_code(ORIGIN, code)
     cpu = processor.cpu
     cpu["eip"] = ORIGIN
     cpu["trap_vectors"] = (1 << 32) - 1

@@ -13,11 +13,12 @@ from bt.memory.ram import GuestRam
 from bt.x86 import reset, segment_cache
 from bt.x86.context import FAULT, OK
 from bt.x86.state import CS, DS, ES, ESP, FS, GS, LDTR, SS, TR
+from tests.engines import EngineFactory
 
 # Where things are in guest memory
 GDT, IDT, TSS, LDT, DIRECTORY, TABLE = 0x1000, 0x2000, 0x3000, 0x3800, 0x4000, 0x5000
 STACKS = (0x9000, 0xA000, 0xB000, 0xC000)  # top of the stack of each level
-RAM = 1 << 20
+RAM, CODE_AREA = 1 << 20, 0x10000
 
 CODE, DATA = 0x9B, 0x93  # access bytes: present, DPL 0, accessed
 FLAGS_32_BIT, FLAGS_GRANULAR = 0x4, 0x8
@@ -60,10 +61,10 @@ class Trouble:
 class Processor:
     """Flat 32-bit protected mode at CPL 0 after `start`."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, make_engine: EngineFactory = Vcpu) -> None:
         self.library = library
         self.ram = GuestRam(RAM)
-        self.vcpu = Vcpu(library, self.ram)
+        self.vcpu = make_engine(library, self.ram)
         self.cpu = self.vcpu.state
         self._functions: dict[tuple[str, int], Callable[..., int]] = {}
         self.start()
@@ -73,8 +74,10 @@ class Processor:
 
     def start(self) -> None:
         cpu = self.cpu
-        self.ram.write(GDT, bytes(0x4000))
+        self.ram.write(0, bytes(CODE_AREA))
         reset.power_on(cpu)
+        for name in ("sysenter_cs", "sysenter_esp", "sysenter_eip", "tsc_offset", "intr_pending"):
+            cpu[name] = 0
         cpu["cr0"] = CR0_PE | 0x10
         cpu["gdtr_base"], cpu["gdtr_limit"] = GDT, 0xFFF
         cpu["idtr_base"], cpu["idtr_limit"] = IDT, 0x7FF
@@ -102,6 +105,11 @@ class Processor:
 
     def _flat(self, number: int, selector: int, access: int) -> None:
         segment_cache.fill(self.cpu, number, selector=selector, base=0, limit=0xFFFF_FFFF, access=access, big=True)
+
+    def write_code(self, address: int, code: bytes) -> None:
+        """Put instructions into memory as a guest's own stores would: what was decoded there is forgotten."""
+        self.ram.write(address, code)
+        self.call("code_written", address, len(code))
 
     def describe(self, selector: int, entry: bytes) -> None:
         """Write a descriptor into the GDT or, if the selector says so, the LDT."""
@@ -131,7 +139,7 @@ class Processor:
         """Call a runtime function for its status."""
         key = (name, len(arguments))
         if key not in self._functions:
-            kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, *[ctypes.c_uint32] * len(arguments))
+            kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, *[ctypes.c_uint64] * len(arguments))
             self._functions[key] = kind(self.library.symbols[name])
         return int(self._functions[key](self.cpu.pointer, *arguments))
 

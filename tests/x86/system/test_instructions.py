@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from bt.engine.library import Library
 from tests.x86.system.lines import run_line
 from tests.x86.system.processor import Processor
 
@@ -246,9 +245,5 @@ CASES = [
 
 
 @pytest.mark.parametrize("text", CASES)
-def test_line(library: Library, text: str) -> None:
-    processor = Processor(library)
-    try:
-        run_line(processor, text)
-    finally:
-        processor.close()
+def test_line(engine: Processor, text: str) -> None:
+    run_line(engine, text)

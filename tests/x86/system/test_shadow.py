@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from bt.engine.library import Library
 from bt.x86.exits import ExitReason
 from bt.x86.reset import write_eflags
 from bt.x86.state import EAX, EDI, EDX, ESI
@@ -17,15 +14,8 @@ from tests.x86.system.processor import Processor, data_selector
 IF, STACK = 1 << 9, 0x8000
 
 
-@pytest.fixture
-def fresh(library: Library) -> Iterator[Processor]:
-    processor = Processor(library)
-    yield processor
-    processor.close()
-
-
 def load(processor: Processor, code: str) -> None:
-    processor.ram.write(ORIGIN, assemble(code.replace("; ", "\n"), 32, ORIGIN))
+    processor.write_code(ORIGIN, assemble(code.replace("; ", "\n"), 32, ORIGIN))
     processor.cpu["eip"] = ORIGIN
     processor.vcpu.flush()
 
@@ -43,65 +33,65 @@ def load(processor: Processor, code: str) -> None:
     ],
 )
 def test_first_moment_an_interrupt_is_taken(
-    fresh: Processor, code: str, enabled: bool, taken_after: int | None
+    engine: Processor, code: str, enabled: bool, taken_after: int | None
 ) -> None:
-    cpu = fresh.cpu
-    load(fresh, code + "; jmp 0x20000")
-    fresh.ram.write(0x20000, assemble("hlt", 32, 0x20000))
-    fresh.ram.write(STACK, (IF | 2).to_bytes(4, "little"))
+    cpu = engine.cpu
+    load(engine, code + "; jmp 0x20000")
+    engine.write_code(0x20000, assemble("hlt", 32, 0x20000))
+    engine.ram.write(STACK, (IF | 2).to_bytes(4, "little"))
     cpu["gpr", 4] = STACK
     cpu["gpr", EAX] = data_selector(0)
     write_eflags(cpu, IF if enabled else 0)
     cpu["intr_pending"] = 1
-    before = fresh.vcpu.instructions
-    leave = fresh.vcpu.run(100)
+    before = engine.vcpu.instructions
+    leave = engine.vcpu.run(100)
     if leave.reason is ExitReason.HLT and taken_after == 2:
-        leave = fresh.vcpu.run(100)  # what ends a halt is the interrupt
+        leave = engine.vcpu.run(100)  # what ends a halt is the interrupt
     if taken_after is None:
         assert leave.reason is ExitReason.HLT
     else:
         assert leave.reason is ExitReason.INTERRUPT_WINDOW
-        assert fresh.vcpu.instructions - before == taken_after
+        assert engine.vcpu.instructions - before == taken_after
 
 
 @pytest.mark.parametrize("code", ["mov ss, eax; mov esp, 0x9000; nop", "pop ss; mov esp, 0x9000; nop"])
-def test_stack_switch_is_not_interrupted(fresh: Processor, code: str) -> None:
+def test_stack_switch_is_not_interrupted(engine: Processor, code: str) -> None:
     """The window opens when ESP too has been loaded."""
-    cpu = fresh.cpu
-    load(fresh, "nop; " + code)
+    cpu = engine.cpu
+    load(engine, "nop; " + code)
     cpu["gpr", EAX] = data_selector(0)
     cpu["gpr", 4] = STACK
-    fresh.ram.write(STACK, data_selector(0).to_bytes(4, "little"))
-    assert fresh.vcpu.run(1).reason is ExitReason.BUDGET
+    engine.ram.write(STACK, data_selector(0).to_bytes(4, "little"))
+    assert engine.vcpu.run(1).reason is ExitReason.BUDGET
     write_eflags(cpu, IF)
-    assert fresh.vcpu.run(1).reason is ExitReason.BUDGET
+    assert engine.vcpu.run(1).reason is ExitReason.BUDGET
     cpu["intr_pending"] = 1
-    leave = fresh.vcpu.run(100)
+    leave = engine.vcpu.run(100)
     assert leave.reason is ExitReason.INTERRUPT_WINDOW
     assert cpu["gpr", 4] == 0x9000
 
 
-def test_ins_reads_each_port_value_once(fresh: Processor) -> None:
-    cpu = fresh.cpu
-    load(fresh, "rep insw; hlt")
+def test_ins_reads_each_port_value_once(engine: Processor) -> None:
+    cpu = engine.cpu
+    load(engine, "rep insw; hlt")
     cpu["gpr", EDX], cpu["gpr", EDI], cpu["gpr", 1] = 0x1234, STACK, 3
     for value in (0x1111, 0x2222, 0x3333):
-        leave = fresh.vcpu.run(100)
+        leave = engine.vcpu.run(100)
         assert (leave.reason, leave.address, leave.size, leave.write) == (ExitReason.IO, 0x1234, 2, False)
-        fresh.vcpu.complete(value)
-    assert fresh.vcpu.run(100).reason is ExitReason.HLT
-    assert fresh.ram.read(STACK, 6) == bytes.fromhex("111122223333")
+        engine.vcpu.complete(value)
+    assert engine.vcpu.run(100).reason is ExitReason.HLT
+    assert engine.ram.read(STACK, 6) == bytes.fromhex("111122223333")
     assert (cpu["gpr", 1], cpu["gpr", EDI]) == (0, STACK + 6)
 
 
-def test_outs_goes_down_with_df(fresh: Processor) -> None:
-    cpu = fresh.cpu
-    load(fresh, "std; rep outsb; hlt")
-    fresh.ram.write(STACK, b"abc")
+def test_outs_goes_down_with_df(engine: Processor) -> None:
+    cpu = engine.cpu
+    load(engine, "std; rep outsb; hlt")
+    engine.ram.write(STACK, b"abc")
     cpu["gpr", EDX], cpu["gpr", ESI], cpu["gpr", 1] = 0x80F1, STACK + 2, 3
     sent = bytearray()
-    while (leave := fresh.vcpu.run(100)).reason is ExitReason.IO:
+    while (leave := engine.vcpu.run(100)).reason is ExitReason.IO:
         assert leave.write
         sent.append(leave.value)
-        fresh.vcpu.complete(0)
+        engine.vcpu.complete(0)
     assert (bytes(sent), leave.reason, cpu["gpr", ESI]) == (b"cba", ExitReason.HLT, STACK - 1)
