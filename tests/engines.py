@@ -19,12 +19,12 @@ from bt.engine.vcpu import Vcpu
 from bt.memory.ram import GuestRam
 from bt.x86 import reset, segment_cache
 from bt.x86.exits import ExitReason
-from bt.x86.state import CS, DS, ES, ESP, FS, GS, LDTR, SS, TR
+from bt.x86.state import ESP, LDTR, SS, TR
 from guest_images.assembler import assemble
+from tests import tables
 from tests.cases import layout
 from tests.cases.model import (
     EFLAGS_FIXED,
-    ERROR_CODE_VECTORS,
     FLAG_BITS,
     VISIBLE_FLAGS,
     Case,
@@ -48,16 +48,11 @@ _MONITOR = CHILD_BASE
 _LDT, _TSS = _TABLES + 0x400, _TABLES + 0x800  # behind the GDT in its page
 _MEMORY_BYTES = sum(region.size for region in layout.REGIONS)
 
-_PRESENT, _WRITABLE, _USER, _ACCESSED, _DIRTY = 1, 2, 4, 0x20, 0x40
 _CR0 = 0x8005_0031  # PG, AM, WP, NE, ET, PE: as Linux has it
-_FLAT_CODE, _FLAT_DATA, _LDT_TYPE, _TSS_TYPE = 0x9B, 0x93, 0x82, 0x8B
-_DPL_3 = 0x60
 _KERNEL_CODE, _KERNEL_DATA, _TSS_SELECTOR, _LDT_SELECTOR = 0x10, 0x18, 0x40, 0x50
-_TSS_BYTES, _LDT_BYTES, _STUB_BYTES = 104, 16, 16
+_LDT_BYTES, _STUB_BYTES = 16, 16
 _BREAKPOINT, _OVERFLOW = 3, 4
 _DEBUG, _PROTECTION, _PAGE_FAULT = 1, 13, 14
-# the processor pushes an error code for these too, but user code cannot raise them
-_WITH_ERROR_CODE = ERROR_CODE_VECTORS | {8, 10}
 
 _ENTER_FRAME = struct.Struct("<17I")  # gs fs es ds, edi esi ebp - ebx edx ecx eax, eip cs eflags esp ss
 _STOP_FRAME = struct.Struct("<15I")  # edi esi ebp - ebx edx ecx eax, vector error, eip cs eflags esp ss
@@ -81,61 +76,47 @@ stop:                       ; the stubs jump here with vector and error code on 
 _ENTER, _STOP = _CODE, _CODE + 16
 
 
-def _descriptor(access: int, *, base: int = 0, limit: int = 0xFFFFF, flags: int = 0) -> bytes:
-    """A segment descriptor; `flags` are G, D/B, L, AVL."""
-    return struct.pack(
-        "<HHBBBB", limit & 0xFFFF, base & 0xFFFF, base >> 16 & 0xFF, access, flags << 4 | limit >> 16, base >> 24
-    )
-
-
 def _descriptor_tables() -> bytes:
-    """GDT with a 32-bit Linux program's selectors, LDT with the 16-bit segments of cases, TSS with the ring 0 stack."""
-    page = bytearray(layout.PAGE_BYTES)
-    big, small = 0xC, 0x8
-    entries = {
-        _KERNEL_CODE: _descriptor(_FLAT_CODE, flags=big),
-        _KERNEL_DATA: _descriptor(_FLAT_DATA, flags=big),
-        layout.CODE_SELECTOR: _descriptor(_FLAT_CODE | _DPL_3, flags=big),
-        layout.DATA_SELECTOR: _descriptor(_FLAT_DATA | _DPL_3, flags=big),
-        _TSS_SELECTOR: _descriptor(_TSS_TYPE, base=_MONITOR + _TSS, limit=_TSS_BYTES - 1),
-        _LDT_SELECTOR: _descriptor(_LDT_TYPE, base=_MONITOR + _LDT, limit=_LDT_BYTES - 1),
-        0x400 + CODE_16_SELECTOR: _descriptor(_FLAT_CODE | _DPL_3, flags=small),
-        0x400 + STACK_16_SELECTOR: _descriptor(_FLAT_DATA | _DPL_3, flags=small),
-    }
-    for selector, descriptor in entries.items():
-        struct.pack_into("8s", page, selector & ~7, descriptor)
-    struct.pack_into("<II", page, 0x800 + 4, _MONITOR + _STACK + layout.PAGE_BYTES, _KERNEL_DATA)
-    struct.pack_into("<H", page, 0x800 + 102, _TSS_BYTES)  # no I/O permission bitmap
-    return bytes(page)
+    """A page: GDT with a 32-bit Linux program's selectors, LDT with the 16-bit segments of cases, TSS."""
+    gdt = tables.descriptor_table(
+        {
+            _KERNEL_CODE: tables.descriptor(tables.CODE),
+            _KERNEL_DATA: tables.descriptor(tables.DATA),
+            layout.CODE_SELECTOR: tables.descriptor(tables.CODE | tables.DPL_3),
+            layout.DATA_SELECTOR: tables.descriptor(tables.DATA | tables.DPL_3),
+            _TSS_SELECTOR: tables.descriptor(tables.TSS, base=_MONITOR + _TSS, limit=tables.TSS_BYTES - 1, flags=0),
+            _LDT_SELECTOR: tables.descriptor(tables.LDT, base=_MONITOR + _LDT, limit=_LDT_BYTES - 1, flags=0),
+        }
+    )
+    ldt = tables.descriptor_table(
+        {
+            CODE_16_SELECTOR: tables.descriptor(tables.CODE | tables.DPL_3, flags=tables.PAGES),
+            STACK_16_SELECTOR: tables.descriptor(tables.DATA | tables.DPL_3, flags=tables.PAGES),
+        }
+    )
+    tss = tables.task_state(_KERNEL_DATA, _MONITOR + _STACK + layout.PAGE_BYTES)
+    return gdt.ljust(_LDT - _TABLES, b"\0") + ldt.ljust(_TSS - _LDT, b"\0") + tss
 
 
 def _interrupt_table() -> bytes:
     """32-bit interrupt gates to the stubs; user code may use those of INT3 and INTO."""
-    gates = bytearray()
-    for vector in range(256):
-        target = _MONITOR + _STUBS + vector * _STUB_BYTES
-        access = 0x8E | (_DPL_3 if vector in (_BREAKPOINT, _OVERFLOW) else 0)
-        gates += struct.pack("<HHBBH", target & 0xFFFF, _KERNEL_CODE, 0, access, target >> 16)
-    return bytes(gates)
+    return b"".join(
+        tables.interrupt_gate(
+            _KERNEL_CODE, _MONITOR + _STUBS + vector * _STUB_BYTES, dpl=3 if vector in (_BREAKPOINT, _OVERFLOW) else 0
+        )
+        for vector in range(256)
+    )
 
 
 def _stubs() -> bytes:
     """For each vector: push 0 in place of an error code where there is none, push the vector, jump to `stop`."""
     code = bytearray()
     for vector in range(256):
-        code += b"\x90\x90" if vector in _WITH_ERROR_CODE else b"\x6a\x00"
+        code += b"\x90\x90" if vector in tables.VECTORS_WITH_ERROR_CODE else b"\x6a\x00"
         code += b"\x68" + struct.pack("<I", vector)
         code += b"\xe9" + struct.pack("<i", _STOP - (_STUBS + len(code) + 5))
         code += b"\xcc" * (-len(code) % _STUB_BYTES)
     return bytes(code)
-
-
-def _page_table(pages: Mapping[int, int]) -> bytes:
-    """A page directory or table from entries by number."""
-    table = bytearray(layout.PAGE_BYTES)
-    for number, entry in pages.items():
-        struct.pack_into("<I", table, 4 * number, entry | _PRESENT | _ACCESSED | _DIRTY)
-    return bytes(table)
 
 
 def _region_pages() -> dict[int, int]:
@@ -143,7 +124,7 @@ def _region_pages() -> dict[int, int]:
     pages, physical = {}, _REGIONS
     for region in layout.REGIONS:
         for linear in range(region.start, region.end, layout.PAGE_BYTES):
-            pages[linear // layout.PAGE_BYTES] = physical | _USER | (_WRITABLE if region.writable else 0)
+            pages[linear // layout.PAGE_BYTES] = physical | tables.USER | (tables.WRITABLE if region.writable else 0)
             physical += layout.PAGE_BYTES
     return pages
 
@@ -204,10 +185,15 @@ class EngineExecutor:
     def _boot(self) -> Vcpu:
         """An engine at CPL 0 with the monitor in memory."""
         ram = GuestRam(_REGIONS + _MEMORY_BYTES)
-        user = _WRITABLE | _USER
-        ram.write(_DIRECTORY, _page_table({0: _LOW_TABLE | user, _MONITOR >> 22: _MONITOR_TABLE | _WRITABLE}))
-        ram.write(_LOW_TABLE, _page_table(_region_pages()))
-        ram.write(_MONITOR_TABLE, _page_table({page >> 12: page | _WRITABLE for page in range(0, _REGIONS, 0x1000)}))
+        user = tables.WRITABLE | tables.USER
+        ram.write(
+            _DIRECTORY, tables.page_table({0: _LOW_TABLE | user, _MONITOR >> 22: _MONITOR_TABLE | tables.WRITABLE})
+        )
+        ram.write(_LOW_TABLE, tables.page_table(_region_pages()))
+        ram.write(
+            _MONITOR_TABLE,
+            tables.page_table({page >> 12: page | tables.WRITABLE for page in range(0, _REGIONS, 0x1000)}),
+        )
         ram.write(_TABLES, _descriptor_tables())
         ram.write(_IDT, _interrupt_table())
         ram.write(_CODE, assemble(_MONITOR_CODE, 32, _MONITOR + _CODE))
@@ -215,12 +201,10 @@ class EngineExecutor:
         engine = self._make_engine(_library(), ram)
         cpu = engine.state
         reset.power_on(cpu)
-        for number in (CS, SS, DS, ES, FS, GS):
-            selector, access = (_KERNEL_CODE, _FLAT_CODE) if number == CS else (_KERNEL_DATA, _FLAT_DATA)
-            segment_cache.fill(cpu, number, selector=selector, base=0, limit=0xFFFFFFFF, access=access, big=True)
+        tables.flat_segments(cpu, _KERNEL_CODE, _KERNEL_DATA)
         for number, selector, physical, size, access in (
-            (LDTR, _LDT_SELECTOR, _LDT, _LDT_BYTES, _LDT_TYPE),
-            (TR, _TSS_SELECTOR, _TSS, _TSS_BYTES, _TSS_TYPE),
+            (LDTR, _LDT_SELECTOR, _LDT, _LDT_BYTES, tables.LDT),
+            (TR, _TSS_SELECTOR, _TSS, tables.TSS_BYTES, tables.TSS),
         ):
             base = _MONITOR + physical
             segment_cache.fill(cpu, number, selector=selector, base=base, limit=size - 1, access=access, big=False)
@@ -247,7 +231,7 @@ def _enter_frame(case: Case) -> bytes:
 def _outcome(case: Case, stop: tuple[int, ...], cr2: int, memory: dict[int, bytes]) -> Outcome:
     edi, esi, ebp, _, ebx, edx, ecx, eax, vector, error_code, eip, _, eflags, esp, _ = stop
     trap: Trap | None = Trap(
-        vector, error_code if vector in _WITH_ERROR_CODE else None, cr2 if vector == _PAGE_FAULT else None
+        vector, error_code if vector in tables.VECTORS_WITH_ERROR_CODE else None, cr2 if vector == _PAGE_FAULT else None
     )
     state = State((eax, ecx, edx, ebx, esp, ebp, esi, edi), eip, eflags, memory)
     at_filler = vector == _PROTECTION and case.is_end(eip) and state.byte(eip) == layout.FILLER
