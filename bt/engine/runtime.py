@@ -17,33 +17,35 @@ from bt.memory.access import NativeContext
 from bt.memory.slow import Body
 from bt.x86 import mode, services
 
-FUNCTIONS_PER_MODULE = 12
 
-
-def runtime_functions() -> list[tuple[Signature, Body]]:
-    """Every runtime function with its body: modules that have some export `RUNTIME`."""
-    own: list[tuple[Signature, Body]] = [
-        (DECODE, emit_decode),
-        (BEFORE_NEXT, emit_before_next),
-        (RUN_INTERP, emit_run_interp),
-        (services.UPDATE_MODE, mode.emit_update_mode),
-        *gates.runtime(),
-        *slow.RUNTIME,
-        *blocks.RUNTIME,
-    ]
+def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...]]]:
+    """Every runtime function with its body, by the module that has it: those of bt.x86.system export `RUNTIME`."""
+    yield (
+        "engine",
+        (
+            (DECODE, emit_decode),
+            (BEFORE_NEXT, emit_before_next),
+            (RUN_INTERP, emit_run_interp),
+            (services.UPDATE_MODE, mode.emit_update_mode),
+        ),
+    )
+    yield "memory", slow.RUNTIME
+    yield "blocks", blocks.RUNTIME
+    yield "translator", gates.runtime()
     for info in iter_modules(bt.x86.system.__path__):
-        module = import_module(f"bt.x86.system.{info.name}")
-        own.extend(getattr(module, "RUNTIME", ()))
-    return own
+        functions = getattr(import_module(f"bt.x86.system.{info.name}"), "RUNTIME", ())
+        if functions:
+            yield f"system.{info.name}", functions
 
 
-def emit_runtime() -> Iterator[str]:
-    """The IR of the runtime, several functions a module."""
-    functions = runtime_functions()
-    for start in range(0, len(functions), FUNCTIONS_PER_MODULE):
-        module = Module(f"runtime{start}")
-        for signature, body in functions[start : start + FUNCTIONS_PER_MODULE]:
+def runtime_modules() -> list[Module]:
+    """The runtime, ready to compile."""
+    modules = []
+    for title, functions in runtime_functions():
+        module = Module(f"runtime.{title}")
+        for signature, body in functions:
             b = NativeContext(module, signature, "#1")
             body(b)
             b.finish()
-        yield module.text()
+        modules.append(module)
+    return modules

@@ -30,7 +30,8 @@ class Area:
     """Zero-filled memory that generated code reads and writes; pages appear when touched."""
 
     def __init__(self, size: int) -> None:
-        self.map = mmap.mmap(-1, size)
+        # private: MADV_DONTNEED zeroes nothing of a shared mapping
+        self.map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
         self.size = size
 

@@ -69,11 +69,9 @@ def _resolve(b: NativeContext) -> None:
     with b.Unlikely((system == 0) & ((b.get("mode") & ALIGNMENT_FREE) == 0)):
         b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
         b.ret(OK)
-    same = b.load(entry + READ_TAG, 64) == page
-    old_write_tag = b.select(same, b.load(entry + WRITE_TAG, 64), b.const(INVALID_TAG, 64))
     has_code = b.load(code_map_slot(b, physical), 64) != 0
-    new_write_tag = b.select(has_code, b.const(INVALID_TAG, 64), page)
-    b.store(entry + WRITE_TAG, b.select(write != 0, new_write_tag, old_write_tag))
+    writable = (b.get("walk_flags") & services.WALKED_WRITABLE) != 0
+    b.store(entry + WRITE_TAG, b.select(writable & ~has_code, page, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, page)
     b.store(entry + ADDEND, host_page - page)
     b.store(entry + PHYSICAL, physical)

@@ -11,6 +11,8 @@ from bt.x86.state import CS, GPR_NAMES, LDTR, SEGMENT_NAMES, TR, CpuState
 ACCESS_LDT, ACCESS_TSS_BUSY, ACCESS_DATA, ACCESS_CODE = 0x82, 0x8B, 0x93, 0x9B
 CR0_ET = 1 << 4
 DR6_RESET, DR7_RESET = 0xFFFF0FF0, 0x400
+APIC_BASE_RESET, MISC_ENABLE_RESET = 0xFEE00100, 1
+FPU_CONTROL_RESET, FPU_TAG_RESET = 0x40, 0x5555
 PAT_RESET = 0x0007040600070406
 
 
@@ -77,6 +79,10 @@ def power_on(cpu: CpuState) -> None:
         "idtr_base": 0,
         "idtr_limit": 0xFFFF,
         "pat": PAT_RESET,
+        "apic_base": APIC_BASE_RESET,
+        "misc_enable": MISC_ENABLE_RESET,
+        "fpu_control": FPU_CONTROL_RESET,
+        "fpu_tag": FPU_TAG_RESET,
         "inhibit": (1 << 64) - 1,
         "mmio_count": 0,
         "mmio_used": 0,
