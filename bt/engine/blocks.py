@@ -144,7 +144,7 @@ class _BlockMaker:
         ends = b.local(1, 0)
         with b.Loop() as loop:
             count = self.count.get()
-            loop.break_if(ends.get() | (count == MAX_BLOCK_INSNS))
+            loop.break_if(ends.get() | count.zext(64).uge(CONTROL.get(b, control, "block_limit")))
             length = b.local(32, 0)
             record = self._record()
             self._decode_one(record, length)

@@ -83,6 +83,7 @@ CONTROL = Layout(
         ("blocks_base", 64),
         ("blocks_next", 64),  # number of the next block
         ("blocks_end", 64),
+        ("block_limit", 64),  # instructions; at most MAX_BLOCK_INSNS
         ("hash", 64),
         ("page_blocks", 64),  # u32 a RAM page: newest block with code from it
         ("open_bus", 64),  # a page of ones: what is fetched where there is no RAM

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bt.engine.library import Library
 from bt.engine.protocol import Exit
-from bt.engine.structures import BLOCK_BYTES, CONTROL, HASH_ENTRIES, NO_PAGE, RECORD_BYTES
+from bt.engine.structures import BLOCK_BYTES, CONTROL, HASH_ENTRIES, MAX_BLOCK_INSNS, NO_PAGE, RECORD_BYTES
 from bt.memory.ram import GuestRam
 from bt.x86 import capstone_layout, flags, services
 from bt.x86.context import FAULT
@@ -94,6 +94,7 @@ class Vcpu:
             "length_handler": symbols["interp_too_long"],
             "blocks_base": self._blocks.address,
             "blocks_end": BLOCKS,
+            "block_limit": MAX_BLOCK_INSNS,
             "hash": self._hash.address,
             "page_blocks": self._page_blocks.address,
             "open_bus": self._open_bus.address,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 from bt.engine.library import Library
+from bt.engine.protocol import Exit
 from bt.engine.structures import SITE_BYTES
 from bt.engine.vcpu import Area, Vcpu
 from bt.memory.ram import GuestRam
@@ -37,6 +39,7 @@ class TranslatingVcpu(Vcpu):
         self._cache = arena.exec_base + arena.allocate(CACHE_BYTES, 4096)
         self._sites = Area(SITES * SITE_BYTES)
         self._stencil_tables = {name: ctypes.create_string_buffer(t, len(t)) for name, t in library.stencils.items()}
+        self._read_diary: Callable[[], None] | None = None
         super().__init__(library, ram)
 
     @staticmethod
@@ -54,7 +57,24 @@ class TranslatingVcpu(Vcpu):
         self.set_control("sites", self._sites.address)
         self.set_control("sites_end", SITES)
 
+    def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
+        """Have the translator note in `area` what it does (see trace.py).
+
+        `read` is called when a run has ended, and before what the diary speaks of is forgotten.
+        """
+        self._read_diary = read
+        self.set_control("trace_next", area.address)
+        self.set_control("trace_end", area.address + area.size)
+
+    def run(self, budget: int) -> Exit:
+        leave = super().run(budget)
+        if self._read_diary is not None:
+            self._read_diary()
+        return leave
+
     def flush(self) -> None:
+        if self._read_diary is not None:
+            self._read_diary()
         self.set_control("hot_next", self._cache)
         self.set_control("cold_next", self._cache + CACHE_BYTES)
         self.set_control("sites_next", 1)
