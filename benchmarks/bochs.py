@@ -1,7 +1,8 @@
 """Our interpreter against Bochs, the best known of the pure interpreters: `python -m benchmarks.bochs [GUEST...]`.
 
 Claim: the interpreter runs at least at Bochs's speed. (A slow one would flatter the translator.) Needs a checkout, the
-packages bochs and seabios, and the right to make a network namespace: Bochs listens for a display.
+packages bochs and seabios, and the right to make a network namespace: Bochs listens for a display. Debian's Bochs is
+built with its debugger, which makes it slower than it could be.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from bt.bench import figures, table
-from bt.bench.contender import OurEngine, Unavailable
+from bt.bench.contender import Contender, OurEngine, Unavailable
 from bt.bench.runner import Settings, measure
 from bt.bench.workload import Workload, select
 from bt.cli import library
@@ -49,7 +50,7 @@ def main() -> int:
     try:
         library.load()
         workloads = select(sys.argv[1:] or GUESTS)
-        contenders = [OurEngine("interp"), Bochs()]
+        contenders: list[Contender] = [OurEngine("interp"), Bochs()]
         report = measure(workloads, contenders, SETTINGS, lambda text: print(text, file=sys.stderr))
     except BtError as error:
         print(f"benchmarks.bochs: {error}", file=sys.stderr)

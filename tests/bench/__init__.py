@@ -1,0 +1,1 @@
+"""Measuring itself: arithmetic, choice of work, report."""

@@ -1,0 +1,30 @@
+"""Runs `bt` in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+Bt = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _library() -> None:
+    """Compiled before any command is timed or its stderr looked at."""
+    from bt.engine.library import load_library
+
+    load_library()
+
+
+@pytest.fixture
+def bt() -> Bt:
+    """`bt("run", "hello")` runs the command with nothing on its standard input."""
+
+    def run(*arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bt.cli.main", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return run
