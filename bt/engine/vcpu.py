@@ -15,12 +15,11 @@ from bt.x86.context import FAULT
 from bt.x86.decode import InstructionTooLong, InvalidInstruction, decode
 from bt.x86.exits import ExitReason
 from bt.x86.mode import CODE_32
-from bt.x86.state import TLB_BYTES, CpuState
+from bt.x86.state import MMIO_SLOTS, TLB_BYTES, CpuState
 
 RECORDS = 1 << 20
 BLOCKS = 1 << 18
 PAGE = 4096
-MMIO_SLOTS = 32
 TOO_LONG = 16  # verdict on an instruction of more than 15 bytes
 PORTS = 1 << 16
 STOP_REASONS = frozenset(ExitReason) - {ExitReason.DECODE, ExitReason.CACHE_FULL}
@@ -155,6 +154,7 @@ class Vcpu:
 
     def complete(self, value: int) -> None:
         count = self.state["mmio_count"]
+        assert count < MMIO_SLOTS, "more device accesses than any instruction makes"
         self.state["mmio_value", count] = value & ((1 << 64) - 1)
         self.state["mmio_count"] = count + 1
         self.state["mmio_used"] = 0

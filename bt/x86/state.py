@@ -36,6 +36,9 @@ TLB_ENTRIES = 1024
 TLB_ENTRY_BYTES = 32
 TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES
 
+# Device accesses of one instruction: ENTER with 31 levels makes 64, of which each may be in two parts.
+MMIO_SLOTS = 128
+
 BRANCH_CACHE_ENTRIES = 4096  # tag (code_tag | eip), host code or decoded record: 16 bytes each
 RETURN_STACK_ENTRIES = 16
 
@@ -109,7 +112,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("exit_extra", 1),
     ("mmio_count", 1),  # accesses of the current instruction already served
     ("mmio_used", 1),  # of these, replayed so far in this attempt
-    ("mmio_value", 32),
+    ("mmio_value", MMIO_SLOTS),
     # -- memory
     ("ram_base", 1),  # host address of guest physical 0
     ("ram_size", 1),  # bytes
