@@ -172,7 +172,7 @@ RELOCATION_ABS32, RELOCATION_PC32, RELOCATION_ABS64, RELOCATION_ABS8 = range(4)
 # What a relocation's symbol stands for, filled in by the emitter for each use of a stencil.
 SLOTS = (
     "IMMEDIATE",
-    "DISPLACEMENT",
+    "OFFSET",
     "NEXT",
     "TARGET",
     "TAG_OFFSET",
@@ -209,6 +209,7 @@ PLAN = Layout(
 )
 NO_PLAN = (1 << 32) - 1
 FLAGS_READ, FLAGS_WRITTEN, FLAGS_KILLED = 1, 2, 4
+FLAGS_KILLED_BY_COUNT = 16  # killed, and not read, if the immediate (a shift count) is not 0 modulo 32
 FLAGS_CONDITION = 8  # a Jcc: its condition code is in `stride_count`
 
 # A place in translated code that can leave it.

@@ -15,6 +15,7 @@ from typing import Any
 
 from bt.codegen.abi import pinned
 from bt.codegen.builder import Module
+from bt.codegen.objectfile import CodePiece
 from bt.engine.interp.handlers import Variant, variants
 from bt.engine.meaning import meaning_function
 from bt.engine.translator.context import (
@@ -26,6 +27,7 @@ from bt.engine.translator.context import (
     StencilContext,
     segment_base,
 )
+from bt.engine.translator.raw import raw_pieces
 from bt.x86 import flags
 from bt.x86.opcodes import FORMS, Form, Method
 from bt.x86.state import FS, GS
@@ -152,10 +154,12 @@ class Catalogue:
     """All stencils by name, and all plans."""
 
     stencils: dict[str, tuple[Emit, dict[str, Any]]] = field(default_factory=dict)
+    raw: dict[str, CodePiece] = field(default_factory=lambda: dict(raw_pieces()))  # encoded by us, not by LLVM
     plans: list[Plan] = field(default_factory=list)
 
     def add(self, name: str, emit: Emit, **attributes: Any) -> str:
-        self.stencils.setdefault(name, (emit, attributes))
+        if name not in self.raw:
+            self.stencils.setdefault(name, (emit, attributes))
         return name
 
     def emit(self, module: Module, name: str) -> None:
@@ -391,18 +395,6 @@ class _Family:
 # -- stencils that belong to no form ------------------------------------------------------------------------------
 
 
-def _address(b: StencilContext, base: int | None, index: int | None, scale: int, displaced: bool) -> None:
-    total = b.hole("DISPLACEMENT") if displaced else None
-    for part in (
-        None if base is None else b.reg(base),
-        None if index is None else b.reg(index) << scale,
-    ):
-        if part is not None:
-            total = part if total is None else part + total
-    assert total is not None
-    b.t = total.zext(64)
-
-
 @dataclass(frozen=True)
 class Helpers:
     """Names of the stencils every translation needs, in index order."""
@@ -436,8 +428,11 @@ def helpers(catalogue: Catalogue) -> Helpers:
 
         return emit
 
-    def address(*form: Any) -> Emit:
-        return lambda b: _address(b, *form)
+    def base(number: int) -> Emit:
+        def emit(b: StencilContext) -> None:
+            b.t = b.reg(number).zext(64)
+
+        return emit
 
     def load(b: StencilContext) -> None:
         b.t = b.read_linear(b.t.trunc(32), 32).zext(64)
@@ -446,13 +441,11 @@ def helpers(catalogue: Catalogue) -> Helpers:
         return lambda b: segment_base(b, number, size, write=write)
 
     return Helpers(
-        absolute=add("ea_abs", address(None, None, 0, True)),
-        base=tuple(add(f"ea_b{n}", address(n, None, 0, False)) for n in range(8)),
-        base_displaced=tuple(add(f"ea_bd{n}", address(n, None, 0, True)) for n in range(8)),
-        index=tuple(add(f"ea_i{s}{n}", address(None, n, s, True)) for s in range(4) for n in range(8)),
-        base_index=tuple(
-            add(f"ea_bi{s}{n}{i}", address(n, i, s, True)) for s in range(4) for n in range(8) for i in range(8)
-        ),
+        absolute="ea_abs",
+        base=tuple(add(f"ea_b{n}", base(n)) for n in range(8)),
+        base_displaced=tuple(f"ea_bd{n}" for n in range(8)),
+        index=tuple(f"ea_i{s}{n}" for s in range(4) for n in range(8)),
+        base_index=tuple(f"ea_bi{s}{n}{i}" for s in range(4) for n in range(8) for i in range(8)),
         segment=tuple(
             add(f"ea_seg{n}_{size}_{int(write)}", segment(n, size, write))
             for n in (FS, GS)

@@ -28,7 +28,7 @@ EXTERNALS = (CONT, TAKEN, COLD, SERVICE, BRANCH_MISS)
 SIGNED, UNSIGNED, WIDE = "!2", "!3", "!4"
 HOLES = {
     "IMMEDIATE": UNSIGNED,
-    "DISPLACEMENT": UNSIGNED,
+    "OFFSET": SIGNED,  # displacement of the memory operand
     "NEXT": UNSIGNED,  # EIP of the next instruction
     "TARGET": UNSIGNED,  # EIP of a direct transfer's target
     "TAG_OFFSET": SIGNED,  # displacement of the read or write tags of this mode's TLB

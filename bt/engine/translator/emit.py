@@ -14,6 +14,7 @@ from bt.engine.structures import (
     CONTROL,
     FLAGS_CONDITION,
     FLAGS_KILLED,
+    FLAGS_KILLED_BY_COUNT,
     FLAGS_READ,
     IMMEDIATE_JUMP,
     IMMEDIATE_JUMP_BYTE,
@@ -253,8 +254,10 @@ class _Translator:
             plan = self.plan_of(record)
             effect = PLAN.get(b, plan, "effect")
             RECORD.put(b, record, "flags_live", live.get())
-            killed = live.get() & ((effect & FLAGS_KILLED) == 0)
-            seen = (effect & FLAGS_READ) != 0
+            counted = (effect & FLAGS_KILLED_BY_COUNT) != 0
+            counted = counted & ((RECORD.get(b, record, "immediate") & 31) != 0)
+            killed = live.get() & ((effect & FLAGS_KILLED) == 0) & ~counted
+            seen = ((effect & FLAGS_READ) != 0) & ~counted
             seen = seen | (PLAN.get(b, plan, "observes") != 0) | (PLAN.get(b, plan, "live") == NO_PLAN)
             live.set(killed | seen)
 
@@ -376,7 +379,7 @@ class _Instruction:
     def emit(self) -> None:
         b, o = self.b, self.outer
         o.slot("IMMEDIATE", self._field("immediate"))
-        o.slot("DISPLACEMENT", self._field("displacement"))
+        o.slot("OFFSET", self._field("displacement").sext(64))
         o.slot("NEXT", self._field("next_eip"))
         self._tags(PLAN.get(b, self.plan, "write"))
         with b.If(PLAN.get(b, self.plan, "calls") != 0):

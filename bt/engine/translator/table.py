@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from bt.codegen.errors import CodegenError
@@ -12,6 +12,7 @@ from bt.engine.interp.handlers import variant_for
 from bt.engine.structures import (
     FLAGS_CONDITION,
     FLAGS_KILLED,
+    FLAGS_KILLED_BY_COUNT,
     FLAGS_READ,
     FLAGS_WRITTEN,
     NO_PLAN,
@@ -42,6 +43,8 @@ _SLOT_NUMBERS = {name: number for number, name in enumerate(SLOTS)}
 _JUMP, _JUMP_BYTES = 0xE9, 5
 _CODE_PADDING = 16  # the emitter copies 16 bytes at a time
 
+# Shifts that change all six flags unless their count is 0: an immediate count settles it.
+_COUNTED = frozenset(("shift.shl", "shift.shr", "shift.sar"))
 # Instructions that leave some arithmetic flags as they were although the manual calls them undefined (as the host
 # processor does): nothing before them may be dropped. See tests/cases.
 _KEEPERS = frozenset(
@@ -82,8 +85,8 @@ class StencilTables:
     def sections(self) -> dict[str, bytes]:
         self._numbers: dict[str, int] = {}
         table, code, relocations = bytearray(), bytearray(), bytearray()
-        for name in self.catalogue.stencils:
-            body, holes = strip_continuation(self.pieces[name])
+        for name, piece in self._all_pieces():
+            body, holes = strip_continuation(piece)
             if len(body) > 0xFFFF:
                 raise CodegenError(f"stencil {name}: {len(body)} bytes are too many")
             self._numbers[name] = len(self._numbers)
@@ -105,8 +108,13 @@ class StencilTables:
             "stencil_relocations": bytes(relocations) + bytes(8),
             "stencil_index": struct.pack(f"<{len(self._index)}I", *self._index),
             "plans": plans,
-            "stencil_names": "\n".join(self.catalogue.stencils).encode(),
+            "stencil_names": "\n".join(name for name, _ in self._all_pieces()).encode(),
         }
+
+    def _all_pieces(self) -> Iterator[tuple[str, CodePiece]]:
+        yield from self.catalogue.raw.items()
+        for name in self.catalogue.stencils:
+            yield name, self.pieces[name]
 
     def _place(self, names: tuple[str, ...]) -> int:
         """Append stencils to the index; answers where they begin."""
@@ -138,6 +146,8 @@ class StencilTables:
         writes = bool(form.changes_mask & flags.ARITHMETIC)
         kills = form.kills_mask() & flags.ARITHMETIC == flags.ARITHMETIC and form.meaning not in _KEEPERS
         effect = FLAGS_READ * reads | FLAGS_WRITTEN * writes | FLAGS_KILLED * kills
+        if plan.stride_count and form.meaning in _COUNTED:
+            effect |= FLAGS_KILLED_BY_COUNT
         stride_count = plan.stride_count
         if form.meaning == "control.jcc":
             effect |= FLAGS_CONDITION

@@ -1,0 +1,77 @@
+"""What two machines disagree about, in words and numbers for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bt.inspect.peer import Peer
+from bt.inspect.registers import describe
+
+MOST_BYTES = 8  # of differing RAM shown, by address
+_WORD = 4
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs, and how the two machines have it."""
+
+    what: str
+    left: str
+    right: str
+
+
+def differences(left: Peer, right: Peer) -> list[Difference]:
+    """What differs in progress, registers and output."""
+    found = []
+    if left.instructions != right.instructions:
+        found.append(Difference("instructions", f"{left.instructions:,}", f"{right.instructions:,}"))
+    if left.ended != right.ended:
+        found.append(Difference("guest", left.ended or "goes on", right.ended or "goes on"))
+    a, b = left.registers(), right.registers()
+    found += [Difference(name, describe(name, a[name]), describe(name, b[name])) for name in a if a[name] != b[name]]
+    if (difference := _output(left.output(), right.output())) is not None:
+        found.append(difference)
+    return found
+
+
+def _output(left: bytes, right: bytes) -> Difference | None:
+    if left == right:
+        return None
+    at = next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    return Difference(f"output after {at} bytes", repr(left[at : at + 16]), repr(right[at : at + 16]))
+
+
+def deep_differences(left: Peer, right: Peer) -> list[Difference]:
+    """What differs in devices and RAM."""
+    return [*_devices(left.devices(), right.devices()), *_ram(left, right)]
+
+
+def _devices(left: Mapping[str, object], right: Mapping[str, object]) -> list[Difference]:
+    found = []
+    for device in left.keys() | right.keys():
+        a, b = left.get(device), right.get(device)
+        if a == b:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            names = [name for name in a.keys() | b.keys() if a.get(name) != b.get(name)]
+            found += [Difference(f"{device}: {n}", str(a.get(n)), str(b.get(n))) for n in sorted(names)]
+        else:
+            found.append(Difference(device, str(a), str(b)))
+    return sorted(found, key=lambda difference: difference.what)
+
+
+def _ram(left: Peer, right: Peer) -> list[Difference]:
+    a, b = left.pages(), right.pages()
+    if a == b:
+        return []
+    pages = sorted(page for page in a.keys() | b.keys() if a.get(page) != b.get(page))
+    found: list[Difference] = []
+    for page in pages:
+        mine, other = left.page(page), right.page(page)
+        for at in range(0, len(mine), _WORD):
+            if mine[at : at + _WORD] != other[at : at + _WORD]:
+                if len(found) == MOST_BYTES:
+                    return [*found, Difference("RAM", f"{len(pages)} pages in all", "")]
+                found.append(Difference(f"RAM [{page + at:#x}]", *(p[at : at + _WORD].hex(" ") for p in (mine, other))))
+    return found

@@ -1,0 +1,153 @@
+"""Machines that can be compared in lock step, and what is compared of them.
+
+`Peer` is all that the comparison asks for: an emulator behind a debugger's protocol can be one as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Protocol
+
+from bt.engine.library import Library, load_library
+from bt.engine.structures import MAX_BLOCK_INSNS
+from bt.engine.translator.gates import TRANSLATABLE
+from bt.inspect.code import Instruction, next_instruction
+from bt.inspect.registers import read_registers
+from bt.inspect.structure import find_block
+from bt.machine import Machine, MachineConfig
+from bt.memory.ram import PAGE_SIZE
+
+_ZEROS = bytes(PAGE_SIZE)
+
+
+class Peer(Protocol):
+    """One of two machines that should do the same; deterministic from its start."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def instructions(self) -> int:
+        """Retired so far."""
+
+    @property
+    def ended(self) -> str | None:
+        """How the guest ended; None while it can go on."""
+
+    def run_to(self, instructions: int) -> None:
+        """Go on until so many instructions have retired in all, or the guest ends."""
+
+    def stretch(self) -> int:
+        """How many instructions are translated as one piece from here; 1 where each stands for itself."""
+
+    def limit_pieces(self, instructions: int) -> None:
+        """From now on translate at most so many instructions as one piece."""
+
+    def registers(self) -> Mapping[str, int]:
+        """Architectural state by name."""
+
+    def output(self) -> bytes:
+        """What the guest has told the world so far."""
+
+    def devices(self) -> Mapping[str, object]:
+        """The state of each device by name, comparable with ==."""
+
+    def pages(self) -> Mapping[int, bytes]:
+        """Digest of each page of RAM that is not all zeros, by physical address."""
+
+    def page(self, physical: int) -> bytes:
+        """The contents of one page of RAM."""
+
+    def next_instruction(self) -> Instruction:
+        """What executes next."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+PeerFactory = Callable[[], Peer]
+Loader = Callable[[Machine], object]
+
+
+class MachinePeer:
+    """One of bt's own machines. `load` puts the guest into it; `library` brings the code (not shared: see close)."""
+
+    def __init__(self, config: MachineConfig, load: Loader, library: Callable[[], Library] = load_library) -> None:
+        self.name = str(config.engine)
+        self.ended: str | None = None
+        self._output = bytearray()
+        # a library for each machine: closing its arena is the only way to get a code cache's room back
+        self._library = library()
+        self.machine = Machine(config, serial=self._output.append, console=self._output.append, library=self._library)
+        load(self.machine)
+
+    @property
+    def instructions(self) -> int:
+        return self.machine.cpu.instructions
+
+    def run_to(self, instructions: int) -> None:
+        left = instructions - self.instructions
+        if left <= 0 or self.ended is not None:
+            return
+        result = self.machine.run(max_insns=left)
+        if result.reason == "interrupted":
+            raise KeyboardInterrupt
+        if result.reason != "max-insns":
+            self.ended = f"{result.reason} with status {result.status}"
+
+    def stretch(self) -> int:
+        cpu = self.machine.cpu
+        if cpu.name == "interp" or cpu.state["mode"] & TRANSLATABLE != TRANSLATABLE:
+            return 1
+        block = find_block(cpu)
+        return 1 if block is None else block["count"]
+
+    def limit_pieces(self, instructions: int) -> None:
+        self.machine.cpu.set_control("block_limit", min(instructions, MAX_BLOCK_INSNS))
+        self.machine.cpu.flush()
+
+    def registers(self) -> dict[str, int]:
+        return read_registers(self.machine.cpu.state, self.instructions)
+
+    def output(self) -> bytes:
+        return bytes(self._output)
+
+    def devices(self) -> dict[str, object]:
+        regions = (*self.machine.ports.regions, *self.machine.mmio.regions)
+        states = {region.device.name: getattr(region.device, "state", dict)() for region in regions}
+        return states | {"clock": self.machine.clock.state()}
+
+    def pages(self) -> dict[int, bytes]:
+        found = {}
+        for start, end in _written_extents(self.machine.ram.fd):
+            for physical in range(start, end, PAGE_SIZE):
+                contents = self.page(physical)
+                if contents != _ZEROS:
+                    found[physical] = blake2b(contents, digest_size=16).digest()
+        return found
+
+    def page(self, physical: int) -> bytes:
+        return self.machine.ram.read(physical, PAGE_SIZE)
+
+    def next_instruction(self) -> Instruction:
+        return next_instruction(self.machine.cpu)
+
+    def close(self) -> None:
+        self.machine.close()
+        self._library.arena.close()
+
+
+def _written_extents(fd: int) -> Iterator[tuple[int, int]]:
+    """The parts of a memfd that were ever touched, in whole pages."""
+    size = os.fstat(fd).st_size
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: nothing but a hole follows
+            return
+        at = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, at
+

@@ -1,0 +1,74 @@
+"""The architectural state of a vCPU by name: what two engines must agree on after the same number of instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bt.x86 import reset
+from bt.x86.opcodes import EFLAGS_BITS
+from bt.x86.state import GPR_NAMES, SEGMENT_FIELDS, SEGMENT_NAMES, CpuState
+
+_PLAIN = (
+    "eip",
+    "cr0",
+    "cr2",
+    "cr3",
+    "cr4",
+    "cpl",
+    "gdtr_base",
+    "gdtr_limit",
+    "idtr_base",
+    "idtr_limit",
+    "sysenter_cs",
+    "sysenter_esp",
+    "sysenter_eip",
+    "efer",
+    "pat",
+    "apic_base",
+    "misc_enable",
+    "tsc_offset",
+    "fpu_control",
+    "fpu_status",
+    "fpu_tag",
+    "a20_mask",
+    "mode",
+    "intr_pending",
+    "fault_depth",
+)
+_DEBUG_REGISTERS = (0, 1, 2, 3, 6, 7)
+_FLAG_NAMES = {letter: f"{letter}f" for letter in "cpazstido"} | {
+    "l": "iopl", "n": "nt", "r": "rf", "v": "vm", "k": "ac", "f": "vif", "g": "vip", "x": "id",
+}  # fmt: skip
+
+
+def read_registers(cpu: CpuState, instructions: int) -> dict[str, int]:
+    """Every register a guest can see, hidden parts of segment registers included, `instructions` retired so far.
+
+    The lazy flags and whatever else is an engine's own business is not among them.
+    """
+    found = {name: cpu["gpr", number] for number, name in enumerate(GPR_NAMES)}
+    found["eflags"] = reset.read_eflags(cpu)
+    for name in _PLAIN:
+        found[name] = cpu[name]
+    for number in _DEBUG_REGISTERS:
+        found[f"dr{number}"] = cpu["dr", number]
+    for number, segment in enumerate(SEGMENT_NAMES):
+        for part in SEGMENT_FIELDS:
+            found[f"{segment}.{part}"] = cpu.segment(number, part)
+    # the slot names the instruction count at which no interrupt is taken; an old one means nothing
+    found["interrupt_shadow"] = int(cpu["inhibit"] == instructions)
+    return found
+
+
+def describe(name: str, value: int) -> str:
+    """A register's value for people: hexadecimal, with the set flags by name behind EFLAGS."""
+    if name != "eflags":
+        return f"{value:#x}"
+    return f"{value:#x} {' '.join(_flags(value, EFLAGS_BITS.__getitem__, _FLAG_NAMES))}".rstrip()
+
+
+def _flags(image: int, mask_of: Callable[[str], int], names: dict[str, str]) -> Iterable[str]:
+    for letter, name in names.items():
+        mask = mask_of(letter)
+        if image & mask:
+            yield name if mask & (mask - 1) == 0 else f"{name}={image // (mask & -mask) & 3}"
