@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bt.codegen.abi import PINNED_PARAMETERS, PINNED_ROLES, native, pinned
-from bt.codegen.builder import PTR, Builder, Module, Signature, Value
+from bt.codegen.builder import Builder, Module, Signature
 from bt.codegen.objectfile import CodePiece
+from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
 from bt.engine.interp.context import DISPATCH, record_cache_offset
 from bt.engine.interp.dispatch import BEFORE_NEXT
@@ -111,7 +112,8 @@ def _address(b: NativeContext, symbol: Signature) -> Value:
 
 
 def _translated(b: NativeContext) -> None:
-    with b.If((b.get("mode") & TRANSLATABLE) != TRANSLATABLE):
+    # with no budget left, looking would already be visible: as a fetch fault, or in the accessed bits of page tables
+    with b.If(((b.get("mode") & TRANSLATABLE) != TRANSLATABLE) | b.get("budget").sle(0)):
         b.ret(0)
     block = b.call(FIND_BLOCK, b.cpu)
     with b.Unlikely(block == 0):
@@ -286,7 +288,8 @@ def _run_bt(b: NativeContext) -> None:
 
 def runtime() -> tuple[tuple[Signature, Body], ...]:
     """Runtime functions of the translator, `translate` itself included."""
-    from bt.engine.translator.emit import EMIT_STENCIL, emit_emit_stencil, emit_translate
+    from bt.engine.translator.emit import emit_translate
+    from bt.engine.translator.writer import EMIT_STENCIL, emit_emit_stencil
 
     functions: tuple[tuple[Signature, Callable[[NativeContext], None]], ...] = (
         (RUN_BT, _run_bt),
