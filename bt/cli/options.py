@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from pathlib import Path
 from typing import NoReturn
@@ -31,6 +32,36 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise BadUsage(f"{message}; see `{self.prog} --help`")
+
+
+def add_guest(parser: Parser, default_memory: int) -> None:
+    """The options that say what runs, as `bt run` has them; `chosen_image` and `chosen_initrd` read them."""
+    add = parser.add_argument
+    add("image", metavar="IMAGE", nargs="?", help="the guest")
+    add("-m", "--memory", metavar="SIZE", type=memory_size, default=default_memory,
+        help="memory as QEMU has it: 64, 64M, 1G (default 128M)")  # fmt: skip
+    add("-kernel", "--kernel", metavar="FILE", help="the same as IMAGE")
+    add("-initrd", "--initrd", metavar="FILE", help="initial RAM disk; multiboot modules as 'FILE ARGS,FILE ARGS'")
+    add("-append", "--append", metavar="TEXT", default="", help="the guest's command line")
+    add("--flat", metavar="ADDRESS", type=address, help="IMAGE is raw code: load and enter it there, 32-bit")
+
+
+def chosen_image(given: argparse.Namespace) -> Path:
+    """The file behind IMAGE or -kernel. Raises BadUsage unless there is one of them, BadImage if it is no guest."""
+    if given.image and given.kernel:
+        raise BadUsage(f"IMAGE {given.image} and -kernel {given.kernel}: give one of them")
+    if not given.image and not given.kernel:
+        raise BadUsage("no IMAGE; `bt images` lists what there is, `bt run hello` is a start")
+    return find_image(given.image or given.kernel)
+
+
+def chosen_initrd(given: argparse.Namespace) -> str | None:
+    """-initrd, which may name a fetched image too; everything else is for the loader to judge."""
+    name: str | None = given.initrd
+    if name is None or os.path.exists(name):
+        return name
+    fetched = third_party.locate(name)
+    return str(fetched) if fetched is not None else name
 
 
 def memory_size(text: str) -> int:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 from bt import __version__, machine
 from bt.cli import library, options
 from bt.cli.serial import SerialPort
 from bt.errors import BadUsage
-from guest_images import third_party
 
 RESULT_SCHEMA = "bt.run/1"
 EPILOG = """\
@@ -27,7 +24,7 @@ exit status: what the guest wrote to the debug-exit port, v * 2 + 1; 0 if it hal
 
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
-    image = _image(given)
+    image = options.chosen_image(given)
     serial = SerialPort(given.serial)
     record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
     pc = machine.Machine(
@@ -35,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         serial=serial.send,
         library=library.load(),
     )
-    pc.load(image, append=given.append, initrd=_initrd(given.initrd), flat=given.flat)
+    pc.load(image, append=given.append, initrd=options.chosen_initrd(given), flat=given.flat)
     with serial.attached(pc):
         result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
     if record is not None:
@@ -53,15 +50,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> options.Parser:
     parser = options.Parser("bt run", "Run a guest until it ends.", EPILOG)
+    options.add_guest(parser, machine.MachineConfig.memory)
     add = parser.add_argument
-    add("image", metavar="IMAGE", nargs="?", help="the guest")
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
-    add("-m", "--memory", metavar="SIZE", type=options.memory_size, default=machine.MachineConfig.memory,
-        help="memory as QEMU has it: 64, 64M, 1G (default 128M)")  # fmt: skip
-    add("-kernel", "--kernel", metavar="FILE", help="the same as IMAGE")
-    add("-initrd", "--initrd", metavar="FILE", help="initial RAM disk; multiboot modules as 'FILE ARGS,FILE ARGS'")
-    add("-append", "--append", metavar="TEXT", default="", help="the guest's command line")
-    add("--flat", metavar="ADDRESS", type=options.address, help="IMAGE is raw code: load and enter it there, 32-bit")
     add("--serial", metavar="TO", default="stdio", help="COM1: stdio (default), file:PATH or null")
     add("--clock", choices=("icount", "host"), default="icount",
         help="time from instructions (deterministic, the default) or the host's")  # fmt: skip
@@ -70,22 +61,6 @@ def _parser() -> options.Parser:
     add("--stats", action="store_true", help="show what the run cost, on stderr")
     add("--json", metavar="FILE", help="write the result there (- for stdout)")
     return parser
-
-
-def _image(given: Namespace) -> Path:
-    if given.image and given.kernel:
-        raise BadUsage(f"IMAGE {given.image} and -kernel {given.kernel}: give one of them")
-    if not given.image and not given.kernel:
-        raise BadUsage("no IMAGE; `bt images` lists what there is, `bt run hello` is a start")
-    return options.find_image(given.image or given.kernel)
-
-
-def _initrd(name: str | None) -> str | None:
-    """-initrd may name a fetched image too; everything else is for the loader to judge."""
-    if name is None or os.path.exists(name):
-        return name
-    fetched = third_party.locate(name)
-    return str(fetched) if fetched is not None else name
 
 
 def _open_record(path: str) -> TextIO:

@@ -36,7 +36,7 @@ _RANGES = {
 }
 
 
-class ArenaFull(CodegenError):  # noqa: N818 - callers flush and go on: a state, not a mistake
+class ArenaFull(CodegenError):
     """No room is left: flush and start again, or make the arena larger."""
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bt.codegen.builder import PTR, Builder, Value
+from bt.codegen.builder import Builder
+from bt.codegen.value import PTR, Value
 
 
 class Layout:

@@ -8,7 +8,8 @@ of freeing them: the block that is running may be the one that dies (self-modify
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Local, Signature, Value
+from bt.codegen.builder import Local, Signature
+from bt.codegen.value import PTR, Value
 from bt.engine.decode import DECODE, DECODE_ASK, DECODE_MORE, MAX_LENGTH
 from bt.engine.structures import (
     BLOCK,

@@ -8,7 +8,8 @@ table knows it (reserved NOPs and the like) is decided in Python by bt/x86/decod
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Local, Signature, Value
+from bt.codegen.builder import Local, Signature
+from bt.codegen.value import PTR, Value
 from bt.engine.structures import (
     CONTROL,
     IMMEDIATE_BYTE,

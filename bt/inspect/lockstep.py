@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 from bt.inspect.code import Instruction
 from bt.inspect.difference import Difference, deep_differences, differences
@@ -184,12 +183,10 @@ class LockStep:
 
     def _narrow(self, span: _Span) -> _Span:
         while span.width > PIECEWISE_SPAN:
-            for parts in PARTS:
-                self._progress(f"differ between {span.good:,} and {span.bad:,} instructions")
-                narrower = self._divide(span, parts)
-                if narrower is not None:
-                    break
-            if narrower is None or narrower.width >= span.width:
+            self._progress(f"differ between {span.good:,} and {span.bad:,} instructions")
+            attempts = (self._divide(span, parts) for parts in PARTS)
+            narrower = next((found for found in attempts if found is not None), None)
+            if narrower is None:
                 return span
             span = narrower
         return span
@@ -285,7 +282,7 @@ class LockStep:
             span.bad,
             differences=tuple(span.found),
             agreed=span.good,
-            culprit=trail[-1],
+            culprit=trail[-1] if trail else None,
             piece=tuple(one for one in trail if one.number >= start) if first is not None else (),
             before=tuple(one for one in trail[:-1] if one.number < start),
         )
@@ -311,7 +308,3 @@ class _DeepWatch:
         if deep:
             self._last = time.monotonic()
             self._cost = self._last - start
-
-
-def _never(value: object) -> NoReturn:
-    raise AssertionError(value)

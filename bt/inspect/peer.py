@@ -150,4 +150,3 @@ def _written_extents(fd: int) -> Iterator[tuple[int, int]]:
             return
         at = os.lseek(fd, start, os.SEEK_HOLE)
         yield start, at
-

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Value
+from bt.codegen.value import PTR, Value
 from bt.x86 import context as x86
 from bt.x86 import state
 from bt.x86.context import Context

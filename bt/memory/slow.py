@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Signature, Value
+from bt.codegen.builder import Signature
+from bt.codegen.value import PTR, Value
 from bt.memory.access import (
     ACCESS_SYSTEM,
     ADDEND,

@@ -15,7 +15,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
-from bt.codegen.builder import PTR, Builder, Signature, Value
+from bt.codegen.builder import Builder, Signature
+from bt.codegen.value import PTR, Value
 from bt.x86 import state
 from bt.x86.state import ESP, SS
 
@@ -258,7 +259,7 @@ class Context(Builder, ABC):
 
     @abstractmethod
     def icount(self) -> Value:
-        """Instructions retired once this one has, i64: the guest's clock. Exact in instructions that end their block."""
+        """Instructions retired once this one has, i64: the guest's clock. Exact if the instruction ends its block."""
 
     @abstractmethod
     def resume(self) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 
 if TYPE_CHECKING:
     from bt.x86.context import Context

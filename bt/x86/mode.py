@@ -6,7 +6,7 @@ entry of the branch caches; it is derived from the state by the runtime function
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86 import flags, state
 from bt.x86.context import Context
 from bt.x86.state import CS, DS, ES, SS

@@ -6,7 +6,7 @@ Each returns OK, FAULT or EXIT (bt/x86/context.py) unless it says otherwise. The
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR
+from bt.codegen.value import PTR
 
 # Forget translations of linear addresses: after MOV CR3 (0: keep global pages), CR0.PG, CR4.PGE/PSE/PAE... (1: all).
 FLUSH_TLB = native("flush_tlb", PTR, "i32")

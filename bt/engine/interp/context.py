@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bt.codegen.abi import handler
-from bt.codegen.builder import PTR, UNLIKELY, Signature, Value
+from bt.codegen.builder import UNLIKELY, Signature
+from bt.codegen.value import PTR, Value
 from bt.engine.structures import RECORD, RECORD_BYTES
 from bt.memory.access import TlbContext
 from bt.x86 import context as x86

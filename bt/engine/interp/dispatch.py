@@ -8,7 +8,8 @@ budget is then set aside in `deferred`, so that the instruction exhausts the bud
 from __future__ import annotations
 
 from bt.codegen.abi import handler, native
-from bt.codegen.builder import PTR, Module, Value
+from bt.codegen.builder import Module
+from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK
 from bt.engine.interp.context import (
     DISPATCH,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from bt.codegen.abi import PINNED_ROLES, pinned
-from bt.codegen.builder import PTR, Local, Signature, Value
+from bt.codegen.builder import Local, Signature
+from bt.codegen.value import PTR, Value
 from bt.memory.access import PAGE
 from bt.x86 import context as x86
 from bt.x86.context import Context

@@ -6,7 +6,7 @@ the guest may have changed them. Off, it costs one load and one branch that is n
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.engine.structures import BLOCK, CONTROL, TRACE, TRACE_BEGIN, TRACE_BLOCK_ROOM
 from bt.memory.access import NativeContext
 

@@ -6,7 +6,7 @@ ADC must then see the carry it saw the first time.
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import DE, Context, Operand
 from bt.x86.state import EAX, EBX, ECX, EDX

@@ -5,7 +5,7 @@ Undefined flags are AMD's (Zen, all inputs tried): those of the addition or subt
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import DE, Context, Operand
 from bt.x86.state import EAX

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeGuard
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import Context, MemoryOperand, Operand
 

@@ -6,7 +6,7 @@ the target first.
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import BR, Context, MemoryOperand, Operand
 from bt.x86.state import ECX, ESP

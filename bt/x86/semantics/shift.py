@@ -8,7 +8,7 @@ Undefined flags are what AMD's Zen makes of them: AF set by shifts, OF for count
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import Context, Operand
 

@@ -6,7 +6,7 @@ stack wrap at 64 KiB when SS.B = 0, whatever the operand size.
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86.context import Context, Operand
 from bt.x86.state import EAX, EBP, EBX, ECX, EDI, EDX, ESI, ESP, SS
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bt.codegen.builder import Local, Value
+from bt.codegen.builder import Local
+from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import Context, Operand
 from bt.x86.flags import DF, TF

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Value
+from bt.codegen.value import PTR, Value
 from bt.x86.context import DB, GP, OK, UD, Context
 from bt.x86.services import FLUSH_TLB, UPDATE_MODE
 from bt.x86.system import control_registers as cr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR
+from bt.codegen.value import PTR
 from bt.x86.context import Context
 from bt.x86.state import EAX, EBX, ECX, EDX
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Value
+from bt.codegen.value import PTR, Value
 from bt.x86 import state
 from bt.x86.context import GP, Context
 from bt.x86.state import LDTR, WHOLE_LIMIT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import AC, BR, DB, DE, DF, FAULT, GP, MF, NM, NP, OK, PF, SS_FAULT, TS, UD, XM, Context
 from bt.x86.exits import ExitReason

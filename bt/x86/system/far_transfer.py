@@ -7,7 +7,7 @@ raises #GP with the selector, as a type that is not allowed does.
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Value
+from bt.codegen.value import PTR, Value
 from bt.x86.context import GP, NP, Context
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS, ESP

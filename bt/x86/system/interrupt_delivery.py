@@ -6,7 +6,7 @@ Room for later: task gates (today #GP naming the gate), the IVT of real mode, an
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Value
+from bt.codegen.value import PTR, Value
 from bt.x86 import flags
 from bt.x86.context import GP, NP, TS, Context
 from bt.x86.services import DELIVER_INTERRUPT, INT_SOFTWARE, UPDATE_MODE

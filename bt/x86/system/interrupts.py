@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import BP, DB, OF, UD, Context, Operand
 from bt.x86.services import DELIVER_INTERRUPT, INT_EXCEPTION, INT_SOFTWARE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86.context import Context, Operand
 from bt.x86.semantics.string import advance, index, repeat_elements, step
 from bt.x86.services import PORT_READ, PORT_WRITE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86.context import Operand
 
 

@@ -5,7 +5,7 @@ Room for later: PAE and its NX bit are another walk, chosen here by CR4.PAE.
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86.context import OK, PF, Context
 from bt.x86.services import PAGE_WALK, WALK_USER, WALK_WRITE, WALKED_GLOBAL, WALKED_WRITABLE
 from bt.x86.system.control_registers import CR0_PG, CR0_WP, CR4_PGE, CR4_PSE

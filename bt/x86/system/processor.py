@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86.context import Context, MemoryOperand, Operand
 from bt.x86.exits import ExitReason
 from bt.x86.services import INVALIDATE_PAGE

@@ -6,7 +6,7 @@ Room for later: IRET with NT set (a task return) and IRET to virtual-8086 mode; 
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Value
+from bt.codegen.value import PTR, Value
 from bt.x86 import flags
 from bt.x86.context import GP, NP, Context
 from bt.x86.services import UPDATE_MODE

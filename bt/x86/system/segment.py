@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bt.codegen.builder import Value
+from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import Context, MemoryOperand, Operand
 from bt.x86.state import DS, ES, ESP, FS, GS, SS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Value
+from bt.codegen.value import PTR, Value
 from bt.x86 import state
 from bt.x86.context import GP, NP, OK, SS_FAULT, Context
 from bt.x86.services import UPDATE_MODE

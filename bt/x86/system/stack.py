@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Local, Value
+from bt.codegen.builder import Local
+from bt.codegen.value import PTR, Value
 from bt.x86.context import SS_FAULT, Context
 from bt.x86.state import ESP, SS
 from bt.x86.system.descriptor_table import Descriptor

@@ -6,7 +6,7 @@ Room for later: task switches (vol. 3A 7.3) belong beside these.
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Value
+from bt.codegen.value import PTR, Value
 from bt.x86 import flags
 from bt.x86.context import GP, OK, TS, Context
 from bt.x86.state import TR

@@ -9,7 +9,8 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from bt.codegen.abi import native
-from bt.codegen.builder import PTR, Module
+from bt.codegen.builder import Module
+from bt.codegen.value import PTR
 from bt.x86 import context, flags, state
 from bt.x86.context import GP, PF, UD
 from bt.x86.decode import DecodeError, InstructionTooLong, TruncatedInstruction, decode

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bt.codegen.builder import PTR, Value
+from bt.codegen.value import PTR, Value
 from bt.engine.meaning import meaning_function
 from bt.x86 import decode as decoder
 from bt.x86 import state
