@@ -19,6 +19,7 @@ from bt.codegen.builder import Module
 from bt.codegen.llvm import assemble_many, target_identity
 from bt.codegen.objectfile import CodePiece, merge, read_object
 from bt.codegen.store import Store
+from bt.engine.abi_check import check_abi
 from bt.engine.interp.dispatch import emit_dispatch
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
 from bt.engine.library import Progress
@@ -44,6 +45,7 @@ class Source(NamedTuple):
 
 def build_sections(store: Store, progress: Progress | None = None) -> dict[str, bytes]:
     """Compile everything that is not in the store yet; answers the sections of the library file."""
+    check_abi()
     catalogue, common = build_catalogue()
     stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
     objects = _compile(store, [*stencils, *runtime], progress)
