@@ -1,13 +1,16 @@
-"""What the command lines of several commands have in common: sizes, addresses, errors in one line."""
+"""What the command lines of several commands have in common: the guest, sizes, errors in one line."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
+from pathlib import Path
 from typing import NoReturn
 
-from bt.errors import BadUsage
+import guest_images
+from bt.errors import BadImage, BadUsage
+from guest_images import third_party
 
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30}
 _LEAST_MEMORY = 2 << 20  # images load at 1 MiB
@@ -103,3 +106,19 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: must be a positive time in seconds")
     return value
+
+
+def find_image(name: str) -> Path:
+    """The file behind IMAGE: a built-in guest, a fetched guest, or a path. BadImage if it is none of them.
+
+    Names win over files: a file called like a guest is written ./name.
+    """
+    if name in guest_images.names():
+        return guest_images.image(name).path
+    if (fetched := third_party.locate(name)) is not None:
+        return fetched
+    if Path(name).exists():
+        return Path(name)
+    if name in third_party.manifest():
+        raise BadImage(f"{name}: not fetched yet; run `python -m guest_images.fetch {name}` (make guests)")
+    raise BadImage(f"{name}: no such file, and no guest of this name; `bt images` lists the guests")

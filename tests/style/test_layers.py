@@ -19,6 +19,7 @@ LAYERS = (
     "devices",
     "boot",
     "machine",
+    "inspect",
     "bench",
     "cli",
 )
