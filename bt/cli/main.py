@@ -14,6 +14,7 @@ from bt.errors import BtError
 COMMANDS = {
     "run": "run a guest",
     "bench": "measure the engines, against each other and against their peers",
+    "diff": "run a guest on two engines in lock step; find where they differ",
     "images": "list the guests that are built in or fetched",
 }
 USAGE_ERROR = 2

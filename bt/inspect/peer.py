@@ -116,7 +116,7 @@ class MachinePeer:
 
     def devices(self) -> dict[str, object]:
         regions = (*self.machine.ports.regions, *self.machine.mmio.regions)
-        states = {region.device.name: getattr(region.device, "state", dict)() for region in regions}
+        states: dict[str, object] = {region.device.name: getattr(region.device, "state", dict)() for region in regions}
         return states | {"clock": self.machine.clock.state()}
 
     def pages(self) -> dict[int, bytes]:
