@@ -1,3 +1,7 @@
+"""Arenas for the tests of this folder."""
+
+"""An arena for each test."""
+
 from collections.abc import Iterator
 
 import pytest
