@@ -75,26 +75,27 @@ def _status() -> tuple[AbstractContextManager[Status | None], Callable[[str], No
 
 def show(report: Report, console: Console) -> None:
     """Print what came of a comparison."""
-    left, right = report.names
+    console.print(_verdict(report), highlight=False, soft_wrap=True)
+    if report.culprit is not None:
+        console.print()
+        console.print(_code(report, report.culprit))
+    if not report.identical:
+        console.print()
+        console.print(_differences(report))
+
+
+def _verdict(report: Report) -> str:
+    both = " and ".join(report.names)
     if report.identical:
         how = f"; the guest ended: {report.ended}" if report.ended else ""
-        console.print(f"{left} and {right} agree: {report.instructions:,} instructions{how}", highlight=False)
-        return
+        return f"{both} agree: {report.instructions:,} instructions{how}"
     if report.culprit is None:
-        console.print(
-            f"{left} and {right} differ after {report.instructions:,} instructions and agree after"
-            f" {report.agreed:,}.\nStopping in between makes the difference go away.",
-            highlight=False,
+        return (
+            f"{both} agree after {report.agreed:,} instructions and differ after {report.instructions:,}."
+            " Stopping in between makes the difference go away."
         )
-    else:
-        what = "a piece of translated code that ends with it" if report.piece else "it"
-        console.print(
-            f"{left} and {right} first differ after instruction {report.instructions:,}, because of {what}:\n",
-            highlight=False,
-        )
-        console.print(_code(report, report.culprit))
-    console.print()
-    console.print(_differences(report))
+    what = "the translation of a piece that ends with it" if report.piece else "it"
+    return f"{both} first differ after instruction {report.instructions:,}, because of {what}:"
 
 
 def _code(report: Report, culprit: Instruction) -> Table:

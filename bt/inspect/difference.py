@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bt.inspect.peer import Peer
@@ -48,17 +48,20 @@ def deep_differences(left: Peer, right: Peer) -> list[Difference]:
 
 
 def _devices(left: Mapping[str, object], right: Mapping[str, object]) -> list[Difference]:
-    found = []
-    for device in left.keys() | right.keys():
-        a, b = left.get(device), right.get(device)
-        if a == b:
-            continue
-        if isinstance(a, dict) and isinstance(b, dict):
-            names = [name for name in a.keys() | b.keys() if a.get(name) != b.get(name)]
-            found += [Difference(f"{device}: {n}", str(a.get(n)), str(b.get(n))) for n in sorted(names)]
+    if left == right:
+        return []
+    a, b = dict(_flatten(left)), dict(_flatten(right))
+    names = sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
+    return [Difference(name, str(a.get(name)), str(b.get(name))) for name in names]
+
+
+def _flatten(state: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The leaves of nested mappings, by dotted names."""
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
-            found.append(Difference(device, str(a), str(b)))
-    return sorted(found, key=lambda difference: difference.what)
+            yield prefix + name.removeprefix("_"), value
 
 
 def _ram(left: Peer, right: Peer) -> list[Difference]:

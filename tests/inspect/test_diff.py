@@ -1,0 +1,172 @@
+"""Lock step: agreement of the engines on the built-in guests, and planted differences found to the instruction."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+import guest_images
+from bt.cli import diff
+from bt.engine.library import Library
+from bt.errors import BadUsage
+from bt.inspect.lockstep import LockStep, Report
+from bt.inspect.peer import MachinePeer, PeerFactory
+from bt.machine import EngineName, Machine, MachineConfig
+from tests.inspect.planted import ADDRESS, PlantedPeer, ShyPeer, flip_carry, library_with, peer
+
+# Several million instructions, among them few that write flags, and pieces of more than one instruction.
+LONG = """
+    mov ecx, 300000
+again:
+    mov eax, ecx
+    mov ebx, [0x200000]
+    lea edx, [eax + ebx]
+    not edx
+    mov [0x200000], edx
+    bswap ecx
+    bswap ecx
+    xchg ecx, esi
+    xchg ecx, esi
+    loop again
+    hlt
+"""
+WRONG_BYTE = 0x30_0123
+
+
+def compare(left: PeerFactory, right: PeerFactory, *, every: int | None = None, limit: int | None = None) -> Report:
+    return LockStep(left, right, every=every, limit=limit).run()
+
+
+def built_in(name: str, engine: EngineName, append: str = "") -> PeerFactory:
+    path = guest_images.image(name).path
+    config = MachineConfig(memory=64 << 20, engine=engine)
+    return lambda: MachinePeer(config, lambda machine: machine.load(path, append=append))
+
+
+@pytest.mark.parametrize(
+    ("name", "append"),
+    [
+        ("hello", ""),
+        ("smc", "n=20"),
+        ("sensitive", ""),
+        ("minikernel", ""),
+        ("nano-pgfault", "n=200"),
+        ("switch", "n=30"),
+    ],
+)
+def test_engines_agree(name: str, append: str) -> None:
+    report = compare(built_in(name, "interp", append), built_in(name, "bt", append))
+    assert report.identical, report
+    assert report.ended == "exit with status 1"
+    assert report.instructions > 500
+
+
+@pytest.mark.parametrize("every", [None, 7, 1000])
+def test_engines_agree_wherever_they_are_stopped(every: int | None) -> None:
+    report = compare(built_in("smc", "interp", "n=2"), built_in("smc", "bt", "n=2"), every=every, limit=20_000)
+    assert report.identical, report
+
+
+@pytest.mark.parametrize("after", [1, 2, 17, 5000, 100_000, 1_234_567])
+def test_wrong_flag_is_found_at_its_instruction(after: int) -> None:
+    report = compare(peer(LONG, "interp"), lambda: PlantedPeer(LONG, after, flip_carry))
+    assert report.instructions == after
+    assert report.culprit is not None
+    assert report.culprit.number == after - 1
+    assert [difference.what for difference in report.differences] == ["eflags"]
+    assert "cf" in report.differences[0].right
+    assert "cf" not in report.differences[0].left
+    assert [one.number for one in report.before] == list(range(after - 1))[-8:]
+
+
+def test_the_culprit_is_shown_as_it_stands_in_memory() -> None:
+    report = compare(peer(LONG, "interp"), lambda: PlantedPeer(LONG, 5, flip_carry))
+    assert report.culprit is not None
+    assert (report.culprit.eip, report.culprit.text) == (ADDRESS + 5 + 2 + 6 + 3, "not edx")
+    assert [one.text for one in report.before][:2] == ["mov ecx, 0x493e0", "mov eax, ecx"]
+
+
+def test_wrong_byte_in_memory_that_no_register_ever_shows() -> None:
+    def write(machine: Machine) -> None:
+        machine.ram.write(WRONG_BYTE, b"\x01")
+
+    report = compare(peer(LONG, "interp"), lambda: PlantedPeer(LONG, 1_000_003, write))
+    assert report.instructions == 1_000_003
+    assert [(d.what, d.left, d.right) for d in report.differences] == [
+        (f"RAM [{WRONG_BYTE & ~3:#x}]", "00 00 00 00", "00 00 00 01")
+    ]
+
+
+def test_wrong_device() -> None:
+    def mask(machine: Machine) -> None:
+        machine.ports.write(0x21, 1, 0x5A)
+
+    report = compare(peer(LONG, "interp"), lambda: PlantedPeer(LONG, 900, mask))
+    assert report.instructions == 900
+    assert [(d.what, d.left, d.right) for d in report.differences] == [("PIC.master.imr", "0", "90")]
+
+
+WITH_BSWAP = "mov ecx, 1000\nagain:\nnop\nloop again\nmov ecx, 0x12345678\nnop\nbswap ecx\nnop\nhlt\n"
+
+
+def test_wrong_stencil_is_found_although_the_interpreter_finishes_what_is_stopped() -> None:
+    def library() -> Library:
+        return library_with("move_bswap_32_r32_1", sound=bytes.fromhex("0fc9"), broken=bytes.fromhex("f7d1"))
+
+    report = compare(peer(WITH_BSWAP, "interp"), peer(WITH_BSWAP, "bt", library))
+    assert report.culprit is not None
+    assert report.culprit.text == "bswap ecx"
+    assert report.culprit.number == 1 + 2 * 1000 + 2
+    assert not report.piece
+    assert [(d.what, d.left, d.right) for d in report.differences] == [("ecx", "0x78563412", "0xedcba987")]
+
+
+def test_translation_that_is_wrong_only_in_company() -> None:
+    """Alone, the addition is translated with its flags; only before another one does the broken stencil serve."""
+
+    def library() -> Library:
+        return library_with("arith_add_32_r32_1_r32_2_dead", sound=bytes.fromhex("01d1"), broken=bytes.fromhex("29d1"))
+
+    source = "mov ecx, 5\nmov edx, 2\njmp on\non:\nnop\nadd ecx, edx\nadd ebx, eax\nnop\nhlt\n"
+    report = compare(peer(source, "interp"), peer(source, "bt", library))
+    assert [one.text for one in report.piece] == ["nop", "add ecx, edx", "add ebx, eax"]
+    assert report.culprit == report.piece[-1]
+    assert [(d.what, d.left, d.right) for d in report.differences] == [("ecx", "0x7", "0x3")]
+
+
+def test_difference_that_hides_when_looked_at_is_reported_as_such() -> None:
+    report = compare(peer(LONG, "interp"), lambda: ShyPeer(LONG, 150_000, unobserved=40_000))
+    assert not report.identical
+    assert report.culprit is None
+    assert report.agreed < 150_000 <= report.instructions
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_command_says_that_engines_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    assert diff.main(["hello", "-m", "8"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("interp and bt agree: ")
+    assert said.endswith("the guest ended: exit with status 1\n")
+
+
+def test_command_stops_at_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert diff.main(["switch", "--max-insns", "5000", "--every", "600", "--engines", "bt,bt"]) == 0
+    assert capsys.readouterr().out == "bt and bt agree: 5,000 instructions\n"
+
+
+def test_command_shows_the_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    report = compare(peer(LONG, "interp"), lambda: PlantedPeer(LONG, 5, flip_carry))
+    diff.show(report, Console(width=100))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "interp and bt first differ after instruction 5, because of it:"
+    assert "> 5 00100010 f7 d2 not edx" in lines
+    assert "interp bt" in lines
+    assert "eflags 0x2 0x3 cf" in lines
+
+
+@pytest.mark.parametrize("engines", ["bt", "bt,qemu", "bt,interp,bt"])
+def test_command_refuses_engines_it_has_not(engines: str) -> None:
+    with pytest.raises(BadUsage, match="give two of interp, bt"):
+        diff.main(["hello", "--engines", engines])
