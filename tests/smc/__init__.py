@@ -1,0 +1,1 @@
+"""Self-modifying code x paging: whatever changes the bytes behind EIP, the new ones run."""
