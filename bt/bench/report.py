@@ -20,7 +20,8 @@ h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem .25rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4de; }
-th { font-weight: 600; white-space: normal; max-width: 6rem; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
+th { font-weight: 600; white-space: normal; max-width: 6rem; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; max-width: 34rem; height: auto; display: block; }
 .note { color: #666; font-size: .85rem; } small { color: #777; }
 td b { font-size: 1.15rem; } td small { line-height: 1.1; }
