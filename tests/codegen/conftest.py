@@ -1,7 +1,5 @@
 """Arenas for the tests of this folder."""
 
-"""An arena for each test."""
-
 from collections.abc import Iterator
 
 import pytest
