@@ -23,8 +23,8 @@ from tests.engines import EngineFactory, factories
 
 RAM_BYTES = 4 << 20  # what one large page covers
 GDT, TSS, IDT, STUBS = 0x1000, 0x1800, 0x2000, 0x3000
-DIRECTORY, TABLE, OTHER_DIRECTORY, OTHER_TABLE = 0x4000, 0x5000, 0x6000, 0x7000
-KERNEL_STACK, USER_STACK, BUFFER, PROGRAM = 0x9000, 0xA000, 0xA000, 0x10000
+DIRECTORY, TABLE, OTHER_DIRECTORY, OTHER_TABLE, LOW_TABLE = 0x4000, 0x5000, 0x6000, 0x7000, 0x8000
+KERNEL_STACK, USER_STACK, BUFFER, PROGRAM = 0xA000, 0xB000, 0xB000, 0x10000
 MAPPED, FRAME, OTHER_FRAME = 0x80_0000 + 0x30000, 0x30000, 0x40000
 """The linear page that MAP switches between two frames; its neighbour above follows from the one to the other too."""
 ALIAS = 0x80_0000
@@ -113,12 +113,13 @@ class SmcGuest:
 
     def _map(self, paging: Paging) -> None:
         """Two address spaces; they differ in where the linear page MAPPED and the one behind it lead."""
+        identity = {number: number << 12 | _ALL for number in range(1024)}
+        self.ram.write(LOW_TABLE, tables.page_table(identity))
+        low = LOW_TABLE | _ALL if paging is Paging.SMALL else tables.LARGE | _ALL
         for directory, table, frame in ((DIRECTORY, TABLE, FRAME), (OTHER_DIRECTORY, OTHER_TABLE, OTHER_FRAME)):
-            pages = {number: number << 12 | _ALL for number in range(1024)}
             first = (MAPPED - ALIAS) >> 12
-            pages[first], pages[first + 1] = frame | _ALL, frame + tables.PAGE_BYTES | _ALL
-            low = TABLE | _ALL if paging is Paging.SMALL else tables.LARGE | _ALL
-            self.ram.write(table, tables.page_table(pages))
+            mapped = {first: frame | _ALL, first + 1: frame + tables.PAGE_BYTES | _ALL}
+            self.ram.write(table, tables.page_table({**identity, **mapped}))
             self.ram.write(directory, tables.page_table({0: low, ALIAS >> 22: table | _ALL}))
 
 
