@@ -31,7 +31,7 @@ def _per(numerator: str, denominator: str, scale: float = 1.0) -> Callable[[Coun
 
 COLUMNS = (
     Column("translated", "insns", "guest instructions translated", lambda c: c.get("unit_insns")),
-    Column("cost", "cycles/insn", "time in the translator for one of them, decoding included, in cycles of the host's TSC",
+    Column("cost", "cycles/insn", "time in the translator for one of them, decoding included; TSC cycles",
            _per("translate_cycles", "unit_insns")),
     Column("size", "B/insn", "host code for one of them, without the cold stubs", _per("host_bytes", "unit_insns")),
     Column("cold", "B/insn", "cold stubs for one of them", _per("cold_bytes", "unit_insns")),
