@@ -8,7 +8,7 @@ from typing import Protocol
 from bt.x86 import flags, segment_cache
 from bt.x86.state import CS, GPR_NAMES, LDTR, SEGMENT_NAMES, TR, CpuState
 
-ACCESS_LDT, ACCESS_TSS_BUSY, ACCESS_DATA, ACCESS_CODE = 0x82, 0x8B, 0x93, 0x9B
+ACCESS_LDT, ACCESS_TSS_BUSY, ACCESS_DATA = 0x82, 0x8B, 0x93  # CS too is writable data, until it is loaded
 CR0_ET = 1 << 4
 DR6_RESET, DR7_RESET = 0xFFFF0FF0, 0x400
 APIC_BASE_RESET, MISC_ENABLE_RESET = 0xFEE00100, 1
@@ -55,16 +55,8 @@ def power_on(cpu: CpuState) -> None:
     for number in range(8):
         cpu["gpr", number] = 0
     for number in range(6):
-        is_code = number == CS
-        segment_cache.fill(
-            cpu,
-            number,
-            selector=0xF000 if is_code else 0,
-            base=0xFFFF0000 if is_code else 0,
-            limit=0xFFFF,
-            access=ACCESS_CODE if is_code else ACCESS_DATA,
-            big=False,
-        )
+        selector, base = (0xF000, 0xFFFF0000) if number == CS else (0, 0)
+        segment_cache.fill(cpu, number, selector=selector, base=base, limit=0xFFFF, access=ACCESS_DATA, big=False)
     segment_cache.fill(cpu, LDTR, selector=0, base=0, limit=0xFFFF, access=ACCESS_LDT, big=False)
     segment_cache.fill(cpu, TR, selector=0, base=0, limit=0xFFFF, access=ACCESS_TSS_BUSY, big=False)
     for name, value in {

@@ -21,6 +21,7 @@ from bt.engine.interp.context import (
 from bt.engine.meaning import meaning_function
 from bt.engine.structures import VARIANT_16, VARIANT_MEMORY, VARIANT_REPNZ, VARIANT_REPZ, VARIANTS
 from bt.x86.opcodes import FORMS, Form, Method, Operand, Width
+from bt.x86.system.operating_mode import require_protected_mode
 
 # Word operands too: PUSH of a segment register, RET imm16 and ENTER move the stack by the operand size.
 _UNSIZED = frozenset((Width.B, Width.D, Width.Q, Width.NONE))
@@ -139,6 +140,8 @@ def emit_handler(module: Module, variant: Variant) -> None:
     if form.condition is not None:
         b.condition_code = form.condition
     b.begin()
+    if form.modes == "protected":
+        require_protected_mode(b)
     operands = [_operand(b, variant, operand, place) for place, operand in enumerate(form.operands)]
     meaning_function(form.meaning)(b, *operands)
     b.proceed()

@@ -17,10 +17,10 @@ READ_DEBUG_REGISTER = native("read_debug_register", PTR, "i32")
 
 
 def _write_cr0(b: Context, value: Value) -> None:
-    """Room for later: clearing PE leads to real mode; it raises #GP(0) until there is one."""
+    """Setting and clearing PE leaves all segment registers as they are (SDM vol. 3A 10.9)."""
     paging_unprotected = (value & (cr.CR0_PG | cr.CR0_PE)) == cr.CR0_PG
     write_through_uncached = (value & (cr.CR0_NW | cr.CR0_CD)) == cr.CR0_NW
-    b.fault_if(paging_unprotected | write_through_uncached | ((value & cr.CR0_PE) == 0), GP, 0)
+    b.fault_if(paging_unprotected | write_through_uncached, GP, 0)
     old = b.get("cr0", width=32)
     new = (value & cr.CR0_DEFINED) | cr.CR0_ET  # reserved bits are ignored, ET is wired to 1
     b.put("cr0", new)

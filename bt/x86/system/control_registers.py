@@ -10,9 +10,9 @@ CR0_MACHINE_STATUS = CR0_PE | CR0_MP | CR0_EM | CR0_TS
 # What the software TLB's rights and mappings were computed from.
 CR0_PAGING = CR0_PE | CR0_PG | CR0_WP
 
-CR4_TSD, CR4_DE, CR4_PSE, CR4_PGE, CR4_PCE = (1 << n for n in (2, 3, 4, 7, 8))
-# VME, PVI, PAE, MCE and OSFXSR are reserved here: CPUID does not offer what they enable.
-CR4_DEFINED = CR4_TSD | CR4_DE | CR4_PSE | CR4_PGE | CR4_PCE
+CR4_VME, CR4_PVI, CR4_TSD, CR4_DE, CR4_PSE, CR4_PGE, CR4_PCE = (1 << n for n in (0, 1, 2, 3, 4, 7, 8))
+# PAE, MCE and OSFXSR are reserved here: CPUID does not offer what they enable.
+CR4_DEFINED = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PGE | CR4_PCE
 CR4_PAGING = CR4_PSE | CR4_PGE
 
 DR6_BD = 1 << 13

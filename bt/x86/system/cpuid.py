@@ -12,7 +12,9 @@ from bt.x86.state import EAX, EBX, ECX, EDX
 CPUID = native("cpuid", PTR)
 
 # Leaf 1 EDX (SDM vol. 2, CPUID, "Feature Information Returned in the EDX Register")
-FEATURES = {"fpu": 0, "de": 2, "pse": 3, "tsc": 4, "msr": 5, "cx8": 8, "sep": 11, "pge": 13, "cmov": 15, "pat": 16}
+FEATURES = {
+    "fpu": 0, "vme": 1, "de": 2, "pse": 3, "tsc": 4, "msr": 5, "cx8": 8, "sep": 11, "pge": 13, "cmov": 15, "pat": 16,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from bt.x86.context import GP, NP, Context
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS, ESP
 from bt.x86.system.descriptor_table import SELECTOR_RPL, Descriptor, error_code, fetch, is_null
+from bt.x86.system.operating_mode import has_8086_segments
+from bt.x86.system.segment_8086 import FAR_CALL_8086, FAR_JUMP_8086
 from bt.x86.system.segment_load import current_privilege_level
 from bt.x86.system.stack import NewStack
 
@@ -41,13 +43,17 @@ def _enter(b: Context, code: Descriptor, selector: Value, offset: Value) -> None
 
 
 def _far_jump(b: Context) -> None:
-    _, selector, offset = b.arguments
+    cpu, selector, offset = b.arguments
+    with b.If(has_8086_segments(b)):
+        b.ret(b.call(FAR_JUMP_8086, cpu, selector, offset))
     code = _check_target(b, selector, offset).mark_accessed(selector)
     _enter(b, code, selector, offset)
 
 
 def _far_call(b: Context) -> None:
-    _, selector, offset, return_eip, width = b.arguments
+    cpu, selector, offset, return_eip, width = b.arguments
+    with b.If(has_8086_segments(b)):
+        b.ret(b.call(FAR_CALL_8086, cpu, selector, offset, return_eip, width))
     code = _check_target(b, selector, offset)
     stack = NewStack.create(b, width)
     stack.use_current(0)

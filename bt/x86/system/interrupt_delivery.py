@@ -1,6 +1,7 @@
 """Interrupts and exceptions through interrupt and trap gates in protected mode (SDM vol. 3A 6.11 to 6.13).
 
-Room for later: task gates (today #GP naming the gate), the IVT of real mode, and interrupts out of virtual-8086 mode.
+Out of virtual-8086 mode the way always leads to level 0, whose stack gets the data segment registers too.
+Room for later: task gates (today #GP naming the gate).
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import flags
-from bt.x86.context import GP, NP, TS, Context
+from bt.x86.context import GP, NP, OK, TS, Context
 from bt.x86.services import DELIVER_INTERRUPT, INT_SOFTWARE, UPDATE_MODE
-from bt.x86.state import CS, ESP, SS
-from bt.x86.system.descriptor_table import SELECTOR_RPL, Descriptor, error_code, fetch, is_null
+from bt.x86.state import CS, DS, ES, ESP, FS, GS, SS
+from bt.x86.system.descriptor_table import SELECTOR_RPL, SET_NULL_SEGMENT, Descriptor, error_code, fetch, is_null
+from bt.x86.system.operating_mode import in_real_mode, in_virtual_8086_mode
+from bt.x86.system.real_mode import deliver_in_real_mode
 from bt.x86.system.segment_load import check_stack_segment, current_privilege_level
 from bt.x86.system.stack import NewStack
 from bt.x86.system.task_state import INNER_STACK
@@ -25,6 +28,8 @@ GATE_32, GATE_TRAP, GATE_TYPE_MASK, GATE_TYPE = 1 << 11, 1 << 8, 0x16 << 8, 0x06
 
 # EFLAGS bits that any event clears on its way in
 _CLEARED = flags.TF | flags.NT | flags.RF | flags.VM
+# Pushed before SS and then cleared, for their selectors mean nothing in protected mode
+_SAVED_BY_8086 = (GS, FS, DS, ES)
 
 
 def _read_gate(b: Context, vector: Value, kind: Value, external: Value) -> Descriptor:
@@ -43,8 +48,12 @@ def _read_gate(b: Context, vector: Value, kind: Value, external: Value) -> Descr
 
 def _deliver_event(b: Context) -> None:
     cpu, vector, kind, return_eip, has_error, error_value, pushed_flags = b.arguments
+    with b.If(in_real_mode(b)):
+        deliver_in_real_mode(b, vector, return_eip)
+        b.ret(OK)
     external = (kind != INT_SOFTWARE).zext(32)
     cpl = current_privilege_level(b)
+    virtual_8086 = in_virtual_8086_mode(b)
 
     gate = _read_gate(b, vector, kind, external)
     selector = gate.low >> 16
@@ -53,6 +62,8 @@ def _deliver_event(b: Context) -> None:
     b.fault_if(is_null(selector), GP, external)
     code = fetch(b, selector, GP, external)
     b.fault_if(~code.is_code() | code.dpl().ugt(cpl), GP, error_code(selector, external))
+    not_for_8086 = virtual_8086 & (code.is_conforming_code() | (code.dpl() != 0))
+    b.fault_if(not_for_8086, GP, error_code(selector, external))
     b.fault_if(~code.present(), NP, error_code(selector, external))
     inner = ~code.is_conforming_code() & code.dpl().ult(cpl)
     level = b.select(inner, code.dpl(), cpl)
@@ -74,10 +85,14 @@ def _deliver_event(b: Context) -> None:
             stack_high.set(descriptor.high)
         with arm.otherwise():
             stack.use_current(external)
-    stack.check_room(b.const(3, 32) + b.select(inner, b.const(2, 32), 0) + has_error)
+    outer_items = b.select(virtual_8086, b.const(2 + len(_SAVED_BY_8086), 32), b.select(inner, b.const(2, 32), 0))
+    stack.check_room(b.const(3, 32) + outer_items + has_error)
     b.fault_if(target.ugt(code.limit()), GP, external)
 
     eflags = flags.read_eflags(b)
+    with b.If(virtual_8086):
+        for segment in _SAVED_BY_8086:
+            stack.push(b.get_segment(segment, "selector", width=32))
     with b.If(inner):
         stack.push(b.get_segment(SS, "selector", width=32))
         stack.push(b.reg(ESP))
@@ -92,6 +107,9 @@ def _deliver_event(b: Context) -> None:
     with b.If(inner):
         descriptor = Descriptor(b, stack_low.get(), stack_high.get()).mark_accessed(stack_selector.get())
         descriptor.load_into(SS, stack_selector.get())
+    with b.If(virtual_8086):
+        for segment in _SAVED_BY_8086:
+            b.attempt(SET_NULL_SEGMENT, cpu, segment, 0)
     b.set_reg(ESP, stack.final_pointer())
     code.load_into(CS, (selector & ~SELECTOR_RPL) | level)
     b.put("cpl", level)

@@ -8,6 +8,7 @@ from bt.x86.context import BP, DB, OF, UD, Context, Operand
 from bt.x86.services import DELIVER_INTERRUPT, INT_EXCEPTION, INT_SOFTWARE
 from bt.x86.system.fast_system_call import SYSTEM_CALL_ENTER, SYSTEM_CALL_EXIT
 from bt.x86.system.returns import INTERRUPT_RETURN
+from bt.x86.system.virtual_8086 import SOFTWARE_INTERRUPT
 
 
 def _trap(b: Context, vector: int | Value, kind: int) -> None:
@@ -16,8 +17,9 @@ def _trap(b: Context, vector: int | Value, kind: int) -> None:
 
 
 def int_(b: Context, vector: Operand) -> None:
-    """INT n: a gate with DPL below CPL is #GP(n * 8 + 2)."""
-    _trap(b, vector.read().zext(32), INT_SOFTWARE)
+    """INT n: a gate with DPL below CPL is #GP(n * 8 + 2). Sensitive to IOPL in virtual-8086 mode, as INT3 is not."""
+    b.attempt(SOFTWARE_INTERRUPT, b.cpu, vector.read().zext(32), b.next_eip())
+    b.resume()
 
 
 def int3(b: Context) -> None:

@@ -1,6 +1,6 @@
 """IRET and far RET: the way out to the same or an outer level (SDM vol. 2, IRET and RET, protected mode).
 
-Room for later: IRET with NT set (a task return) and IRET to virtual-8086 mode; both raise #GP for now.
+Room for later: IRET with NT set (a task return), which raises #GP for now.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from bt.x86.system.descriptor_table import (
     fetch,
     is_null,
 )
+from bt.x86.system.eflags import LOADED_BY_IRET_AT_CPL_0, load_flags, loadable_flags
+from bt.x86.system.operating_mode import has_8086_segments
+from bt.x86.system.segment_8086 import FAR_RETURN_8086
 from bt.x86.system.segment_load import check_stack_segment, current_privilege_level
 from bt.x86.system.stack import stack_value
+from bt.x86.system.virtual_8086 import ENTER_VIRTUAL_8086, INTERRUPT_RETURN_8086
 
 # Far return: operand size in bits, bytes of parameters to release.
 FAR_RETURN = native("far_return", PTR, "i32", "i32")
@@ -32,27 +36,6 @@ INTERRUPT_RETURN = native("interrupt_return", PTR, "i32")
 _RETURN_TO = native("return_to", PTR, "i32", "i32", "i32")
 # Give up a data segment register the new level may not use: its number.
 _DROP_SEGMENT = native("drop_segment", PTR, "i32")
-
-# EFLAGS bits IRET and POPF load: always, with CPL <= IOPL, with CPL 0. 16-bit forms are limited to the low word.
-LOADED_ALWAYS = flags.ARITHMETIC | flags.TF | flags.DF | flags.NT | flags.AC | flags.ID
-LOADED_WITH_IOPL = flags.IF
-LOADED_AT_CPL_0 = flags.IOPL
-
-
-def loadable_flags(b: Context, width: Value) -> Value:
-    """EFLAGS bits that an image of `width` bits (i32) may change at the current CPL and IOPL, i32."""
-    cpl = current_privilege_level(b)
-    iopl = (b.get("eflags_system", width=32) & flags.IOPL) >> flags.IOPL_SHIFT
-    mask = b.select(cpl.ule(iopl), b.const(LOADED_ALWAYS | LOADED_WITH_IOPL, 32), LOADED_ALWAYS)
-    mask = mask | b.select(cpl == 0, b.const(LOADED_AT_CPL_0, 32), 0)
-    return mask & b.select(width == 32, b.const(-1, 32), 0xFFFF)
-
-
-def load_flags(b: Context, image: Value, mask: Value) -> None:
-    """Load the bits of `mask` (i32) from an EFLAGS image; all six arithmetic flags are among them."""
-    flags.write_arithmetic(b, image)
-    system = mask & ~flags.ARITHMETIC
-    b.put("eflags_system", (b.get("eflags_system", width=32) & ~system) | (image & system))
 
 
 def _check_code(b: Context, selector: Value) -> Descriptor:
@@ -113,12 +96,16 @@ def _drop_segment(b: Context) -> None:
 
 def _far_return(b: Context) -> None:
     cpu, width, release = b.arguments
+    with b.If(has_8086_segments(b)):
+        b.ret(b.call(FAR_RETURN_8086, cpu, width, release))
     b.attempt(_RETURN_TO, cpu, width, release, release)
     b.attempt(UPDATE_MODE, cpu)
 
 
 def _interrupt_return(b: Context) -> None:
     cpu, width = b.arguments
+    with b.If(has_8086_segments(b)):
+        b.ret(b.call(INTERRUPT_RETURN_8086, cpu, width))
     nested_task = (b.get("eflags_system", width=32) & flags.NT) != 0
     b.fault_if(nested_task, GP, error_code(b.get_segment(TR, "selector", width=32)))
     size = width >> 3
@@ -126,9 +113,12 @@ def _interrupt_return(b: Context) -> None:
         stack_value(b, displacement, width)
     image = stack_value(b, size + size, width)
     to_virtual_8086 = (width == 32) & ((image & flags.VM) != 0) & (current_privilege_level(b) == 0)
-    b.fault_if(to_virtual_8086, GP, 0)
+    with b.If(to_virtual_8086):
+        b.ret(b.call(ENTER_VIRTUAL_8086, cpu))
     # what may change is decided by the level returned from
     mask = loadable_flags(b, width)
+    whole = (width == 32) & (current_privilege_level(b) == 0)
+    mask = mask | b.select(whole, b.const(LOADED_BY_IRET_AT_CPL_0, 32), 0)
     b.attempt(_RETURN_TO, cpu, width, size, 0)
     load_flags(b, image, mask)
     b.attempt(UPDATE_MODE, cpu)

@@ -1,4 +1,4 @@
-"""Loads of segment registers with all protected-mode checks (SDM vol. 2, MOV and LLDT and LTR; vol. 3A 5.6, 5.7)."""
+"""Loads of segment registers, in protected mode with all checks (SDM vol. 2, MOV, LLDT, LTR; vol. 3A 5.6, 5.7)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from bt.x86.system.descriptor_table import (
     is_null,
     locate,
 )
+from bt.x86.system.operating_mode import has_8086_segments
+from bt.x86.system.segment_8086 import LOAD_8086_SEGMENT
 
 # Load ES, SS, DS, FS or GS: number, selector. Brings the mode up to date when base, limit or kind changed.
 LOAD_SEGMENT = native("load_segment", PTR, "i32", "i32")
@@ -64,14 +66,13 @@ def _shape(b: Context, segment: Value) -> tuple[Value, Value, Value]:
     return b.get_segment(segment, "base"), b.get_segment(segment, "limit"), attributes
 
 
-def _load_segment(b: Context) -> None:
-    cpu, segment, selector = b.arguments
-    before = _shape(b, segment)
+def _load_described(b: Context, segment: Value, selector: Value) -> None:
+    """Load by the descriptor that the selector names, in protected mode."""
     is_stack = segment == SS
     with b.IfElse(is_null(selector)) as null:
         with null.then():
             b.fault_if(is_stack, GP, 0)
-            b.attempt(SET_NULL_SEGMENT, cpu, segment, selector)
+            b.attempt(SET_NULL_SEGMENT, b.cpu, segment, selector)
         with null.otherwise():
             descriptor = fetch(b, selector)
             with b.IfElse(is_stack) as kind:
@@ -80,6 +81,16 @@ def _load_segment(b: Context) -> None:
                 with kind.otherwise():
                     _check_data_segment(b, selector, descriptor)
             descriptor.mark_accessed(selector).load_into(segment, selector)
+
+
+def _load_segment(b: Context) -> None:
+    cpu, segment, selector = b.arguments
+    before = _shape(b, segment)
+    with b.IfElse(has_8086_segments(b)) as rules:
+        with rules.then():
+            b.attempt(LOAD_8086_SEGMENT, cpu, segment, selector)
+        with rules.otherwise():
+            _load_described(b, segment, selector)
     difference = b.const(0, 64)
     for old, new in zip(before, _shape(b, segment), strict=True):
         difference = difference | (old ^ new)

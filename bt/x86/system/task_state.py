@@ -50,10 +50,14 @@ def _inner_stack(b: Context) -> None:
 
 
 def _check_port(b: Context) -> None:
-    """SDM vol. 1 19.5.2: with CPL above IOPL the bitmap decides; two bytes of it are read whatever the size."""
+    """SDM vol. 1 19.5.2: with CPL above IOPL the bitmap decides; two bytes of it are read whatever the size.
+
+    In virtual-8086 mode it always decides.
+    """
     _, port, size = b.arguments
-    iopl = (b.get("eflags_system", width=32) & flags.IOPL) >> flags.IOPL_SHIFT
-    with b.If(b.get("cpl", width=32).ule(iopl)):
+    system = b.get("eflags_system", width=32)
+    iopl = (system & flags.IOPL) >> flags.IOPL_SHIFT
+    with b.If(b.get("cpl", width=32).ule(iopl) & ((system & flags.VM) == 0)):
         b.ret(OK)
     limit = b.get_segment(TR, "limit")
     b.fault_if(~is_32_bit(b) | limit.ult(IO_MAP_BASE + 1), GP, 0)

@@ -1,0 +1,33 @@
+"""Which operating mode the processor is in (SDM vol. 3A 2.2): real-address, protected or virtual-8086 mode."""
+
+from __future__ import annotations
+
+from bt.codegen.value import Value
+from bt.x86 import flags
+from bt.x86.context import UD, Context
+from bt.x86.system.control_registers import CR0_PE
+
+
+def in_real_mode(b: Context) -> Value:
+    """CR0.PE clear, i1."""
+    return (b.get("cr0", width=32) & CR0_PE) == 0
+
+
+def in_virtual_8086_mode(b: Context) -> Value:
+    """EFLAGS.VM set, i1; never in real mode."""
+    return (b.get("eflags_system", width=32) & flags.VM) != 0
+
+
+def in_protected_mode(b: Context) -> Value:
+    """CR0.PE set and EFLAGS.VM clear, i1."""
+    return ~has_8086_segments(b)
+
+
+def has_8086_segments(b: Context) -> Value:
+    """Whether a selector is a paragraph number rather than an index of descriptors: real or virtual-8086 mode, i1."""
+    return in_real_mode(b) | in_virtual_8086_mode(b)
+
+
+def require_protected_mode(b: Context) -> None:
+    """#UD in real and virtual-8086 mode: for instructions that only make sense with descriptors."""
+    b.fault_if(has_8086_segments(b), UD)
