@@ -71,6 +71,7 @@ class Result:
     cpu_seconds: float = 0.0  # host processor time in `run`, all threads of the process
     exits: dict[str, int] = field(default_factory=dict)
     statistics: dict[str, int] = field(default_factory=dict)
+    callouts: dict[str, int] = field(default_factory=dict)  # by mnemonic
     detail: str = ""
 
 
@@ -189,6 +190,7 @@ class Machine:
             time.process_time() - cpu_start,
             dict(self.exits),
             self.cpu.statistics(),
+            dict(self.cpu.callouts().most_common()),
         )
 
     def _run(self, limit: int | None) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF
 With --serial stdio: Ctrl-C or Ctrl-A x stops, Ctrl-A b sends a break.
 
 exit status: what the guest wrote to the debug-exit port, v * 2 + 1; 0 if it halted for good or reset the machine;
-2 bad usage or image; 3 shutdown (triple fault); 4 limit reached; 130 stopped by the user"""
+2 bad usage or image; 3 shutdown (triple fault); 4 limit reached; 130 stopped by the user
+
+BT_DEBUG=1 to 5 in the environment shows on stderr what gets translated, in growing detail (docs/debugging.md)"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,6 +36,10 @@ def main(arguments: Sequence[str]) -> int:
         library=library.load(),
     )
     pc.load(image, append=given.append, initrd=options.chosen_initrd(given), flat=given.flat)
+    if os.environ.get("BT_DEBUG"):
+        from bt.inspect import debug  # what disassembles is no part of an ordinary start
+
+        debug.attach(pc, debug.level(), lambda line: print(line, file=sys.stderr))
     with serial.attached(pc):
         result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
     if record is not None:

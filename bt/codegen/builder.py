@@ -180,6 +180,11 @@ class Builder:
         text = ", ".join(f"{a.ty} {a.ref}" if isinstance(a, Value) else a for a in args)
         return self.emit(f"call {ty} @llvm.{name}.{ty}({text})", ty)
 
+    def cycles(self) -> Value:
+        """The host's time stamp counter, i64."""
+        self.module.declarations.add("declare i64 @llvm.readcyclecounter()")
+        return self.emit("call i64 @llvm.readcyclecounter()", "i64")
+
     def asm(self, template: str, constraints: str, result: str, *args: Value) -> Value:
         text = ", ".join(f"{a.ty} {a.ref}" for a in args)
         call = f'call {result} asm sideeffect "{template}", "{constraints}"({text})'

@@ -123,6 +123,9 @@ CONTROL = Layout(
         ("branch_misses", 64),
         ("dispatches", 64),
         ("interpreted_runs", 64),
+        ("exits", 64),  # direct exits that can be chained
+        ("run_cycles", 64),  # host cycles in run_bt
+        ("callouts", 64),  # u64 a form: times the interpreter did it for translated code
         ("trace_next", 64),  # where the next TRACE goes; 0 = no diary is kept
         ("trace_end", 64),
     )

@@ -85,14 +85,18 @@ def power_on(cpu: CpuState) -> None:
     write_eflags(cpu, 0)
 
 
-def write_eflags(cpu: CpuState, image: int) -> None:
-    """Load EFLAGS from outside: the Python twin of flags.write_arithmetic."""
+def flag_slots(image: int) -> tuple[int, int]:
+    """The slots `flag_result` and `flag_aux` for the arithmetic flags of an EFLAGS image (bt/x86/flags.py)."""
     zf, sf, pf = bool(image & flags.ZF), bool(image & flags.SF), bool(image & flags.PF)
     result = 0 if zf else (sf << 31) | 0x100 | (not pf)
     flips = ((sf << 40) | ((not pf) << 41)) if zf else 0
     cf, of, af = bool(image & flags.CF), bool(image & flags.OF), bool(image & flags.AF)
-    cpu["flag_result"] = result
-    cpu["flag_aux"] = result ^ (cf << 32) ^ ((cf ^ of) << 31) ^ (af << 4) ^ flips
+    return result, result ^ (cf << 32) ^ ((cf ^ of) << 31) ^ (af << 4) ^ flips
+
+
+def write_eflags(cpu: CpuState, image: int) -> None:
+    """Load EFLAGS from outside: the Python twin of flags.write_arithmetic."""
+    cpu["flag_result"], cpu["flag_aux"] = flag_slots(image)
     cpu["eflags_system"] = image & flags.DEFINED & ~flags.ARITHMETIC
 
 

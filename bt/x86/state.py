@@ -61,7 +61,9 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("bounce", 2),  # operand of a read-modify-write that cannot use RAM directly
     ("bounce_linear", 1),
     ("bounce_size", 1),  # bytes; 0 = no such operand under way
-    ("slot_25", 7),  # room in the hot area
+    ("branch_lookups", 1),  # translated code: searches of branch_cache
+    ("return_hits", 1),  # RETs that the return stack predicted
+    ("slot_27", 5),  # room in the hot area
     # -- segments: es cs ss ds fs gs ldtr tr
     ("segment", 8 * len(SEGMENT_FIELDS)),
     ("gdtr_base", 1),
@@ -170,6 +172,11 @@ class CpuState:
         self._bytes = (ctypes.c_char * STATE_BYTES).from_buffer(self._map)
         self._slots = (ctypes.c_uint64 * (STATE_BYTES // 8)).from_buffer(self._map)
         self.pointer = ctypes.addressof(self._bytes) + POINTER_BIAS
+
+    @property
+    def view(self) -> memoryview:
+        """The block as bytes, which begins POINTER_BIAS bytes before `pointer`."""
+        return memoryview(self._map)
 
     def _index(self, key: str | tuple[str, int]) -> int:
         name, index = (key, 0) if isinstance(key, str) else key

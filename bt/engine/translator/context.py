@@ -169,6 +169,7 @@ class StencilContext(Context):
         tag = self.get("code_tag") | self.t
         if self.returns:
             self._predicted_return(tag)
+        self.count("branch_lookups")
         entry = self.slot("branch_cache") + ((self.t & (BRANCH_CACHE_ENTRIES - 1)) << 4)
         with self.Unlikely(self.load(entry, 64) != tag):
             self.go(BRANCH_MISS)
@@ -184,6 +185,7 @@ class StencilContext(Context):
         entry = self.slot("return_stack") + top
         with self.Likely(self.load(entry, 64) == tag):
             self.put("return_top", (top - 16) & (16 * RETURN_STACK_ENTRIES - 1))
+            self.count("return_hits")
             self._jump_to(self.load(entry + 8, 64))
 
     def push_return(self) -> None:

@@ -52,8 +52,7 @@ class _Translator(FragmentWriter):
         full = full | sites.ugt(CONTROL.get(b, control, "sites_end"))
         with b.Unlikely(full):
             b.ret(0)
-        started = b.emit("call i64 @llvm.readcyclecounter()", "i64")
-        b.module.declarations.add("declare i64 @llvm.readcyclecounter()")
+        started = b.cycles()
         start = (self.at.get() + 15) & -16
         self.at.set(start)
         trace.begin(b, control, self.block, start, self.cold.get())
@@ -70,7 +69,7 @@ class _Translator(FragmentWriter):
         CONTROL.put(b, control, "hot_next", self.at.get())
         CONTROL.put(b, control, "cold_next", self.cold.get())
         CONTROL.put(b, control, "sites_next", self.site_number.get())
-        cycles = b.emit("call i64 @llvm.readcyclecounter()", "i64") - started
+        cycles = b.cycles() - started
         for name, amount in (
             ("units", b.const(1, 64)),
             ("unit_insns", self.count.zext(64)),

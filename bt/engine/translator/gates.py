@@ -239,6 +239,9 @@ def _service_exit(b: NativeContext) -> None:
     b.put("eip", eip)
     refund = SITE.get(b, site, "refund").zext(64)
     record = SITE.get_pointer(b, site, "record")
+    control = b.get_pointer("engine")
+    counter = CONTROL.get_pointer(b, control, "callouts") + (RECORD.get(b, record, "form").zext(64) << 3)
+    b.store(counter, b.load(counter, 64) + 1)
     tag = b.get("code_tag")
     b.put("deferred", b.get("budget") + refund - 1)
     b.put("service", 1)
@@ -283,7 +286,10 @@ def _run_bt(b: NativeContext) -> None:
     where = b.call(NEXT_CODE, b.cpu)
     target = Signature(JUMP_FREE_SYMBOL.name, "void", PINNED_PARAMETERS, JUMP_FREE_SYMBOL.convention)
     arguments = [v for v in _pinned_from_state(b, b.cpu, where) if isinstance(v, Value)]
+    started = b.cycles()
     b.call(target, *arguments)
+    control = b.get_pointer("engine")
+    CONTROL.put(b, control, "run_cycles", CONTROL.get(b, control, "run_cycles") + b.cycles() - started)
 
 
 def runtime() -> tuple[tuple[Signature, Body], ...]:

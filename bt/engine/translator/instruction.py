@@ -205,7 +205,7 @@ class Instruction:
             with b.IfElse(o.same_page(target)) as arm:
                 with arm.then():
                     # the patch address is the stencil's own rel32, known once it has been copied
-                    site = o.site(patch=0, page=o.page, eip=target)
+                    site = o.exit_site(target, 0)
                     o.slot("TAKEN", o.stub(site, CHAIN_GATE))
                     self.taken_site.set(site)
                 with arm.otherwise():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections import Counter
 from collections.abc import Callable
 
 from bt.engine.library import Library
@@ -10,6 +11,7 @@ from bt.engine.protocol import Exit
 from bt.engine.structures import SITE_BYTES
 from bt.engine.vcpu import Area, Vcpu
 from bt.memory.ram import GuestRam
+from bt.x86.opcodes import FORMS
 
 CACHE_BYTES = 24 << 20
 SITES = 1 << 20
@@ -26,6 +28,8 @@ _COUNTERS = (
     "branch_misses",
     "dispatches",
     "interpreted_runs",
+    "exits",
+    "run_cycles",
 )
 
 
@@ -38,6 +42,7 @@ class TranslatingVcpu(Vcpu):
         arena = library.arena
         self._cache = arena.exec_base + arena.allocate(CACHE_BYTES, 4096)
         self._sites = Area(SITES * SITE_BYTES)
+        self._callouts = Area(8 * len(FORMS))
         self._stencil_tables = {name: ctypes.create_string_buffer(t, len(t)) for name, t in library.stencils.items()}
         self._read_diary: Callable[[], None] | None = None
         super().__init__(library, ram)
@@ -56,6 +61,7 @@ class TranslatingVcpu(Vcpu):
         self.set_control("cache_end", self._cache + CACHE_BYTES)
         self.set_control("sites", self._sites.address)
         self.set_control("sites_end", SITES)
+        self.set_control("callouts", self._callouts.address)
 
     def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
         """Have the translator note in `area` what it does (see trace.py).
@@ -80,8 +86,18 @@ class TranslatingVcpu(Vcpu):
         self.set_control("sites_next", 1)
         super().flush()
 
+    def callouts(self) -> Counter[str]:
+        """How often the interpreter did an instruction for translated code, by mnemonic."""
+        counts = memoryview(self._callouts.map).cast("Q")
+        found: Counter[str] = Counter()
+        for form in FORMS:
+            if counts[form.id]:
+                found[form.name] += counts[form.id]
+        return found
+
     def statistics(self) -> dict[str, int]:
         used = self.control("hot_next") - self.control("cache_start")
         cold = self.control("cache_end") - self.control("cold_next")
         counters = {name: self.control(name) for name in _COUNTERS}
+        counters |= {name: self.state[name] for name in ("branch_lookups", "return_hits")}
         return super().statistics() | counters | {"host_bytes": used, "cold_bytes": cold}

@@ -212,7 +212,13 @@ class FragmentWriter:
 
     def exit_stub(self, target: Value, patch: Value) -> Value:
         """The cold stub of a chainable exit whose rel32 is at host address `patch`."""
-        return self.stub(self.site(patch=patch, page=self.page, eip=target), CHAIN_GATE)
+        return self.stub(self.exit_site(target, patch), CHAIN_GATE)
+
+    def exit_site(self, target: Value, patch: Value | int) -> Value:
+        """Claim the site of a chainable exit; answers its number."""
+        b = self.b
+        CONTROL.put(b, self.control, "exits", CONTROL.get(b, self.control, "exits") + 1)
+        return self.site(patch=patch, page=self.page, eip=target)
 
     def cold_far_exit(self, target: Value) -> Value:
         """A transfer to another page, among the cold stubs; answers its host address."""
