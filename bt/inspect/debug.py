@@ -92,8 +92,11 @@ class _StencilIr:
         self._catalogue, _ = build_catalogue()
 
     def of(self, stencil: str) -> Iterator[str]:
-        """Its function, line by line."""
-        from bt.codegen.builder import Module
+        """Its function, line by line; nothing but a remark for the few that are encoded by hand."""
+        if stencil in self._catalogue.raw:
+            yield "encoded without LLVM, see bt/engine/translator/raw.py"
+            return
+        from bt.codegen.builder import Module  # here, as above
 
         module = Module(stencil)
         self._catalogue.emit(module, stencil)
