@@ -12,6 +12,7 @@ from bt.errors import BadUsage
 from bt.inspect.lockstep import LockStep, Report
 from bt.inspect.peer import MachinePeer, PeerFactory
 from bt.machine import EngineName, Machine, MachineConfig
+from guest_images import third_party
 from tests.inspect.planted import ADDRESS, PlantedPeer, ShyPeer, flip_carry, library_with, peer
 
 # Several million instructions, among them few that write flags, and pieces of more than one instruction.
@@ -59,6 +60,21 @@ def test_engines_agree(name: str, append: str) -> None:
     assert report.identical, report
     assert report.ended == "exit with status 1"
     assert report.instructions > 500
+
+
+@pytest.mark.slow
+def test_engines_agree_on_a_kernel() -> None:
+    kernel = third_party.locate("debian-12-linux")
+    if kernel is None:
+        pytest.skip("debian-12-linux is not fetched (make guests)")
+
+    def factory(engine: EngineName) -> PeerFactory:
+        config = MachineConfig(memory=128 << 20, engine=engine)
+        return lambda: MachinePeer(config, lambda machine: machine.load(kernel, append="earlyprintk=ttyS0"))
+
+    report = compare(factory("interp"), factory("bt"), limit=500_000_000)
+    assert report.identical, report
+    assert report.instructions == 500_000_000
 
 
 @pytest.mark.parametrize("every", [None, 7, 1000])
