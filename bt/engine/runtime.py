@@ -10,7 +10,14 @@ import bt.x86.system
 from bt.codegen.builder import Module, Signature
 from bt.engine import blocks
 from bt.engine.decode import DECODE, emit_decode
-from bt.engine.interp.dispatch import BEFORE_NEXT, RUN_INTERP, emit_before_next, emit_run_interp
+from bt.engine.interp.dispatch import (
+    BEFORE_NEXT,
+    DELIVER_PENDING,
+    RUN_INTERP,
+    emit_before_next,
+    emit_deliver_pending,
+    emit_run_interp,
+)
 from bt.engine.translator import gates
 from bt.memory import slow
 from bt.memory.access import NativeContext
@@ -25,6 +32,7 @@ def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...
         (
             (DECODE, emit_decode),
             (BEFORE_NEXT, emit_before_next),
+            (DELIVER_PENDING, emit_deliver_pending),
             (RUN_INTERP, emit_run_interp),
             (services.UPDATE_MODE, mode.emit_update_mode),
         ),

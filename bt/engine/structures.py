@@ -63,6 +63,9 @@ BLOCK = Layout(
 NO_PAGE = (1 << 64) - 1
 MAX_BLOCK_INSNS = 64
 
+# The state's `delivering`; the vector is added to the latter.
+DELIVERING_EXCEPTION, DELIVERING_INTERRUPT = 1, 0x100
+
 HASH_ENTRIES = 1 << 16
 
 # The engine's own state, one per vCPU; `engine` in the CPU state points to it.

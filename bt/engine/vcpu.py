@@ -9,10 +9,17 @@ from typing import Literal
 
 from bt.engine.library import Library
 from bt.engine.protocol import Exit
-from bt.engine.structures import BLOCK_BYTES, CONTROL, HASH_ENTRIES, MAX_BLOCK_INSNS, NO_PAGE, RECORD_BYTES
+from bt.engine.structures import (
+    BLOCK_BYTES,
+    CONTROL,
+    DELIVERING_INTERRUPT,
+    HASH_ENTRIES,
+    MAX_BLOCK_INSNS,
+    NO_PAGE,
+    RECORD_BYTES,
+)
 from bt.memory.ram import GuestRam
-from bt.x86 import capstone_layout, flags, services
-from bt.x86.context import FAULT
+from bt.x86 import capstone_layout, flags
 from bt.x86.decode import InstructionTooLong, InvalidInstruction, decode
 from bt.x86.exits import ExitReason
 from bt.x86.mode import CODE_32
@@ -62,7 +69,6 @@ class Vcpu:
         self._handles = {bits: self._open(bits) for bits in (16, 32)}
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
         self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
-        self._call4 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, *[ctypes.c_uint32] * 3)
         self._call2 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
         self._code_written = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)(
             library.symbols["code_written"]
@@ -205,11 +211,8 @@ class Vcpu:
 
     def interrupt(self, vector: int) -> None:
         """Take an external interrupt now (after an INTERRUPT_WINDOW exit)."""
-        status = self._call4(self.library.symbols["deliver_interrupt"])(
-            self.state.pointer, vector, services.INT_EXTERNAL, self.state["eip"]
-        )
-        if status == FAULT:
-            self.call("deliver_fault")
+        self.state["delivering"] = DELIVERING_INTERRUPT + vector
+        self.call("deliver_pending")
 
     def callouts(self) -> Counter[str]:
         """Instructions of translated code that went through the interpreter: here everything does, so none."""

@@ -79,6 +79,7 @@ def power_on(cpu: CpuState) -> None:
         "mmio_count": 0,
         "mmio_used": 0,
         "deferred": 0,
+        "delivering": 0,
     }.items():
         cpu[name] = value
     cpu["dr", 6], cpu["dr", 7] = DR6_RESET, DR7_RESET

@@ -99,6 +99,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     # -- events
     ("intr_pending", 1),  # the PIC's INTR line
     ("inhibit", 1),  # no interrupt while the instruction count is this (after sti, mov ss, pop ss); 0: none
+    ("delivering", 1),  # what is under delivery while a device takes part in it: DELIVERING_*
     ("fault_vector", 1),
     ("fault_error", 1),
     ("fault_has_error", 1),

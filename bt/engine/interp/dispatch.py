@@ -20,37 +20,72 @@ from bt.engine.interp.context import (
     HandlerContext,
     record_cache_offset,
 )
-from bt.engine.structures import BLOCK, CONTROL
+from bt.engine.structures import BLOCK, CONTROL, DELIVERING_EXCEPTION, DELIVERING_INTERRUPT
 from bt.x86 import flags
-from bt.x86.context import DB, FAULT, Context
+from bt.x86.context import DB, EXIT, FAULT, OK, Context
 from bt.x86.exits import ExitReason
-from bt.x86.services import DELIVER_FAULT
+from bt.x86.services import DELIVER_FAULT, DELIVER_INTERRUPT, INT_EXTERNAL
 
 # Run from state's eip until something leaves to Python; state's budget is what it may use and what is left.
 RUN_INTERP = native("run_interp", PTR)
 # Shared by both engines: decide what comes before the next instruction. state, budget; answers the budget to go on
 # with, or -1 to leave (the budget is then in the state).
 BEFORE_NEXT = native("before_next", PTR, "i64", result="i64")
+# Deliver what the state's `delivering` says. A frame that goes to a device leaves to Python, and `before_next` calls
+# again with the accesses made so far to replay.
+DELIVER_PENDING = native("deliver_pending", PTR)
 STALE_HANDLER, CHAIN_HANDLER, LENGTH_HANDLER = "interp_stale", "interp_chain", "interp_too_long"
 DR6_SINGLE_STEP = 1 << 14
+
+
+def deliver(b: Context) -> None:
+    """Deliver the exception in `fault_*`, for the first time."""
+    _forget_accesses(b)
+    b.put("delivering", DELIVERING_EXCEPTION)
+    b.call(DELIVER_PENDING, b.cpu)
+
+
+def _forget_accesses(b: Context) -> None:
+    b.put("mmio_count", 0)
+    b.put("mmio_used", 0)
+
+
+def emit_deliver_pending(b: Context) -> None:
+    """Body of `deliver_pending`."""
+    what = b.get("delivering", width=32)
+    status = b.local(32, FAULT)
+    with b.If(what.uge(DELIVERING_INTERRUPT)):
+        eip = b.get("eip", width=32)
+        status.set(b.call(DELIVER_INTERRUPT, b.cpu, what - DELIVERING_INTERRUPT, INT_EXTERNAL, eip))
+        with b.If(status.get() == FAULT):
+            _forget_accesses(b)
+            b.put("delivering", DELIVERING_EXCEPTION)
+    with b.If(status.get() == FAULT):
+        status.set(b.call(DELIVER_FAULT, b.cpu))
+    b.put("mmio_used", 0)
+    with b.If(status.get() != EXIT):
+        b.put("mmio_count", 0)
+        b.put("delivering", 0)
+    b.ret(OK)
 
 
 def emit_before_next(b: Context) -> None:
     """Body of `before_next`: interrupt window, single step, replayed device access, end of budget."""
     b.put("site", 0)
     budget = b.arguments[1]
+    with b.Unlikely((b.get("delivering") != 0) & (b.get("exit_reason") == 0)):
+        b.call(DELIVER_PENDING, b.cpu)
     with b.If(b.get("exit_reason") != 0):
         _save_budget(b, budget)
         b.ret(-1)
     with b.If(budget.sle(0)):
-        b.put("mmio_count", 0)
-        b.put("mmio_used", 0)
+        _forget_accesses(b)
         with b.If(b.get("step_trap") != 0):
             b.put("step_trap", 0)
             b.put("dr", b.get("dr", 6) | DR6_SINGLE_STEP, 6)
             b.put("fault_vector", DB)
             b.put("fault_has_error", 0)
-            b.call(DELIVER_FAULT, b.cpu)
+            deliver(b)
         rest = b.get("deferred")
         b.put("deferred", 0)
         with b.If((rest == 0) & (b.get("exit_reason") == 0) & (b.get("service") == 0)):
@@ -110,10 +145,8 @@ def _look_up(b: HandlerContext) -> None:
 
 
 def _deliver(b: HandlerContext, budget: Value) -> None:
-    b.put("mmio_count", 0)
-    b.put("mmio_used", 0)
     b.put("step_trap", 0)
-    b.call(DELIVER_FAULT, b.cpu)
+    deliver(b)
     b.go(DISPATCH, budget=budget)
 
 

@@ -15,7 +15,7 @@ from bt.codegen.objectfile import CodePiece
 from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
 from bt.engine.interp.context import DISPATCH, record_cache_offset
-from bt.engine.interp.dispatch import BEFORE_NEXT
+from bt.engine.interp.dispatch import BEFORE_NEXT, deliver
 from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.catalogue import Linear
 from bt.engine.translator.context import JUMP_FREE
@@ -24,7 +24,6 @@ from bt.memory.slow import RESOLVE, Body, code_map_slot
 from bt.x86 import mode, state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
-from bt.x86.services import DELIVER_FAULT
 from bt.x86.state import EBP, ESP, GPR_NAMES
 
 # Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
@@ -120,7 +119,7 @@ def _translated(b: NativeContext) -> None:
         control = b.get_pointer("engine")
         with b.If(CONTROL.get(b, control, "status") == FAULT):
             b.put("budget", b.get("budget") - 1)
-            b.call(DELIVER_FAULT, b.cpu)
+            deliver(b)
         b.ret(0)
     with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
         b.ret(0)
