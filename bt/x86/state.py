@@ -105,6 +105,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fault_has_error", 1),
     ("fault_depth", 1),  # exceptions being delivered: 2nd = double fault, 3rd = shutdown
     ("fault_class", 1),  # class of the exception under delivery (SDM table 6-5): 0 benign, 1 contributory, 2 page fault
+    ("fault_in_new_task", 1),  # 1: the fault came after a task switch, EIP is the new task's, not the instruction's
     ("trap_vectors", 1),  # debugger: bit n = leave with an EXCEPTION exit instead of delivering vector n
     # -- exits to Python
     ("exit_reason", 1),

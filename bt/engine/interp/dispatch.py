@@ -151,7 +151,8 @@ def _deliver(b: HandlerContext, budget: Value) -> None:
 
 
 def _trouble(b: HandlerContext) -> None:
-    b.put("eip", b.this_eip())
+    with b.Likely(b.get("fault_in_new_task") == 0):
+        b.put("eip", b.this_eip())
     with b.If(b.free == FAULT):
         _deliver(b, b.budget)
     # the instruction will run again: give its budget back and forget what this attempt replayed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import state
-from bt.x86.context import GP, Context
+from bt.x86.context import GP, SS_FAULT, Context
 from bt.x86.state import LDTR, WHOLE_LIMIT
 
 # Bits of a descriptor's high dword
@@ -114,11 +114,21 @@ def error_code(selector: Value, external: Value | int = 0) -> Value:
     return (selector & SELECTOR_INDEX) | external
 
 
-def fetch(b: Context, selector: Value, vector: int = GP, external: Value | int = 0) -> Descriptor:
+def fetch(b: Context, selector: Value, vector: int | Value = GP, external: Value | int = 0) -> Descriptor:
     """The descriptor of a selector that is not null; `vector` with the selector if it is beyond its table."""
     b.attempt(FETCH_DESCRIPTOR, b.cpu, selector, vector, external)
     raw = b.get("memory_value")
     return Descriptor(b, raw.trunc(32), (raw >> 32).trunc(32))
+
+
+def check_stack_segment(
+    b: Context, selector: Value, descriptor: Descriptor, level: Value, vector: int = GP, external: Value | int = 0
+) -> None:
+    """A stack for privilege level `level` (i32): writable data with RPL and DPL equal to it, and present."""
+    error = error_code(selector, external)
+    level_differs = ((selector & SELECTOR_RPL) != level) | (descriptor.dpl() != level)
+    b.fault_if(level_differs | ~descriptor.is_writable_data(), vector, error)
+    b.fault_if(~descriptor.present(), SS_FAULT, error)
 
 
 def locate(b: Context, selector: Value) -> tuple[Value, Value]:

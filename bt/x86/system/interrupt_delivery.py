@@ -1,7 +1,6 @@
-"""Interrupts and exceptions through interrupt and trap gates in protected mode (SDM vol. 3A 6.11 to 6.13).
+"""Interrupts and exceptions through interrupt, trap and task gates in protected mode (SDM vol. 3A 6.11 to 6.14).
 
 Out of virtual-8086 mode the way always leads to level 0, whose stack gets the data segment registers too.
-Room for later: task gates (today #GP naming the gate).
 """
 
 from __future__ import annotations
@@ -9,15 +8,23 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import flags
-from bt.x86.context import GP, NP, OK, TS, Context
+from bt.x86.context import GP, NP, OK, Context
 from bt.x86.services import DELIVER_INTERRUPT, INT_SOFTWARE, UPDATE_MODE
 from bt.x86.state import CS, DS, ES, ESP, FS, GS, SS
-from bt.x86.system.descriptor_table import SELECTOR_RPL, SET_NULL_SEGMENT, Descriptor, error_code, fetch, is_null
+from bt.x86.system.descriptor_table import (
+    SELECTOR_RPL,
+    SET_NULL_SEGMENT,
+    TASK_GATE,
+    Descriptor,
+    error_code,
+    fetch,
+    is_null,
+)
 from bt.x86.system.operating_mode import in_real_mode, in_virtual_8086_mode
 from bt.x86.system.real_mode import deliver_in_real_mode
-from bt.x86.system.segment_load import check_stack_segment, current_privilege_level
+from bt.x86.system.segment_load import current_privilege_level
 from bt.x86.system.stack import NewStack
-from bt.x86.system.task_state import INNER_STACK
+from bt.x86.system.tasks import SWITCH_TASK, TASK_CALL
 
 # vector, kind (INT_*), EIP to push, 1 if an error code is pushed, that error code, bits to set in the pushed EFLAGS
 DELIVER_EVENT = native("deliver_event", PTR, "i32", "i32", "i32", "i32", "i32", "i32")
@@ -40,7 +47,7 @@ def _read_gate(b: Context, vector: Value, kind: Value, external: Value) -> Descr
     linear = b.get("idtr_base", width=32) + offset
     low, high = (b.read_linear(linear + at, 32, system=True) for at in (0, 4))
     gate = Descriptor(b, low, high)
-    b.fault_if((high & GATE_TYPE_MASK) != GATE_TYPE, GP, error)
+    b.fault_if(((high & GATE_TYPE_MASK) != GATE_TYPE) & (gate.system_type() != TASK_GATE), GP, error)
     b.fault_if((kind == INT_SOFTWARE) & gate.dpl().ult(current_privilege_level(b)), GP, error)
     b.fault_if(~gate.present(), NP, error)
     return gate
@@ -57,6 +64,10 @@ def _deliver_event(b: Context) -> None:
 
     gate = _read_gate(b, vector, kind, external)
     selector = gate.low >> 16
+    with b.Unlikely(gate.system_type() == TASK_GATE):
+        task = (selector, TASK_CALL, external, return_eip, pushed_flags, has_error, error_value)
+        b.attempt(SWITCH_TASK, cpu, *task)
+        b.ret(OK)
     wide = (gate.high & GATE_32) != 0
     target = (gate.low & 0xFFFF) | b.select(wide, gate.high & 0xFFFF_0000, 0)
     b.fault_if(is_null(selector), GP, external)
@@ -70,19 +81,9 @@ def _deliver_event(b: Context) -> None:
 
     # the stack the frame goes to: of the inner level, with its checks, or the current one
     stack = NewStack.create(b, b.select(wide, b.const(32, 32), 16))
-    stack_selector, stack_low, stack_high = b.local(32, 0), b.local(32, 0), b.local(32, 0)
     with b.IfElse(inner) as arm:
         with arm.then():
-            b.attempt(INNER_STACK, cpu, level, external)
-            found = b.get("memory_value")
-            pointer, selected = found.trunc(32), (found >> 32).trunc(32)
-            b.fault_if(is_null(selected), TS, external)
-            descriptor = fetch(b, selected, TS, external)
-            check_stack_segment(b, selected, descriptor, level, TS, external)
-            stack.use_inner(descriptor, pointer, error_code(selected, external))
-            stack_selector.set(selected)
-            stack_low.set(descriptor.low)
-            stack_high.set(descriptor.high)
+            stack.use_inner(level, external)
         with arm.otherwise():
             stack.use_current(external)
     outer_items = b.select(virtual_8086, b.const(2 + len(_SAVED_BY_8086), 32), b.select(inner, b.const(2, 32), 0))
@@ -104,13 +105,10 @@ def _deliver_event(b: Context) -> None:
 
     # nothing can fault from here on but the accessed bits, and those come before everything they are set for
     code = code.mark_accessed(selector)
-    with b.If(inner):
-        descriptor = Descriptor(b, stack_low.get(), stack_high.get()).mark_accessed(stack_selector.get())
-        descriptor.load_into(SS, stack_selector.get())
+    stack.commit()
     with b.If(virtual_8086):
         for segment in _SAVED_BY_8086:
             b.attempt(SET_NULL_SEGMENT, cpu, segment, 0)
-    b.set_reg(ESP, stack.final_pointer())
     code.load_into(CS, (selector & ~SELECTOR_RPL) | level)
     b.put("cpl", level)
     b.put("eip", target)

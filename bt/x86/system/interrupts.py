@@ -38,7 +38,7 @@ def int1(b: Context) -> None:
 
 
 def iret(b: Context) -> None:
-    b.attempt(INTERRUPT_RETURN, b.cpu, b.operand_size)
+    b.attempt(INTERRUPT_RETURN, b.cpu, b.operand_size, b.next_eip())
     b.resume()
 
 

@@ -9,7 +9,7 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import flags
 from bt.x86.context import GP, Context
-from bt.x86.state import CS, ESP
+from bt.x86.state import CS
 from bt.x86.system.segment_8086 import check_offset, enter_8086_code
 from bt.x86.system.stack import NewStack
 
@@ -42,7 +42,7 @@ def _vector_table_interrupt(b: Context) -> None:
     stack.push(image)
     stack.push(b.get_segment(CS, "selector", width=32))
     stack.push(return_eip)
-    b.set_reg(ESP, stack.final_pointer())
+    stack.commit()
     b.put("eflags_system", b.get("eflags_system", width=32) & ~cleared)
     b.put("inhibit", 0)
     enter_8086_code(b, selector, offset)

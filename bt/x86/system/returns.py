@@ -1,14 +1,11 @@
-"""IRET and far RET: the way out to the same or an outer level (SDM vol. 2, IRET and RET, protected mode).
-
-Room for later: IRET with NT set (a task return), which raises #GP for now.
-"""
+"""IRET and far RET: the way out to the same or an outer level (SDM vol. 2, IRET and RET, protected mode)."""
 
 from __future__ import annotations
 
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import flags
-from bt.x86.context import GP, NP, Context
+from bt.x86.context import GP, NP, OK, Context
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS, DS, ES, ESP, FS, GS, SS, TR
 from bt.x86.system.descriptor_table import (
@@ -16,6 +13,7 @@ from bt.x86.system.descriptor_table import (
     SELECTOR_RPL,
     SET_NULL_SEGMENT,
     Descriptor,
+    check_stack_segment,
     error_code,
     fetch,
     is_null,
@@ -23,14 +21,15 @@ from bt.x86.system.descriptor_table import (
 from bt.x86.system.eflags import LOADED_BY_IRET_AT_CPL_0, load_flags, loadable_flags
 from bt.x86.system.operating_mode import has_8086_segments
 from bt.x86.system.segment_8086 import FAR_RETURN_8086
-from bt.x86.system.segment_load import check_stack_segment, current_privilege_level
+from bt.x86.system.segment_load import current_privilege_level
 from bt.x86.system.stack import stack_value
+from bt.x86.system.tasks import BACK_LINK, SWITCH_TASK, TASK_RETURN
 from bt.x86.system.virtual_8086 import ENTER_VIRTUAL_8086, INTERRUPT_RETURN_8086
 
 # Far return: operand size in bits, bytes of parameters to release.
 FAR_RETURN = native("far_return", PTR, "i32", "i32")
-# IRET: operand size in bits.
-INTERRUPT_RETURN = native("interrupt_return", PTR, "i32")
+# IRET: operand size in bits, EIP of the next instruction (where a nested task goes on when it is called again).
+INTERRUPT_RETURN = native("interrupt_return", PTR, "i32", "i32")
 # Pop code (and stack) and go there: operand size in bits, bytes between CS and the outer stack pointer, bytes of
 # parameters to release. Leaves `mode` to be updated.
 _RETURN_TO = native("return_to", PTR, "i32", "i32", "i32")
@@ -103,11 +102,13 @@ def _far_return(b: Context) -> None:
 
 
 def _interrupt_return(b: Context) -> None:
-    cpu, width = b.arguments
+    cpu, width, next_eip = b.arguments
     with b.If(has_8086_segments(b)):
         b.ret(b.call(INTERRUPT_RETURN_8086, cpu, width))
-    nested_task = (b.get("eflags_system", width=32) & flags.NT) != 0
-    b.fault_if(nested_task, GP, error_code(b.get_segment(TR, "selector", width=32)))
+    with b.Unlikely((b.get("eflags_system", width=32) & flags.NT) != 0):
+        link = b.read_linear(b.get_segment(TR, "base", width=32) + BACK_LINK, 16, system=True).zext(32)
+        b.attempt(SWITCH_TASK, cpu, link, TASK_RETURN, 0, next_eip, 0, 0, 0)
+        b.ret(OK)
     size = width >> 3
     for displacement in (b.const(0, 32), size):  # pages are touched in ascending order
         stack_value(b, displacement, width)

@@ -182,7 +182,7 @@ def _far_pointer(b: Context, target: MemoryOperand | FarPointer) -> tuple[Value,
 
 
 def jmp_far(b: Context, target: MemoryOperand | FarPointer) -> None:
-    b.attempt(FAR_JUMP, b.cpu, *_far_pointer(b, target))
+    b.attempt(FAR_JUMP, b.cpu, *_far_pointer(b, target), b.next_eip())
     b.resume()
 
 

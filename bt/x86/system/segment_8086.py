@@ -70,7 +70,7 @@ def _far_call(b: Context) -> None:
     check_offset(b, offset)
     stack.push(b.get_segment(CS, "selector", width=32))
     stack.push(return_eip)
-    b.set_reg(ESP, stack.final_pointer())
+    stack.commit()
     enter_8086_code(b, selector, offset)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import state
-from bt.x86.context import GP, NP, OK, SS_FAULT, Context
+from bt.x86.context import GP, NP, OK, Context
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import LDTR, SS, TR
 from bt.x86.system.descriptor_table import (
@@ -17,6 +17,7 @@ from bt.x86.system.descriptor_table import (
     TSS_16,
     TSS_32,
     Descriptor,
+    check_stack_segment,
     error_code,
     fetch,
     is_null,
@@ -40,16 +41,6 @@ _DPL_AND_ACCESSED = 3 << state.ATTR_DPL_SHIFT | 1
 def current_privilege_level(b: Context) -> Value:
     """CPL, i32."""
     return b.get("cpl", width=32)
-
-
-def check_stack_segment(
-    b: Context, selector: Value, descriptor: Descriptor, level: Value, vector: int = GP, external: Value | int = 0
-) -> None:
-    """A stack for privilege level `level` (i32): writable data with RPL and DPL equal to it, and present."""
-    error = error_code(selector, external)
-    level_differs = ((selector & SELECTOR_RPL) != level) | (descriptor.dpl() != level)
-    b.fault_if(level_differs | ~descriptor.is_writable_data(), vector, error)
-    b.fault_if(~descriptor.present(), SS_FAULT, error)
 
 
 def _check_data_segment(b: Context, selector: Value, descriptor: Descriptor) -> None:

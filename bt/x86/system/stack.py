@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from bt.codegen.abi import native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
-from bt.x86.context import SS_FAULT, Context
+from bt.x86.context import SS_FAULT, TS, Context
 from bt.x86.state import ESP, SS
-from bt.x86.system.descriptor_table import Descriptor
+from bt.x86.system.descriptor_table import Descriptor, check_stack_segment, error_code, fetch, is_null
+from bt.x86.system.task_state import INNER_STACK
 
 # Read the current stack: bytes above its top, width in bits (16 or 32). Answers in memory_value, zero-extended.
 STACK_READ = native("stack_read", PTR, "i32", "i32")
@@ -40,11 +41,15 @@ class NewStack:
     last: Local
     error: Local  # error code of #SS
     supervisor: Local
+    selector: Local  # what SS becomes, with its descriptor; selector 0: SS stays
+    low: Local
+    high: Local
 
     @classmethod
     def create(cls, b: Context, width: Value) -> NewStack:
-        base, mask, pointer, start, error, supervisor = (b.local(32) for _ in range(6))
-        return cls(b, width, base, mask, pointer, start, b.local(64), b.local(64), error, supervisor)
+        base, mask, pointer, start, error, supervisor, selector, low, high = (b.local(32, 0) for _ in range(9))
+        first, last = b.local(64), b.local(64)
+        return cls(b, width, base, mask, pointer, start, first, last, error, supervisor, selector, low, high)
 
     def use_current(self, error: Value | int) -> None:
         """Push onto SS:ESP with the rights of the current level."""
@@ -54,13 +59,26 @@ class NewStack:
         self.last.set(b.get_segment(SS, "write_high"))
         self.supervisor.set(0)
 
-    def use_inner(self, descriptor: Descriptor, pointer: Value, error: Value | int) -> None:
-        """Push onto the stack of a more privileged level, which is supervisor to paging."""
-        self._begin(descriptor.base(), descriptor.stack_mask(), pointer, error)
+    def use_inner(self, level: Value, external: Value | int) -> None:
+        """Push onto the stack the TSS has for a more privileged level, which is supervisor to paging.
+
+        #TS, or #SS where that segment is not present, with the EXT bit `external` in the error code.
+        """
+        b = self.b
+        b.attempt(INNER_STACK, b.cpu, level, external)
+        found = b.get("memory_value")
+        pointer, selector = found.trunc(32), (found >> 32).trunc(32)
+        b.fault_if(is_null(selector), TS, external)
+        descriptor = fetch(b, selector, TS, external)
+        check_stack_segment(b, selector, descriptor, level, TS, external)
+        self._begin(descriptor.base(), descriptor.stack_mask(), pointer, error_code(selector, external))
         first, last = descriptor.range()
         self.first.set(first)
         self.last.set(last)
         self.supervisor.set(1)
+        self.selector.set(selector)
+        self.low.set(descriptor.low)
+        self.high.set(descriptor.high)
 
     def _begin(self, base: Value, mask: Value, pointer: Value, error: Value | int) -> None:
         self.base.set(base)
@@ -90,10 +108,15 @@ class NewStack:
         b.attempt(STACK_WRITE, b.cpu, linear, value, self.width, self.supervisor.get())
         self.pointer.set(top)
 
-    def final_pointer(self) -> Value:
-        """What ESP becomes: with a 16-bit stack only SP has moved."""
+    def commit(self) -> None:
+        """Make it the stack: SS if it is another one, and ESP. Only the accessed bit in memory can fault."""
+        b = self.b
+        with b.If(self.selector.get() != 0):
+            descriptor = Descriptor(b, self.low.get(), self.high.get()).mark_accessed(self.selector.get())
+            descriptor.load_into(SS, self.selector.get())
+        # with a 16-bit stack only SP has moved
         mask = self.mask.get()
-        return (self.start.get() & ~mask) | (self.pointer.get() & mask)
+        b.set_reg(ESP, (self.start.get() & ~mask) | (self.pointer.get() & mask))
 
 
 def _stack_read(b: Context) -> None:

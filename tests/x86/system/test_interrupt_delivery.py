@@ -35,6 +35,7 @@ VECTOR = 0x41
 IDT_ERROR = VECTOR * 8 + 2
 HANDLER = 0x0012_3456
 RETURN = 0x7654_3210
+TASK_GATE = 5
 INTERRUPT_32, TRAP_32, INTERRUPT_16, TRAP_16 = 0x8E, 0x8F, 0x86, 0x87
 ARITHMETIC = flags.CF | flags.ZF | flags.OF
 
@@ -51,10 +52,12 @@ def test_every_gate_byte(processor: Processor, cpl: int, kind: int) -> None:
         processor.enter_level(cpl)
         processor.gate(VECTOR, code_selector(0), HANDLER, byte)
         trouble = deliver(processor, kind)
-        if byte & 0x1F not in (0x06, 0x07, 0x0E, 0x0F) or (kind == INT_SOFTWARE and byte >> 5 & 3 < cpl):
+        if byte & 0x1F not in (0x05, 0x06, 0x07, 0x0E, 0x0F) or (kind == INT_SOFTWARE and byte >> 5 & 3 < cpl):
             assert trouble == Trouble(GP, IDT_ERROR | external), hex(byte)
         elif not byte & 0x80:
             assert trouble == Trouble(NP, IDT_ERROR | external), hex(byte)
+        elif byte & 0x1F == TASK_GATE:
+            assert trouble == Trouble(GP, code_selector(0) | external), hex(byte)  # that is no TSS
         else:
             assert trouble is None, hex(byte)
             assert processor.cpu["eip"] == HANDLER & (0xFFFFFFFF if byte & 8 else 0xFFFF)

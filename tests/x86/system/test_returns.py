@@ -15,7 +15,6 @@ from tests.x86.system.processor import (
     SPARE,
     SPARE_2,
     STACKS,
-    TASK_SELECTOR,
     Processor,
     Trouble,
     code_selector,
@@ -29,7 +28,7 @@ IOPL_3 = 3 << 12
 
 
 def iret(processor: Processor, width: int = 32) -> Trouble | None:
-    return processor.call("interrupt_return", width)
+    return processor.call("interrupt_return", width, 0)
 
 
 @pytest.mark.parametrize("cpl", range(4))
@@ -157,11 +156,9 @@ def test_16_bit_outer_stack_gets_sp_only(processor: Processor) -> None:
 
 
 def test_what_waits_for_the_next_rooms(processor: Processor) -> None:
-    """Task return and return to virtual-8086 mode are refused, not misread."""
+    """Return to virtual-8086 mode is refused, not misread."""
     processor.push(TARGET, code_selector(0), flags.VM | 2)
     assert iret(processor) == Trouble(GP, 0)
-    write_eflags(processor.cpu, flags.NT)
-    assert iret(processor) == Trouble(GP, TASK_SELECTOR)
 
 
 def test_vm_in_the_image_is_ignored_outside_level_0(processor: Processor) -> None:
