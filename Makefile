@@ -33,10 +33,10 @@ test: .venv/installed-all debian-packages
 test-slow: .venv/installed-all debian-packages
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
+# all three, whatever the first says
 lint: .venv/installed-all
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@status=0; for check in "ruff check ." "ruff format --check ." mypy; do \
+		echo "$$check"; $(BIN)/$$check || status=1; done; exit $$status
 
 bench: .venv/installed-all
 	mkdir -p report

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PATIENCE_SECONDS = 0.3
+WAIT_SECONDS = 3.0  # another process builds: all we see is that it takes long
 _TITLE = "bt: first start, compiling for this processor"
 
 
@@ -23,18 +24,23 @@ def load() -> Library:
 
 
 class _Patience:
-    """Nothing for PATIENCE_SECONDS, then a progress bar on a terminal, one line elsewhere."""
+    """Nothing for PATIENCE_SECONDS of building, then a progress bar on a terminal, one line elsewhere."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._over = False
+        self._over = self._told = False
         self._bar: tuple[Progress, TaskID] | None = None
-        # a timer, because the first module is compiled only seconds after the start
-        self._timer = threading.Timer(PATIENCE_SECONDS, self._begin)
-        self._timer.daemon = True
+        self._building = False
+        # timers, because the first module is compiled only seconds after the start
+        self._timer = self._after(WAIT_SECONDS)
+
+    def _after(self, seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, self._begin)
+        timer.daemon = True
+        timer.start()
+        return timer
 
     def __enter__(self) -> _Patience:
-        self._timer.start()
         return self
 
     def __exit__(
@@ -48,20 +54,26 @@ class _Patience:
 
     def show(self, done: int, total: int) -> None:
         """`done` of `total` modules are compiled."""
+        if not self._building:
+            self._building = True
+            self._timer.cancel()
+            self._timer = self._after(PATIENCE_SECONDS)
         with self._lock:
             if self._bar is not None:
                 self._bar[0].update(self._bar[1], completed=done, total=total)
 
     def _begin(self) -> None:
-        if not sys.stderr.isatty():
-            print(f"{_TITLE}; the result is kept", file=sys.stderr, flush=True)
-            return
-        # only here: it takes longer than a whole run of a small guest
-        from rich.console import Console
-        from rich.progress import Progress
-
         with self._lock:
-            if not self._over:
-                bar = Progress(console=Console(stderr=True), transient=True)
-                self._bar = (bar, bar.add_task(_TITLE, total=None))
-                bar.start()
+            if self._over or self._told:
+                return
+            self._told = True
+            if not sys.stderr.isatty():
+                print(f"{_TITLE}; the result is kept", file=sys.stderr, flush=True)
+                return
+            # only here: it takes longer than a whole run of a small guest
+            from rich.console import Console
+            from rich.progress import Progress
+
+            bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar = (bar, bar.add_task(_TITLE, total=None))
+            bar.start()

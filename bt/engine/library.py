@@ -41,7 +41,7 @@ class Library:
 def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:
     """Load the library from the cache, building it first where needed (that takes half a minute).
 
-    `progress(done, total)` counts compiled modules.
+    `progress(done, total)` counts compiled modules; it comes first with zeros, when there is something to build.
     """
     store = store or Store()
     key = source_key([_PACKAGE / name for name in _SOURCES]) + "|" + target_identity()
@@ -68,4 +68,6 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
 def _build(store: Store, progress: Progress | None) -> dict[str, bytes]:
     from bt.engine.build import build_sections  # here, not on top: a warm start needs neither semantics nor LLVM
 
+    if progress is not None:
+        progress(0, 0)
     return build_sections(store, progress)
