@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 from bt.codegen.errors import CodegenError
 from bt.codegen.objectfile import CodePiece, RelocationKind
@@ -30,6 +31,7 @@ from bt.engine.structures import (
 )
 from bt.engine.translator.catalogue import Catalogue, Helpers, Plan
 from bt.x86 import flags
+from bt.x86.capstone_layout import Handle
 from bt.x86.opcodes import FORMS
 
 _KINDS = {
@@ -41,6 +43,7 @@ _KINDS = {
 }
 _SLOT_NUMBERS = {name: number for number, name in enumerate(SLOTS)}
 _JUMP, _JUMP_BYTES = 0xE9, 5
+_LONGEST_IDENTITY = 10  # bytes: REX, opcode, ModRM, immediate
 _CODE_PADDING = 16  # the emitter copies 16 bytes at a time
 
 # Shifts that change all six flags unless their count is 0: an immediate count settles it.
@@ -93,7 +96,7 @@ class StencilTables:
             symbols = {slot for _, _, slot, _ in holes}
             bits = STENCIL_COLD * (_SLOT_NUMBERS["COLD"] in symbols)
             bits |= STENCIL_SERVICE * (_SLOT_NUMBERS["SERVICE"] in symbols)
-            bits |= STENCIL_IDENTITY * (len(body) <= 7 and not symbols - {_SLOT_NUMBERS["IMMEDIATE"]})
+            bits |= STENCIL_IDENTITY * self._is_identity(name, body)
             table += struct.pack("<IHHIB3x", len(code), len(body), len(holes), len(relocations) // 8, bits)
             code += body + bytes(-len(body) % _CODE_PADDING)
             for offset, kind, slot, addend in holes:
@@ -110,6 +113,17 @@ class StencilTables:
             "plans": plans,
             "stencil_names": "\n".join(name for name, _ in self._all_pieces()).encode(),
         }
+
+    @cached_property
+    def _disassembler(self) -> Handle:
+        return Handle(64, detail=False)
+
+    def _is_identity(self, name: str, body: bytes) -> bool:
+        """Whether a stencil is one host instruction of the guest instruction's own name."""
+        if not 0 < len(body) <= _LONGEST_IDENTITY:
+            return False
+        lines = list(self._disassembler.disassemble(body))
+        return len(lines) == 1 and lines[0].text.split()[0] in name.split("_")
 
     def _all_pieces(self) -> Iterator[tuple[str, CodePiece]]:
         yield from self.catalogue.raw.items()
