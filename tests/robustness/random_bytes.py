@@ -154,20 +154,25 @@ class Guest:
         self.ram = GuestRam(RAM_BYTES)
         self.cpu: Vcpu = factories()[engine](load_library(), self.ram)
 
-    def run(self, seed: str, instructions: int) -> dict[str, object]:
-        """Run `instructions` of the bytes of this seed; what is to be the same on every engine."""
+    def run(self, seed: str, instructions: int, budget: int | None = None) -> dict[str, object]:
+        """Run `instructions` of the bytes of this seed; what is to be the same on every engine.
+
+        By default the budget of each run varies, and when it is used up something may happen to the guest. With a
+        `budget` nothing happens to it, and what comes out must not depend on the budget either.
+        """
         random = Random(seed)
         self._start(random)
-        first, exits = self.cpu.instructions, Counter[str]()
-        while (left := instructions - (self.cpu.instructions - first)) > 0 and exits.total() < 2 * instructions:
-            leave = self.cpu.run(min(left, random.choice((1, 2, 7, 100, 1000))))
-            exits[leave.reason.name] += 1
+        exits, limit = Counter[str](), 2 * instructions
+        while (left := instructions - self.cpu.instructions) > 0 and exits.total() < limit:
+            leave = self.cpu.run(min(left, budget or random.choice((1, 2, 7, 100, 1000))))
             if leave.reason is ExitReason.SHUTDOWN:
                 break
-            self._serve(leave, random)
+            if leave.reason is not ExitReason.BUDGET or budget is None:
+                exits[leave.reason.name] += 1
+                self._serve(leave, random)
         return {
             "seed": seed,
-            "instructions": self.cpu.instructions - first,
+            "instructions": self.cpu.instructions,
             "exits": dict(sorted(exits.items())),
             "registers": [hex(value) for value in self._registers()],
             "state": zlib.crc32(repr(list(self._state())).encode()),
@@ -193,7 +198,7 @@ class Guest:
         state["cpl"] = setting.cpl
         state["gdtr_base"], state["gdtr_limit"] = GDT, 0x3F
         state["idtr_base"], state["idtr_limit"] = IDT, 0x7FF
-        state["intr_pending"] = 0
+        state["intr_pending"] = state["icount_base"] = 0
         reset.write_eflags(state, flags.IF)
         self.cpu.flush()
 
