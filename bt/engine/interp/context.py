@@ -137,24 +137,6 @@ class RecordRegister:
 
 
 @dataclass
-class FixedRegister:
-    """A general register named by the form."""
-
-    b: HandlerContext
-    width: int
-    number: int
-    is_memory = False
-
-    def read(self) -> Value:
-        return self.b.reg(self.number, self.width)
-
-    read_for_update = read
-
-    def write(self, value: Value) -> None:
-        self.b.set_reg(self.number, value)
-
-
-@dataclass
 class RecordImmediate:
     """An immediate; also a far pointer, whose selector is at byte `operand_size / 8`."""
 
@@ -171,19 +153,6 @@ class RecordImmediate:
             return self.b.field("immediate").trunc(width)
         assert displacement == self.b.operand_size // 8
         return self.b.field("immediate2").trunc(width)
-
-
-@dataclass
-class Constant:
-    """An operand that is a constant of the form (the 1 of D1 /4)."""
-
-    b: HandlerContext
-    width: int
-    value: int
-    is_memory = False
-
-    def read(self) -> Value:
-        return self.b.const(self.value, self.width)
 
 
 @dataclass

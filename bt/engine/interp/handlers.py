@@ -9,8 +9,6 @@ from typing import Any
 from bt.codegen.abi import handler
 from bt.codegen.builder import Module
 from bt.engine.interp.context import (
-    Constant,
-    FixedRegister,
     FixedSegment,
     HandlerContext,
     RecordImmediate,
@@ -21,6 +19,7 @@ from bt.engine.interp.context import (
 from bt.engine.meaning import meaning_function
 from bt.engine.structures import VARIANT_16, VARIANT_MEMORY, VARIANT_REPNZ, VARIANT_REPZ, VARIANTS
 from bt.x86.opcodes import FORMS, Form, Method, Operand, Width
+from bt.x86.operands import Constant, NamedRegister
 from bt.x86.system.operating_mode import require_protected_mode
 
 # Word operands too: PUSH of a segment register, RET imm16 and ENTER move the stack by the operand size.
@@ -108,7 +107,7 @@ def _operand(b: HandlerContext, variant: Variant, operand: Operand, place: int) 
         case Method.REGISTER:
             return RecordRegister(b, width, "reg")
         case Method.FIXED_REGISTER:
-            return FixedRegister(b, width, operand.number)
+            return NamedRegister(b, width, operand.number)
         case Method.FIXED_SEGMENT:
             return FixedSegment(b, width, operand.number)
         case Method.SEGMENT | Method.CONTROL_REGISTER | Method.DEBUG_REGISTER:

@@ -20,8 +20,6 @@ from bt.engine.interp.handlers import Variant, variants
 from bt.engine.meaning import meaning_function
 from bt.engine.translator.context import (
     HoleImmediate,
-    KnownImmediate,
-    PinnedRegister,
     ScratchMemory,
     ScratchValue,
     StencilContext,
@@ -30,6 +28,7 @@ from bt.engine.translator.context import (
 from bt.engine.translator.raw import raw_pieces
 from bt.x86 import flags
 from bt.x86.opcodes import FORMS, Form, Method
+from bt.x86.operands import Constant, NamedRegister
 from bt.x86.state import FS, GS
 
 _ARITHMETIC = ("arith.add", "arith.adc", "arith.sub", "arith.sbb", "arith.cmp", "logic.and_", "logic.or_", "logic.xor")
@@ -189,13 +188,13 @@ class _Shape:
     def operand(self, b: StencilContext, rm: int, reg: int, count: int) -> Any:
         match self.kind:
             case "r":
-                return PinnedRegister(b, self.width, {"rm": rm, "reg": reg}.get(self.source, self.number))
+                return NamedRegister(b, self.width, {"rm": rm, "reg": reg}.get(self.source, self.number))
             case "m":
                 return ScratchMemory(b, self.width)
             case "t":
                 return ScratchValue(b, self.width)
             case "k":
-                return KnownImmediate(b, self.width, self.number or count)
+                return Constant(b, self.width, self.number or count)
             case "j":
                 return HoleImmediate(b, 32, "TARGET")
             case _:

@@ -233,25 +233,6 @@ class StencilContext(Context):
 
 
 @dataclass
-class PinnedRegister:
-    """A general register, known when the stencil is made."""
-
-    b: StencilContext
-    width: int
-    number: int
-    is_memory = False
-
-    def read(self) -> Value:
-        return self.b.reg(self.number, self.width)
-
-    read_for_update = read
-
-    def write(self, value: Value) -> None:
-        assert value.width == self.width
-        self.b.set_reg(self.number, value)
-
-
-@dataclass
 class ScratchValue:
     """A source operand that an earlier stencil put into T; or T as a destination."""
 
@@ -281,19 +262,6 @@ class HoleImmediate:
         if self.name == "TARGET":
             return self.b.hole(self.name)
         return self.b.hole(self.name, self.width)
-
-
-@dataclass
-class KnownImmediate:
-    """An immediate that selects its own stencil (shift counts)."""
-
-    b: StencilContext
-    width: int
-    value: int
-    is_memory = False
-
-    def read(self) -> Value:
-        return self.b.const(self.value, self.width)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from bt.x86 import decode as decoder
 from bt.x86 import state
 from bt.x86.context import FAULT, PF, Context
 from bt.x86.opcodes import Method, Operand, Width
+from bt.x86.operands import Constant, NamedRegister
 
 PAGE_BYTES = 4096
 PAGES = 64
@@ -128,34 +129,6 @@ class MemoryContext(Context):
 
 
 @dataclass
-class RegisterOperand:
-    b: MemoryContext
-    width: int
-    number: int
-    is_memory = False
-
-    def read(self) -> Value:
-        return self.b.reg(self.number, self.width)
-
-    read_for_update = read
-
-    def write(self, value: Value) -> None:
-        assert value.width == self.width
-        self.b.set_reg(self.number, value)
-
-
-@dataclass
-class ConstantOperand:
-    b: MemoryContext
-    width: int
-    value: int
-    is_memory = False
-
-    def read(self) -> Value:
-        return self.b.const(self.value, self.width)
-
-
-@dataclass
 class AddressedOperand:
     b: MemoryContext
     width: int
@@ -209,19 +182,19 @@ def _operand(b: MemoryContext, operand: Operand, immediates: list[int]) -> Any:
         case Method.REGISTER_OR_MEMORY | Method.MEMORY_ONLY | Method.OFFSET if found.memory is not None:
             return AddressedOperand(b, width, found.memory)
         case Method.REGISTER_OR_MEMORY | Method.REGISTER_RM:
-            return RegisterOperand(b, width, found.rm)
+            return NamedRegister(b, width, found.rm)
         case Method.REGISTER:
-            return RegisterOperand(b, width, found.reg)
+            return NamedRegister(b, width, found.reg)
         case Method.OPCODE_REGISTER:
-            return RegisterOperand(b, width, found.opcode & 7)
+            return NamedRegister(b, width, found.opcode & 7)
         case Method.FIXED_REGISTER:
-            return RegisterOperand(b, width, operand.number)
+            return NamedRegister(b, width, operand.number)
         case Method.ONE:
-            return ConstantOperand(b, width, 1)
+            return Constant(b, width, 1)
         case Method.IMMEDIATE:
-            return ConstantOperand(b, width, immediates.pop(0))
+            return Constant(b, width, immediates.pop(0))
         case Method.RELATIVE:
-            return ConstantOperand(b, 32, found.target(b.address + found.length))
+            return Constant(b, 32, found.target(b.address + found.length))
         case Method.SOURCE_STRING | Method.DESTINATION_STRING:
             return StringOperand(width)
     raise LookupError(f"{found.form!r}: operand {operand!r} is not integer code")
