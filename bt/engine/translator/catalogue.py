@@ -71,6 +71,8 @@ MEANINGS = frozenset(
         "flags.std",
         "flags.lahf",
         "flags.sahf",
+        "flags.cli",
+        "flags.pushf",
         "stack.push",
         "stack.pop",
         "stack.leave",
@@ -263,8 +265,14 @@ def _fuses(variant: Variant, shapes: list[_Shape]) -> bool:
     return wide and (meaning in _FUSE_32 or (meaning in _FUSE_IMMEDIATE_32 and shapes[1].kind == "i"))
 
 
-_LINEARS = {"stack.push": Linear.PUSH, "stack.pop": Linear.POP, "control.ret": Linear.POP, "stack.leave": Linear.FRAME}
-_WRITES = frozenset(("stack.push", "control.call", "control.call_indirect"))
+_LINEARS = {
+    "stack.push": Linear.PUSH,
+    "flags.pushf": Linear.PUSH,
+    "stack.pop": Linear.POP,
+    "control.ret": Linear.POP,
+    "stack.leave": Linear.FRAME,
+}
+_WRITES = frozenset(("stack.push", "flags.pushf", "control.call", "control.call_indirect"))
 _READ_ONLY = frozenset(
     ("arith.cmp", "logic.test", "arith.mul", "arith.imul", "arith.div", "arith.idiv", "control.jmp_indirect")
 )
@@ -301,7 +309,9 @@ def _plan(catalogue: Catalogue, variant: Variant) -> Plan | None:
     shapes = _shapes(variant)
     if shapes is None:
         return None
-    if variant.operand_size == 16 and form.meaning.startswith(("control.call", "control.ret", "control.jmp", "stack.")):
+    if variant.operand_size == 16 and form.meaning.startswith(
+        ("control.call", "control.ret", "control.jmp", "stack.", "flags.pushf")
+    ):
         return None  # rare: 16-bit transfers in 32-bit code
     if form.meaning == "stack.pop" and variant.memory:
         return None  # two accesses
