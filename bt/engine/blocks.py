@@ -82,6 +82,9 @@ def _find_block(b: NativeContext) -> None:
         block = _block_at(b, control, number.get())
         same = BLOCK.get(b, block, "physical") == physical.get()
         same = same & (BLOCK.get(b, block, "eip") == eip) & (BLOCK.get(b, block, "mode") == mode.trunc(32))
+        # it may have been made under a higher limit of CS
+        last = eip.zext(64) + BLOCK.get(b, block, "bytes").zext(64) - 1
+        same = same & last.ule(b.get_segment(CS, "limit"))
         with b.If(same & (BLOCK.get(b, block, "dead") == 0)):
             second = BLOCK.get(b, block, "physical2")
             with b.If(second == NO_PAGE):

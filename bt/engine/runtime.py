@@ -34,6 +34,7 @@ def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...
             (BEFORE_NEXT, emit_before_next),
             (DELIVER_PENDING, emit_deliver_pending),
             (RUN_INTERP, emit_run_interp),
+            (services.BEGIN_EPOCH, mode.emit_begin_epoch),
             (services.UPDATE_MODE, mode.emit_update_mode),
         ),
     )

@@ -255,7 +255,7 @@ def _flush_tlb(b: NativeContext) -> None:
 
 
 def _bump_epoch(b: NativeContext) -> None:
-    b.put("epoch", b.get("epoch") + 1)
+    b.call(services.BEGIN_EPOCH, b.cpu)
     b.attempt(services.UPDATE_MODE, b.cpu)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from bt.codegen.value import Value
 from bt.x86 import flags, state
 from bt.x86.context import Context
-from bt.x86.state import CS, DS, ES, SS
+from bt.x86.services import BEGIN_EPOCH
+from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, SS
 from bt.x86.system.control_registers import CR0_AM
 
 CODE_32 = 1 << 0  # CS.D: default operand and address size
@@ -18,6 +19,7 @@ USER = 1 << 2  # CPL 3: which TLB translated code uses
 FLAT_CS, FLAT_SS, FLAT_DS, FLAT_ES = 1 << 3, 1 << 4, 1 << 5, 1 << 6  # base 0, everything readable and writable
 ALIGNMENT_FREE = 1 << 7  # data accesses of any alignment are good: clear at CPL 3 with CR0.AM and EFLAGS.AC
 MODE_BITS = 12
+EPOCH_BITS = 32 - MODE_BITS
 
 FLAT_BIT = {ES: FLAT_ES, CS: FLAT_CS, SS: FLAT_SS, DS: FLAT_DS}
 
@@ -29,8 +31,29 @@ def _flat(b: Context, segment: int) -> Value:
     return whole & (b.get_segment(segment, "read_high") == state.WHOLE_LIMIT) & (b.get_segment(segment, "base") == 0)
 
 
+def emit_begin_epoch(b: Context) -> None:
+    """Body of `begin_epoch`."""
+    epoch = b.get("epoch") + 1
+    b.put("epoch", epoch)
+    with b.Unlikely((epoch & ((1 << EPOCH_BITS) - 1)) == 0):
+        # tags have the low bits of the number only: an entry this old would match again
+        for cache, entries in (
+            ("branch_cache", state.BRANCH_CACHE_ENTRIES),
+            ("record_cache", state.BRANCH_CACHE_ENTRIES),
+            ("return_stack", state.RETURN_STACK_ENTRIES),
+        ):
+            at = b.local(64, 0)
+            with b.Loop() as loop:
+                b.store(b.slot(cache) + at.get(), b.const(-1, 64))
+                at.set(at.get() + BRANCH_CACHE_ENTRY_BYTES)
+                loop.break_if(at.get() == entries * BRANCH_CACHE_ENTRY_BYTES)
+
+
 def emit_update_mode(b: Context) -> None:
-    """Body of `update_mode`: mode key, TLB table of the privilege level, tag of the branch caches."""
+    """Body of `update_mode`: mode key, TLB table of the privilege level, tag of the branch caches.
+
+    The caches are searched by EIP, so that another base of CS makes all that is in them useless.
+    """
     user = b.get("cpl") == 3
     mode = user.zext(64) * USER
     for segment, bit in FLAT_BIT.items():
@@ -45,4 +68,8 @@ def emit_update_mode(b: Context) -> None:
     # checked accesses find nothing in their TLB, so that all of them come by the check in the slow path
     user_table = b.select(checked, b.slot("tlb_none").zext(64), b.slot("tlb_user").zext(64))
     b.put("tlb", b.select(user, user_table, b.slot("tlb_supervisor").zext(64)))
+    base = b.get_segment(CS, "base")
+    with b.Unlikely(base != b.get("code_base")):
+        b.put("code_base", base)
+        b.call(BEGIN_EPOCH, b.cpu)
     b.put("code_tag", ((b.get("epoch") << MODE_BITS) | mode) << 32)

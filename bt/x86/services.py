@@ -12,6 +12,8 @@ from bt.codegen.value import PTR
 FLUSH_TLB = native("flush_tlb", PTR, "i32")
 # Forget one page (INVLPG), global or not: linear address.
 INVALIDATE_PAGE = native("invalidate_page", PTR, "i32")
+# Let nothing in the branch caches match any more, because linear -> code mappings may have changed. Always OK.
+BEGIN_EPOCH = native("begin_epoch", PTR)
 # Recompute what derives from CPL, segments, CR0, EFLAGS: mode key, TLB of the privilege level, code tag.
 UPDATE_MODE = native("update_mode", PTR)
 # Translate a linear address: linear, access (WALK_* bits). Answers in memory_value the physical address (20-bit aligned

@@ -39,7 +39,7 @@ TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES
 # Device accesses of one instruction: ENTER with 31 levels makes 64, of which each may be in two parts.
 MMIO_SLOTS = 128
 
-BRANCH_CACHE_ENTRIES = 4096  # tag (code_tag | eip), host code or decoded record: 16 bytes each
+BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 4096, 16  # tag (code_tag | eip), host code or decoded record
 RETURN_STACK_ENTRIES = 16
 
 # (name, number of 64-bit slots). Order is layout: hot ones first.
@@ -78,6 +78,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("cpl", 1),
     ("mode", 1),  # translation mode key, see bt/x86/mode.py
     ("epoch", 1),  # bumped whenever linear -> code mappings may have changed
+    ("code_base", 1),  # base of CS when the epoch began
     ("sysenter_cs", 1),
     ("sysenter_esp", 1),
     ("sysenter_eip", 1),
@@ -145,6 +146,7 @@ def _layout() -> tuple[dict[str, int], int]:
 
 
 OFFSETS, STATE_BYTES = _layout()
+_SLOTS = {name: (at + POINTER_BIAS) // 8 for name, at in OFFSETS.items()}  # index of the first slot
 
 
 def offset(name: str, index: int = 0) -> int:
@@ -181,8 +183,7 @@ class CpuState:
         return memoryview(self._map)
 
     def _index(self, key: str | tuple[str, int]) -> int:
-        name, index = (key, 0) if isinstance(key, str) else key
-        return (offset(name, index) + POINTER_BIAS) // 8
+        return _SLOTS[key] if isinstance(key, str) else _SLOTS[key[0]] + key[1]
 
     def __getitem__(self, key: str | tuple[str, int]) -> int:
         return self._slots[self._index(key)]
