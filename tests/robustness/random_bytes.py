@@ -33,6 +33,7 @@ from tests.engines import factories
 
 RAM_BYTES = 1 << 20
 GDT, TSS, IDT, STUBS, DIRECTORY, TABLE, STACK_TOP = 0x1000, 0x1800, 0x2000, 0x3000, 0x4000, 0x5000, 0x8000
+VECTOR_TABLE, STUBS_8086 = 0, 0x9000
 CODE, CODE_BYTES = 0x10000, 0x10000
 STUB_BYTES = 32
 KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA, CODE_16, DATA_16, TASK = 0x08, 0x10, 0x1B, 0x23, 0x28, 0x30, 0x38
@@ -40,8 +41,10 @@ TIMER = 0x20
 FARTHER = 0x1234
 """Bytes an interrupt goes on farther in the code, so that no loop lasts."""
 
-PROTECTED, PAGED = 0x11, 0x8001_0011
-"""CR0: ET and PE; with PG and WP."""
+REAL, PROTECTED, PAGED = 0x10, 0x11, 0x8001_0011
+"""CR0: ET; with PE; with PG and WP."""
+VIRTUAL_8086_EXTENSIONS = 1
+"""CR4.VME."""
 _SYSTEM_STATE: tuple[str, ...] = (
     "cr0",
     "cr2",
@@ -65,6 +68,8 @@ class Setting:
     cpl: int = 0
     bits: int = 32
     paging: bool = True
+    selectors: bool = True
+    """False: segments as in an 8086, which at CPL 3 is virtual-8086 mode, at CPL 0 without paging real mode."""
 
 
 SETTINGS = {
@@ -73,6 +78,8 @@ SETTINGS = {
     "ring 3": Setting(cpl=3),
     "16-bit": Setting(bits=16),
     "16-bit without paging": Setting(bits=16, paging=False),
+    "real mode": Setting(bits=16, paging=False, selectors=False),
+    "virtual-8086 mode": Setting(cpl=3, bits=16, selectors=False),
 }
 
 
@@ -86,6 +93,21 @@ def _stubs(bits: int) -> bytes:
         stub += b"\x81\x04\x24" + struct.pack("<I", FARTHER if vector == TIMER else 1)
         stub += b"\x81\x24\x24" + struct.pack("<I", CODE_BYTES - 1) + b"\x81\x0c\x24" + struct.pack("<I", base)
         code += (stub + b"\xcf").ljust(STUB_BYTES, b"\xf4")
+    return bytes(code)
+
+
+def _vector_table() -> bytes:
+    """Real mode's: entries that lead to `_stubs_8086`."""
+    return b"".join(struct.pack("<HH", STUBS_8086 % 16 + v % 128 * STUB_BYTES, STUBS_8086 >> 4) for v in range(256))
+
+
+def _stubs_8086() -> bytes:
+    """Handlers as in `_stubs`, for a frame of words."""
+    code = bytearray()
+    for vector in range(128):
+        # push bp; mov bp, sp; add word [bp+2], distance; pop bp; iret
+        code += b"\x55\x89\xe5\x81\x46\x02" + struct.pack("<H", FARTHER if vector == TIMER else 1)
+        code += b"\x5d\xcf".ljust(STUB_BYTES - 8, b"\xf4")
     return bytes(code)
 
 
@@ -123,6 +145,8 @@ def _memory(setting: Setting) -> dict[int, bytes]:
         TSS: tables.task_state(KERNEL_DATA, STACK_TOP),
         IDT: b"".join(gates),
         STUBS: _stubs(setting.bits),
+        VECTOR_TABLE: _vector_table(),
+        STUBS_8086: _stubs_8086(),
         DIRECTORY: tables.page_table(dict.fromkeys(range(1024), TABLE | tables.WRITABLE | tables.USER)),
         TABLE: table,
     }
@@ -192,14 +216,20 @@ class Guest:
         self._load_segments()
         for number in range(8):
             state["gpr", number] = random.getrandbits(32)
-        state["gpr", ESP] = 0x40000 if setting.cpl else STACK_TOP
+        state["gpr", ESP] = 0x40000 if setting.cpl and setting.selectors else STACK_TOP
         state["eip"] = CODE if setting.bits == 32 else 0
-        state["cr0"], state["cr3"], state["cr4"] = PAGED if setting.paging else PROTECTED, DIRECTORY, 0
-        state["cpl"] = setting.cpl
+        state["cr0"] = PAGED if setting.paging else PROTECTED if setting.selectors else REAL
+        state["cr3"], state["cr4"], state["cpl"] = DIRECTORY, 0, setting.cpl
         state["gdtr_base"], state["gdtr_limit"] = GDT, 0x3F
         state["idtr_base"], state["idtr_limit"] = IDT, 0x7FF
+        eflags = flags.IF
+        if not setting.selectors and not setting.paging:
+            state["idtr_base"], state["idtr_limit"] = VECTOR_TABLE, 0x3FF
+        elif not setting.selectors:
+            eflags |= flags.VM | random.choice((0, flags.IOPL))
+            state["cr4"] = random.choice((0, VIRTUAL_8086_EXTENSIONS))
         state["intr_pending"] = state["icount_base"] = 0
-        reset.write_eflags(state, flags.IF)
+        reset.write_eflags(state, eflags)
         self.cpu.flush()
 
     def _load_segments(self) -> None:
@@ -209,7 +239,12 @@ class Guest:
         segment_cache.fill(state, TR, selector=TASK, base=TSS, limit=103, access=tables.TSS, big=False)
         for number in (CS, SS, DS, ES, FS, GS):
             kind = tables.CODE if number == CS else tables.DATA
-            if setting.bits == 16 and number != SS:
+            if not setting.selectors:
+                stack = 3 * CODE if setting.cpl else 0
+                base = {CS: CODE, SS: stack}.get(number, 2 * CODE)
+                selector, access = base >> 4, tables.DATA | setting.cpl << 5
+                segment_cache.fill(state, number, selector=selector, base=base, limit=0xFFFF, access=access, big=False)
+            elif setting.bits == 16 and number != SS:
                 selector, base = (CODE_16, CODE) if number == CS else (DATA_16, 2 * CODE)
                 segment_cache.fill(state, number, selector=selector, base=base, limit=0xFFFF, access=kind, big=False)
             elif setting.cpl == 3:
