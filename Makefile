@@ -5,7 +5,7 @@ BIN := .venv/bin
 # pytest-xdist: the tests share the library's cache on disk, and two processes build it as fast as one
 JOBS ?= 2
 
-.PHONY: setup test test-slow lint bench guests images demo debian-packages clean
+.PHONY: setup test test-slow conformance lint bench guests images demo debian-packages clean
 
 setup: .venv/installed-all
 
@@ -34,6 +34,10 @@ test-slow: .venv/installed-all debian-packages
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 # all three, whatever the first says
+# instructions recorded on hardware, a line for each opcode
+conformance: .venv/installed-all
+	$(BIN)/python -m tests.vectors.report
+
 lint: .venv/installed-all
 	@status=0; for check in "ruff check ." "ruff format --check ." mypy; do \
 		echo "$$check"; $(BIN)/$$check || status=1; done; exit $$status

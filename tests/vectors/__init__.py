@@ -1,0 +1,1 @@
+"""Single instructions recorded on hardware, run in every engine."""
