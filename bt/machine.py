@@ -40,7 +40,8 @@ from bt.engine.vcpu import Vcpu
 from bt.memory.bus import Bus
 from bt.memory.ram import GuestRam
 from bt.vmm.clock import ClockMode, VirtualClock
-from bt.x86 import reset
+from bt.x86 import cpu_model, reset
+from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
 
 EngineName = Literal["interp", "bt"]
@@ -52,11 +53,12 @@ INSNS_PER_SECOND = 1_000_000_000
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """`memory` in bytes; `clock` "icount" is deterministic, "host" follows the host's clock."""
+    """`memory` in bytes; `clock` "icount" is deterministic, "host" follows the host's clock; `cpu` as QEMU spells it."""
 
     memory: int = 128 << 20
     engine: EngineName = "bt"
     clock: ClockMode = "icount"
+    cpu: str = cpu_model.DEFAULT
     rtc_base: datetime = cmos_rtc.DEFAULT_BASE
 
 
@@ -90,7 +92,7 @@ class Machine:
         self.config = config or MachineConfig()
         self.ram = GuestRam(self.config.memory)
         self.library = library or load_library()
-        self.cpu = _make_engine(self.config.engine, self.library, self.ram)
+        self.cpu = _make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
         self.clock = VirtualClock(INSNS_PER_SECOND, self.config.clock, host_sleep=self._sleep)
         self.exits: Counter[str] = Counter()
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
@@ -286,12 +288,12 @@ class Machine:
         self.ram.close()
 
 
-def _make_engine(name: EngineName, library: Library, ram: GuestRam) -> Vcpu:
+def _make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuModel) -> Vcpu:
     if name == "interp":
-        return Vcpu(library, ram)
+        return Vcpu(library, ram, model)
     from bt.engine.translator.vcpu import TranslatingVcpu
 
-    return TranslatingVcpu(library, ram)
+    return TranslatingVcpu(library, ram, model)
 
 
 def _discard(byte: int) -> None:

@@ -36,7 +36,7 @@ from tests.cases.model import (
 )
 from tests.oracles.host_child import CHILD_BASE, CODE_16_SELECTOR, STACK_16_SELECTOR
 
-EngineFactory = Callable[[Library, GuestRam], Vcpu]
+EngineFactory = Callable[..., Vcpu]  # of a Library, a GuestRam and, if not the default, `model`
 
 INSTRUCTION_LIMIT = 1_000_000
 """A case that has not ended after so many does not end."""

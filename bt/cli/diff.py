@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     library.load()  # a first start compiles here, with a progress bar
 
     def factory(engine: machine.EngineName) -> PeerFactory:
-        config = machine.MachineConfig(memory=given.memory, engine=engine)
+        config = machine.MachineConfig(memory=given.memory, cpu=given.cpu, engine=engine)
         return lambda: MachinePeer(
             config, lambda pc: pc.load(image, append=given.append, initrd=initrd, flat=given.flat)
         )

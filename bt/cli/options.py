@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import guest_images
 from bt.errors import BadImage, BadUsage
+from bt.x86 import cpu_model
 from guest_images import third_party
 
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30}
@@ -40,6 +41,8 @@ def add_guest(parser: Parser, default_memory: int) -> None:
     add("image", metavar="IMAGE", nargs="?", help="the guest")
     add("-m", "--memory", metavar="SIZE", type=memory_size, default=default_memory,
         help="memory as QEMU has it: 64, 64M, 1G (default 128M)")  # fmt: skip
+    add("-cpu", "--cpu", metavar="MODEL", default=cpu_model.DEFAULT,
+        help=f"{', '.join(cpu_model.MODELS)}; e.g. pentium3,+nx,-pae (default {cpu_model.DEFAULT})")  # fmt: skip
     add("-kernel", "--kernel", metavar="FILE", help="the same as IMAGE")
     add("-initrd", "--initrd", metavar="FILE", help="initial RAM disk; multiboot modules as 'FILE ARGS,FILE ARGS'")
     add("-append", "--append", metavar="TEXT", default="", help="the guest's command line")

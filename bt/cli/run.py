@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     serial = SerialPort(given.serial)
     record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
     pc = machine.Machine(
-        machine.MachineConfig(memory=given.memory, engine=given.engine, clock=given.clock),
+        machine.MachineConfig(memory=given.memory, cpu=given.cpu, engine=given.engine, clock=given.clock),
         serial=serial.send,
         library=library.load(),
     )
@@ -86,6 +86,7 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "image": given.image or given.kernel,
         "append": given.append,
         "engine": given.engine,
+        "cpu": given.cpu,
         "memory_bytes": given.memory,
         "reason": result.reason,
         "status": result.status,

@@ -24,7 +24,7 @@ from bt.engine.structures import (
     SHAPE_BYTES,
     SHAPE_ENDS,
 )
-from bt.memory.access import PAGE, NativeContext
+from bt.memory.access import ACCESS_FETCH, PAGE, NativeContext
 from bt.memory.slow import CODE_GRANULE_SHIFT, CODE_WRITTEN, PROTECT_PAGE, RESOLVE, Body, code_map_slot
 from bt.x86.context import EXIT, FAULT, GP, OK
 from bt.x86.exits import ExitReason
@@ -67,7 +67,7 @@ def _find_block(b: NativeContext) -> None:
         b.put("fault_error", 0)
         _give_up(b, control, FAULT)
     linear = b.segment_linear(CS, eip)
-    status = b.call(RESOLVE, b.cpu, linear, 0, 0)
+    status = b.call(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     with b.Unlikely(status != OK):
         _give_up(b, control, status)
     host, physical = b.local(64, b.get("memory_value")), b.local(64, 0)
@@ -90,7 +90,7 @@ def _find_block(b: NativeContext) -> None:
             with b.If(second == NO_PAGE):
                 b.ret(block)
             next_page = (linear | (PAGE - 1)) + 1
-            status = b.call(RESOLVE, b.cpu, next_page, 0, 0)
+            status = b.call(RESOLVE, b.cpu, next_page, 0, ACCESS_FETCH)
             with b.Unlikely(status != OK):
                 _give_up(b, control, status)
             with b.If(b.get("memory_value") - b.get("ram_base") == second):
@@ -106,7 +106,7 @@ def _gather(b: NativeContext) -> None:
     fetch = CONTROL.pointer(control, "fetch")
     _copy(b, fetch, code, readable)
     linear = b.segment_linear(CS, b.get("eip", width=32)) + readable
-    b.attempt(RESOLVE, b.cpu, linear, 0, 0)
+    b.attempt(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     host = b.local(64, b.get("memory_value"))
     second = b.local(64, host.get() - b.get("ram_base"))
     with b.Unlikely(host.get() == 0):

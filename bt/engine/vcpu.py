@@ -19,10 +19,12 @@ from bt.engine.structures import (
     RECORD_BYTES,
 )
 from bt.memory.ram import GuestRam
-from bt.x86 import capstone_layout, flags
+from bt.x86 import capstone_layout, cpu_model, flags
+from bt.x86.cpu_model import CpuModel
 from bt.x86.decode import InstructionTooLong, InvalidInstruction, decode
 from bt.x86.exits import ExitReason
 from bt.x86.mode import CODE_32
+from bt.x86.opcodes import FORMS
 from bt.x86.state import MMIO_SLOTS, TLB_BYTES, CpuState
 
 RECORDS = 1 << 20
@@ -52,8 +54,10 @@ class Vcpu:
 
     name = "interp"
 
-    def __init__(self, library: Library, ram: GuestRam) -> None:
+    def __init__(self, library: Library, ram: GuestRam, model: CpuModel | None = None) -> None:
+        """`model`: the processor the guest sees; the default one if None."""
         self.library = library
+        self.model = model or cpu_model.parse()
         self.ram = ram
         self.state = CpuState()
         pages = (ram.size + PAGE - 1) // PAGE
@@ -63,9 +67,8 @@ class Vcpu:
         self._open_bus.map.write(b"\xff" * 2 * PAGE)
         self.latch_map, self.latch_values = Area(PORTS), Area(PORTS)
         self._control = Area(PAGE)
-        self._tables = [
-            ctypes.create_string_buffer(t, len(t)) for t in (library.handlers, library.dispatch, library.shapes)
-        ]
+        handlers = self._without_missing(library.handlers, library.handlers[: len(library.handlers) // len(FORMS)])
+        self._tables = [ctypes.create_string_buffer(t, len(t)) for t in (handlers, library.dispatch, library.shapes)]
         self._handles = {bits: self._open(bits) for bits in (16, 32)}
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
         self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
@@ -75,6 +78,15 @@ class Vcpu:
         )
         self._wire()
         self.flush()
+
+    def _without_missing(self, table: bytes, replacement: bytes) -> bytes:
+        """A table with a row for each form, the rows of instructions that the CPU model has not replaced."""
+        row = len(replacement)
+        patched = bytearray(table)
+        for form in FORMS:
+            if self.model.lacks(form.cpuid):
+                patched[form.id * row : (form.id + 1) * row] = replacement
+        return bytes(patched)
 
     @staticmethod
     def _entry_name() -> str:
@@ -108,6 +120,7 @@ class Vcpu:
         }.items():
             self.set_control(name, value)
         s = self.state
+        self.model.install(s)
         ctypes.memset(s.address("tlb_none"), 0xFF, TLB_BYTES)
         s["engine"] = self._control.address
         s["ram_base"], s["ram_size"] = self.ram.address, self.ram.size & -PAGE

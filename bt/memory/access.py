@@ -22,10 +22,13 @@ from bt.x86.state import SS, TLB_ENTRIES
 
 PAGE = 4096
 READ_TAG, WRITE_TAG, ADDEND, PHYSICAL = 0, 8, 16, 24  # offsets within an entry
+# Bits beside the physical page: services.WALKED_GLOBAL and WALKED_NO_EXECUTE of the walk that made the entry.
+PHYSICAL_FLAGS = PAGE - 1
 INVALID_TAG = -1
 
 # Slow paths (bt/memory/slow.py). `flags`: ACCESS_SYSTEM = with supervisor rights.
-ACCESS_SYSTEM = 1
+# ACCESS_FETCH (RESOLVE only) = an instruction fetch.
+ACCESS_SYSTEM, ACCESS_FETCH = 1, 2
 SLOW_READ = native("slow_read", PTR, "i32", "i32", "i32")  # linear, bytes, flags; value in memory_value
 SLOW_WRITE = native("slow_write", PTR, "i32", "i32", "i64", "i32")  # linear, bytes, value, flags
 UPDATE_BEGIN = native("update_begin", PTR, "i32", "i32")  # linear, bytes; operand pointer in memory_value

@@ -13,12 +13,14 @@ from bt.codegen.abi import native
 from bt.codegen.builder import Signature
 from bt.codegen.value import PTR, Value
 from bt.memory.access import (
+    ACCESS_FETCH,
     ACCESS_SYSTEM,
     ADDEND,
     DIRECT,
     INVALID_TAG,
     PAGE,
     PHYSICAL,
+    PHYSICAL_FLAGS,
     READ_TAG,
     SLOW_READ,
     SLOW_WRITE,
@@ -55,11 +57,15 @@ def _resolve(b: NativeContext) -> None:
     entry = table + entry_offset(linear)
     page = linear.zext(64) & -PAGE
     tag = b.load(b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG), 64)
+    fetch = flags & ACCESS_FETCH
     with b.If(tag == page):
-        b.put("memory_value", b.load(entry + ADDEND, 64) + linear.zext(64))
-        b.ret(OK)
+        not_executable = b.load(entry + PHYSICAL, 32) & services.WALKED_NO_EXECUTE
+        with b.Likely((fetch == 0) | (not_executable == 0)):
+            b.put("memory_value", b.load(entry + ADDEND, 64) + linear.zext(64))
+            b.ret(OK)
     user = b.select((system == 0) & (b.get("cpl") == 3), b.const(services.WALK_USER, 32), 0)
-    b.attempt(services.PAGE_WALK, b.cpu, linear, user | write)
+    kind = user | write | b.select(fetch != 0, b.const(services.WALK_FETCH, 32), 0)
+    b.attempt(services.PAGE_WALK, b.cpu, linear, kind)
     physical = b.get("memory_value") & -PAGE
     with b.If((physical + (PAGE - 1)).uge(b.get("ram_size"))):
         b.put("exit_address", physical | (linear.zext(64) & (PAGE - 1)))
@@ -75,7 +81,8 @@ def _resolve(b: NativeContext) -> None:
     b.store(entry + WRITE_TAG, b.select(writable & ~has_code, page, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, page)
     b.store(entry + ADDEND, host_page - page)
-    b.store(entry + PHYSICAL, physical)
+    kept = b.get("walk_flags") & (services.WALKED_GLOBAL | services.WALKED_NO_EXECUTE)
+    b.store(entry + PHYSICAL, physical | kept)
     b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
 
 
@@ -235,22 +242,25 @@ def _direct(b: NativeContext) -> None:
     b.ret(b.load(entry + ADDEND, PTR) + linear.zext(64))
 
 
-def _clear_table(b: NativeContext, table: str) -> None:
+def _clear_table(b: NativeContext, table: str, keep_global: Value) -> None:
+    """Empty a table; the entries of global pages stay where `keep_global` (i1)."""
     index = b.local(64, 0)
     base = b.slot(table)
+    kept = keep_global.zext(32) * services.WALKED_GLOBAL
     with b.Loop() as loop:
         at = index.get()
         loop.break_if(at == state.TLB_BYTES)
-        b.store(base + at + READ_TAG, b.const(INVALID_TAG, 64))
-        b.store(base + at + WRITE_TAG, b.const(INVALID_TAG, 64))
+        with b.If((b.load(base + at + PHYSICAL, 32) & kept) == 0):
+            b.store(base + at + READ_TAG, b.const(INVALID_TAG, 64))
+            b.store(base + at + WRITE_TAG, b.const(INVALID_TAG, 64))
         index.set(at + state.TLB_ENTRY_BYTES)
 
 
 def _flush_tlb(b: NativeContext) -> None:
-    # Global pages are flushed too: allowed by SDM vol. 3A 4.10.2.4 (a processor may drop any entry at any time).
     b.count("tlb_flushes")
-    _clear_table(b, "tlb_supervisor")
-    _clear_table(b, "tlb_user")
+    keep_global = b.arguments[1] == 0
+    _clear_table(b, "tlb_supervisor", keep_global)
+    _clear_table(b, "tlb_user", keep_global)
     _bump_epoch(b)
 
 
@@ -280,7 +290,7 @@ def _protect_page(b: NativeContext) -> None:
         with b.Loop() as loop:
             at = index.get()
             loop.break_if(at == state.TLB_BYTES)
-            with b.If(b.load(base + at + PHYSICAL, 64) == physical):
+            with b.If((b.load(base + at + PHYSICAL, 64) & ~PHYSICAL_FLAGS) == physical):
                 b.store(base + at + WRITE_TAG, b.const(INVALID_TAG, 64))
             index.set(at + state.TLB_ENTRY_BYTES)
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from bt.x86 import flags, segment_cache
-from bt.x86.state import CS, GPR_NAMES, LDTR, SEGMENT_NAMES, TR, CpuState
+from bt.x86.state import CS, EDX, FIXED_MTRRS, GPR_NAMES, LDTR, SEGMENT_NAMES, TR, VARIABLE_MTRRS, CpuState
 
 ACCESS_LDT, ACCESS_TSS_BUSY, ACCESS_DATA = 0x82, 0x8B, 0x93  # CS too is writable data, until it is loaded
 CR0_ET = 1 << 4
 DR6_RESET, DR7_RESET = 0xFFFF0FF0, 0x400
-APIC_BASE_RESET, MISC_ENABLE_RESET = 0xFEE00100, 1
+# MISC_ENABLE: fast strings; no branch trace store, no precise event sampling (SDM vol. 4 table 2-54)
+APIC_BASE_RESET, MISC_ENABLE_RESET = 0xFEE00100, 0x1801
 FPU_CONTROL_RESET, FPU_TAG_RESET = 0x40, 0x5555
 PAT_RESET = 0x0007040600070406
 
@@ -73,6 +74,8 @@ def power_on(cpu: CpuState) -> None:
         "pat": PAT_RESET,
         "apic_base": APIC_BASE_RESET,
         "misc_enable": MISC_ENABLE_RESET,
+        "efer": 0,
+        "mtrr_default": 0,
         "fpu_control": FPU_CONTROL_RESET,
         "fpu_tag": FPU_TAG_RESET,
         "inhibit": (1 << 64) - 1,
@@ -82,6 +85,10 @@ def power_on(cpu: CpuState) -> None:
         "delivering": 0,
     }.items():
         cpu[name] = value
+    for name, slots in (("mtrr_variable", 2 * VARIABLE_MTRRS), ("mtrr_fixed", FIXED_MTRRS), ("pdpte", 4)):
+        for number in range(slots):
+            cpu[name, number] = 0
+    cpu["gpr", EDX] = cpu["signature"]
     cpu["dr", 6], cpu["dr", 7] = DR6_RESET, DR7_RESET
     write_eflags(cpu, 0)
 

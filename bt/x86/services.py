@@ -16,12 +16,12 @@ INVALIDATE_PAGE = native("invalidate_page", PTR, "i32")
 BEGIN_EPOCH = native("begin_epoch", PTR)
 # Recompute what derives from CPL, segments, CR0, EFLAGS: mode key, TLB of the privilege level, code tag.
 UPDATE_MODE = native("update_mode", PTR)
-# Translate a linear address: linear, access (WALK_* bits). Answers in memory_value the physical address (20-bit aligned
-# parts included) and in walk_flags the WALKED_* bits, sets A/D bits; raises #PF with CR2 and error code.
+# Translate a linear address: linear, access (WALK_* bits). Answers in memory_value the physical address and in
+# walk_flags the WALKED_* bits, sets A/D bits; raises #PF with CR2 and error code.
 PAGE_WALK = native("page_walk", PTR, "i32", "i32")
 WALK_WRITE, WALK_USER, WALK_FETCH = 1, 2, 4
 # The page survives MOV CR3; it is dirty already and writable for this privilege, so a write needs no walk of its own.
-WALKED_GLOBAL, WALKED_WRITABLE = 1, 2
+WALKED_GLOBAL, WALKED_WRITABLE, WALKED_NO_EXECUTE = 1, 2, 4  # the last: no instruction may be fetched from it
 # Ports: port, size in bytes (1 2 4); value in memory_value / as argument. May answer EXIT.
 PORT_READ = native("port_read", PTR, "i32", "i32")
 PORT_WRITE = native("port_write", PTR, "i32", "i32", "i32")

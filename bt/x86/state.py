@@ -41,6 +41,8 @@ MMIO_SLOTS = 128
 
 BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 4096, 16  # tag (code_tag | eip), host code or decoded record
 RETURN_STACK_ENTRIES = 16
+VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
+CPUID_LEAVES = 12
 
 # (name, number of 64-bit slots). Order is layout: hot ones first.
 _FIELDS: tuple[tuple[str, int], ...] = (
@@ -86,6 +88,16 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("pat", 1),
     ("apic_base", 1),
     ("misc_enable", 1),
+    ("mtrr_default", 1),
+    ("mtrr_variable", 2 * VARIABLE_MTRRS),  # base and mask each
+    ("mtrr_fixed", FIXED_MTRRS),
+    ("pdpte", 4),  # PAE: page-directory-pointer-table entries, as of the last load of CR3
+    # -- what the CPU model allows (bt/x86/cpu_model.py)
+    ("features", 1),  # CPUID.1 EDX and, above it, features without a bit there
+    ("cr4_allowed", 1),
+    ("physical_reserved", 1),  # physical address bits the processor has not
+    ("signature", 1),
+    ("cpuid", 5 * CPUID_LEAVES),  # leaf, eax, ebx, ecx, edx each; the last one answers for leaves that are missing
     ("fpu_control", 1),  # x87 control, status and tag words, 16 bits each
     ("fpu_status", 1),
     ("fpu_tag", 1),

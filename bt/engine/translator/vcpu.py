@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections import Counter
 from collections.abc import Callable
 
 from bt.engine.library import Library
 from bt.engine.protocol import Exit
-from bt.engine.structures import SITE_BYTES
+from bt.engine.structures import NO_PLAN, PLAN_BYTES, SITE_BYTES, VARIANTS
 from bt.engine.vcpu import Area, Vcpu
 from bt.memory.ram import GuestRam
+from bt.x86.cpu_model import CpuModel
 from bt.x86.opcodes import FORMS
 
 CACHE_BYTES = 24 << 20
 SITES = 1 << 20
+# The plans of a form that only the interpreter executes.
+NO_PLANS = struct.pack("<3I", NO_PLAN, NO_PLAN, NO_PLAN).ljust(PLAN_BYTES, b"\0") * VARIANTS
 _COUNTERS = (
     "units",
     "unit_insns",
@@ -38,14 +42,15 @@ class TranslatingVcpu(Vcpu):
 
     name = "bt"
 
-    def __init__(self, library: Library, ram: GuestRam) -> None:
+    def __init__(self, library: Library, ram: GuestRam, model: CpuModel | None = None) -> None:
         arena = library.arena
         self._cache = arena.exec_base + arena.allocate(CACHE_BYTES, 4096)
         self._sites = Area(SITES * SITE_BYTES)
         self._callouts = Area(8 * len(FORMS))
         self._stencil_tables = {name: ctypes.create_string_buffer(t, len(t)) for name, t in library.stencils.items()}
         self._read_diary: Callable[[], None] | None = None
-        super().__init__(library, ram)
+        super().__init__(library, ram, model)
+        self._stencil_tables["plans"].raw = self._without_missing(library.stencils["plans"], NO_PLANS)
 
     @staticmethod
     def _entry_name() -> str:

@@ -202,7 +202,7 @@ class Form:
     rep: Literal[None, "rep", "repz"] = None  # F2 and F3 repeat it; "repz": they differ and end on ZF
     privilege: Literal["any", "iopl", "io", "v86 iopl"] = "any"  # io: CPL <= IOPL or the TSS bitmap allows
     modes: Literal["any", "protected"] = "any"  # protected: #UD in real and virtual-8086 mode
-    cpuid: str | None = None  # feature flag in CPUID.1 without which the form is #UD
+    cpuid: str | None = None  # feature (bt/x86/cpu_model.py) without which the form is #UD
     condition: int | None = None  # condition code of jcc, setcc, cmovcc
     treatment: str = ""  # how bt treats it, where its class does not say it all
     id: int = -1

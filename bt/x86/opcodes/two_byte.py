@@ -160,7 +160,8 @@ _ROWS: Final = (
     # unprivileged unless CR4.TSD is set / CR4.PCE is clear
     Form("0F 31",       "rdtsc",       (),           "msr.rdtsc",             SENSITIVE,  cpuid="tsc",
          ends_block=True),
-    Form("0F 33",       "rdpmc",       (),           "msr.rdpmc",             SENSITIVE,  ends_block=True),
+    Form("0F 33",       "rdpmc",       (),           "msr.rdpmc",             SENSITIVE,  cpuid="rdpmc",
+         ends_block=True),
     Form("0F 34",       "sysenter",    (),           "interrupts.sysenter",   SENSITIVE,  reads=ALL_FLAGS,
          writes="irv", cpuid="sep", ends_block=True),
     Form("0F 35",       "sysexit",     (),           "interrupts.sysexit",    PRIVILEGED, cpuid="sep",

@@ -7,6 +7,7 @@ from bt.codegen.value import PTR, Value
 from bt.x86.context import DB, GP, OK, UD, Context
 from bt.x86.services import FLUSH_TLB, UPDATE_MODE
 from bt.x86.system import control_registers as cr
+from bt.x86.system.pae_paging import LOAD_PAGE_DIRECTORY_BASE, LOAD_PDPTES
 
 # number, value
 WRITE_CONTROL_REGISTER = native("write_control_register", PTR, "i32", "i32")
@@ -23,6 +24,8 @@ def _write_cr0(b: Context, value: Value) -> None:
     b.fault_if(paging_unprotected | write_through_uncached, GP, 0)
     old = b.get("cr0", width=32)
     new = (value & cr.CR0_DEFINED) | cr.CR0_ET  # reserved bits are ignored, ET is wired to 1
+    with b.If(((old ^ new) & cr.CR0_RELOADING) != 0):
+        b.attempt(LOAD_PDPTES, b.cpu, b.get("cr3", width=32), new, b.get("cr4", width=32))
     b.put("cr0", new)
     with b.If(((old ^ new) & cr.CR0_PAGING) != 0):
         b.attempt(FLUSH_TLB, b.cpu, 1)
@@ -30,8 +33,10 @@ def _write_cr0(b: Context, value: Value) -> None:
 
 
 def _write_cr4(b: Context, value: Value) -> None:
-    b.fault_if((value & ~cr.CR4_DEFINED) != 0, GP, 0)
+    b.fault_if((value & ~b.get("cr4_allowed", width=32)) != 0, GP, 0)
     old = b.get("cr4", width=32)
+    with b.If(((old ^ value) & cr.CR4_PAGING) != 0):
+        b.attempt(LOAD_PDPTES, b.cpu, b.get("cr3", width=32), b.get("cr0", width=32), value)
     b.put("cr4", value)
     with b.If(((old ^ value) & cr.CR4_PAGING) != 0):
         b.attempt(FLUSH_TLB, b.cpu, 1)
@@ -46,7 +51,7 @@ def _write_control_register(b: Context) -> None:
         with which.case(2):
             b.put("cr2", value)
         with which.case(3):
-            b.put("cr3", value)
+            b.attempt(LOAD_PAGE_DIRECTORY_BASE, cpu, value)
             b.attempt(FLUSH_TLB, cpu, 0)
         with which.case(4):
             _write_cr4(b, value)

@@ -1,4 +1,4 @@
-"""Bits of the control and debug registers (SDM vol. 3A 2.5, vol. 3B 17.2), and which of them this processor has."""
+"""Bits of the control and debug registers (SDM vol. 3A 2.5, vol. 3B 17.2), the latter as far as no model decides."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ CR0_MACHINE_STATUS = CR0_PE | CR0_MP | CR0_EM | CR0_TS
 # What the software TLB's rights and mappings were computed from.
 CR0_PAGING = CR0_PE | CR0_PG | CR0_WP
 
-CR4_VME, CR4_PVI, CR4_TSD, CR4_DE, CR4_PSE, CR4_PGE, CR4_PCE = (1 << n for n in (0, 1, 2, 3, 4, 7, 8))
-# PAE, MCE and OSFXSR are reserved here: CPUID does not offer what they enable.
-CR4_DEFINED = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PGE | CR4_PCE
-CR4_PAGING = CR4_PSE | CR4_PGE
+# What makes PAE paging read its page-directory-pointer table again (SDM vol. 3A 4.4.1).
+CR0_RELOADING = CR0_PG | CR0_CD | CR0_NW
+
+CR4_VME, CR4_PVI, CR4_TSD, CR4_DE, CR4_PSE, CR4_PAE, CR4_MCE, CR4_PGE, CR4_PCE = (1 << n for n in range(9))
+CR4_OSFXSR, CR4_OSXMMEXCPT = 1 << 9, 1 << 10
+# What the software TLB's rights and mappings were computed from.
+CR4_PAGING = CR4_PSE | CR4_PAE | CR4_PGE
 
 DR6_BD, DR6_BS, DR6_BT = 1 << 13, 1 << 14, 1 << 15
 DR6_WRITABLE, DR6_FIXED = 0xE00F, 0xFFFF_0FF0

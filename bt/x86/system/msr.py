@@ -1,17 +1,20 @@
 """Model-specific registers, time stamp and performance counters (SDM vol. 4 chapter 2; vol. 3B 17.17).
 
-Each MSR is one line of `REGISTERS`; what is not there is #GP(0), as on hardware.
+Each MSR is one line of `REGISTERS`; what is not there, or not in the CPU model, is #GP(0), as on hardware.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import GP, OK, Context
-from bt.x86.state import EAX, ECX, EDX
-from bt.x86.system.control_registers import CR4_TSD
+from bt.x86.features import FEATURE_BITS
+from bt.x86.services import FLUSH_TLB
+from bt.x86.state import EAX, ECX, EDX, VARIABLE_MTRRS
+from bt.x86.system.control_registers import CR4_PCE, CR4_TSD
 from bt.x86.system.descriptor import require_cpl_0
 from bt.x86.system.segment_load import current_privilege_level
 
@@ -19,42 +22,91 @@ from bt.x86.system.segment_load import current_privilege_level
 READ_MSR = native("read_msr", PTR, "i64")
 WRITE_MSR = native("write_msr", PTR, "i64")
 
-TSC, PAT = 0x10, 0x277
+TSC = 0x10
+
+
+class Rule(Enum):
+    """What else a value must obey, beside having no bits outside `writable`."""
+
+    ANY = "any"
+    PAT_TYPES = "eight memory types of the PAT"  # SDM vol. 3A table 12-10: 2 and 3 are reserved
+    MTRR_TYPES = "eight memory types of an MTRR"  # table 12-8: 2, 3 and 7 upwards are reserved
+    MTRR_TYPE = "one memory type of an MTRR in the low byte"
 
 
 @dataclass(frozen=True)
 class Register:
-    """A register that is a slot of the state, or reads as zero and forgets writes where `slot` is None.
+    """A register that is a slot of the state, or reads as `value` and forgets writes where `slot` is None.
 
-    Writing any bit outside `writable` is #GP(0).
+    It exists where the CPU model has `feature`. Writing any bit outside `writable` is #GP(0).
     """
 
     number: int
     slot: str | None
     writable: int
+    feature: str
+    index: int = 0
+    rule: Rule = Rule.ANY
+    value: int = 0
 
 
 _32_BITS, _64_BITS = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
+_40_BITS = (1 << 40) - 1  # of a performance counter of the P6 family
+_ADDRESS = 0xF_FFFF_F000  # page number of a 36-bit physical address
+# Eight variable ranges, fixed ranges, write combining (SDM vol. 3A 12.11.1)
+MTRR_CAPABILITIES = VARIABLE_MTRRS | 1 << 8 | 1 << 10
+FIXED_RANGES = (0x250, 0x258, 0x259, *range(0x268, 0x270))
+EFER_NXE = 1 << 11
 
 REGISTERS = (
-    Register(0x017, None, 0),  # IA32_PLATFORM_ID
-    Register(0x01B, "apic_base", 0xFFFF_F900),  # IA32_APIC_BASE: base, enable, BSP; there is no APIC behind it
-    Register(0x08B, None, _64_BITS),  # IA32_BIOS_SIGN_ID: no microcode revision
-    Register(0x174, "sysenter_cs", _32_BITS),
-    Register(0x175, "sysenter_esp", _32_BITS),
-    Register(0x176, "sysenter_eip", _32_BITS),
-    Register(0x1A0, "misc_enable", _32_BITS),
-    Register(PAT, "pat", 0x0707_0707_0707_0707),
+    Register(0x000, None, 0, "mce"),  # P5_MC_ADDR, P5_MC_TYPE: no machine check has happened
+    Register(0x001, None, 0, "mce"),
+    Register(0x017, None, 0, "p6 msr"),  # IA32_PLATFORM_ID
+    Register(0x01B, "apic_base", 0xFFFF_F900, "p6 msr"),  # base, enable, BSP; there is no APIC behind it
+    Register(0x08B, None, _64_BITS, "p6 msr"),  # IA32_BIOS_SIGN_ID: no microcode revision
+    # performance counters and their event selection: nothing counts
+    *(Register(number, None, _40_BITS, "p6 counters") for number in (0x0C1, 0x0C2)),
+    *(Register(number, None, _32_BITS, "p6 counters") for number in (0x186, 0x187)),
+    Register(0x0FE, None, 0, "mtrr", value=MTRR_CAPABILITIES),
+    Register(0x174, "sysenter_cs", _32_BITS, "sep"),
+    Register(0x175, "sysenter_esp", _32_BITS, "sep"),
+    Register(0x176, "sysenter_eip", _32_BITS, "sep"),
+    Register(0x1A0, "misc_enable", _32_BITS, "netburst msr"),
+    *(
+        register
+        for n in range(VARIABLE_MTRRS)
+        for register in (
+            Register(0x200 + 2 * n, "mtrr_variable", _ADDRESS | 0xFF, "mtrr", 2 * n, Rule.MTRR_TYPE),
+            Register(0x201 + 2 * n, "mtrr_variable", _ADDRESS | 1 << 11, "mtrr", 2 * n + 1),
+        )
+    ),
+    *(Register(msr, "mtrr_fixed", _64_BITS, "mtrr", n, Rule.MTRR_TYPES) for n, msr in enumerate(FIXED_RANGES)),
+    Register(0x277, "pat", _64_BITS, "pat", rule=Rule.PAT_TYPES),
+    Register(0x2FF, "mtrr_default", 0xCFF, "mtrr", rule=Rule.MTRR_TYPE),
+    Register(0xC000_0080, "efer", EFER_NXE, "nx"),
 )
+# Memory types 0, 1, 4, 5 and 6 are defined for MTRRs, and 7 for the PAT. In bits: none above bit 2, bit 1 only with bit
+# 2, and in an MTRR not all three.
+_EACH_BYTE = 0x0101_0101_0101_0101
 
-# Memory types 2 and 3 are reserved (SDM vol. 3A table 11-10): a byte with bit 1 set but not bit 2.
-_PAT_BIT_1, _PAT_BIT_2 = 0x0202_0202_0202_0202, 0x0404_0404_0404_0404
+
+def _is_bad_type(b: Context, value: Value, *, bytes_of: int, pat: bool) -> Value:
+    """Whether a byte of `value` (i64), among those with a bit in `bytes_of`, is no memory type, i1."""
+    bit_0, bit_1, bit_2 = (value >> n & bytes_of for n in range(3))
+    bad = (value & 0xF8 * bytes_of) | (bit_1 & ~bit_2)
+    if not pat:
+        bad = bad | (bit_0 & bit_1 & bit_2)
+    return bad != 0
 
 
 def _set_pair(b: Context, value: Value) -> None:
     """EDX:EAX = value (i64)."""
     b.set_reg(EAX, value.trunc(32))
     b.set_reg(EDX, (value >> 32).trunc(32))
+
+
+def _require(b: Context, feature: str) -> None:
+    b.fault_if((b.get("features") & (1 << FEATURE_BITS[feature])) == 0, GP, 0)
 
 
 def _read_msr(b: Context) -> None:
@@ -64,9 +116,23 @@ def _read_msr(b: Context) -> None:
             _set_pair(b, icount + b.get("tsc_offset"))
         for register in REGISTERS:
             with which.case(register.number):
-                _set_pair(b, b.const(0, 64) if register.slot is None else b.get(register.slot))
+                _require(b, register.feature)
+                _set_pair(
+                    b, b.const(register.value, 64) if register.slot is None else b.get(register.slot, register.index)
+                )
         with which.otherwise():
             b.fault(GP, 0)
+
+
+def _check(b: Context, register: Register, value: Value) -> None:
+    b.fault_if((value & ~register.writable) != 0, GP, 0)
+    match register.rule:
+        case Rule.PAT_TYPES:
+            b.fault_if(_is_bad_type(b, value, bytes_of=_EACH_BYTE, pat=True), GP, 0)
+        case Rule.MTRR_TYPES:
+            b.fault_if(_is_bad_type(b, value, bytes_of=_EACH_BYTE, pat=False), GP, 0)
+        case Rule.MTRR_TYPE:
+            b.fault_if(_is_bad_type(b, value & 0xFF, bytes_of=1, pat=False), GP, 0)
 
 
 def _write_msr(b: Context) -> None:
@@ -77,11 +143,15 @@ def _write_msr(b: Context) -> None:
             b.put("tsc_offset", value - icount)
         for register in REGISTERS:
             with which.case(register.number):
-                b.fault_if((value & ~register.writable) != 0, GP, 0)
-                if register.number == PAT:
-                    b.fault_if((value & _PAT_BIT_1 & ~((value & _PAT_BIT_2) >> 1)) != 0, GP, 0)
-                if register.slot is not None:
-                    b.put(register.slot, value)
+                _require(b, register.feature)
+                _check(b, register, value)
+                if register.slot == "efer":  # what may be executed has changed
+                    b.put("efer", value)
+                    b.attempt(FLUSH_TLB, b.cpu, 1)
+                elif register.slot is not None:
+                    b.put(register.slot, value, register.index)
+                elif register.value:
+                    b.fault(GP, 0)  # read-only
         with which.otherwise():
             b.fault(GP, 0)
     b.ret(OK)
@@ -105,8 +175,15 @@ def rdtsc(b: Context) -> None:
 
 
 def rdpmc(b: Context) -> None:
-    """RDPMC: there are no counters, so that every number in ECX is wrong (and CR4.PCE makes no difference)."""
-    b.fault(GP, 0)
+    """RDPMC: the two counters of the P6 family never count; other processors here show none, so that any is #GP(0).
+
+    (NetBurst says in IA32_MISC_ENABLE that performance monitoring is not available.)
+    """
+    disabled = (b.get("cr4", width=32) & CR4_PCE) == 0
+    b.fault_if(disabled & (current_privilege_level(b) != 0), GP, 0)
+    exists = (b.get("features") & (1 << FEATURE_BITS["p6 counters"])) != 0
+    b.fault_if(~exists | b.reg(ECX).ugt(1), GP, 0)
+    _set_pair(b, b.const(0, 64))
 
 
 RUNTIME = ((READ_MSR, _read_msr), (WRITE_MSR, _write_msr))

@@ -32,6 +32,7 @@ from bt.x86.system.descriptor_table import (
     locate,
 )
 from bt.x86.system.operating_mode import in_virtual_8086_mode
+from bt.x86.system.pae_paging import LOAD_PDPTES
 from bt.x86.system.segment_8086 import LOAD_8086_SEGMENT
 from bt.x86.system.segment_load import current_privilege_level
 from bt.x86.system.task_state import is_32_bit
@@ -214,6 +215,8 @@ def _switch_task(b: Context) -> None:
 def _enter_task(b: Context) -> None:
     """LDTR, CS, SS, then the data segments: each is checked as the new task's (SDM vol. 3A table 7-1)."""
     cpu, external, has_error, error_value, trap = b.arguments
+    with b.If(is_32_bit(b)):
+        b.attempt(LOAD_PDPTES, cpu, b.get("cr3", width=32), b.get("cr0", width=32), b.get("cr4", width=32))
     b.attempt(_LOAD_TASK_LDTR, cpu, external)
     with b.IfElse(in_virtual_8086_mode(b)) as kind:
         with kind.then():

@@ -1,20 +1,199 @@
-"""What CPUID shows is what the instruction table and the control registers have."""
+"""What a CPU model shows is what the instruction table, the control registers and the MSRs have."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from bt.engine.library import load_library
+from bt.errors import BadUsage
+from bt.x86 import cpu_model
+from bt.x86.exits import ExitReason
+from bt.x86.features import FEATURE_BITS, IMPLIED
 from bt.x86.opcodes import FORMS
+from bt.x86.state import EAX, EBX, ECX, EDX, GPR_NAMES
 from bt.x86.system import control_registers as cr
-from bt.x86.system.cpuid import FEATURES, LEAVES
+from guest_images.assembler import assemble
+from tests.engines import factories
+from tests.x86.system.processor import Processor
+
+ORIGIN = 0x10000
+SHOWN = {
+    "486": 0x0000_000B,
+    "pentium": 0x0000_01BF,
+}
 
 
-def test_forms_that_ask_for_a_feature_have_it() -> None:
-    assert {form.cpuid for form in FORMS if form.cpuid} <= FEATURES.keys()
+def test_forms_ask_for_features_that_exist() -> None:
+    assert {form.cpuid for form in FORMS if form.cpuid} <= FEATURE_BITS.keys()
 
 
-def test_cr4_has_the_bits_of_the_features_shown() -> None:
-    """SDM vol. 3A 2.5 names the CPUID bit that each CR4 bit needs; PCE needs none."""
-    needed = {"vme": cr.CR4_VME | cr.CR4_PVI, "tsc": cr.CR4_TSD, "de": cr.CR4_DE, "pse": cr.CR4_PSE, "pge": cr.CR4_PGE}
-    absent = {"pae": 6, "mce": 7, "apic": 9, "fxsr": 24}
-    assert cr.CR4_PCE | sum(needed.values()) == cr.CR4_DEFINED
-    assert needed.keys() <= FEATURES.keys()
-    assert not any(LEAVES[1].edx >> bit & 1 for bit in absent.values())
+@pytest.mark.parametrize("name", cpu_model.MODELS)
+def test_leaves(name: str) -> None:
+    model = cpu_model.parse(name)
+    leaves = {leaf: registers for leaf, *registers in model.leaves()}
+    assert leaves[0][1:] == [0x756E6547, 0x6C65746E, 0x49656E69], "GenuineIntel in EBX, ECX, EDX"
+    assert leaves[0][0] in leaves
+    assert leaves[0][0] < 3
+    assert leaves[1][0] == model.signature
+    for feature in model.features - IMPLIED - {"nx"}:
+        assert leaves[1][3] >> FEATURE_BITS[feature] & 1
+    assert leaves[1][3] == SHOWN.get(name, leaves[1][3])
+
+
+@pytest.mark.parametrize("name", cpu_model.MODELS)
+def test_cr4_has_the_bits_of_the_features_shown(name: str) -> None:
+    """SDM vol. 3A 2.5 names the CPUID bit that each CR4 bit needs; SMEP (20), SMAP (21), OSXSAVE (18): never."""
+    model = cpu_model.parse(name)
+    pairs = {"vme": cr.CR4_VME, "tsc": cr.CR4_TSD, "pae": cr.CR4_PAE, "pge": cr.CR4_PGE, "fxsr": cr.CR4_OSFXSR}
+    for feature, bit in pairs.items():
+        assert bool(model.cr4_allowed & bit) == (feature in model.features)
+    assert model.cr4_allowed < 1 << 11
+
+
+def test_features_are_added_and_taken_away() -> None:
+    model = cpu_model.parse("pentium3,-pae,+nx,-pge")
+    assert not model.features & {"pae", "pge"}
+    leaves = {leaf: registers for leaf, *registers in model.leaves()}
+    assert leaves[0x8000_0000][0] == 0x8000_0001
+    assert leaves[0x8000_0001][3] == 1 << 20
+    assert model.cr4_allowed & (cr.CR4_PAE | cr.CR4_PGE) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("80286", "--cpu 80286: no such model; there are 486, pentium, pentium3, pentium4"),
+        ("486,tsc", "--cpu 486,tsc: 'tsc' is neither +FEATURE nor -FEATURE"),
+        ("486,+avx", "--cpu 486,+avx: no feature 'avx'; there are "),
+        ("486,+apic", "--cpu 486,+apic: bt has no 'apic' to show"),
+        ("486,+rdpmc", "no feature 'rdpmc'"),
+    ],
+)
+def test_what_is_not_known_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(BadUsage, match=re.escape(complaint)):
+        cpu_model.parse(text)
+
+
+class Processors:
+    """A processor for each engine and CPU model, made when first asked for; their code caches share one arena."""
+
+    def __init__(self) -> None:
+        self._library = load_library()
+        self._made: dict[tuple[str, str], Processor] = {}
+
+    def get(self, engine: str, cpu: str) -> Processor:
+        if (engine, cpu) not in self._made:
+            model = cpu_model.parse(cpu)
+            make = partial(factories()[engine], model=model)
+            self._made[engine, cpu] = Processor(self._library, make)
+        processor = self._made[engine, cpu]
+        processor.start()
+        return processor
+
+    def run(self, engine: str, cpu: str, code: str, **registers: int) -> tuple[int | str, list[int]]:
+        """Vector of the exception that `code` raises, or "ok"; EAX, EBX, ECX, EDX after it."""
+        processor = self.get(engine, cpu)
+        state = processor.cpu
+        for name, value in registers.items():
+            state["gpr", GPR_NAMES.index(name)] = value
+        processor.write_code(ORIGIN, assemble(code + "\nhlt", 32, ORIGIN))
+        state["eip"], state["trap_vectors"] = ORIGIN, (1 << 32) - 1
+        processor.vcpu.flush()
+        leave = processor.vcpu.run(1000)
+        values = [state["gpr", number] for number in (EAX, EBX, ECX, EDX)]
+        return (leave.address if leave.reason is ExitReason.EXCEPTION else "ok", values)
+
+    def close(self) -> None:
+        for processor in self._made.values():
+            processor.close()
+
+
+@pytest.fixture(scope="module")
+def processors() -> Iterator[Processors]:
+    made = Processors()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("engine", factories())
+def test_cpuid_answers_for_the_model(processors: Processors, engine: str) -> None:
+    for cpu in cpu_model.MODELS:
+        for leaf, *expected in cpu_model.parse(cpu).leaves():
+            assert processors.run(engine, cpu, "cpuid", eax=leaf) == ("ok", expected)
+    assert processors.run(engine, "486", "cpuid", eax=7)[1] == list(cpu_model.parse("486").leaves()[-1][1:])
+
+
+UD, GP = 6, 13
+OUTSIDE_THE_MODEL = [
+    ("486", "rdtsc", UD),
+    ("pentium", "rdtsc", "ok"),
+    ("pentium,-tsc", "rdtsc", UD),
+    ("486", "cmpxchg8b [0x8000]", UD),
+    ("pentium", "cmpxchg8b [0x8000]", "ok"),
+    ("pentium", "cmove eax, ebx", UD),
+    ("pentium3", "cmove eax, ebx", "ok"),
+    ("pentium", "sysenter", UD),
+    ("pentium3", "sysenter", GP),  # SYSENTER_CS is null
+    ("486", "rdmsr", UD),
+    ("pentium", "rdpmc", UD),
+    ("pentium3", "rdpmc", GP),  # counter -1
+    ("486", "mov eax, 0x20\nmov cr4, eax", GP),
+    ("pentium3", "mov eax, 0x20\nmov cr4, eax", "ok"),
+    ("pentium3,-pae", "mov eax, 0x20\nmov cr4, eax", GP),
+    ("pentium4", "mov eax, 0x100000\nmov cr4, eax", GP),  # SMEP
+    ("486,-fpu", "fninit", UD),
+]
+
+
+@pytest.mark.parametrize(("cpu", "code", "ending"), OUTSIDE_THE_MODEL)
+@pytest.mark.parametrize("engine", factories())
+def test_instructions_outside_the_model_are_undefined(
+    processors: Processors, engine: str, cpu: str, code: str, ending: int | str
+) -> None:
+    assert processors.run(engine, cpu, code, ecx=0xFFFF_FFFF)[0] == ending
+
+
+MSRS = [
+    ("pentium3", 0x174, 0x1234_5678, 0, "ok"),
+    ("pentium", 0x174, 0, 0, GP),
+    ("pentium3", 0x2FF, 0xC06, 0, "ok"),
+    ("pentium3", 0x2FF, 0xC07, 0, GP),
+    ("pentium3", 0x2FF, 0xC02, 0, GP),
+    ("pentium3", 0x2FF, 0x1000, 0, GP),
+    ("pentium3", 0x200, 0xABCD_E006, 0xF, "ok"),
+    ("pentium3", 0x200, 0xABCD_E106, 0xF, GP),
+    ("pentium3", 0x201, 0xFFFF_F800, 0xF, "ok"),
+    ("pentium3", 0x20F, 0, 0x10, GP),
+    ("pentium3", 0x210, 0, 0, GP),
+    ("pentium3", 0x250, 0x0605_0401, 0x0006_0504, "ok"),
+    ("pentium3", 0x26F, 0, 0x0200_0000, GP),
+    ("pentium3", 0x277, 0x0007_0406, 0x0007_0405, "ok"),
+    ("pentium3", 0x277, 0x0008_0000, 0, GP),
+    ("pentium3", 0x0FE, 0, 0, GP),
+    ("pentium", 0x0FE, 0, 0, GP),
+    ("pentium4,+nx", 0xC000_0080, 0x800, 0, "ok"),
+    ("pentium4,+nx", 0xC000_0080, 0x100, 0, GP),
+    ("pentium4", 0xC000_0080, 0x800, 0, GP),
+    ("pentium4", 0x1A0, 0x1801, 0, "ok"),
+    ("pentium3", 0x1A0, 0x1801, 0, GP),
+    ("pentium4", 0x1234, 0, 0, GP),
+]
+
+
+@pytest.mark.parametrize(("cpu", "number", "low", "high", "ending"), MSRS)
+def test_msr(processors: Processors, cpu: str, number: int, low: int, high: int, ending: int | str) -> None:
+    code = "wrmsr\nxor eax, eax\nxor edx, edx\nrdmsr"
+    ended, values = processors.run("interp", cpu, code, ecx=number, eax=low, edx=high)
+    assert ended == ending
+    if ended == "ok":
+        assert (values[0], values[3]) == (low, high)
+
+
+def test_capabilities_and_counters_read_as_constants(processors: Processors) -> None:
+    assert processors.run("interp", "pentium3", "rdmsr", ecx=0xFE, edx=9)[1] == [0x508, 0, 0xFE, 0]
+    assert processors.run("interp", "pentium3", "wrmsr\nrdmsr", ecx=0xC1, eax=55, edx=0)[1] == [0, 0, 0xC1, 0]
+    assert processors.run("interp", "pentium3", "rdpmc", ecx=1, eax=5, edx=5)[1] == [0, 0, 1, 0]

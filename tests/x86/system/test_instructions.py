@@ -43,7 +43,7 @@ CONTROL_REGISTERS = """
     mov cr2, eax      | eax=abcd                                => cr2=abcd
     mov cr3, eax      | eax=5018                                => cr3=5018
     mov cr4, eax      | eax=19c                                 => cr4=19c
-    mov cr4, eax      | eax=20                                  => #GP(0) cr4=0
+    mov cr4, eax      | eax=20                                  => cr4=20
     mov cr4, eax      | eax=3                                   => cr4=3
     mov cr4, eax      | eax=80000000                            => #GP(0) cr4=0
     smsw eax          | eax=ffffffff cpl=3                      => eax=11
@@ -190,9 +190,6 @@ PORTS = """
 """
 
 IDENTIFICATION = """
-    cpuid             | eax=0 cpl=3                             => eax=2 ebx=756e6547 edx=49656e69 ecx=6c65746e
-    cpuid             | eax=1                                   => eax=673 ebx=0 ecx=0 edx=1a93f
-    cpuid             | eax=80000000                            => eax=3020101 ebx=0 ecx=0 edx=c040843
     rdtsc             | cpl=3 tsc_offset=123400000000 icount_base=0 => edx=1234 eax=1
     rdtsc             | cpl=3 cr4=4                             => #GP(0)
     rdtsc             | cr4=4 icount_base=f                     => eax=10 edx=0

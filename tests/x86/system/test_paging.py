@@ -13,7 +13,7 @@ from bt.x86.services import WALK_USER, WALK_WRITE, WALKED_GLOBAL, WALKED_WRITABL
 from tests.x86.system.processor import CR0_PE, CR0_PG, CR0_WP, DIRECTORY, RAM, TABLE, Processor, Trouble
 
 P, W, U, A, D, PS, G = 1, 2, 4, 32, 64, 128, 256
-RESERVED = 1 << 13
+RESERVED = 1 << 17  # above the four address bits of PSE-36
 CR4_PSE, CR4_PGE = 1 << 4, 1 << 7
 LINEAR = 0x00C0_3456  # directory entry 3, table entry 3
 PAGE, LARGE_PAGE = 0x7000, 0x40_0000
@@ -36,7 +36,7 @@ class Walk:
         if not self.pde & P:
             return access, 0, self.pde, self.pte
         if self.pde & PS and self.cr4 & CR4_PSE:
-            if self.pde & 0x3FE000:
+            if self.pde & 0x3E0000:
                 return access | 8 | 1, 0, self.pde, self.pte
             if not self._allowed(self.pde):
                 return access | 1, 0, self.pde, self.pte

@@ -1,0 +1,157 @@
+"""The processors bt can show, named and modified as QEMU spells them: "pentium4", "pentium3,-sse,+nx".
+
+A model is data: what CPUID answers, which bits of CR4 and EFER may be set, which MSRs exist, which instructions are
+#UD. Generated code finds all of it in the vCPU's state (`install`); of the instruction table the vCPU patches its own
+copy (bt/engine/vcpu.py). Sources: SDM vol. 2 CPUID, vol. 4 chapter 2; models 486, pentium, pentium3 as in QEMU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
+
+from bt.errors import BadUsage
+from bt.x86.features import FEATURE_BITS, IMPLIED
+from bt.x86.opcodes import FORMS
+from bt.x86.state import CPUID_LEAVES, CpuState
+from bt.x86.system import control_registers as cr
+
+_EXTENDED_NX = 1 << 20
+# fmt: off
+_I486 = frozenset({"fpu", "vme", "pse"})
+_PENTIUM = _I486 | {"de", "tsc", "msr", "mce", "cx8"}
+_P6 = _I486 | {
+    "de", "tsc", "msr", "pae", "cx8", "sep", "mtrr", "pge", "cmov", "pat", "pse36", "mmx", "fxsr", "rdpmc", "p6 msr",
+}
+# fmt: on
+_PENTIUM3 = _P6 | {"sse", "p6 counters"}
+_PENTIUM4 = _P6 | {"sse", "sse2", "clflush", "netburst msr"}
+# Features that are more than instructions, all there; of the others bt has what the instruction table has.
+_BUILT = (_P6 - {"mmx", "fxsr"}) | {"mce", "nx"} | IMPLIED
+
+# CR4 bits that each feature brings (SDM vol. 3A 2.5)
+_CR4_BITS = {
+    "vme": cr.CR4_VME | cr.CR4_PVI,
+    "tsc": cr.CR4_TSD,
+    "de": cr.CR4_DE,
+    "pse": cr.CR4_PSE,
+    "pae": cr.CR4_PAE,
+    "mce": cr.CR4_MCE,
+    "pge": cr.CR4_PGE,
+    "rdpmc": cr.CR4_PCE,
+    "fxsr": cr.CR4_OSFXSR,
+    "sse": cr.CR4_OSXMMEXCPT,
+}
+PHYSICAL_ADDRESS_BITS = 36  # with PAE or PSE-36; 32 otherwise
+
+
+def _words(text: str) -> tuple[int, ...]:
+    """ASCII text as little-endian 32-bit words."""
+    data = text.encode()
+    return tuple(int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4))
+
+
+@dataclass(frozen=True)
+class CpuModel:
+    """One processor. `signature`: CPUID.1 EAX, and EDX after reset; `descriptors`: cache and TLB bytes of CPUID.2."""
+
+    name: str
+    signature: int
+    features: frozenset[str]
+    descriptors: tuple[int, int, int, int] | None = None
+    brand: str | None = None
+
+    @property
+    def feature_mask(self) -> int:
+        """The state's `features`: CPUID.1 EDX, and above it what has no bit there."""
+        return sum(1 << FEATURE_BITS[name] for name in self.features)
+
+    @property
+    def cr4_allowed(self) -> int:
+        """CR4 bits that may be set; any other is #GP(0)."""
+        return sum(bits for feature, bits in _CR4_BITS.items() if feature in self.features)
+
+    def leaves(self) -> list[tuple[int, int, int, int, int]]:
+        """CPUID as (leaf, eax, ebx, ecx, edx); a leaf that is missing answers as the last one here."""
+        vendor = _words("GenuineIntel")
+        line_size = 8 << 8 if "clflush" in self.features else 0  # of CLFLUSH, in 8 bytes
+        leaves = [(1, self.signature, line_size, 0, self.feature_mask & 0xFFFF_FFFF)]
+        if self.descriptors is not None:
+            leaves.append((2, *self.descriptors))
+        extended = [(0x8000_0001, 0, 0, 0, _EXTENDED_NX if "nx" in self.features else 0)]
+        if self.brand is not None:
+            words = _words(self.brand.ljust(48, "\0"))
+            extended += [(0x8000_0002 + n, *words[4 * n : 4 * n + 4]) for n in range(3)]  # type: ignore[misc]  # 1 + 4
+        if self.brand is not None or "nx" in self.features:
+            extended.insert(0, (0x8000_0000, extended[-1][0], 0, 0, 0))
+        else:
+            extended = []
+        first = (0, leaves[-1][0], vendor[0], vendor[2], vendor[1])
+        # beyond the highest basic leaf a processor answers as for that one (SDM vol. 2, CPUID)
+        return [first, *extended, *leaves]
+
+    def install(self, cpu: CpuState) -> None:
+        """Tell generated code about the model; after that the vCPU is that processor."""
+        cpu["features"] = self.feature_mask
+        cpu["cr4_allowed"] = self.cr4_allowed
+        cpu["signature"] = self.signature
+        wide = self.features & {"pae", "pse36"}
+        bits = PHYSICAL_ADDRESS_BITS if wide else 32
+        cpu["physical_reserved"] = ((1 << 64) - 1) & ~((1 << bits) - 1)
+        leaves = self.leaves()
+        assert len(leaves) <= CPUID_LEAVES
+        for place in range(CPUID_LEAVES):
+            for part, value in enumerate(leaves[min(place, len(leaves) - 1)]):
+                cpu["cpuid", 5 * place + part] = value
+
+    def lacks(self, feature: str | None) -> bool:
+        """Whether a form that asks for `feature` is #UD."""
+        return feature is not None and feature not in self.features
+
+
+MODELS: Mapping[str, CpuModel] = MappingProxyType(
+    {
+        model.name: model
+        for model in (
+            CpuModel("486", 0x0480, _I486),
+            CpuModel("pentium", 0x0543, _PENTIUM),
+            # stepping and model matter to guests: earlier P6 had a broken SYSENTER
+            CpuModel("pentium3", 0x0673, _PENTIUM3, (0x0302_0101, 0, 0, 0x0C04_0843)),
+            CpuModel(
+                "pentium4", 0x0F29, _PENTIUM4, (0x665B_5001, 0, 0, 0x007A_7040), "Intel(R) Pentium(R) 4 CPU by bt"
+            ),
+        )
+    }
+)
+DEFAULT = "pentium4"
+
+
+@cache
+def available_features() -> frozenset[str]:
+    """Features that bt has: those it is built for and those whose instructions are in the table."""
+    return _BUILT | {form.cpuid for form in FORMS if form.cpuid is not None}
+
+
+def parse(text: str = DEFAULT) -> CpuModel:
+    """The model of "NAME,+feature,-feature"; BadUsage says what is not known.
+
+    Features of the named model whose instructions bt does not have (yet) are left out; asked for by name they are
+    refused.
+    """
+    name, *changes = text.split(",")
+    if name not in MODELS:
+        raise BadUsage(f"--cpu {name}: no such model; there are {', '.join(MODELS)}")
+    features = set(MODELS[name].features) & available_features()
+    for change in changes:
+        sign, feature = change[:1], change[1:]
+        if sign not in ("+", "-"):
+            raise BadUsage(f"--cpu {text}: {change!r} is neither +FEATURE nor -FEATURE")
+        if feature not in FEATURE_BITS.keys() - IMPLIED:
+            known = " ".join(sorted(available_features() - IMPLIED))
+            raise BadUsage(f"--cpu {text}: no feature {feature!r}; there are {known}")
+        if sign == "+" and feature not in available_features():
+            raise BadUsage(f"--cpu {text}: bt has no {feature!r} to show")
+        (features.add if sign == "+" else features.discard)(feature)
+    return replace(MODELS[name], features=frozenset(features))
