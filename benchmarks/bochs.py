@@ -57,7 +57,9 @@ def main() -> int:
         return error.exit_code
     table.show(report, Console())
     mean = figures.geometric_mean(report.workloads, "interp", "bochs")
-    return 0 if mean is not None and mean.median >= 1 else 1
+    for failure in report.failures:
+        print(f"benchmarks.bochs: {failure}", file=sys.stderr)
+    return 0 if not report.failures and mean is not None and mean.median >= 1 else 1
 
 
 if __name__ == "__main__":

@@ -66,6 +66,9 @@ def _body(report: Report) -> Iterator[str]:
     yield from _instruction_rates(report)
     yield from _translation(report)
     yield from _exits(report)
+    if report.failures:
+        yield "<h2>What failed</h2>"
+        yield "<ul>" + "".join(f"<li>{escape(failure)}</li>" for failure in report.failures) + "</ul>"
     yield "<h2>How this was measured</h2>"
     yield f"<p>{METHOD}</p>"
     facts = {**report.contenders, **report.host, "rounds": str(report.rounds)}

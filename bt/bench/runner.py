@@ -38,8 +38,8 @@ def measure(
 ) -> Report:
     """Measure everything; `notice` is told what is being done.
 
-    A contender that the host does not have is left out, and `notice` told so; MeasurementFailed if one of them does
-    not do the work, or another answer comes out of it. BadUsage if nobody is left.
+    A contender that the host does not have is left out, and `notice` told so. A workload that one of them does not do,
+    or with another answer, is among the report's `failures`. BadUsage if nobody is left to measure.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     facts = host.facts()
@@ -53,13 +53,25 @@ def measure(
         if not present:
             raise BadUsage("nobody to measure; `bt bench --help` lists engines and peers")
         able = [contender for contender, _ in present.values()]
-        results = [
-            _measure_workload(workload, [each for each in able if each.can_run(workload)], settings, notice)
-            for workload in workloads
-            if any(each.can_run(workload) for each in able)
-        ]
-    versions = {name: version for name, (_, version) in present.items()}
-    return Report(__version__, started, facts, versions, settings.rounds, settings.target_seconds, tuple(results))
+        results, failures = [], []
+        for workload in workloads:
+            willing = [each for each in able if each.can_run(workload)]
+            try:
+                if willing:
+                    results.append(_measure_workload(workload, willing, settings, notice))
+            except MeasurementFailed as error:  # the other workloads are still worth having
+                failures.append(str(error))
+                notice(f"failed: {error}")
+    return Report(
+        __version__,
+        started,
+        facts,
+        {name: version for name, (_, version) in present.items()},
+        settings.rounds,
+        settings.target_seconds,
+        tuple(results),
+        tuple(failures),
+    )
 
 
 def _measure_workload(

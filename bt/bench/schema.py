@@ -70,6 +70,7 @@ class Report:
     rounds: int
     target_seconds: float
     workloads: tuple[WorkloadResult, ...]
+    failures: tuple[str, ...] = ()  # workloads that are missing, and why
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}
@@ -109,5 +110,5 @@ def _report(record: dict[str, Any]) -> Report:
         )
         for workload in record["workloads"]
     )
-    rest = {key: value for key, value in record.items() if key not in ("schema", "summary", "workloads")}
-    return Report(workloads=workloads, **rest)
+    rest = {key: value for key, value in record.items() if key not in ("schema", "summary", "workloads", "failures")}
+    return Report(workloads=workloads, failures=tuple(record["failures"]), **rest)

@@ -36,7 +36,9 @@ def main(arguments: Sequence[str]) -> int:
 
         write(report, Path(given.html))
     table.show(report, Console())
-    return 0
+    for failure in report.failures:
+        print(f"bt: {failure}", file=sys.stderr)
+    return 1 if report.failures else 0
 
 
 def _parser() -> options.Parser:

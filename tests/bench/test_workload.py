@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import guest_images
 from bt.bench.process import MeasurementFailed, Outcome, run
+from bt.bench.runner import Settings, measure
 from bt.bench.workload import Answer, Workload, answer, select
 from bt.errors import BadImage, BadUsage
 
@@ -74,3 +77,36 @@ def test_cpu_time_of_children_counts() -> None:
 def test_a_process_that_does_not_end_is_ended() -> None:
     with pytest.raises(MeasurementFailed, match="not done after"):
         run(["sleep", "60"], 0.3)
+
+
+class Script:
+    """A contender that is a shell script; `wrong` makes it answer another result."""
+
+    def __init__(self, name: str, wrong: str = "") -> None:
+        self.name = name
+        self.wrong = wrong
+
+    def prepare(self, scratch: Path) -> str:
+        return "1"
+
+    def can_run(self, workload: Workload) -> bool:
+        return True
+
+    def command(self, workload: Workload, n: int) -> list[str]:
+        result = "0000dead" if workload.label == self.wrong else "0000beef"
+        work = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done" if n else ":"
+        return ["sh", "-c", f'{work}; printf "result={result}\\nops={n}\\n"; exit 1']
+
+    def record(self) -> dict[str, Any]:
+        return {}
+
+
+def test_one_wrong_answer_costs_one_workload() -> None:
+    heard: list[str] = []
+    report = measure(
+        select(["crc", "matmul"]), [Script("good"), Script("bad", wrong="crc")], Settings(1, 0.001), heard.append
+    )
+    assert [result.label for result in report.workloads] == ["matmul"]
+    assert len(report.failures) == 1
+    assert report.failures[0].startswith("crc: good answers")
+    assert f"failed: {report.failures[0]}" in heard
