@@ -85,6 +85,8 @@ def _find_block(b: NativeContext) -> None:
         # it may have been made under a higher limit of CS
         last = eip.zext(64) + BLOCK.get(b, block, "bytes").zext(64) - 1
         same = same & last.ule(b.get_segment(CS, "limit"))
+        last = eip.zext(64) + BLOCK.get(b, block, "bytes").zext(64) - 1
+        same = same & last.ule(b.get_segment(CS, "limit"))  # another CS may have had a larger one
         with b.If(same & (BLOCK.get(b, block, "dead") == 0)):
             second = BLOCK.get(b, block, "physical2")
             with b.If(second == NO_PAGE):

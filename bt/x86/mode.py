@@ -52,7 +52,7 @@ def emit_begin_epoch(b: Context) -> None:
 def emit_update_mode(b: Context) -> None:
     """Body of `update_mode`: mode key, TLB table of the privilege level, tag of the branch caches.
 
-    The caches are searched by EIP, so that another base of CS makes all that is in them useless.
+    The caches are searched by EIP, so that another base of CS makes all that is in them useless, and another limit may.
     """
     user = b.get("cpl") == 3
     mode = user.zext(64) * USER
@@ -68,8 +68,8 @@ def emit_update_mode(b: Context) -> None:
     # checked accesses find nothing in their TLB, so that all of them come by the check in the slow path
     user_table = b.select(checked, b.slot("tlb_none").zext(64), b.slot("tlb_user").zext(64))
     b.put("tlb", b.select(user, user_table, b.slot("tlb_supervisor").zext(64)))
-    base = b.get_segment(CS, "base")
-    with b.Unlikely(base != b.get("code_base")):
-        b.put("code_base", base)
+    code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
+    with b.Unlikely(code_segment != b.get("code_segment")):
+        b.put("code_segment", code_segment)
         b.call(BEGIN_EPOCH, b.cpu)
     b.put("code_tag", ((b.get("epoch") << MODE_BITS) | mode) << 32)

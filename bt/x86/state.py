@@ -80,7 +80,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("cpl", 1),
     ("mode", 1),  # translation mode key, see bt/x86/mode.py
     ("epoch", 1),  # bumped whenever linear -> code mappings may have changed
-    ("code_base", 1),  # base of CS when the epoch began
+    ("code_segment", 1),  # base of CS, and its limit << 32, when the epoch began
     ("sysenter_cs", 1),
     ("sysenter_esp", 1),
     ("sysenter_eip", 1),

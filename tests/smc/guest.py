@@ -101,7 +101,12 @@ class SmcGuest:
             access |= tables.DPL_3
             segment_cache.fill(state, number, selector=selector, base=0, limit=0xFFFFFFFF, access=access, big=True)
         state["cpl"] = mode.cpl
-        state["gdtr_base"], state["gdtr_limit"], state["idtr_base"], state["idtr_limit"] = GDT, 0x2F, IDT, 0x1FF
+        state["gdtr_base"], state["gdtr_limit"], state["idtr_base"], state["idtr_limit"] = (
+            GDT,
+            TSS - GDT - 1,
+            IDT,
+            0x1FF,
+        )
         state["eip"], state["gpr", ESP] = PROGRAM, USER_STACK
         state["cr0"] = _PE | (0 if mode.paging is Paging.OFF else _PG | _WP)
         state["cr3"] = DIRECTORY

@@ -41,6 +41,7 @@ DR6_SINGLE_STEP = 1 << 14
 def deliver(b: Context) -> None:
     """Deliver the exception in `fault_*`, for the first time."""
     _forget_accesses(b)
+    b.put("step_trap", 0)  # an instruction that faults has not been stepped over
     b.put("delivering", DELIVERING_EXCEPTION)
     b.call(DELIVER_PENDING, b.cpu)
 
@@ -81,7 +82,6 @@ def emit_before_next(b: Context) -> None:
     with b.If(budget.sle(0)):
         _forget_accesses(b)
         with b.If(b.get("step_trap") != 0):
-            b.put("step_trap", 0)
             b.put("dr", b.get("dr", 6) | DR6_SINGLE_STEP, 6)
             b.put("fault_vector", DB)
             b.put("fault_has_error", 0)
@@ -145,7 +145,6 @@ def _look_up(b: HandlerContext) -> None:
 
 
 def _deliver(b: HandlerContext, budget: Value) -> None:
-    b.put("step_trap", 0)
     deliver(b)
     b.go(DISPATCH, budget=budget)
 
