@@ -19,6 +19,7 @@ from datetime import datetime
 from types import FrameType
 from typing import Literal
 
+from bt.boot.boot_sector import service_called
 from bt.boot.detect import load as load_image
 from bt.boot.multiboot import Module
 from bt.boot.state import EntryState
@@ -43,6 +44,7 @@ from bt.vmm.clock import ClockMode, VirtualClock
 from bt.x86 import cpu_model, reset
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
+from bt.x86.state import CS, EAX
 
 EngineName = Literal["interp", "bt"]
 SLICE_INSNS = 5_000_000  # the guest is left this often to look at Ctrl-C and the time limit
@@ -53,7 +55,7 @@ INSNS_PER_SECOND = 1_000_000_000
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """`memory` in bytes; `clock` "icount" is deterministic, "host" follows the host's clock; `cpu` as QEMU spells it."""
+    """`memory` in bytes; `clock`: "icount" is deterministic, "host" follows the host; `cpu` as QEMU spells it."""
 
     memory: int = 128 << 20
     engine: EngineName = "bt"
@@ -64,7 +66,7 @@ class MachineConfig:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. `reason`: exit, shutdown, reset, halted, max-insns, timeout, interrupted."""
+    """How a run ended. `reason`: exit, shutdown, reset, halted, bios-service, max-insns, timeout, interrupted."""
 
     reason: str
     status: int  # exit status for the shell
@@ -159,10 +161,20 @@ class Machine:
         initrd: str | os.PathLike[str] | bytes | None = None,
         modules: tuple[Module, ...] = (),
         flat: int | None = None,
+        boot_sector: bool = False,
         name: str | None = None,
     ) -> EntryState:
         """Put a guest into memory and the CPU at its entry. Raises BadImage or BadUsage, nothing changed."""
-        entry = load_image(image, self.ram, append=append, initrd=initrd, modules=modules, flat=flat, name=name)
+        entry = load_image(
+            image,
+            self.ram,
+            append=append,
+            initrd=initrd,
+            modules=modules,
+            flat=flat,
+            boot_sector=boot_sector,
+            name=name,
+        )
         reset.enter(self.cpu.state, entry)
         self.cpu.flush()
         return entry
@@ -193,6 +205,7 @@ class Machine:
             dict(self.exits),
             self.cpu.statistics(),
             dict(self.cpu.callouts().most_common()),
+            detail=(self._bios_service() or "") if reason == "bios-service" else "",
         )
 
     def _run(self, limit: int | None) -> tuple[str, int]:
@@ -253,7 +266,7 @@ class Machine:
         """Let virtual time pass until an interrupt is due; a guest that none can reach has ended."""
         while not self.cpu.state["intr_pending"] and not self._ended():
             if not self.cpu.interrupts_enabled:
-                self._verdict = ("halted", 0)
+                self._verdict = ("halted", 0) if self._bios_service() is None else ("bios-service", 2)
                 return
             if not self.clock.skip_to_next_event():
                 if not self.input_open:
@@ -262,6 +275,14 @@ class Machine:
                 self._sleep(IDLE_SECONDS)
             self.clock.run_due()
             self._do_posted()
+
+    def _bios_service(self) -> str | None:
+        """Which service of the BIOS that we have not the guest has halted in."""
+        cpu = self.cpu.state
+        number = service_called(cpu.segment(CS, "selector"), cpu["eip"])
+        if number is None:
+            return None
+        return f"it called BIOS service int {number:#04x} with AX={cpu['gpr', EAX] & 0xFFFF:#06x}"
 
     def _sleep(self, seconds: float) -> None:
         """Let host time pass, but not past a `post`, and not for long: `stop` and time limit want to be noticed."""
