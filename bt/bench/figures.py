@@ -22,8 +22,10 @@ class Ratio:
     least: float
     most: float
 
-    def __str__(self) -> str:
-        return f"{figure(self.median)}x ({figure(self.least)}..{figure(self.most)})"
+    @property
+    def spread(self) -> str:
+        """From the least to the greatest."""
+        return f"{figure(self.least)}..{figure(self.most)}"
 
 
 def figure(value: float) -> str:

@@ -92,8 +92,7 @@ def _headlines(report: Report) -> Iterator[str]:
 def _headline(mean: figures.Ratio | None) -> str:
     if mean is None:
         return ""
-    spread = f"{figures.figure(mean.least)}..{figures.figure(mean.most)}"
-    return f"<b>{figures.figure(mean.median)}</b><br><small>{spread}</small>"
+    return f"<b>{figures.figure(mean.median)}</b><br><small>{mean.spread}</small>"
 
 
 def _charts(report: Report, results: list[WorkloadResult]) -> Iterator[str]:

@@ -18,7 +18,7 @@ def show(report: Report, console: Console) -> None:
 
 def costs(report: Report) -> Table:
     """CPU time of the work, and of one operation."""
-    title = f"CPU seconds for the same work (ns an operation), median of {report.rounds}"
+    title = f"CPU seconds for the same work, below ns an operation; median of {report.rounds} rounds"
     table = _table(title, ["guest", *report.contenders])
     for result in report.workloads:
         table.add_row(result.label, *(_cost(result, name) for name in report.contenders))
@@ -32,14 +32,12 @@ def comparison_tables(report: Report) -> list[Table]:
         others = [other for s, other in figures.comparisons(report) if s == subject]
         if not others:
             continue
-        table = _table(f"{subject} is so many times faster than", ["guest", *others])
+        table = _table(f"{subject} is so many times as fast as, below least..most", ["guest", *others])
         for results in figures.kinds(report).values():
             for result in results:
-                ratios = (figures.ratio(result, subject, other) for other in others)
-                table.add_row(result.label, *(str(found) if found else "-" for found in ratios))
-            means = (figures.geometric_mean(results, subject, other) for other in others)
-            cells = (str(found) if found else "-" for found in means)
-            table.add_row("geometric mean", *cells, style="bold", end_section=True)
+                table.add_row(result.label, *(_ratio(figures.ratio(result, subject, other)) for other in others))
+            means = (_ratio(figures.geometric_mean(results, subject, other)) for other in others)
+            table.add_row("geometric mean", *means, style="bold", end_section=True)
         tables.append(table)
     return tables
 
@@ -48,11 +46,15 @@ def _cost(result: WorkloadResult, contender: str) -> str:
     if contender not in result.measurements:
         return "-"
     seconds = figures.cost(result.measurements[contender])
-    return f"{figures.figure(seconds)} ({figures.figure(figures.ns_per_op(result, contender))})"
+    return f"{figures.figure(seconds)}\n{figures.figure(figures.ns_per_op(result, contender))}"
+
+
+def _ratio(ratio: figures.Ratio | None) -> str:
+    return "-" if ratio is None else f"{figures.figure(ratio.median)}\n{ratio.spread}"
 
 
 def _table(title: str, headings: list[str]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "guest" else "right")
+        table.add_column(heading, justify="left" if heading == "guest" else "right", overflow="fold")
     return table

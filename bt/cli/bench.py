@@ -21,7 +21,8 @@ QUICK = Settings(rounds=3, target_seconds=0.2)
 EPILOG = """\
 GUEST is a compute or nano guest, with options if wanted: sieve:size=16777216. All of them by default.
 A time is the CPU time of a process that runs the guest, less that of the same process with nothing to do; work (n)
-is the same for everybody and chosen so that the first contender is busy for a second. Medians; (least..most) ratio."""
+is the same for everybody and chosen so that the first contender is busy for a second. Medians of the
+rounds, and their least..most."""
 
 
 def main(arguments: Sequence[str]) -> int:
