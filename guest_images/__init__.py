@@ -20,13 +20,15 @@ from bt.errors import BadImage
 class Image:
     """A built-in guest.
 
-    `kind`: "demo", "compute", "nano", "check" or "system". `parameters`: command-line options and their defaults; work
-    grows linearly with n. `ops`: the unit `ops=` counts. `transcript` and `exit_status`: serial output and exit status
-    (debug-exit convention, 1 = guest's 0) of a run with defaults. `linux_file`: the same code as a Linux i386 program.
+    `kind`: "demo", "compute", "nano", "check", "system" or "boot". `format`: "multiboot" or "boot sector".
+    `parameters`: command-line options and their defaults; work grows linearly with n. `ops`: the unit `ops=` counts.
+    `transcript` and `exit_status`: serial output and exit status (debug-exit convention, 1 = guest's 0) of a run with
+    defaults. `linux_file`: the same code as a Linux i386 program.
     """
 
     name: str
     kind: str
+    format: str
     description: str
     file: str
     sha256: str
@@ -37,12 +39,12 @@ class Image:
     exit_status: int
 
     def read(self) -> bytes:
-        """The multiboot ELF file."""
+        """The multiboot ELF file, or the boot sector."""
         return (_built() / self.file).read_bytes()
 
     @property
     def path(self) -> Path:
-        """Where the ELF file lies; BadImage if the package is not installed as plain files."""
+        """Where that file lies; BadImage if the package is not installed as plain files."""
         return _on_disk(self.file)
 
     @property

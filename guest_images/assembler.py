@@ -6,6 +6,7 @@
     .align N              up to the next multiple of N (NOPs in text, zeros elsewhere)
     .space N [, VALUE]    N bytes
     .section text|data|bss
+    .bits 16|32           code size of the instructions that follow
     .include "file"       looked up along the include path, once per program
     .macro name a, b      text up to .endm; \\a stands for an argument, \\@ for a number unique to the expansion
     ; comment
@@ -61,11 +62,11 @@ def assemble_program(
     Passes repeat until the symbols settle. Branches start short and only ever grow, so they do settle.
     """
     statements = list(Reader(include_path).read(text, name))
-    encoder, near = Encoder(bits), set[int]()
-    current = _Pass(encoder, dict.fromkeys(SECTIONS, origin), _Provisional(origin), near)
+    encoders, near = _Encoders(bits), set[int]()
+    current = _Pass(encoders, dict.fromkeys(SECTIONS, origin), _Provisional(origin), near)
     current.run(statements)
     for _ in range(MAX_PASSES):
-        before, current = current, _Pass(encoder, current.next_bases(origin), current.symbols, near)
+        before, current = current, _Pass(encoders, current.next_bases(origin), current.symbols, near)
         current.run(statements)
         if current.symbols == before.symbols and current.next_bases(origin) == before.next_bases(origin):
             return Program(origin, current.image(origin), current.end(), current.symbols)
@@ -86,12 +87,26 @@ class _Provisional(dict[str, int]):
         return self._value
 
 
+class _Encoders:
+    """The encoders of a program, by code size; `default` is the one it begins with."""
+
+    def __init__(self, bits: int) -> None:
+        self.default = Encoder(bits)
+        self._by_bits = {bits: self.default}
+
+    def of(self, bits: int) -> Encoder:
+        if bits not in self._by_bits:
+            self._by_bits[bits] = Encoder(bits)
+        return self._by_bits[bits]
+
+
 class _Pass:
     """One pass over the program, with the section addresses, symbols and near branches found by the passes before."""
 
-    def __init__(self, encoder: Encoder, bases: Mapping[str, int], known: dict[str, int], near: set[int]) -> None:
+    def __init__(self, encoders: _Encoders, bases: Mapping[str, int], known: dict[str, int], near: set[int]) -> None:
         self.symbols: dict[str, int] = {}
-        self._encoder = encoder
+        self._encoders = encoders
+        self._encoder = encoders.default
         self._bases = bases
         self._known = known
         self._first = isinstance(known, _Provisional)
@@ -149,11 +164,14 @@ class _Pass:
         if name in INTEGER_SIZES:
             return b"".join(self._integer(item, INTEGER_SIZES[name], names, scope) for item in list_items(rest))
         values = [evaluate(part, names, scope) for part in split(rest)]
+        if name == ".bits" and values in ([16], [32]):
+            self._encoder = self._encoders.of(values[0])
+            return b""
         if name == ".align" and len(values) == 1:
             return bytes([NOP if section == "text" else 0]) * (-here % values[0])
         if name == ".space" and len(values) in (1, 2) and values[0] >= 0:
             return bytes([values[1] if len(values) == 2 else 0]) * values[0]
-        raise AssemblyError(f"{text!r}: directives are .byte .word .long .align .space .section .include .macro")
+        raise AssemblyError(f"{text!r}: directives are .byte .word .long .align .space .bits .section .include .macro")
 
     def _integer(self, item: str, size: int, names: Mapping[str, int], scope: str) -> bytes:
         if match := STRING.fullmatch(item):

@@ -1,7 +1,8 @@
 """Rebuilds the built-in guests: `python -m guest_images.build` (= `make images`).
 
-Writes `built/NAME.elf` (multiboot ELF, bare PC), `built/linux/NAME.elf` (the same code as a Linux i386 program, where
-that makes sense) and `built/manifest.json`. The bytes depend on the sources only; a test rebuilds and compares.
+Writes `built/NAME.elf` (multiboot ELF, bare PC), `built/NAME.bin` (boot sector), `built/linux/NAME.elf` (the same code
+as a Linux i386 program, where that makes sense) and `built/manifest.json`. The bytes depend on the sources only; a test
+rebuilds and compares.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ SOURCES: Final = HERE / "sources"
 EXPECTED: Final = HERE / "expected"
 BUILT: Final = HERE / "built"
 LOAD_ADDRESS: Final = 0x100000
+BOOT_SECTOR_ADDRESS: Final = 0x7C00
 MAX_IMAGE_BYTES: Final = 64 * 1024
 SUCCESS_STATUS: Final = 1  # isa-debug-exit: guest's 0, times two, plus one
 
@@ -35,6 +37,11 @@ class Guest:
     ops: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     linux: bool = False
+    boot_sector: bool = False
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.bin" if self.boot_sector else f"{self.name}.elf"
 
 
 CATALOGUE: Final = (
@@ -56,12 +63,16 @@ CATALOGUE: Final = (
     Guest("smc", "check", "smc/smc.asm", "passes", {"n": "100"}),
     Guest("sensitive", "check", "sensitive/sensitive.asm", "checks", {"accesses": "off"}),
     Guest("minikernel", "system", "minikernel/minikernel.asm", "faults and endings", {"n": "1", "hz": "250"}),
+    Guest("bootsector", "boot", "boot/bootsector.asm", "", boot_sector=True),
 )
 
 
 def build_image(guest: Guest, platform: str = "bare") -> bytes:
-    """The ELF file of `guest` for platform "bare" or "linux"; BtError names the source line that does not assemble."""
+    """The file of `guest` for platform "bare" or "linux"; BtError names the source line that does not assemble."""
     source = SOURCES / guest.source
+    if guest.boot_sector:
+        text = source.read_text(encoding="ascii")
+        return assemble_program(text, 16, BOOT_SECTOR_ADDRESS, [source.parent], source.name).image
     include_path = [SOURCES / platform, SOURCES / "runtime", source.parent]
     program = assemble_program(source.read_text(encoding="ascii"), 32, LOAD_ADDRESS, include_path, source.name)
     image = write_elf(program, "start")
@@ -81,7 +92,7 @@ def build_all() -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     manifest: list[dict[str, Any]] = []
     for guest in CATALOGUE:
-        image_file = f"{guest.name}.elf"
+        image_file = guest.file
         files[image_file] = build_image(guest)
         linux_file = None
         if guest.linux:
@@ -91,6 +102,7 @@ def build_all() -> dict[str, bytes]:
             {
                 "name": guest.name,
                 "kind": guest.kind,
+                "format": "boot sector" if guest.boot_sector else "multiboot",
                 "description": description(guest),
                 "file": image_file,
                 "sha256": hashlib.sha256(files[image_file]).hexdigest(),
@@ -112,7 +124,7 @@ def main() -> int:
         print(f"guest_images.build: {error}", file=sys.stderr)
         return error.exit_code
     (BUILT / "linux").mkdir(parents=True, exist_ok=True)
-    for stale in sorted(BUILT.rglob("*.elf")):
+    for stale in sorted([*BUILT.rglob("*.elf"), *BUILT.glob("*.bin")]):
         if str(stale.relative_to(BUILT)) not in files:
             stale.unlink()
     for name, content in files.items():

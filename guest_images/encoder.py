@@ -162,6 +162,12 @@ class Encoder:
         name, prefixes = words[-1], b"".join(bytes([REPEATS[word]]) for word in words[:-1] if word in REPEATS)
         if name in SEGMENT_STACK and operands and str(operands[0]) in SEGMENT_STACK[name]:
             return bytes.fromhex(SEGMENT_STACK[name][str(operands[0])])
+        if name == "push" and self.bits == 16 and isinstance(operands[0], Immediate) and operands[0].size != 4:
+            value = operands[0].value  # keystone pushes 32 bits
+            short = -0x80 <= value < 0x80
+            return bytes([0x6A if short else 0x68]) + (value & (0xFF if short else 0xFFFF)).to_bytes(
+                2 - short, "little"
+            )
         if name == "push" and isinstance(operands[0], Immediate) and operands[0].size == self._default:
             return self._keystone_bytes(f"push {operands[0].value:#x}")
         if name in RETURNS and all(isinstance(operand, Immediate) for operand in operands):

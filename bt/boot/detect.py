@@ -1,7 +1,7 @@
 """What kind of image is this, and how is it started.
 
-In this order: raw if the user says so, bzImage, multiboot, plain ELF. Whatever is wrong with a file ends in one
-line, and RAM is written only when nothing is.
+In this order: what the user says, bzImage, multiboot, plain ELF, boot sector. Whatever is wrong with a file ends in
+one line, and RAM is written only when nothing is.
 """
 
 import os
@@ -10,6 +10,8 @@ from pathlib import Path
 from stat import S_ISREG
 
 from bt.boot import elf, linux, multiboot
+from bt.boot.boot_sector import is_boot_sector
+from bt.boot.boot_sector import load as load_boot_sector
 from bt.boot.flat import load as load_flat
 from bt.boot.multiboot import Module
 from bt.boot.placement import PhysicalMemory
@@ -30,6 +32,7 @@ def load(
     initrd: Source | None = None,
     modules: Sequence[Module] = (),
     flat: int | None = None,
+    boot_sector: bool = False,
     name: str | None = None,
 ) -> EntryState:
     """Put a guest image into `ram` and say how to enter it.
@@ -37,7 +40,8 @@ def load(
     `image` is a path, or the image itself; `name` what errors and the multiboot command line call it (default: the
     file's name). `append` is the command line. `initrd` goes to Linux as it is; for multiboot a string lists
     modules the way QEMU's -initrd does, "FILE [ARGS],FILE [ARGS]..." with ",," for a comma, and other sources are one
-    module. `modules` are further multiboot modules. `flat` starts a raw image at that physical address.
+    module. `modules` are further multiboot modules. `flat` starts a raw image at that physical address,
+    `boot_sector` one in real mode whatever else it looks like.
 
     Raises BadImage if a file cannot be used, BadUsage if the options do not go together.
     """
@@ -47,6 +51,8 @@ def load(
     if flat is not None:
         _refuse(name, "a raw image", append=append, initrd=initrd, modules=modules)
         return load_flat(name, contents, ram, flat)
+    if boot_sector:
+        return _load_boot_sector(name, contents, ram, append=append, initrd=initrd, modules=modules)
     if linux.is_bzimage(contents):
         _refuse(name, "a Linux kernel", modules=modules)
         ramdisk = None if initrd is None else _read(initrd)
@@ -59,11 +65,26 @@ def load(
     if elf.is_elf(contents):
         _refuse(name, "an ELF without multiboot header", append=append, initrd=initrd, modules=modules)
         return elf.load(name, contents, ram)
+    if is_boot_sector(contents):
+        return _load_boot_sector(name, contents, ram, append=append, initrd=initrd, modules=modules)
     if contents.startswith(_GZIP):
         raise BadImage(f"{name}: compressed with gzip; unpack it first (gunzip)")
     raise BadImage(
         f'{name}: not a bzImage (no "HdrS" at 0x202) nor multiboot nor ELF; for a raw image give --flat ADDRESS'
     )
+
+
+def _load_boot_sector(
+    name: str,
+    contents: bytes,
+    ram: PhysicalMemory,
+    *,
+    append: str,
+    initrd: Source | None,
+    modules: Sequence[Module],
+) -> EntryState:
+    _refuse(name, "a boot sector", append=append, initrd=initrd, modules=modules)
+    return load_boot_sector(name, contents, ram)
 
 
 def _read(source: Source) -> bytes:

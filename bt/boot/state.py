@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-EntryKind = Literal["multiboot", "linux", "flat"]
+EntryKind = Literal["multiboot", "linux", "flat", "boot sector"]
 
 GENERAL_REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 SEGMENT_REGISTERS = ("es", "cs", "ss", "ds", "fs", "gs")

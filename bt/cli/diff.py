@@ -37,7 +37,10 @@ def main(arguments: Sequence[str]) -> int:
     def factory(engine: machine.EngineName) -> PeerFactory:
         config = machine.MachineConfig(memory=given.memory, cpu=given.cpu, engine=engine)
         return lambda: MachinePeer(
-            config, lambda pc: pc.load(image, append=given.append, initrd=initrd, flat=given.flat)
+            config,
+            lambda pc: pc.load(
+                image, append=given.append, initrd=initrd, flat=given.flat, boot_sector=bool(given.boot_sector)
+            ),
         )
 
     status, progress = _status()

@@ -46,7 +46,13 @@ of the CPU state, <names> where a jump leads. Below each block come its stubs of
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     pc = machine.Machine(machine.MachineConfig(memory=given.memory, cpu=given.cpu), library=library.load())
-    pc.load(options.chosen_image(given), append=given.append, initrd=options.chosen_initrd(given), flat=given.flat)
+    pc.load(
+        options.chosen_image(given),
+        append=given.append,
+        initrd=options.chosen_initrd(given),
+        flat=given.flat,
+        boot_sector=bool(given.boot_sector),
+    )
     if given.after:
         result = pc.run(max_insns=given.after)
         if result.reason != "max-insns":

@@ -46,16 +46,19 @@ def add_guest(parser: Parser, default_memory: int) -> None:
     add("-kernel", "--kernel", metavar="FILE", help="the same as IMAGE")
     add("-initrd", "--initrd", metavar="FILE", help="initial RAM disk; multiboot modules as 'FILE ARGS,FILE ARGS'")
     add("-append", "--append", metavar="TEXT", default="", help="the guest's command line")
+    add("--boot-sector", metavar="FILE", help="start FILE as a BIOS would, in real mode at 0000:7C00; there is no BIOS")
     add("--flat", metavar="ADDRESS", type=address, help="IMAGE is raw code: load and enter it there, 32-bit")
 
 
 def chosen_image(given: argparse.Namespace) -> Path:
-    """The file behind IMAGE or -kernel. Raises BadUsage unless there is one of them, BadImage if it is no guest."""
-    if given.image and given.kernel:
-        raise BadUsage(f"IMAGE {given.image} and -kernel {given.kernel}: give one of them")
-    if not given.image and not given.kernel:
+    """The file that IMAGE or its like names. Raises BadUsage unless it is named once, BadImage if it is no guest."""
+    ways = {"IMAGE": given.image, "-kernel": given.kernel, "--boot-sector": given.boot_sector}
+    named = {way: name for way, name in ways.items() if name}
+    if len(named) > 1:
+        raise BadUsage(f"{' and '.join(f'{way} {name}' for way, name in named.items())}: give one of them")
+    if not named:
         raise BadUsage("no IMAGE; `bt images` lists what there is, `bt run hello` is a start")
-    return find_image(given.image or given.kernel)
+    return find_image(*named.values())
 
 
 def chosen_initrd(given: argparse.Namespace) -> str | None:

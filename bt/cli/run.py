@@ -35,7 +35,13 @@ def main(arguments: Sequence[str]) -> int:
         serial=serial.send,
         library=library.load(),
     )
-    pc.load(image, append=given.append, initrd=options.chosen_initrd(given), flat=given.flat)
+    pc.load(
+        image,
+        append=given.append,
+        initrd=options.chosen_initrd(given),
+        flat=given.flat,
+        boot_sector=bool(given.boot_sector),
+    )
     if os.environ.get("BT_DEBUG"):
         from bt.inspect import debug  # what disassembles is no part of an ordinary start
 
@@ -83,7 +89,7 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
     return {
         "schema": RESULT_SCHEMA,
         "version": __version__,
-        "image": given.image or given.kernel,
+        "image": given.image or given.kernel or given.boot_sector,
         "append": given.append,
         "engine": given.engine,
         "cpu": given.cpu,
@@ -104,6 +110,8 @@ def _complaint(result: machine.Result, given: Namespace) -> str | None:
     match result.reason:
         case "shutdown":
             return f"guest shutdown after {done}: triple fault{f' ({result.detail})' if result.detail else ''}"
+        case "bios-service":
+            return f"guest stopped after {done}: {result.detail}; bt has no BIOS"
         case "max-insns":
             return f"stopped after {done}, as --max-insns says"
         case "timeout":

@@ -32,11 +32,16 @@ needs_gcc = pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 
 
 def run_qemu(image: Path, options: str = "") -> tuple[str, int]:
-    """Serial output and exit status of a multiboot image under QEMU's emulator."""
+    """Serial output and exit status of a multiboot image or boot sector under QEMU's emulator."""
     command = (
         f"{QEMU} -accel tcg -m 64 -display none -serial stdio -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4"
     )
-    arguments = [*command.split(), "-kernel", str(image), "-append", options]
+    boot = (
+        ["-drive", f"format=raw,file={image}"]
+        if image.suffix == ".bin"
+        else ["-kernel", str(image), "-append", options]
+    )
+    arguments = [*command.split(), *boot]
     result = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     return result.stdout.decode("ascii").replace("\r\n", "\n"), result.returncode
 
