@@ -14,12 +14,14 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import NamedTuple
 
+from bt.codegen import host_fp
 from bt.codegen.arena import Arena, link
 from bt.codegen.builder import Module
 from bt.codegen.llvm import assemble_many, target_identity
 from bt.codegen.objectfile import CodePiece, merge, read_object
 from bt.codegen.store import Store
 from bt.engine.abi_check import check_abi
+from bt.engine.fp_forms import fp_form_table
 from bt.engine.interp.dispatch import emit_dispatch
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
 from bt.engine.library import Progress
@@ -50,7 +52,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
     stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
-    pieces = _pieces(objects[source.name] for source in runtime) | RAW_PIECES
+    pieces = _pieces(objects[source.name] for source in runtime) | RAW_PIECES | host_fp.PIECES
     with Arena(ARENA_BYTES, name="bt-build") as arena:
         symbols = {name: address - arena.exec_base for name, address in link(arena, pieces, {}).items()}
         image = bytes(arena.view[: arena.used])
@@ -62,6 +64,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
         "handlers": struct.pack(f"<{len(names)}I", *(symbols[name] for name in names)),
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
+        "fp_forms": fp_form_table(),
         **StencilTables(catalogue, common, stencil_pieces).sections(),
     }
 
@@ -114,7 +117,7 @@ def _runtime_modules() -> Iterator[Source]:
     modules = [*runtime_modules(), Module("dispatch"), Module("gates")]
     emit_dispatch(modules[-2])
     emit_gates(modules[-1])
-    wanted = [variant for form in FORMS for variant in variants(form)]
+    wanted = list({variant.name: variant for form in FORMS for variant in variants(form)}.values())
 
     def family(variant: Variant) -> str:
         return variant.form.meaning.split(".")[0]

@@ -39,6 +39,7 @@ from bt.memory.access import NativeContext
 from bt.x86 import state
 from bt.x86.mode import CODE_32
 from bt.x86.state import DS, SS
+from bt.x86.system.fp_state import FP_UNLOAD
 
 MAX_LENGTH = 15
 INSN_SIZE_OFFSET = 16  # cs_insn.size; checked against capstone's own ctypes classes by bt/x86/capstone_layout.py
@@ -159,6 +160,7 @@ class _Decoder:
         insn = CONTROL.get_pointer(b, self.control, "insn")
         disasm = Signature("cs_disasm_iter", "i8", ("i64", PTR, PTR, PTR, PTR))
         pointers = [Value(b, variable.ref, PTR) for variable in (code, size, address)]
+        b.call(FP_UNLOAD, b.cpu)  # capstone is compiled like any other library
         found = b.call_pointer(CONTROL.get_pointer(b, self.control, "disasm_iter"), disasm, handle, *pointers, insn)
         with b.IfElse(found != 0) as arm:
             with arm.then():
@@ -239,6 +241,8 @@ class _Decoder:
             ("rm_number", rm_number.get()),
             ("base_number", base_number),
             ("index_number", index.get()),
+            ("modrm", self.modrm),
+            ("thunk", b.const(0, 32)),
             ("flags_live", b.const(1, 8)),
         ):
             RECORD.put(b, record, name, value)

@@ -34,6 +34,7 @@ class Library:
     handlers: bytes  # u64 host addresses, VARIANTS a form
     dispatch: bytes
     shapes: bytes
+    fp_forms: bytes
     stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
     stencil_names: bytes  # for people: in order of stencil numbers, one a line
 
@@ -60,6 +61,7 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
         handlers,
         bytes(sections["dispatch"]),
         bytes(sections["shapes"]),
+        bytes(sections["fp_forms"]),
         {name: bytes(sections[name]) for name in STENCIL_SECTIONS},
         bytes(sections["stencil_names"]),
     )

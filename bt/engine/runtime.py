@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 
 import bt.x86.system
 from bt.codegen.builder import Module, Signature
-from bt.engine import blocks
+from bt.engine import blocks, fp_encode
 from bt.engine.decode import DECODE, emit_decode
 from bt.engine.interp.dispatch import (
     BEFORE_NEXT,
@@ -19,7 +19,7 @@ from bt.engine.interp.dispatch import (
     emit_run_interp,
 )
 from bt.engine.translator import gates
-from bt.memory import slow
+from bt.memory import slow, wide
 from bt.memory.access import NativeContext
 from bt.memory.slow import Body
 from bt.x86 import mode, services
@@ -39,6 +39,8 @@ def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...
         ),
     )
     yield "memory", slow.RUNTIME
+    yield "wide", wide.RUNTIME
+    yield "fp", fp_encode.RUNTIME
     yield "blocks", blocks.RUNTIME
     yield "translator", gates.runtime()
     for info in iter_modules(bt.x86.system.__path__):

@@ -22,7 +22,7 @@ from bt.engine.structures import (
     SHAPE_REGISTER_RM,
     SHAPE_REP,
 )
-from bt.x86.opcodes import FORMS, Form, Method, Width
+from bt.x86.opcodes import FORMS, UNDEFINED, Form, Method, Width
 
 _IMMEDIATES = {
     (Method.IMMEDIATE, Width.B): IMMEDIATE_BYTE,
@@ -32,17 +32,6 @@ _IMMEDIATES = {
     (Method.RELATIVE, Width.B): IMMEDIATE_JUMP_BYTE,
     (Method.RELATIVE, Width.Z): IMMEDIATE_JUMP,
 }
-_MODRM_METHODS = frozenset(
-    (
-        Method.REGISTER_OR_MEMORY,
-        Method.MEMORY_ONLY,
-        Method.REGISTER_RM,
-        Method.REGISTER,
-        Method.SEGMENT,
-        Method.CONTROL_REGISTER,
-        Method.DEBUG_REGISTER,
-    )
-)
 
 
 def _immediate(form: Form) -> int:
@@ -63,7 +52,7 @@ def _immediate(form: Form) -> int:
 
 def _flags(form: Form) -> int:
     methods = {o.method for o in form.operands}
-    flags = SHAPE_MODRM * bool(methods & _MODRM_METHODS or "/" in form.encoding)
+    flags = SHAPE_MODRM * (form is not UNDEFINED and form.has_modrm)
     flags |= SHAPE_ENDS * form.ends_block | SHAPE_LOCK * form.lock | SHAPE_REP * (form.rep is not None)
     flags |= SHAPE_OPCODE_REGISTER * (Method.OPCODE_REGISTER in methods)
     return flags | SHAPE_REGISTER_RM * (Method.REGISTER_RM in methods)

@@ -22,6 +22,7 @@ RECORD = Layout(
         ("rm", 16),  # ModRM.rm or the opcode's register as a general register
         ("form", 16),
         ("number", 16),  # place in its block, from 0
+        ("thunk", 32),  # FP instructions: what executes it, as offset from CONTROL.thunks; 0: not made yet
         ("scale", 8),  # shift count
         ("segment", 8),  # segment register number of the memory operand
         ("variant", 8),  # VARIANT_* bits
@@ -30,6 +31,7 @@ RECORD = Layout(
         ("rm_number", 8),
         ("base_number", 8),  # 8: none
         ("index_number", 8),  # 8: none
+        ("modrm", 8),
         ("flags_live", 8),  # translator: 1 if somebody sees this instruction's arithmetic flags
     ),
     RECORD_BYTES,
@@ -100,13 +102,17 @@ CONTROL = Layout(
         ("blocks_made", 64),
         ("insns_decoded", 64),
         ("blocks_killed", 64),
+        ("write_delta", 64),  # added to a host address to write there (W^X: two mappings)
+        ("fp_forms", 64),  # one FP_FORM a form and mod, see fp_shapes.py
+        ("thunks", 64),  # area of thunks that execute FP instructions, host addresses
+        ("thunks_next", 64),
+        ("thunks_end", 64),
         # -- translator (bt/engine/translator)
         ("stencils", 64),  # table of STENCIL, their code, their relocations
         ("stencil_code", 64),
         ("stencil_relocations", 64),
         ("stencil_index", 64),  # u32 stencil numbers that plans and helpers index
         ("plans", 64),  # one PLAN a form and variant
-        ("write_delta", 64),  # added to a host address to write there (W^X: two mappings)
         ("hot_next", 64),  # host addresses: fragments grow up, cold stubs grow down
         ("cold_next", 64),
         ("cache_start", 64),
@@ -133,6 +139,8 @@ CONTROL = Layout(
         ("trace_end", 64),
     )
 )
+
+THUNK_BYTES = 32  # room for one thunk (bt/engine/fp_encode.py)
 
 # What decoding must know of a form.
 SHAPE_BYTES = 8

@@ -17,6 +17,7 @@ from bt.engine.structures import (
     MAX_BLOCK_INSNS,
     NO_PAGE,
     RECORD_BYTES,
+    THUNK_BYTES,
 )
 from bt.memory.ram import GuestRam
 from bt.x86 import capstone_layout, cpu_model, flags
@@ -29,6 +30,7 @@ from bt.x86.state import MMIO_SLOTS, TLB_BYTES, CpuState
 
 RECORDS = 1 << 20
 BLOCKS = 1 << 18
+THUNKS_BYTES = 1 << 20
 PAGE = 4096
 TOO_LONG = 16  # verdict on an instruction of more than 15 bytes
 PORTS = 1 << 16
@@ -68,7 +70,11 @@ class Vcpu:
         self.latch_map, self.latch_values = Area(PORTS), Area(PORTS)
         self._control = Area(PAGE)
         handlers = self._without_missing(library.handlers, library.handlers[: len(library.handlers) // len(FORMS)])
-        self._tables = [ctypes.create_string_buffer(t, len(t)) for t in (handlers, library.dispatch, library.shapes)]
+        fp_forms = self._without_missing(library.fp_forms, bytes(len(library.fp_forms) // len(FORMS)))
+        self._tables = [
+            ctypes.create_string_buffer(t, len(t)) for t in (handlers, library.dispatch, library.shapes, fp_forms)
+        ]
+        self._thunks = library.arena.exec_base + library.arena.allocate(THUNKS_BYTES, PAGE)
         self._handles = {bits: self._open(bits) for bits in (16, 32)}
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
         self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
@@ -97,8 +103,8 @@ class Vcpu:
         return capstone_layout.Handle(bits, detail=False)
 
     def _wire(self) -> None:
-        handlers, dispatch, shapes = (ctypes.addressof(t) for t in self._tables)
-        symbols = self.library.symbols
+        handlers, dispatch, shapes, fp_forms = (ctypes.addressof(t) for t in self._tables)
+        symbols, arena = self.library.symbols, self.library.arena
         for name, value in {
             "disasm_iter": capstone_layout.entry_points().cs_disasm_iter,
             "handle16": self._handles[16].value,
@@ -106,6 +112,10 @@ class Vcpu:
             "insn": self._handles[32].insn,
             "dispatch": dispatch,
             "shapes": shapes,
+            "fp_forms": fp_forms,
+            "thunks": self._thunks,
+            "thunks_end": self._thunks + THUNKS_BYTES,
+            "write_delta": (arena.write_base - arena.exec_base) & ((1 << 64) - 1),
             "handlers": handlers,
             "stale_handler": symbols["interp_stale"],
             "chain_handler": symbols["interp_chain"],
@@ -150,6 +160,7 @@ class Vcpu:
         self.set_control("records_next", self._records.address)
         self.set_control("records_end", self._records.address + self._records.size)
         self.set_control("blocks_next", 1)  # 0 ends lists
+        self.set_control("thunks_next", self._thunks + THUNK_BYTES)  # offset 0 means none
         self.call("flush_tlb", 1)
 
     def written(self, physical: int, size: int) -> None:

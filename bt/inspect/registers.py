@@ -28,13 +28,20 @@ _PLAIN = (
     "misc_enable",
     "tsc_offset",
     "fpu_control",
-    "fpu_status",
-    "fpu_tag",
+    "mxcsr_masks",
+    "fpu_ip",
+    "fpu_cs",
+    "fpu_dp",
+    "fpu_ds",
+    "fpu_opcode",
     "a20_mask",
     "mode",
     "intr_pending",
     "fault_depth",
 )
+FX_GUEST_SLOTS = 36
+# bits of an FXSAVE image that are the guest's: the pointers are kept in slots of their own
+FX_VISIBLE = {0: 0x0000_FFFF_FFFF_FFFF, 1: 0, 2: 0, 3: 0xFFFF_FFFF}
 _DEBUG_REGISTERS = (0, 1, 2, 3, 6, 7)
 _FLAG_NAMES = {letter: f"{letter}f" for letter in "cpazstido"} | {
     "l": "iopl", "n": "nt", "r": "rf", "v": "vm", "k": "ac", "f": "vif", "g": "vip", "x": "id",
@@ -55,6 +62,9 @@ def read_registers(cpu: CpuState, instructions: int) -> dict[str, int]:
     for number, segment in enumerate(SEGMENT_NAMES):
         for part in SEGMENT_FIELDS:
             found[f"{segment}.{part}"] = cpu.segment(number, part)
+    # the host's own registers are out of it while Python looks; behind XMM7 the image is not the guest's
+    for slot in range(FX_GUEST_SLOTS):
+        found[f"fp_image.{slot}"] = cpu["fp_image", slot] & FX_VISIBLE.get(slot, (1 << 64) - 1)
     # the slot names the instruction count at which no interrupt is taken; an old one means nothing
     found["interrupt_shadow"] = int(cpu["inhibit"] == instructions)
     return found

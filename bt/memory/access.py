@@ -33,6 +33,10 @@ SLOW_READ = native("slow_read", PTR, "i32", "i32", "i32")  # linear, bytes, flag
 SLOW_WRITE = native("slow_write", PTR, "i32", "i32", "i64", "i32")  # linear, bytes, value, flags
 UPDATE_BEGIN = native("update_begin", PTR, "i32", "i32")  # linear, bytes; operand pointer in memory_value
 UPDATE_COMMIT = native("update_commit", PTR)
+# Operands of any size (bt/memory/wide.py): linear, bytes, OPERAND_* bits; operand pointer in memory_value.
+OPERAND_BEGIN = native("operand_begin", PTR, "i32", "i32", "i32")
+OPERAND_COMMIT = native("operand_commit", PTR)
+OPERAND_WRITE, OPERAND_FILL = 1, 2  # FILL: what is written may be less than the whole
 DIRECT = native("direct_pointer", PTR, "i32", "i32", result=PTR)  # linear, write; null when not plain RAM
 
 
@@ -115,6 +119,26 @@ class TlbContext(Context):
     def commit_update(self, pointer: Value) -> None:
         with self.Unlikely(pointer == self.slot("bounce")):
             self.attempt(UPDATE_COMMIT, self.cpu)
+
+    def operand_pointer(
+        self, segment: int | Value, offset: Value, size: int, *, write: bool = False, fill: bool = False, align: int = 1
+    ) -> Value:
+        linear = self.checked_linear(segment, offset, size, write=write)
+        if align > 1:
+            self.fault_if((linear & (align - 1)) != 0, x86.GP, 0)
+        pointer = self.local(PTR)
+        hit, entry = self.probe(linear, size, WRITE_TAG if write else READ_TAG)
+        with self.IfElse(hit, ", !prof !0") as arm:
+            with arm.then():
+                pointer.set(self._host(entry, linear))
+            with arm.otherwise():
+                self.attempt(OPERAND_BEGIN, self.cpu, linear, size, OPERAND_WRITE * write | OPERAND_FILL * fill)
+                pointer.set(self.get_pointer("memory_value"))
+        return pointer.get()
+
+    def commit_operand(self, pointer: Value) -> None:
+        with self.Unlikely(pointer == self.slot("fp_operand")):
+            self.attempt(OPERAND_COMMIT, self.cpu)
 
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
         return self.call(DIRECT, self.cpu, linear, int(write))

@@ -175,6 +175,19 @@ class Context(Builder, ABC):
     def commit_update(self, pointer: Value) -> None: ...
 
     @abstractmethod
+    def operand_pointer(
+        self, segment: int | Value, offset: Value, size: int, *, write: bool = False, fill: bool = False, align: int = 1
+    ) -> Value:
+        """Host pointer to an operand of `size` bytes at segment:offset, all checks done; #GP(0) unless `align`ed.
+
+        It may point to a copy. After writing through it call `commit_operand`; whoever does not write all of a copy's
+        bytes asks for it to be filled first.
+        """
+
+    @abstractmethod
+    def commit_operand(self, pointer: Value) -> None: ...
+
+    @abstractmethod
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
         """Host pointer to guest RAM at `linear` (i32), good to the end of its page; null where only the checked
         accesses above will do (not mapped, no right, MMIO, code page to be written). Never faults."""

@@ -190,7 +190,7 @@ def decode(code: bytes, *, bits: int) -> Instruction:
     operand_size = bits ^ 48 if prefixes.operand_size else bits
     address_size = bits ^ 48 if prefixes.address_size else bits
 
-    modrm = stream.unsigned(1) if needs_modrm(opcode_map, opcode) else None
+    modrm = stream.unsigned(1) if needs_modrm(opcode_map, opcode, prefixes.mandatory) else None
     form = lookup(opcode_map, opcode, modrm or 0, prefixes.mandatory)
     if form is UNDEFINED:
         raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: reserved encoding")

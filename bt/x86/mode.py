@@ -65,6 +65,7 @@ def emit_update_mode(b: Context) -> None:
     checked = may_check & ((b.get("eflags_system") & flags.AC) != 0)
     mode = mode | ((~checked).zext(64) * ALIGNMENT_FREE)
     b.put("mode", mode)
+    b.put("fp_ready", 0)  # CR0 and CR4 have a say in it
     # checked accesses find nothing in their TLB, so that all of them come by the check in the slow path
     user_table = b.select(checked, b.slot("tlb_none").zext(64), b.slot("tlb_user").zext(64))
     b.put("tlb", b.select(user, user_table, b.slot("tlb_supervisor").zext(64)))

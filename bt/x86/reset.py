@@ -13,7 +13,9 @@ CR0_ET = 1 << 4
 DR6_RESET, DR7_RESET = 0xFFFF0FF0, 0x400
 # MISC_ENABLE: fast strings; no branch trace store, no precise event sampling (SDM vol. 4 table 2-54)
 APIC_BASE_RESET, MISC_ENABLE_RESET = 0xFEE00100, 0x1801
-FPU_CONTROL_RESET, FPU_TAG_RESET = 0x40, 0x5555
+FPU_CONTROL_RESET, MXCSR_RESET, MXCSR_MASKS = 0x40, 0x1F80, 0x1F80
+FPU_TAGS_RESET = 0xFF  # all in use: +0.0
+X87_MASKS, FX_IMAGE_SLOTS, FX_MXCSR_SLOT = 0x3F, 64, 3
 PAT_RESET = 0x0007040600070406
 
 
@@ -77,7 +79,10 @@ def power_on(cpu: CpuState) -> None:
         "efer": 0,
         "mtrr_default": 0,
         "fpu_control": FPU_CONTROL_RESET,
-        "fpu_tag": FPU_TAG_RESET,
+        "mxcsr_masks": MXCSR_MASKS,
+        "fp_loaded": 0,
+        "fp_ready": 0,
+        **dict.fromkeys(("fpu_ip", "fpu_cs", "fpu_dp", "fpu_ds", "fpu_opcode"), 0),
         "inhibit": (1 << 64) - 1,
         "mmio_count": 0,
         "mmio_used": 0,
@@ -90,6 +95,11 @@ def power_on(cpu: CpuState) -> None:
             cpu[name, number] = 0
     cpu["gpr", EDX] = cpu["signature"]
     cpu["dr", 6], cpu["dr", 7] = DR6_RESET, DR7_RESET
+    for slot in range(FX_IMAGE_SLOTS):
+        cpu["fp_image", slot] = 0
+    # in the image the exception masks are set, whatever the guest's are (bt/x86/system/fp_state.py)
+    cpu["fp_image", 0] = FPU_CONTROL_RESET | X87_MASKS | FPU_TAGS_RESET << 32
+    cpu["fp_image", FX_MXCSR_SLOT] = MXCSR_RESET
     write_eflags(cpu, 0)
 
 

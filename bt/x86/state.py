@@ -65,7 +65,8 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("bounce_size", 1),  # bytes; 0 = no such operand under way
     ("branch_lookups", 1),  # translated code: searches of branch_cache
     ("return_hits", 1),  # RETs that the return stack predicted
-    ("slot_27", 5),  # room in the hot area
+    ("fp_ready", 1),  # FP_READY_* bits: classes of FP instructions that may simply be executed, see system/fp_state.py
+    ("slot_28", 4),  # room in the hot area
     # -- segments: es cs ss ds fs gs ldtr tr
     ("segment", 8 * len(SEGMENT_FIELDS)),
     ("gdtr_base", 1),
@@ -98,9 +99,23 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("physical_reserved", 1),  # physical address bits the processor has not
     ("signature", 1),
     ("cpuid", 5 * CPUID_LEAVES),  # leaf, eax, ebx, ecx, edx each; the last one answers for leaves that are missing
-    ("fpu_control", 1),  # x87 control, status and tag words, 16 bits each
-    ("fpu_status", 1),
-    ("fpu_tag", 1),
+    # -- x87, MMX, SSE: see system/fp_state.py
+    ("fp_loaded", 1),  # 1: the guest's registers are in the host's, and fp_image is out of date
+    ("fpu_control", 1),  # the guest's x87 control word: the host's has every exception masked
+    ("mxcsr_masks", 1),  # the guest's exception masks in MXCSR, in place: the host's are all set
+    ("fpu_ip", 1),  # the last x87 instruction but for control ones: EIP and CS, operand, its segment, opcode
+    ("fpu_cs", 1),
+    ("fpu_dp", 1),
+    ("fpu_ds", 1),
+    ("fpu_opcode", 1),
+    ("host_control", 1),  # bt's own x87 control word and MXCSR while the guest's are loaded
+    ("host_mxcsr", 1),
+    ("fp_scratch", 14),  # words on their way to or from the host's registers; FNSAVE takes 108 bytes
+    ("fp_image", 64),  # FXSAVE image of the guest's registers
+    ("fp_saved", 64),  # the same before an instruction that may have to be undone
+    ("fp_operand", 64),  # operand that is not plain RAM, or lies across two pages
+    ("fp_operand_linear", 1),
+    ("fp_operand_size", 1),  # bytes to be written back; 0: none
     ("tsc_offset", 1),
     ("icount_base", 1),  # instructions retired before this run; + (run_budget - budget) = now
     ("deferred", 1),  # part of the budget set aside while one instruction runs alone (see engine/dispatch.py)
@@ -149,12 +164,17 @@ _FIELDS: tuple[tuple[str, int], ...] = (
 )
 
 
+_ALIGNED = frozenset(("fp_image", "fp_saved", "fp_operand"))  # to 16 bytes, as FXSAVE and SSE operands want it
+
+
 def _layout() -> tuple[dict[str, int], int]:
     offsets, at = {}, -POINTER_BIAS
     for name, slots in _FIELDS:
+        if name in _ALIGNED:
+            at = (at + 15) & -16
         offsets[name] = at
         at += 8 * slots
-    return offsets, at + POINTER_BIAS
+    return offsets, (at + 7) // 8 * 8 + POINTER_BIAS
 
 
 OFFSETS, STATE_BYTES = _layout()

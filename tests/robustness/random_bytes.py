@@ -58,7 +58,8 @@ _SYSTEM_STATE: tuple[str, ...] = (
     "efer",
     "pat",
 )
-_SYSTEM_STATE += ("sysenter_cs", "sysenter_esp", "sysenter_eip", "misc_enable", "fpu_control", "fpu_status", "fpu_tag")
+_SYSTEM_STATE += ("sysenter_cs", "sysenter_esp", "sysenter_eip", "misc_enable", "fpu_control", "mxcsr_masks")
+_FP_REGISTERS = range(4, 36)  # eightfold words of the FXSAVE image: ST0 to ST7, XMM0 to XMM7
 
 
 @dataclass(frozen=True)
@@ -282,6 +283,9 @@ class Guest:
         yield from self._registers()
         yield from (state[name] for name in _SYSTEM_STATE)
         yield from (state["dr", number] for number in range(8))
+        yield state["fp_image", 0] & 0xFFFF_FFFF_FFFF  # control, status and tag word
+        yield state["fp_image", 3] & 0xFFFF_FFFF  # MXCSR
+        yield from (state["fp_image", slot] for slot in _FP_REGISTERS)
         for segment in range(len(SEGMENT_NAMES)):
             yield from (state.segment(segment, part) for part in SEGMENT_FIELDS)
 

@@ -25,6 +25,7 @@ from bt.x86 import flags
 from bt.x86.context import DB, EXIT, FAULT, OK, Context
 from bt.x86.exits import ExitReason
 from bt.x86.services import DELIVER_FAULT, DELIVER_INTERRUPT, INT_EXTERNAL
+from bt.x86.system.fp_state import FP_UNLOAD
 
 # Run from state's eip until something leaves to Python; state's budget is what it may use and what is left.
 RUN_INTERP = native("run_interp", PTR)
@@ -187,6 +188,7 @@ def _leave(b: HandlerContext) -> None:
 def emit_run_interp(b: Context) -> None:
     """Body of `run_interp`."""
     b.call(DISPATCH, b.const(0, PTR), b.cpu, 0, b.get("budget"))
+    b.call(FP_UNLOAD, b.cpu)
 
 
 def emit_dispatch(module: Module) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bt.codegen.abi import handler
 from bt.codegen.builder import Module
+from bt.engine.interp import fp
 from bt.engine.interp.context import (
     FixedSegment,
     HandlerContext,
@@ -19,12 +20,15 @@ from bt.engine.interp.context import (
 from bt.engine.meaning import meaning_function
 from bt.engine.structures import VARIANT_16, VARIANT_MEMORY, VARIANT_REPNZ, VARIANT_REPZ, VARIANTS
 from bt.x86.opcodes import FORMS, Form, Method, Operand, Width
+from bt.x86.opcodes.fp import fp_use, is_fp
 from bt.x86.operands import Constant, NamedRegister
 from bt.x86.system.operating_mode import require_protected_mode
 
 # Word operands too: PUSH of a segment register, RET imm16 and ENTER move the stack by the operand size.
 _UNSIZED = frozenset((Width.B, Width.D, Width.Q, Width.NONE))
 _FIXED_WIDTHS = {Width.B: 8, Width.W: 16, Width.D: 32, Width.Q: 64, Width.NONE: 32}
+
+_EITHER = frozenset((Method.REGISTER_OR_MEMORY, Method.XMM_OR_MEMORY, Method.MMX_OR_MEMORY))
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Variant:
 
     @property
     def name(self) -> str:
+        """For symbols. FP forms that are executed in the same way share it."""
+        if is_fp(self.form):
+            return fp_use(self.form, self.memory).name
         parts = [f"op{self.form.id}", str(self.operand_size), "m" if self.memory else "", self.rep or ""]
         return "_".join(part for part in parts if part)
 
@@ -50,6 +57,8 @@ class Variant:
 
 def size_matters(form: Form) -> bool:
     """True if the operand size changes what the form does. Implicit operands are not in the table: assume it does."""
+    if is_fp(form):
+        return False
     return not form.operands or any(o.width not in _UNSIZED for o in form.operands)
 
 
@@ -58,7 +67,7 @@ def memory_choice(form: Form) -> tuple[bool, ...]:
     methods = {o.method for o in form.operands}
     if methods & {Method.MEMORY_ONLY, Method.OFFSET}:
         return (True,)
-    return (False, True) if Method.REGISTER_OR_MEMORY in methods else (False,)
+    return (False, True) if methods & _EITHER else (False,)
 
 
 def repetitions(form: Form) -> tuple[str | None, ...]:
@@ -141,7 +150,10 @@ def emit_handler(module: Module, variant: Variant) -> None:
     b.begin()
     if form.modes == "protected":
         require_protected_mode(b)
-    operands = [_operand(b, variant, operand, place) for place, operand in enumerate(form.operands)]
-    meaning_function(form.meaning)(b, *operands)
+    if is_fp(form):
+        fp.execute(b, fp_use(form, variant.memory))
+    else:
+        operands = [_operand(b, variant, operand, place) for place, operand in enumerate(form.operands)]
+        meaning_function(form.meaning)(b, *operands)
     b.proceed()
     b.finish()

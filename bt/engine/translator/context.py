@@ -225,6 +225,14 @@ class StencilContext(Context):
     def commit_update(self, pointer: Value) -> None:
         self._interpreter_only()
 
+    def operand_pointer(
+        self, segment: int | Value, offset: Value, size: int, *, write: bool = False, fill: bool = False, align: int = 1
+    ) -> Value:
+        self._interpreter_only()
+
+    def commit_operand(self, pointer: Value) -> None:
+        self._interpreter_only()
+
     def retire_accesses(self) -> None:
         self._interpreter_only()
 

@@ -25,6 +25,7 @@ from bt.x86 import mode, state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.state import EBP, ESP, GPR_NAMES
+from bt.x86.system.fp_state import FP_UNLOAD
 
 # Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
 TRANSLATABLE = (
@@ -289,6 +290,7 @@ def _run_bt(b: NativeContext) -> None:
     b.call(target, *arguments)
     control = b.get_pointer("engine")
     CONTROL.put(b, control, "run_cycles", CONTROL.get(b, control, "run_cycles") + b.cycles() - started)
+    b.call(FP_UNLOAD, b.cpu)
 
 
 def runtime() -> tuple[tuple[Signature, Body], ...]:

@@ -60,8 +60,6 @@ class TranslatingVcpu(Vcpu):
         super()._wire()
         for name, table in self._stencil_tables.items():
             self.set_control(name, ctypes.addressof(table))
-        arena = self.library.arena
-        self.set_control("write_delta", (arena.write_base - arena.exec_base) & ((1 << 64) - 1))
         self.set_control("cache_start", self._cache)
         self.set_control("cache_end", self._cache + CACHE_BYTES)
         self.set_control("sites", self._sites.address)

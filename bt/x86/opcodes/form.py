@@ -62,6 +62,13 @@ class Method(Enum):
     OFFSET = "O"  # memory at an address-size offset, no ModRM
     SOURCE_STRING = "X"  # memory at DS:(E)SI; the segment may be overridden
     DESTINATION_STRING = "Y"  # memory at ES:(E)DI; no override
+    XMM_REGISTER = "V"  # by ModRM.reg
+    XMM_OR_MEMORY = "W"  # by ModRM.rm
+    XMM_RM = "U"  # by ModRM.rm, mod = 3
+    MMX_REGISTER = "P"  # by ModRM.reg
+    MMX_OR_MEMORY = "Q"  # by ModRM.rm
+    MMX_RM = "N"  # by ModRM.rm, mod = 3
+    FP_STACK = "ST"  # an x87 register: the top of the stack, or the one ModRM.rm counts from there
 
 
 class Width(Enum):
@@ -79,6 +86,12 @@ class Width(Enum):
     A = "a"  # two operands of the operand size (bound)
     P = "p"  # far pointer: offset of the operand size, then a 16-bit selector
     S = "s"  # pseudo-descriptor: 16-bit limit, then a 32-bit base (24 bits used with 16-bit operand size)
+    T = "t"  # 80 bits
+    X = "x"  # 128 bits; in memory they must be aligned
+    U = "u"  # 128 bits wherever they lie
+    ENVIRONMENT = "14/28byte"  # x87 environment, by operand size
+    SAVE = "94/108byte"  # x87 environment and registers, by operand size
+    FX = "512byte"  # FXSAVE area, aligned to 16 bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +134,11 @@ ES, CS, SS, DS, FS, GS = (
     for number, code in enumerate(("ES", "CS", "SS", "DS", "FS", "GS"))
 )
 one = Operand("1", Method.ONE, Width.B)
+Mb, Md, Mt, Mx = _kind("Mb"), _kind("Md"), _kind("Mt"), _kind("Mx")
+Menv, Msave, Mfx = _kind("M14/28byte"), _kind("M94/108byte"), _kind("M512byte")
+Vd, Vq, Vx, Wd, Wq, Wx, Wu, Ux = (_kind(code) for code in ("Vd", "Vq", "Vx", "Wd", "Wq", "Wx", "Wu", "Ux"))
+Pd, Pq, Qd, Qq, Nq = (_kind(code) for code in ("Pd", "Pq", "Qd", "Qq", "Nq"))
+ST0, STi = (Operand(code, Method.FP_STACK, Width.T) for code in ("ST(0)", "ST(i)"))
 
 # EFLAGS bits (SDM vol. 1, 3.4.3) under the letters the table uses.
 EFLAGS_BITS: Final[dict[str, int]] = {
@@ -225,6 +243,11 @@ class Form:
         if self.may_keep_flags or (repeated and self.rep):
             return 0
         return self.changes_mask
+
+    @property
+    def chosen_by_prefix(self) -> bool:
+        """True if 66, F3 and F2 select among forms of this opcode: one that selects none makes it undefined."""
+        return self.cpuid in ("mmx", "sse", "sse2") and not self.meaning.startswith("sse.")
 
     @property
     def cpl0(self) -> bool:

@@ -15,8 +15,8 @@ and an entry found there in a group of 8, indexed by ModRM.rm. So with `modrm` a
     if entry & 0x8000: entry = table[(entry & 0x7FFF) + (modrm >> 3 & 7) + (8 if modrm >= 0xC0 else 0)]
     if entry & 0x8000: entry = table[(entry & 0x7FFF) + (modrm & 7)]
 
-A lookup that ignores prefixes (prefix = 0) finds nop for pause (F3 90) and is exact otherwise, as long as no form with
-a mandatory prefix but pause is in the table.
+Prefixes that select no form of their own change nothing, but with MMX and SSE: there each of 66, F3 and F2 selects a
+form or is undefined.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from typing import Final
 from .encoding import MANDATORY_PREFIXES, Encoding, parse_encoding
 from .form import UNDEFINED_CLASS, Form
 from .one_byte import ONE_BYTE, ONE_BYTE_UNDEFINED
+from .simd import SIMD, SIMD_UNDEFINED
+from .sse import SSE, SSE_UNDEFINED
 from .two_byte import TWO_BYTE, TWO_BYTE_UNDEFINED
 from .x87 import X87, X87_UNDEFINED
 
@@ -53,7 +55,9 @@ PREFIXES: Final[dict[int, str]] = {
 }
 
 UNDEFINED: Final = Form("", "undefined", (), "interrupts.ud", UNDEFINED_CLASS, ends_block=True)
-UNDEFINED_ENCODINGS: Final[dict[str, str]] = ONE_BYTE_UNDEFINED | TWO_BYTE_UNDEFINED | X87_UNDEFINED
+UNDEFINED_ENCODINGS: Final[dict[str, str]] = (
+    ONE_BYTE_UNDEFINED | TWO_BYTE_UNDEFINED | X87_UNDEFINED | SIMD_UNDEFINED | SSE_UNDEFINED
+)
 
 
 def _numbered(forms: tuple[Form, ...]) -> tuple[Form, ...]:
@@ -63,7 +67,7 @@ def _numbered(forms: tuple[Form, ...]) -> tuple[Form, ...]:
     return forms
 
 
-FORMS: Final[tuple[Form, ...]] = _numbered((UNDEFINED, *ONE_BYTE, *TWO_BYTE, *X87))
+FORMS: Final[tuple[Form, ...]] = _numbered((UNDEFINED, *ONE_BYTE, *TWO_BYTE, *X87, *SIMD, *SSE))
 
 _Key = tuple[int, int]  # (row, opcode)
 _UNSET = -1
@@ -134,17 +138,21 @@ def build_dispatch_table(forms: Sequence[Form], undefined_encodings: Iterable[st
                     if own[cell] == _UNSET:
                         own[cell] = UNDEFINED.id
 
+    encodings = [parse_encoding(form.encoding) for form in forms[1:] if form.chosen_by_prefix]
+    by_prefix = {(encoding.opcode_map, opcode) for encoding in encodings for opcode in encoding.opcodes}
     array = [0] * FIRST_LEVEL
     for opcode_map in (0, 1):
         for opcode in range(256):
+            chosen = (opcode_map, opcode) in by_prefix
             plain = cells.get((opcode_map << 2, opcode), [_UNSET] * 128)
             if _UNSET in plain:
                 raise ValueError(f"opcode {'0F ' * opcode_map}{opcode:02X} is neither defined nor listed as undefined")
             entry = _compress(plain, array)
+            fallback = [UNDEFINED.id] * 128 if chosen else plain
             for prefix in range(4):
-                own = cells.get((opcode_map << 2 | prefix, opcode), plain)
+                own = cells.get((opcode_map << 2 | prefix, opcode), fallback if prefix else plain)
                 if own is not plain:
-                    own = [old if new == _UNSET else new for new, old in zip(own, plain, strict=True)]
+                    own = [old if new == _UNSET else new for new, old in zip(own, fallback, strict=True)]
                 array[opcode_map << 10 | prefix << 8 | opcode] = entry if own is plain else _compress(own, array)
     return struct.pack(f"<{len(array)}H", *array)
 
@@ -168,6 +176,6 @@ def lookup(opcode_map: int, opcode: int, modrm: int = 0, prefix: int = 0) -> For
     return FORMS[entry]
 
 
-def needs_modrm(opcode_map: int, opcode: int) -> bool:
+def needs_modrm(opcode_map: int, opcode: int, prefix: int = 0) -> bool:
     """True if the form depends on ModRM (group opcodes)."""
-    return _entries()[opcode_map << 10 | opcode] >= GO_ON
+    return _entries()[opcode_map << 10 | MANDATORY_PREFIXES[prefix] << 8 | opcode] >= GO_ON

@@ -1,4 +1,4 @@
-"""The two-byte opcode map, 0F xx (SDM vol. 2 appendix A, table A-3): what a Pentium Pro or Pentium II knows of it."""
+"""The two-byte opcode map, 0F xx (SDM vol. 2 appendix A, table A-3), but for MMX (simd.py) and SSE (sse.py)."""
 
 from __future__ import annotations
 
@@ -190,28 +190,19 @@ TWO_BYTE_UNDEFINED: Final[dict[str, str]] = {
     "0F 0A": "reserved",
     "0F 0C": "reserved",
     "0F 0E-0F": "femms and 3DNow! (AMD)",
-    "0F 10-17": "SSE moves",
     "0F 20 /1": "no CR1",
     "0F 20 /5-7": "no such control register",
     "0F 22 /1": "no CR1",
     "0F 22 /5-7": "no such control register",
     "0F 24-27": "test registers (386, 486)",
-    "0F 28-2F": "SSE moves, conversions, comparisons",
     "0F 36": "reserved",
     "0F 37": "getsec (SMX)",
     "0F 38-3F": "three-byte opcodes",
-    "0F 50-5F": "SSE arithmetic",
-    "0F 60-7F": "MMX, SSE2",
     "0F A6-A7": "VIA PadLock; cmpxchg of the earliest 486",
     "0F AA": "rsm: #UD outside system-management mode, which bt has not",
-    "0F AE /0-7 mem": "fxsave, fxrstor, ldmxcsr, stmxcsr, clflush",
     "0F AE /0-4 mod=3": "ptwrite; rdfsbase and others in long mode",
     "0F B8": "popcnt, or jmpe of Itanium",
     "0F BA /0-3": "reserved",
-    "0F C2": "SSE comparisons",
-    "0F C3": "movnti",
-    "0F C4-C6": "SSE insertions and shuffles",
     "0F C7 /0": "reserved",
     "0F C7 /2-7": "VMX, rdrand, xsavec and others",
-    "0F D0-FE": "MMX, SSE2",
 }

@@ -90,6 +90,16 @@ class MemoryContext(Context):
     def commit_update(self, pointer: Value) -> None:
         """The pointer was to guest memory itself."""
 
+    def operand_pointer(
+        self, segment: int | Value, offset: Value, size: int, *, write: bool = False, fill: bool = False, align: int = 1
+    ) -> Value:
+        linear = self.segment_linear(segment, offset)
+        self._check(linear, size, write=write)
+        return self._host(self.memory) + linear.zext(64)
+
+    def commit_operand(self, pointer: Value) -> None:
+        """As for `commit_update`."""
+
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
         if not self.directly:
             return self.const(0, PTR)

@@ -10,6 +10,7 @@ import pytest
 from bt.engine.meaning import meaning_function
 from bt.x86.opcodes import FORMS, Form, Method, Width
 from bt.x86.opcodes.encoding import parse_encoding
+from bt.x86.opcodes.fp import is_fp
 from tests.cases import layout
 from tests.cases.check import differences
 from tests.cases.model import EFLAGS_FIXED, REGISTERS, STATUS_MASK, Case, State
@@ -50,7 +51,8 @@ def _integer_forms() -> list[Form]:
     return [
         form
         for form in FORMS
-        if meaning_function(form.meaning).__module__.startswith("bt.x86.semantics.")
+        if not is_fp(form)
+        and meaning_function(form.meaning).__module__.startswith("bt.x86.semantics.")
         and form.meaning.partition(".")[0] not in _PLACED
         and form.meaning not in ("move.xlat", "move.nop")
     ]

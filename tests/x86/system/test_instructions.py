@@ -212,11 +212,13 @@ IDENTIFICATION = """
 """
 
 X87 = """
-    fninit            | fpu_control=0 fpu_status=ffff           => fpu_control=37f fpu_status=0 fpu_tag=ffff
+    fninit            | fpu_control=40 fp_image=ff3f00007f      => fpu_control=37f fp_image=37f
     fnstcw [ebx]      | ebx=8000 fpu_control=37f                => [8000]=7f03
-    fnstsw ax         | eax=ffffffff fpu_status=0               => eax=ffff0000
-    fldcw [ebx]       | ebx=8000 [8000]=ffff                    => fpu_control=1f7f
-    fnclex            | fpu_status=ffff                         => fpu_status=7f00
+    fnstsw ax         | eax=ffffffff fpu_control=37f            => eax=ffff0000
+    fnstsw ax         | fpu_control=37f fp_image=ff3d01037f     => eax=3d01
+    fnstsw ax         | fpu_control=37e fp_image=ff3d01037f     => eax=bd81
+    fldcw [ebx]       | ebx=8000 [8000]=ffff                    => fpu_control=1f7f fp_image=ff00001f7f
+    fnclex            | fpu_control=37f fp_image=ff7f7f037f     => fp_image=ff7f00037f
     fninit            | cr0=15                                  => #NM
     fnstsw ax         | cr0=19                                  => #NM
     .byte 0x9b        | cr0=19                                  =>

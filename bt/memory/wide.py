@@ -1,0 +1,96 @@
+"""Memory operands of more than a register's width: x87 and XMM operands, environments, FXSAVE areas.
+
+The instruction works on a host pointer: straight into guest RAM where the operand lies in one page of it, else to the
+copy in `fp_operand`. A write back from there that has to leave for a device restores the FP registers as they were
+before the instruction, because it will run again.
+"""
+
+from __future__ import annotations
+
+from bt.codegen import host_fp
+from bt.codegen.builder import Local, Signature
+from bt.codegen.value import Value
+from bt.memory.access import (
+    OPERAND_BEGIN,
+    OPERAND_COMMIT,
+    OPERAND_FILL,
+    OPERAND_WRITE,
+    PAGE,
+    SLOW_READ,
+    SLOW_WRITE,
+    NativeContext,
+)
+from bt.memory.slow import RESOLVE, Body, code_map_slot
+from bt.x86.context import AC, OK
+from bt.x86.mode import ALIGNMENT_FREE
+
+_PIECE = 8  # bytes moved at a time
+
+
+def _check_alignment(b: NativeContext, linear: Value, size: Value) -> None:
+    """#AC(0) for operands of 2, 4 and 8 bytes by their size, of 10 by 8 (SDM vol. 3A table 6-7)."""
+    checked = (b.get("mode") & ALIGNMENT_FREE) == 0
+    mask = b.select(size == 10, b.const(7, 32), size - 1)
+    b.fault_if(checked & size.ule(10) & ((linear & mask) != 0), AC, 0)
+
+
+def _piece(b: NativeContext, left: Value) -> Value:
+    """Largest power of two up to 8 that is not above `left` bytes, i32."""
+    small = b.select((left & 4) != 0, b.const(4, 32), b.select((left & 2) != 0, b.const(2, 32), 1))
+    return b.select(left.uge(_PIECE), b.const(_PIECE, 32), small)
+
+
+def _operand_begin(b: NativeContext) -> None:
+    _, linear, size, flags = b.arguments
+    write = flags & OPERAND_WRITE
+    b.attempt(RESOLVE, b.cpu, linear, write, 0)
+    host, physical = b.get("memory_value"), b.get("exit_address")
+    crosses = ((linear & (PAGE - 1)) + size).ugt(PAGE)
+    with b.If(crosses):
+        b.attempt(RESOLVE, b.cpu, (linear + (size - 1)) & -PAGE, write, 0)
+    b.put("exit_address", physical)
+    _check_alignment(b, linear, size)
+    code_map: Local = b.local(64, 0)
+    with b.If((host != 0) & (write != 0)):
+        code_map.set(b.load(code_map_slot(b, host - b.get("ram_base")), 64))
+    with b.If((host != 0) & ~crosses & (code_map.get() == 0)):
+        b.put("memory_value", host)
+        b.ret(OK)
+    with b.If((write == 0) | ((flags & OPERAND_FILL) != 0)):
+        _fill(b, linear, size)
+    b.put("fp_operand_linear", linear)
+    b.put("fp_operand_size", size)
+    with b.If((write != 0) & (b.get("fp_loaded") != 0)):
+        b.call(host_fp.FXSAVE, b.slot("fp_saved"))
+    b.put("memory_value", b.slot("fp_operand").zext(64))
+
+
+def _fill(b: NativeContext, linear: Value, size: Value) -> None:
+    done = b.local(32, 0)
+    with b.Loop() as loop:
+        at = done.get()
+        loop.break_if(at == size)
+        piece = _piece(b, size - at)
+        b.attempt(SLOW_READ, b.cpu, linear + at, piece, 0)
+        # beyond the piece are bytes of the next one, or nobody's
+        b.store(b.slot("fp_operand") + at, b.get("memory_value"))
+        done.set(at + piece)
+
+
+def _operand_commit(b: NativeContext) -> None:
+    linear, size = b.get("fp_operand_linear", width=32), b.get("fp_operand_size", width=32)
+    done = b.local(32, 0)
+    with b.Loop() as loop:
+        at = done.get()
+        loop.break_if(at == size)
+        piece = _piece(b, size - at)
+        value = b.load(b.slot("fp_operand") + at, 64)
+        status = b.call(SLOW_WRITE, b.cpu, linear + at, piece, value, 0)
+        with b.Unlikely(status != OK):
+            with b.If(b.get("fp_loaded") != 0):
+                b.call(host_fp.FXRSTOR, b.slot("fp_saved"))
+            b.ret(status)
+        done.set(at + piece)
+
+
+RUNTIME: tuple[tuple[Signature, Body], ...] = ((OPERAND_BEGIN, _operand_begin), (OPERAND_COMMIT, _operand_commit))

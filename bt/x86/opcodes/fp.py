@@ -1,0 +1,92 @@
+"""What executing an FP instruction on the host takes, read off its form: units, memory operand, general register.
+
+A meaning of the family `fp` says what is special: `fp.store` writes its memory operand, `fp.compare` sets ZF, PF and
+CF, `fp.fcmovcc` reads flags, `fp.masked_store` has a memory operand that ModRM does not show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .encoding import parse_encoding
+from .form import Form, Method, Width
+
+# Units an instruction uses: which rules for #UD, #NM and #MF hold (SDM vol. 3A 12.5, 13.1; vol. 2 2.5)
+UNIT_X87: Final = 1
+UNIT_MMX: Final = 2
+UNIT_SSE: Final = 4
+
+# Bits of state's `fp_ready`: instructions of these units can simply be executed.
+READY_X87: Final = 1  # x87 and MMX
+READY_SSE: Final = 2
+
+_XMM = frozenset((Method.XMM_REGISTER, Method.XMM_OR_MEMORY, Method.XMM_RM))
+_MMX = frozenset((Method.MMX_REGISTER, Method.MMX_OR_MEMORY, Method.MMX_RM))
+_MEMORY = frozenset((Method.MEMORY_ONLY, Method.REGISTER_OR_MEMORY, Method.XMM_OR_MEMORY, Method.MMX_OR_MEMORY))
+_BYTES = {Width.W: 2, Width.D: 4, Width.Q: 8, Width.T: 10, Width.X: 16, Width.U: 16}
+
+
+@dataclass(frozen=True)
+class FpUse:
+    """One way to execute an FP instruction; forms with equal uses share an interpreter handler."""
+
+    units: int
+    memory: int = 0  # bytes of the memory operand
+    store: bool = False
+    aligned: bool = False  # #GP(0) unless the operand is aligned to its size
+    masked: bool = False  # the operand is at DS:(E)DI, and some of its bytes are written
+    gpr: Literal["", "reg", "rm"] = ""  # which field of ModRM names a general register
+    gpr_written: bool = False
+    compares: bool = False
+    condition: int | None = None
+
+    @property
+    def ready(self) -> int:
+        """READY_* bits that make executing it a simple matter."""
+        return READY_X87 * bool(self.units & (UNIT_X87 | UNIT_MMX)) | READY_SSE * bool(self.units & UNIT_SSE)
+
+    @property
+    def name(self) -> str:
+        """For symbols."""
+        memory = f"{'w' if self.store else 'r'}{self.memory}" if self.memory else ""
+        register = f"{self.gpr}{'w' if self.gpr_written else ''}"
+        extra = f"{'a' * self.aligned}{'k' * self.masked}{'f' * self.compares}"
+        condition = "" if self.condition is None else f"cc{self.condition}"
+        return "_".join(part for part in (f"fp{self.units}", memory, register, extra, condition) if part)
+
+
+def is_fp(form: Form) -> bool:
+    """True if the host executes it: of the family `fp`."""
+    return form.meaning.startswith("fp.")
+
+
+def fp_use(form: Form, memory: bool) -> FpUse:
+    """How a form of the family `fp` is executed; `memory`: its ModRM operand is in memory."""
+    methods = {operand.method for operand in form.operands}
+    units = UNIT_SSE * bool(methods & _XMM) | UNIT_MMX * bool(methods & _MMX)
+    if not units:
+        units = UNIT_MMX if parse_encoding(form.encoding).opcode_map else UNIT_X87
+    masked = form.meaning == "fp.masked_store"
+    size, aligned = 0, False
+    gpr: Literal["", "reg", "rm"] = ""
+    written = False
+    for place, operand in enumerate(form.operands):
+        if memory and operand.method in _MEMORY:
+            size, aligned = _BYTES[operand.width], operand.width is Width.X
+        elif operand.method in (Method.REGISTER, Method.REGISTER_OR_MEMORY):
+            gpr = "reg" if operand.method is Method.REGISTER else "rm"
+            written = place == 0
+    if masked:
+        size = 16 if units & UNIT_SSE else 8
+    return FpUse(
+        units,
+        memory=size,
+        store=bool(size) and form.meaning in ("fp.store", "fp.masked_store"),
+        aligned=aligned,
+        masked=masked,
+        gpr=gpr,
+        gpr_written=written,
+        compares=form.meaning == "fp.compare",
+        condition=form.condition,
+    )
