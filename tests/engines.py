@@ -49,6 +49,7 @@ _LDT, _TSS = _TABLES + 0x400, _TABLES + 0x800  # behind the GDT in its page
 _MEMORY_BYTES = sum(region.size for region in layout.REGIONS)
 
 _CR0 = 0x8005_0031  # PG, AM, WP, NE, ET, PE: as Linux has it
+_CR4 = 0x600  # OSFXSR, OSXMMEXCPT
 _KERNEL_CODE, _KERNEL_DATA, _TSS_SELECTOR, _LDT_SELECTOR = 0x10, 0x18, 0x40, 0x50
 _LDT_BYTES, _STUB_BYTES = 16, 16
 _BREAKPOINT, _OVERFLOW = 3, 4
@@ -208,7 +209,7 @@ class EngineExecutor:
         ):
             base = _MONITOR + physical
             segment_cache.fill(cpu, number, selector=selector, base=base, limit=size - 1, access=access, big=False)
-        cpu["cr0"], cpu["cr3"] = _CR0, _DIRECTORY
+        cpu["cr0"], cpu["cr3"], cpu["cr4"] = _CR0, _DIRECTORY, _CR4
         cpu["gdtr_base"], cpu["gdtr_limit"] = _MONITOR + _TABLES, 0x5F
         cpu["idtr_base"], cpu["idtr_limit"] = _MONITOR + _IDT, 0x7FF
         engine.flush()

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from tests.cases.check import differences
 from tests.cases.collect import executors
 from tests.cases.model import Case, Executor, ExecutorError, Outcome
+from tests.oracles import random_code, random_fp
 from tests.oracles.host_cpu import HostCpu
 from tests.oracles.latitude import comparable
-from tests.oracles.random_code import generate
 
 EVERYDAY_CASES = 1000
 SLOW_CASES = 20_000
 CHUNK = 250
 """Cases compared at a time: outcomes hold whole memory images."""
 SHOWN = 5
+
+GENERATORS: Mapping[str, Callable[[int, int], list[Case]]] = {
+    "integer": random_code.generate,
+    "fp": random_fp.generate,
+}
 
 SEED = int(os.environ.get("BT_SEED", "1"))
 """Another seed gives other programs; a failure names its case's own."""
@@ -46,10 +52,10 @@ def _mismatches(cases: list[Case], wanted: list[Outcome], executor: Executor) ->
     return reports
 
 
-def _compare(engine: Executor, host: HostCpu, seed: int, count: int) -> None:
+def _compare(engine: Executor, host: HostCpu, kind: str, seed: int, count: int) -> None:
     reports: list[str] = []
     for number, start in enumerate(range(0, count, CHUNK)):
-        cases = generate(seed * 1_000_000 + number, min(CHUNK, count - start))
+        cases = GENERATORS[kind](seed * 1_000_000 + number, min(CHUNK, count - start))
         reports += _mismatches(cases, host.run_many(cases), engine)
     if reports:
         pytest.fail(f"{len(reports)} of {count} programs differ, e.g.\n" + "\n".join(reports[:SHOWN]), pytrace=False)
@@ -61,35 +67,41 @@ def test_there_are_engines(request: pytest.FixtureRequest) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each engine there is."""
+    """One test for each engine and kind of programs there is."""
     if "engine_name" in metafunc.fixturenames:
         metafunc.parametrize("engine_name", list(executors(metafunc.config).engines))
+    if "kind" in metafunc.fixturenames:
+        metafunc.parametrize("kind", GENERATORS)
 
 
-def test_engine_agrees_with_the_host(request: pytest.FixtureRequest, engine_name: str) -> None:
-    """Registers, flags, memory and exceptions after random programs are those of the host CPU."""
+def test_engine_agrees_with_the_host(request: pytest.FixtureRequest, engine_name: str, kind: str) -> None:
+    """Registers, flags, memory and exceptions after random programs are those of the host CPU.
+
+    Programs of FP instructions store x87, MMX and XMM registers, so that these are compared with the memory.
+    """
     engine = executors(request.config).engines[engine_name]
-    _compare(engine, _host(request.config), SEED, EVERYDAY_CASES)
+    _compare(engine, _host(request.config), kind, SEED, EVERYDAY_CASES)
 
 
 @pytest.mark.slow
-def test_engine_agrees_with_the_host_for_long(request: pytest.FixtureRequest, engine_name: str) -> None:
+def test_engine_agrees_with_the_host_for_long(request: pytest.FixtureRequest, engine_name: str, kind: str) -> None:
     """The same on many more programs."""
     engine = executors(request.config).engines[engine_name]
-    _compare(engine, _host(request.config), SEED + 1, SLOW_CASES)
+    _compare(engine, _host(request.config), kind, SEED + 1, SLOW_CASES)
 
 
-def test_host_agrees_with_itself(request: pytest.FixtureRequest) -> None:
+def test_host_agrees_with_itself(request: pytest.FixtureRequest, kind: str) -> None:
     """The oracle is deterministic, so that a difference means something; and most programs run to their end."""
     host = _host(request.config)
-    cases = generate(SEED, EVERYDAY_CASES)
+    cases = GENERATORS[kind](SEED, EVERYDAY_CASES)
     outcomes = host.run_many(cases)
     assert not _mismatches(cases, outcomes, host)
     complete = sum(outcome.trap is None for outcome in outcomes)
     assert complete > EVERYDAY_CASES // 2
 
 
-def test_generator_is_deterministic() -> None:
+def test_generator_is_deterministic(kind: str) -> None:
     """A seed names a program for good."""
+    generate = GENERATORS[kind]
     assert generate(5, 40) == generate(5, 40)
     assert [case.code for case in generate(5, 40)] != [case.code for case in generate(6, 40)]

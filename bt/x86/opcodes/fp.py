@@ -65,6 +65,8 @@ def fp_use(form: Form, memory: bool) -> FpUse:
     """How a form of the family `fp` is executed; `memory`: its ModRM operand is in memory."""
     methods = {operand.method for operand in form.operands}
     units = UNIT_SSE * bool(methods & _XMM) | UNIT_MMX * bool(methods & _MMX)
+    if memory and units == UNIT_SSE | UNIT_MMX and Method.MMX_OR_MEMORY in methods:
+        units = UNIT_SSE  # CVTPI2PS and CVTPI2PD of memory use no MMX register (SDM vol. 2 CVTPI2PD)
     if not units:
         units = UNIT_MMX if parse_encoding(form.encoding).opcode_map else UNIT_X87
     masked = form.meaning == "fp.masked_store"

@@ -1,0 +1,220 @@
+"""Random x87, MMX, SSE and SSE2 programs out of the opcode table, the same ones for the same seed.
+
+Each loads a whole FP state with FXRSTOR - registers, tags, rounding, precision, exception masks and flags -, executes
+some instructions, and stores the state with FXSAVE, which looks at no pending exception. Registers and operands are
+values that arithmetic finds difficult: zeros, denormals, infinities, NaNs of both kinds, unnormals, the ends of every
+integer and floating-point range.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from functools import cache
+from random import Random
+
+from bt.x86.opcodes import FORMS, Form, Method
+from bt.x86.opcodes.encoding import Encoding, parse_encoding
+from bt.x86.opcodes.fp import FpUse, fp_use, is_fp
+from tests.cases import layout
+from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, STATUS_FLAGS, Case, State
+
+LONGEST = 8
+"""FP instructions in the longest program."""
+
+# Where things are in the data region.
+OPERANDS = layout.DATA.start + 0x800
+_IMAGE = layout.DATA.start + 0x1000
+_RESULT = layout.DATA.start + 0x2000
+_ENVIRONMENTS = layout.DATA.start + 0x2400
+_ENVIRONMENT_ROOM = 128
+_CROSSING = layout.DATA.start + 0x1000 - 8
+_LAST_BYTES = layout.DATA.end - 8
+
+_EAX, _ECX, _EDX, _EBX, _ESP, _EBP, _ESI, _EDI = range(8)
+_SCRATCH = (_EAX, _ECX, _EDX)
+_CONTROL = frozenset(("x87.fldcw", "x87.fnstcw", "x87.fnstsw", "x87.fnclex", "x87.fninit", "x87.wait"))
+_STORED = frozenset(("x87.fnstenv", "x87.fnsave"))
+_MXCSR = frozenset(("sse.ldmxcsr", "sse.stmxcsr"))
+_FXRSTOR, _FXSAVE = 0x0D, 0x05  # ModRM: /1 and /0 with an absolute address
+_EXPONENTS_32, _EXPONENTS_64, _EXPONENTS_80 = 0xFF, 0x7FF, 0x7FFF
+IGNORED_POINTERS = (6, 18)
+"""Bytes of an FXSAVE image that processors fill in by different rules: FOP, FIP, FCS, FDP, FDS."""
+_IGNORED_MASK = (28, 4)  # MXCSR_MASK: the host's own
+
+
+@dataclass(frozen=True)
+class _Choice:
+    form: Form
+    encoding: Encoding
+    weight: float
+
+
+def _weight(form: Form) -> float:
+    if is_fp(form):
+        return 1.0
+    if form.meaning in _CONTROL or form.meaning in _MXCSR:
+        return 0.5
+    return 0.3 if form.meaning in _STORED else 0.0
+
+
+@cache
+def choices() -> tuple[_Choice, ...]:
+    """The forms that are generated."""
+    weighted = ((form, _weight(form)) for form in FORMS[1:])
+    return tuple(_Choice(form, parse_encoding(form.encoding), weight) for form, weight in weighted if weight)
+
+
+def generate(seed: int, count: int) -> list[Case]:
+    """`count` programs of 1 to LONGEST instructions."""
+    return [generate_one(f"{seed}.{number}") for number in range(count)]
+
+
+def generate_one(seed: str) -> Case:
+    """The program with this seed, a name such as "7.123"."""
+    return _Generator(Random(seed), seed).case()
+
+
+@dataclass
+class _Generator:
+    random: Random
+    seed: str
+    code: bytes = b""
+    environments: int = 0
+    ignored: list[tuple[int, int]] = field(default_factory=list)
+
+    def case(self) -> Case:
+        """Load, compute, store."""
+        self.ignored += [(_RESULT + IGNORED_POINTERS[0], IGNORED_POINTERS[1]), (_RESULT + _IGNORED_MASK[0], 4)]
+        self.code = b"\x0f\xae" + bytes([_FXRSTOR]) + struct.pack("<I", _IMAGE)
+        for _ in range(1 if self._chance(0.5) else self.random.randint(2, LONGEST)):
+            self._add()
+        self.code += b"\x0f\xae" + bytes([_FXSAVE]) + struct.pack("<I", _RESULT)
+        return Case(
+            self.code,
+            start=self._start(),
+            ignored_memory=tuple(self.ignored),
+            text=f"seed {self.seed}: hex: {self.code.hex(' ')}",
+            where="random_fp",
+        )
+
+    def _chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    # -- instructions -----------------------------------------------------------------------------------------------
+
+    def _add(self) -> None:
+        choice = self.random.choice(choices())
+        while not self._chance(choice.weight):
+            choice = self.random.choice(choices())
+        form, encoding = choice.form, choice.encoding
+        prefix = bytes([encoding.prefix]) if encoding.prefix else b""
+        if form.meaning in _STORED and self._chance(0.3):
+            prefix = b"\x66"  # the 16-bit layout
+        elif not encoding.prefix and not encoding.opcode_map and self._chance(0.02):
+            prefix = self.random.choice((b"\xf2", b"\xf3", b"\x3e"))
+        opcode = b"\x0f" * encoding.opcode_map + bytes([encoding.opcodes[0]])
+        self.code += prefix + opcode + (self._modrm(form, encoding) if encoding.modrm else b"")
+        if any(operand.method is Method.IMMEDIATE for operand in form.operands):
+            self.code += self.random.randbytes(1)
+
+    def _modrm(self, form: Form, encoding: Encoding) -> bytes:
+        mod3 = self.random.choice(encoding.mods) and not form.memory_only
+        reg, rm = self.random.choice(encoding.regs), self.random.choice(encoding.rms)
+        use = fp_use(form, not mod3) if is_fp(form) else FpUse(0)
+        if use.gpr_written:  # pointers stay
+            number = self.random.choice(_SCRATCH)
+            reg, rm = (number, rm) if use.gpr == "reg" else (reg, number)
+        if mod3:
+            return bytes([0xC0 | reg << 3 | rm])
+        if form.meaning in _STORED:
+            return self._environment(reg)
+        kind = self.random.random()
+        if kind < 0.9:
+            step = 16 if use.aligned and self._chance(0.95) else 1
+            return bytes([0x40 | reg << 3 | _EBX, self.random.randrange(-128, 112, step) & 0xFF])
+        return bytes([0x40 | reg << 3 | (_EBP if kind < 0.97 else _ESI), 0])
+
+    def _environment(self, reg: int) -> bytes:
+        """An operand nobody else reads: it holds pointers that processors fill in by different rules."""
+        where = _ENVIRONMENTS + self.environments * _ENVIRONMENT_ROOM
+        self.environments += 1
+        self.ignored += [(where + 6, 22)]
+        return bytes([reg << 3 | 5]) + struct.pack("<I", where)
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> State:
+        random = self.random
+        registers = [
+            random.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, random.getrandbits(32))) for _ in range(8)
+        ]
+        registers[_EBX], registers[_EBP], registers[_ESI] = OPERANDS, _CROSSING, _LAST_BYTES
+        registers[_EDI] = random.choice((OPERANDS + random.randrange(64), _CROSSING + random.randrange(8)))
+        registers[_ESP] = layout.STACK_TOP
+        flags = sum(FLAG_BITS[name] for name in STATUS_FLAGS if self._chance(0.5))
+        memory = {
+            OPERANDS - 0x100: b"".join(self._lane() for _ in range(0x20)),
+            _CROSSING - 8: self._lane() + self._image(),
+            _LAST_BYTES: random.randbytes(8),
+        }
+        return State(tuple(registers), layout.CODE.start, EFLAGS_FIXED | flags, memory)
+
+    def _image(self) -> bytes:
+        """An FXSAVE image; what follows `_CROSSING` is its beginning, so an operand there gets some of it."""
+        random = self.random
+        masks = 0x3F if self._chance(0.7) else random.getrandbits(6)
+        control = random.getrandbits(16) & 0x0F00 | masks
+        status = random.getrandbits(16) & 0x7F00 | (random.getrandbits(7) if self._chance(0.3) else 0)
+        tags = 0xFF if self._chance(0.5) else random.getrandbits(8)
+        mxcsr_masks = 0x1F80 if self._chance(0.7) else random.getrandbits(6) << 7
+        mxcsr = random.getrandbits(16) & 0xE07F & (0xFFFF if self._chance(0.3) else 0x6000) | mxcsr_masks
+        head = struct.pack("<HHBxH16xII", control, status, tags, 0, mxcsr, 0)
+        stack = b"".join(self._extended() + bytes(6) for _ in range(8))
+        xmm = b"".join(self._lane() for _ in range(8))
+        return (head + stack + xmm).ljust(512, b"\0")
+
+    def _lane(self) -> bytes:
+        """Sixteen bytes: singles, doubles, an extended or integers."""
+        kind = self.random.randrange(5)
+        if kind == 0:
+            return b"".join(self._single() for _ in range(4))
+        if kind == 1:
+            return self._double() + self._double()
+        if kind == 2:
+            return self._extended() + self.random.randbytes(6)
+        if kind == 3:
+            return b"".join(self._integer(4) for _ in range(4))
+        return self._integer(8) + self.random.randbytes(8)
+
+    def _integer(self, size: int) -> bytes:
+        top = 1 << 8 * size - 1
+        edges = (0, 1, top - 1, top, 2 * top - 1, 0x7FFF, 0x8000, 0x80008000, 0x7F7F8080)
+        value = self.random.choice((*edges, self.random.getrandbits(8 * size), self.random.getrandbits(8)))
+        return (value & 2 * top - 1).to_bytes(size, "little")
+
+    def _float(self, exponents: int, fraction_bits: int) -> int:
+        """Sign, exponent and fraction, without an explicit integer bit."""
+        random = self.random
+        middle = exponents // 2
+        near = middle + random.randint(-3, 70)
+        exponent = random.choice((0, 1, middle, near, near, exponents - 1, exponents, random.randint(0, exponents)))
+        whole = (1 << fraction_bits) - 1
+        top = 1 << fraction_bits - 1
+        fraction = random.choice((0, 0, 1, top, top | 1, whole, whole - 1, random.getrandbits(fraction_bits)))
+        return (random.getrandbits(1) * (exponents + 1) | exponent) << fraction_bits | fraction
+
+    def _single(self) -> bytes:
+        return self._float(_EXPONENTS_32, 23).to_bytes(4, "little")
+
+    def _double(self) -> bytes:
+        return self._float(_EXPONENTS_64, 52).to_bytes(8, "little")
+
+    def _extended(self) -> bytes:
+        """The integer bit mostly as it should be; otherwise unnormals, pseudo-infinities and their kin."""
+        value = self._float(_EXPONENTS_80, 63)
+        fraction, high = value & (1 << 63) - 1, value >> 63
+        integer = bool(high & _EXPONENTS_80) if self._chance(0.9) else self._chance(0.5)
+        if self._chance(0.3):  # what fits a narrower format, so that conversions are exact now and then
+            fraction &= -1 << 40
+        return struct.pack("<QH", fraction | integer << 63, high)
