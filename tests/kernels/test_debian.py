@@ -1,4 +1,4 @@
-"""Debian's installer kernel, unmodified: decompresses itself, prints its banner, and comes as far as the devices allow.
+"""Debian's installer kernel, unmodified: decompresses itself, prints its banner, and with its initrd runs a shell.
 
 Needs `make guests`. CI fetches it; elsewhere the test says what is missing.
 """
@@ -19,13 +19,22 @@ BANNER_LIMIT = 2_500_000_000  # instructions: the banner comes after 2.36 G, nea
 COMPARED = 2_600_000_000
 
 
+SHELL = "rdinit=/bin/sh"
+SHELL_LIMIT = 12_000_000_000  # instructions; the prompt comes after about 6 G
+STEP = 100_000_000
+
+
+def fetched(name: str) -> Path:
+    path = locate(name)
+    if path is None:
+        assert "CI" not in os.environ, f"CI must fetch {name}: make guests"
+        pytest.skip(f"{name} is not here: make guests")
+    return path
+
+
 @pytest.fixture(scope="module")
 def kernel() -> Path:
-    path = locate("debian-12-linux")
-    if path is None:
-        assert "CI" not in os.environ, "CI must fetch the kernel: make guests"
-        pytest.skip("Debian's kernel is not here: make guests")
-    return path
+    return fetched("debian-12-linux")
 
 
 def boot(kernel: Path, engine: EngineName, limit: int) -> tuple[str, int]:
@@ -47,3 +56,21 @@ def test_the_banner_appears_under_translation(kernel: Path) -> None:
 @pytest.mark.slow
 def test_both_engines_print_the_same(kernel: Path) -> None:
     assert boot(kernel, "bt", COMPARED) == boot(kernel, "interp", COMPARED)
+
+
+@pytest.mark.slow
+def test_a_shell_answers(kernel: Path) -> None:
+    """User space under translation: BusyBox from the initrd reads a line from the serial port and does what it says."""
+    output = bytearray()
+    machine = Machine(MachineConfig(memory=512 << 20, engine="bt"), serial=output.append)
+    machine.load(kernel, initrd=fetched("debian-12-initrd"), append=f"{APPEND} {SHELL}")
+
+    def run_until(text: bytes) -> None:
+        while text not in output:
+            assert machine.cpu.instructions < SHELL_LIMIT, output[-500:].decode(errors="replace")
+            machine.run(max_insns=STEP)
+
+    run_until(b"~ # ")
+    machine.com1.receive(b"echo $((6 * 7)) is the answer\n")
+    run_until(b"42 is the answer")
+    machine.close()
