@@ -10,14 +10,8 @@ import bt.x86.system
 from bt.codegen.builder import Module, Signature
 from bt.engine import blocks, fp_encode
 from bt.engine.decode import DECODE, emit_decode
-from bt.engine.interp.dispatch import (
-    BEFORE_NEXT,
-    DELIVER_PENDING,
-    RUN_INTERP,
-    emit_before_next,
-    emit_deliver_pending,
-    emit_run_interp,
-)
+from bt.engine.interp.boundary import BEFORE_NEXT, DELIVER_PENDING, emit_before_next, emit_deliver_pending
+from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.translator import gates
 from bt.memory import slow, wide
 from bt.memory.access import NativeContext

@@ -238,6 +238,10 @@ class Vcpu:
         self.state["delivering"] = DELIVERING_INTERRUPT + vector
         self.call("deliver_pending")
 
+    def nmi(self) -> None:
+        """Raise a non-maskable interrupt: vector 2, before the next instruction unless one is still being served."""
+        self.state["nmi_pending"] = 1
+
     def callouts(self) -> Counter[str]:
         """Instructions of translated code that went through the interpreter: here everything does, so none."""
         return Counter()

@@ -73,7 +73,7 @@ def _resolve(b: NativeContext) -> None:
         b.ret(OK)
     b.count("tlb_fills")
     host_page = b.get("ram_base") + physical
-    with b.Unlikely((system == 0) & ((b.get("mode") & ALIGNMENT_FREE) == 0)):
+    with b.Unlikely((system == 0) & (b.get_pointer("tlb") == b.slot("tlb_none"))):  # which stays empty
         b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
         b.ret(OK)
     has_code = b.load(code_map_slot(b, physical), 64) != 0
@@ -152,6 +152,14 @@ def _check_alignment(b: NativeContext, linear: Value, size: Value, flags: Value 
     b.fault_if(checked & (system == 0) & ((linear & (size - 1)) != 0), AC, 0)
 
 
+def _watch(b: NativeContext, linear: Value, size: Value, write: int, flags: Value | int) -> None:
+    """Data breakpoints, for all but the processor's own accesses to its tables."""
+    system = (flags if isinstance(flags, Value) else b.const(flags, 32)) & ACCESS_SYSTEM
+    with b.Unlikely((b.get("debugging") != 0) & (system == 0)):
+        kind = services.WATCH_WRITE if write else services.WATCH_READ
+        b.call(services.WATCH_ACCESS, b.cpu, linear, size, kind)
+
+
 def _both_pages(b: NativeContext, write: int, flags: Value | int) -> tuple[Value, Value, Value, Value, Value, Value]:
     """Resolve both pages before anything is touched: (host, physical, size) of the first and second piece."""
     linear, size = b.arguments[1], b.arguments[2]
@@ -164,6 +172,7 @@ def _both_pages(b: NativeContext, write: int, flags: Value | int) -> tuple[Value
         host2.set(b.get("memory_value"))
         physical2.set(b.get("exit_address"))
     _check_alignment(b, linear, size, flags)
+    _watch(b, linear, size, write, flags)
     return host, physical, first, host2.get(), physical2.get(), second
 
 
@@ -298,6 +307,8 @@ def _protect_page(b: NativeContext) -> None:
 def _port(b: NativeContext, *, write: bool) -> None:
     port, size = b.arguments[1], b.arguments[2]
     index = port.zext(64) & 0xFFFF
+    with b.Unlikely(b.get("debugging") != 0):
+        b.call(services.WATCH_ACCESS, b.cpu, port & 0xFFFF, size, services.WATCH_PORT)
     latch = b.load(b.get_pointer("port_latch_map") + index, 8)
     with b.If((latch != 0) & (size == 1)):
         value = b.get_pointer("port_latch") + index

@@ -11,13 +11,14 @@ from bt.x86 import flags, state
 from bt.x86.context import Context
 from bt.x86.services import BEGIN_EPOCH
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, SS
-from bt.x86.system.control_registers import CR0_AM
+from bt.x86.system.control_registers import CR0_AM, DR7_ENABLED
 
 CODE_32 = 1 << 0  # CS.D: default operand and address size
 STACK_32 = 1 << 1  # SS.B
 USER = 1 << 2  # CPL 3: which TLB translated code uses
 FLAT_CS, FLAT_SS, FLAT_DS, FLAT_ES = 1 << 3, 1 << 4, 1 << 5, 1 << 6  # base 0, everything readable and writable
 ALIGNMENT_FREE = 1 << 7  # data accesses of any alignment are good: clear at CPL 3 with CR0.AM and EFLAGS.AC
+BREAKPOINT_FREE = 1 << 8  # DR7 enables no breakpoint
 MODE_BITS = 12
 EPOCH_BITS = 32 - MODE_BITS
 
@@ -64,11 +65,14 @@ def emit_update_mode(b: Context) -> None:
     may_check = user & ((b.get("cr0") & CR0_AM) != 0)
     checked = may_check & ((b.get("eflags_system") & flags.AC) != 0)
     mode = mode | ((~checked).zext(64) * ALIGNMENT_FREE)
+    debugging = (b.get("dr", 7) & DR7_ENABLED) != 0
+    mode = mode | ((~debugging).zext(64) * BREAKPOINT_FREE)
+    b.put("debugging", debugging)
     b.put("mode", mode)
     b.put("fp_ready", 0)  # CR0 and CR4 have a say in it
     # checked accesses find nothing in their TLB, so that all of them come by the check in the slow path
-    user_table = b.select(checked, b.slot("tlb_none").zext(64), b.slot("tlb_user").zext(64))
-    b.put("tlb", b.select(user, user_table, b.slot("tlb_supervisor").zext(64)))
+    table = b.select(user, b.slot("tlb_user").zext(64), b.slot("tlb_supervisor").zext(64))
+    b.put("tlb", b.select(checked | debugging, b.slot("tlb_none").zext(64), table))
     code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
     with b.Unlikely(code_segment != b.get("code_segment")):
         b.put("code_segment", code_segment)

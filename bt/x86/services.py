@@ -25,6 +25,10 @@ WALKED_GLOBAL, WALKED_WRITABLE, WALKED_NO_EXECUTE = 1, 2, 4  # the last: no inst
 # Ports: port, size in bytes (1 2 4); value in memory_value / as argument. May answer EXIT.
 PORT_READ = native("port_read", PTR, "i32", "i32")
 PORT_WRITE = native("port_write", PTR, "i32", "i32", "i32")
+# Note in debug_hits what breakpoints an access hits: linear address or port, bytes, R/W field of DR7 that it would hit
+# (breakpoints.py). Always OK.
+WATCH_ACCESS = native("watch_access", PTR, "i32", "i32", "i32")
+WATCH_WRITE, WATCH_PORT, WATCH_READ = 1, 2, 3
 # Deliver the pending exception (fault_*) through the IDT; handles double faults; sets SHUTDOWN exit. EIP = the faulting
 # instruction's. Always succeeds (answers OK), perhaps by ending in the shutdown exit.
 DELIVER_FAULT = native("deliver_fault", PTR)

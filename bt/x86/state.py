@@ -127,6 +127,14 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     # -- events
     ("intr_pending", 1),  # the PIC's INTR line
     ("inhibit", 1),  # no interrupt while the instruction count is this (after sti, mov ss, pop ss); 0: none
+    ("debug_shadow", 1),  # no trap and no breakpoint while the instruction count is this (after mov ss, pop ss)
+    ("resume_at", 1),  # EFLAGS.RF: no instruction breakpoint while the instruction count is this
+    ("loaded_resume_flag", 1),  # 1: IRET or a task switch loaded EFLAGS with RF set
+    ("debugging", 1),  # 1: DR7 enables breakpoints; derived by update_mode
+    ("debug_hits", 1),  # DR6 bits of the breakpoints that the instruction's accesses hit
+    ("pushed_resume_flag", 1),  # 1: the next event that is no fault pushes RF
+    ("nmi_pending", 1),
+    ("nmi_blocked", 1),  # from the delivery of an NMI to the next IRET
     ("delivering", 1),  # what is under delivery while a device takes part in it: DELIVERING_*
     ("fault_vector", 1),
     ("fault_error", 1),

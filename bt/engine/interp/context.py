@@ -102,6 +102,7 @@ class HandlerContext(TlbContext):
         self.go(DISPATCH)
 
     def repeat(self) -> None:
+        self.put("resume_at", self.icount())  # breakpoints on it have had their turn
         self.put("eip", self.this_eip())
         self.go(DISPATCH)
 

@@ -14,8 +14,8 @@ from bt.codegen.builder import Builder, Module, Signature
 from bt.codegen.objectfile import CodePiece
 from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
+from bt.engine.interp.boundary import BEFORE_NEXT, deliver
 from bt.engine.interp.context import DISPATCH, record_cache_offset
-from bt.engine.interp.dispatch import BEFORE_NEXT, deliver
 from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.catalogue import Linear
 from bt.engine.translator.context import JUMP_FREE
@@ -29,7 +29,14 @@ from bt.x86.system.fp_state import FP_UNLOAD
 
 # Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
 TRANSLATABLE = (
-    mode.CODE_32 | mode.STACK_32 | mode.FLAT_CS | mode.FLAT_SS | mode.FLAT_DS | mode.FLAT_ES | mode.ALIGNMENT_FREE
+    mode.CODE_32
+    | mode.STACK_32
+    | mode.FLAT_CS
+    | mode.FLAT_SS
+    | mode.FLAT_DS
+    | mode.FLAT_ES
+    | mode.ALIGNMENT_FREE
+    | mode.BREAKPOINT_FREE
 )
 INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
 

@@ -68,11 +68,11 @@ def repeat_elements(b: Context, element: Callable[[], None]) -> None:
 def _repeat(b: Context, portion: Callable[[Value], Value], stop: Local | None = None) -> None:
     """Run `portion` until CX or ECX is 0 or `stop` (i1) is set; every ITERATIONS leave and come back.
 
-    With TF every iteration is followed by its single-step trap (SDM vol. 3B 18.3.1.4).
+    With TF or breakpoints every iteration is followed by its trap (SDM vol. 3B 18.3.1.1, 18.3.1.4).
 
     portion(most) does at least one and at most `most` iterations, commits index registers and answers how many.
     """
-    stepping = (b.get("eflags_system", width=32) & TF) != 0
+    stepping = ((b.get("eflags_system", width=32) & TF) | b.get("debugging", width=32)) != 0
     limit = b.select(stepping, b.const(1, 32), ITERATIONS)
     done = b.local(32, 0)
     with b.Loop() as loop:

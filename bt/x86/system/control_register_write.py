@@ -66,6 +66,7 @@ def _debug_register(b: Context, number: Value) -> Value:
     b.fault_if(is_alias & ((b.get("cr4", width=32) & cr.CR4_DE) != 0), UD)
     with b.Unlikely((b.get("dr", 7, width=32) & cr.DR7_GD) != 0):
         b.put("dr", b.get("dr", 6) | cr.DR6_BD, 6)
+        b.put("pushed_resume_flag", 1)  # it is a fault, unlike other #DB
         b.fault(DB)
     return number | b.select(is_alias, b.const(2, 32), 0)
 
@@ -89,6 +90,7 @@ def _write_debug_register(b: Context) -> None:
     status = (value & cr.DR6_WRITABLE) | cr.DR6_FIXED
     control = (value & cr.DR7_WRITABLE) | cr.DR7_FIXED
     b.store(slot, b.select(number == 6, status, control).zext(64))
+    b.attempt(UPDATE_MODE, b.cpu)
 
 
 RUNTIME = (

@@ -79,7 +79,7 @@ def _deliver_fault(b: Context) -> None:
             b.ret(OK)
         first = _lookup(b, CLASSES, vector)
         is_fault = b.const(sum(1 << n for n in FAULTS), 64) >> (vector & 63)
-        resume_flag = (is_fault.trunc(32) & 1) * flags.RF
+        resume_flag = ((is_fault.trunc(32) & 1) | b.get("pushed_resume_flag", width=32)) * flags.RF
         status = b.call(
             DELIVER_EVENT,
             cpu,

@@ -55,6 +55,8 @@ def _read_gate(b: Context, vector: Value, kind: Value, external: Value) -> Descr
 
 def _deliver_event(b: Context) -> None:
     cpu, vector, kind, return_eip, has_error, error_value, pushed_flags = b.arguments
+    b.put("step_trap", 0)  # INT n clears TF before its trap could come
+    b.put("resume_at", -1)
     with b.If(in_real_mode(b)):
         deliver_in_real_mode(b, vector, return_eip)
         b.ret(OK)
@@ -120,9 +122,10 @@ def _deliver_event(b: Context) -> None:
 
 
 def _deliver_interrupt(b: Context) -> None:
-    """DELIVER_INTERRUPT: what pushes no error code and leaves RF alone."""
+    """DELIVER_INTERRUPT: what pushes no error code."""
     cpu, vector, kind, return_eip = b.arguments
-    b.attempt(DELIVER_EVENT, cpu, vector, kind, return_eip, 0, 0, 0)
+    resume_flag = b.get("pushed_resume_flag", width=32) * flags.RF
+    b.attempt(DELIVER_EVENT, cpu, vector, kind, return_eip, 0, 0, resume_flag)
 
 
 RUNTIME = ((DELIVER_EVENT, _deliver_event), (DELIVER_INTERRUPT, _deliver_interrupt))

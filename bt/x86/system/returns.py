@@ -122,6 +122,7 @@ def _interrupt_return(b: Context) -> None:
     mask = mask | b.select(whole, b.const(LOADED_BY_IRET_AT_CPL_0, 32), 0)
     b.attempt(_RETURN_TO, cpu, width, size, 0)
     load_flags(b, image, mask)
+    b.put("loaded_resume_flag", (width == 32) & ((image & flags.RF) != 0))
     b.attempt(UPDATE_MODE, cpu)
 
 

@@ -199,6 +199,7 @@ def _switch_task(b: Context) -> None:
     b.put("eflags_system", loaded & (flags.DEFINED & ~flags.ARITHMETIC & ~flags.RF))
     b.put("eip", image.eip.get())
     b.put("inhibit", 0)
+    b.put("loaded_resume_flag", (loaded & flags.RF) != 0)
     # all selectors are in place but unusable until their descriptors have been checked
     b.attempt(SET_NULL_SEGMENT, cpu, LDTR, image.ldtr.get())
     for number, register in enumerate(image.segments):

@@ -102,6 +102,7 @@ def _enter_virtual_8086(b: Context) -> None:
     b.fault_if(eip.ugt(LIMIT_VIRTUAL_8086), GP, 0)
     flags.write_arithmetic(b, image)
     b.put("eflags_system", image & _SYSTEM_FLAGS)
+    b.put("loaded_resume_flag", (image & flags.RF) != 0)
     b.put("cpl", 3)
     b.put("eip", eip)
     for segment, selector in zip((CS, SS, ES, DS, FS, GS), (cs, *selectors), strict=True):
