@@ -306,6 +306,8 @@ class Machine:
             signal.signal(signal.SIGINT, previous)
 
     def close(self) -> None:
+        """Free what the machine holds; it cannot run again."""
+        self.cpu.close()
         self.ram.close()
 
 

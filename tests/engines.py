@@ -166,6 +166,7 @@ class EngineExecutor:
     def close(self) -> None:
         """Give the memory back; the next run starts afresh."""
         if self._engine is not None:
+            self._engine.close()
             self._engine.ram.close()
         self._engine = None
 

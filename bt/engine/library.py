@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bt.codegen.arena import Arena
@@ -37,6 +37,18 @@ class Library:
     fp_forms: bytes
     stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
     stencil_names: bytes  # for people: in order of stencil numbers, one a line
+    spare: dict[int, list[int]] = field(default_factory=dict)  # given back: host addresses by size
+
+    def claim(self, size: int) -> int:
+        """`size` bytes of the arena for one vCPU's code; answers their host address. ArenaFull when none are left."""
+        given_back = self.spare.get(size)
+        if given_back:
+            return given_back.pop()
+        return self.arena.exec_base + self.arena.allocate(size, 4096)
+
+    def release(self, address: int, size: int) -> None:
+        """Give back what `claim` gave; nothing may run there any more."""
+        self.spare.setdefault(size, []).append(address)
 
 
 def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:

@@ -74,7 +74,7 @@ class Vcpu:
         self._tables = [
             ctypes.create_string_buffer(t, len(t)) for t in (handlers, library.dispatch, library.shapes, fp_forms)
         ]
-        self._thunks = library.arena.exec_base + library.arena.allocate(THUNKS_BYTES, PAGE)
+        self._thunks = library.claim(THUNKS_BYTES)
         self._handles = {bits: self._open(bits) for bits in (16, 32)}
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
         self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
@@ -227,6 +227,12 @@ class Vcpu:
             length = TOO_LONG
         self.set_control("override_physical", physical)
         self.set_control("override_length", length)
+
+    def close(self) -> None:
+        """Give back what the library lent; the vCPU is of no use afterwards."""
+        self.library.release(self._thunks, THUNKS_BYTES)
+        for handle in self._handles.values():
+            handle.close()
 
     @property
     def interrupts_enabled(self) -> bool:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import guest_images
-from bt.cli import explain, run
+from bt.cpuid import explain, run
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
 from bt.inspect import debug, host_code
@@ -24,7 +24,7 @@ SOURCE = """
     call there
     nop
 there:
-    cli
+    cpuid
     push 5
     cmp ecx, 7
     jne there
@@ -57,7 +57,7 @@ def test_blocks_are_shown_as_they_lie_in_memory() -> None:
     units, _ = explained(SOURCE, 4)
     assert [[one.text.split()[0] for one in unit.instructions] for unit in units] == [
         ["add", "sub", "mov", "call"],
-        ["nop", "cli", "push", "cmp", "jne"],
+        ["nop", "cpuid", "push", "cmp", "jne"],
         ["ret"],
         ["jmp"],
     ]
@@ -86,14 +86,14 @@ def test_instructions_by_kind() -> None:
     assert stencils(first, 0) == ["arith_add_32_r32_1_r32_2_dead"]
     assert [host_code.purpose(piece) for piece in load.cold] == ["slow path: read 4 bytes"]
     assert "slow path: write 4 bytes" in [host_code.purpose(piece) for piece in call.cold]
-    nop, cli, push, cmp, jne = second.instructions
+    nop, cpuid, push, cmp, jne = second.instructions
     assert [one.is_callout for one in second.instructions] == [False, True, False, False, False]
-    assert cli.form.cls.value == "sensitive"
-    assert host_code.purpose(cli.hot[0]) == f"callout: interpret {cli.eip:08x}"
+    assert cpuid.form.cls.value == "sensitive"
+    assert host_code.purpose(cpuid.hot[0]) == f"callout: interpret {cpuid.eip:08x}"
     assert [host_code.purpose(piece) for piece in push.cold] == ["slow path: write 4 bytes"]
     assert cmp.hot
     assert not jne.hot  # the pair is one stencil
-    assert f"chain to {cli.eip:08x}" in [host_code.purpose(piece) for piece in (*cmp.cold, *jne.cold)]
+    assert f"chain to {cpuid.eip:08x}" in [host_code.purpose(piece) for piece in (*cmp.cold, *jne.cold)]
     assert host_code.purpose(second.link[-1]) == f"exit to {jne.eip + len(jne.code):08x}"
     assert nop.eip == call.eip + len(call.code)
 

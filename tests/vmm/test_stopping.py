@@ -109,6 +109,15 @@ def test_full_areas_are_emptied_and_the_guest_goes_on(
     assert len(flushes) > 3
 
 
+def test_machines_give_back_what_they_took(library: Library) -> None:
+    """More machines one after the other than the library's arena could hold at once."""
+    for _ in range(40):
+        guest, output = machine(library, "bt", "hello")
+        assert guest.run().reason == "exit"
+        guest.close()
+        assert output == guest_images.image("hello").transcript.encode()
+
+
 def test_several_machines_in_one_process(library: Library) -> None:
     """Two guests on two threads: generated code shares nothing and releases the interpreter lock."""
     guests = [machine(library, "bt", "matmul", "n=20") for _ in range(2)]

@@ -43,8 +43,8 @@ class TranslatingVcpu(Vcpu):
     name = "bt"
 
     def __init__(self, library: Library, ram: GuestRam, model: CpuModel | None = None) -> None:
-        arena = library.arena
-        self._cache = arena.exec_base + arena.allocate(CACHE_BYTES, 4096)
+        self._cache_bytes = CACHE_BYTES
+        self._cache = library.claim(self._cache_bytes)
         self._sites = Area(SITES * SITE_BYTES)
         self._callouts = Area(8 * len(FORMS))
         self._stencil_tables = {name: ctypes.create_string_buffer(t, len(t)) for name, t in library.stencils.items()}
@@ -61,10 +61,14 @@ class TranslatingVcpu(Vcpu):
         for name, table in self._stencil_tables.items():
             self.set_control(name, ctypes.addressof(table))
         self.set_control("cache_start", self._cache)
-        self.set_control("cache_end", self._cache + CACHE_BYTES)
+        self.set_control("cache_end", self._cache + self._cache_bytes)
         self.set_control("sites", self._sites.address)
         self.set_control("sites_end", SITES)
         self.set_control("callouts", self._callouts.address)
+
+    def close(self) -> None:
+        self.library.release(self._cache, self._cache_bytes)
+        super().close()
 
     def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
         """Have the translator note in `area` what it does (see trace.py).
@@ -85,7 +89,7 @@ class TranslatingVcpu(Vcpu):
         if self._read_diary is not None:
             self._read_diary()
         self.set_control("hot_next", self._cache)
-        self.set_control("cold_next", self._cache + CACHE_BYTES)
+        self.set_control("cold_next", self._cache + self._cache_bytes)
         self.set_control("sites_next", 1)
         super().flush()
 
