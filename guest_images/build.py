@@ -62,6 +62,8 @@ CATALOGUE: Final = (
     Guest("nano-ptemod", "nano", "nano/ptemod.asm", "page table changes", {"n": "20000"}),
     Guest("smc", "check", "smc/smc.asm", "passes", {"n": "100"}),
     Guest("sensitive", "check", "sensitive/sensitive.asm", "checks", {"accesses": "off"}),
+    Guest("real-mode-matrix", "check", "real/real.asm", "snippets", {"accesses": "off"}),
+    Guest("v86-matrix", "check", "v86/v86.asm", "snippets", {"vme": "off", "accesses": "off"}),
     Guest("minikernel", "system", "minikernel/minikernel.asm", "faults and endings", {"n": "1", "hz": "250"}),
     Guest("bootsector", "boot", "boot/bootsector.asm", "", boot_sector=True),
 )

@@ -108,7 +108,10 @@ class Encoder:
         if isinstance(operands[0] if operands else None, Immediate | FarPointer):
             branch = self._branch(name, operands[0], address, short)
             if branch is not None:
-                self._verify(words, operands, branch, address)
+                target = operands[0]
+                if isinstance(target, Immediate):  # of 16-bit code: within 64 KiB, wherever they lie
+                    target = Immediate(target.value % (1 << self.bits))
+                self._verify(words, [target], branch, address)
                 return branch
         key = (" ".join(words), tuple(operands))
         if key not in self._cache:

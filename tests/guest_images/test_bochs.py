@@ -6,6 +6,7 @@ import pytest
 
 import guest_images
 from tests.guest_images import bochs
+from tests.guest_images.matrices import OPTIONS, transcript
 
 TIMEOUT_SECONDS = 60
 
@@ -15,7 +16,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ["sensitive", "smc", "minikernel"])
+@pytest.mark.parametrize("name", ["sensitive", "smc", "minikernel", *OPTIONS])
 def test_bochs_agrees_with_the_transcript(name: str, tmp_path: Path) -> None:
     image = guest_images.image(name)
     assert bochs.run(image.read(), "", tmp_path, TIMEOUT_SECONDS) == image.transcript
@@ -25,3 +26,8 @@ def test_bochs_agrees_on_accesses_through_unfit_segments(tmp_path: Path) -> None
     output = bochs.run(guest_images.image("sensitive").read(), "accesses=on", tmp_path, TIMEOUT_SECONDS)
     assert "WRONG" not in output
     assert output.endswith("write to user data: ok\nresult=000000be\nops=190\n")
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS.items())
+def test_bochs_agrees_on_what_qemu_lacks(name: str, options: str, tmp_path: Path) -> None:
+    assert bochs.run(guest_images.image(name).read(), options, tmp_path, TIMEOUT_SECONDS) == transcript(name)

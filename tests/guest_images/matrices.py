@@ -1,0 +1,17 @@
+"""Guests whose every option has a transcript: the default ones are the manifest's, the others lie in `transcripts`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+TRANSCRIPTS: Final = Path(__file__).parent / "transcripts"
+
+OPTIONS: Final = {"v86-matrix": "vme=on accesses=on", "real-mode-matrix": "accesses=on"}
+"""What QEMU's emulator does not do, and Bochs does: CR4.VME, segment limits, all of SGDT's base (SDM vol. 3B, 8086
+emulation; vol. 3A 5.3; vol. 2, SGDT, where processors are as Bochs)."""
+
+
+def transcript(name: str) -> str:
+    """What the guest says with its `OPTIONS`."""
+    return (TRANSCRIPTS / f"{name}.txt").read_text(encoding="ascii")
