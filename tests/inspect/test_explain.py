@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import guest_images
-from bt.cpuid import explain, run
+from bt.cli import explain, run
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
 from bt.inspect import debug, host_code
