@@ -226,7 +226,8 @@ class _Decoder:
         segment = self.segment.get()
         for name, value in (
             ("eip", self.eip),
-            ("next_eip", self._masked_eip(self.eip + length)),
+            # not cut to 16 bits: code that runs off the end meets the limit of CS (SDM vol. 3B, 8086 emulation)
+            ("next_eip", self.eip + length),
             ("displacement", displacement.get()),
             ("address_mask", b.select(self.address32, b.const(-1, 32), 0xFFFF)),
             ("base", self._address_register(base_number)),
@@ -246,9 +247,6 @@ class _Decoder:
             ("flags_live", b.const(1, 8)),
         ):
             RECORD.put(b, record, name, value)
-
-    def _masked_eip(self, eip: Value) -> Value:
-        return eip & self.b.select(self.code32, self.b.const(-1, 32), 0xFFFF)
 
     def _address_register(self, number: Value) -> Value:
         b = self.b

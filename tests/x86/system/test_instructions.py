@@ -88,6 +88,12 @@ FLAGS = """
     sti               | eflags=2                                => eflags=202
     sti               | eflags=1002 cpl=2                       => #GP(0) eflags=1002
     sti               | eflags=3002 cpl=3                       => eflags=3202
+    cli               | eflags=80202 cpl=3 cr4=2                => eflags=202
+    cli               | eflags=80202 cpl=2 cr4=2                => #GP(0) eflags=80202
+    cli               | eflags=83202 cpl=3 cr4=2                => eflags=83002
+    sti               | eflags=2 cpl=3 cr4=2                    => eflags=80002
+    sti               | eflags=100002 cpl=3 cr4=2               => #GP(0) eflags=100002
+    sti               | eflags=2 cpl=3 cr4=1                    => #GP(0) eflags=2
     pushfd            | eflags=3f7ed7 cpl=3 esp=8004            => esp=8000 [8000]=d77e3c00
     .byte 0x66, 0x9c  | eflags=3f7ed7 cpl=3 esp=8004            => esp=8002 [8002]=d77e
     popfd             | eflags=2 esp=8000 [8000]=ffffffff       => esp=8004 eflags=247fd7
