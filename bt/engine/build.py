@@ -29,6 +29,7 @@ from bt.engine.runtime import runtime_modules
 from bt.engine.shapes import shape_table
 from bt.engine.translator.catalogue import Catalogue, build_catalogue
 from bt.engine.translator.context import EXTERNALS, HOLE_DECLARATIONS
+from bt.engine.translator.fp_stencils import fp_helpers
 from bt.engine.translator.gates import RAW_PIECES, emit_gates
 from bt.engine.translator.table import StencilTables
 from bt.x86.opcodes import FORMS, dispatch_table
@@ -49,6 +50,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
     """Compile everything that is not in the store yet; answers the sections of the library file."""
     check_abi()
     catalogue, common = build_catalogue()
+    fp = fp_helpers(catalogue)
     stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
@@ -65,7 +67,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),
-        **StencilTables(catalogue, common, stencil_pieces).sections(),
+        **StencilTables(catalogue, (common, fp), stencil_pieces).sections(),
     }
 
 

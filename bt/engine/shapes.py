@@ -68,6 +68,7 @@ def shape_table() -> bytes:
     for form in FORMS:
         at = SHAPE_BYTES * form.id
         table[at + SHAPE.offsets["flags"]] = _flags(form)
+        table[at + SHAPE.offsets["condition"]] = form.condition or 0
         table[at + SHAPE.offsets["immediate"]] = _immediate(form)
         table[at + SHAPE.offsets["reg_byte"]] = _is_byte(form, Method.REGISTER)
         table[at + SHAPE.offsets["rm_byte"]] = _is_byte(form, Method.REGISTER_OR_MEMORY, Method.OPCODE_REGISTER)

@@ -150,6 +150,7 @@ SHAPE = Layout(
         ("immediate", 8),
         ("reg_byte", 8),  # 1: ModRM.reg names a byte register
         ("rm_byte", 8),  # 1: ModRM.rm (or the opcode's register) names a byte register
+        ("condition", 8),  # condition code of Jcc and kin
     ),
     SHAPE_BYTES,
 )
@@ -227,7 +228,7 @@ FLAGS_KILLED_BY_COUNT = 16  # killed, and not read, if the immediate (a shift co
 FLAGS_CONDITION = 8  # a Jcc: its condition code is in `stride_count`
 
 # A place in translated code that can leave it.
-SITE_BYTES = 48
+SITE_BYTES = 56
 SITE = Layout(
     (
         ("retry", 64),  # host address: the stencil again (slow path), or what follows (interpreter service)
@@ -236,14 +237,17 @@ SITE = Layout(
         ("page", 64),  # guest physical page of the block
         ("eip", 32),  # of the instruction; of the target, for an exit
         ("refund", 32),  # instructions of the block from this one on
+        ("x87_eip", 32),  # of the last x87 instruction of the block before it whose pointers are not noted yet
         ("linear", 8),
         ("size", 8),
         ("write", 8),
         ("ends", 8),  # 1: nothing of the block follows
+        ("x87_segment", 8),  # of the last x87 operand, 8: none
     ),
     SITE_BYTES,
 )
 
+NO_X87_EIP = (1 << 32) - 1  # no x87 instruction begins there: it would go on beyond the end
 # One entry of the translator's diary (translator/trace.py). `hot`, `cold`: host addresses where code goes next.
 TRACE = Layout((("kind", 64), ("subject", 64), ("hot", 64), ("cold", 64)))
 (

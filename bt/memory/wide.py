@@ -23,6 +23,7 @@ from bt.memory.access import (
 from bt.memory.slow import RESOLVE, Body, code_map_slot
 from bt.x86.context import AC, OK
 from bt.x86.mode import ALIGNMENT_FREE
+from bt.x86.services import WATCH_ACCESS, WATCH_READ, WATCH_WRITE
 
 _PIECE = 8  # bytes moved at a time
 
@@ -50,6 +51,9 @@ def _operand_begin(b: NativeContext) -> None:
         b.attempt(RESOLVE, b.cpu, (linear + (size - 1)) & -PAGE, write, 0)
     b.put("exit_address", physical)
     _check_alignment(b, linear, size)
+    with b.Unlikely(b.get("debugging") != 0):
+        kind = b.select(write != 0, b.const(WATCH_WRITE, 32), WATCH_READ)
+        b.call(WATCH_ACCESS, b.cpu, linear, size, kind)
     code_map: Local = b.local(64, 0)
     with b.If((host != 0) & (write != 0)):
         code_map.set(b.load(code_map_slot(b, host - b.get("ram_base")), 64))

@@ -66,7 +66,9 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("branch_lookups", 1),  # translated code: searches of branch_cache
     ("return_hits", 1),  # RETs that the return stack predicted
     ("fp_ready", 1),  # FP_READY_* bits: classes of FP instructions that may simply be executed, see system/fp_state.py
-    ("slot_28", 4),  # room in the hot area
+    ("fpu_ip", 1),  # the last x87 instruction but for control ones: EIP, offset of its operand (more below)
+    ("fpu_dp", 1),
+    ("slot_30", 2),  # room in the hot area
     # -- segments: es cs ss ds fs gs ldtr tr
     ("segment", 8 * len(SEGMENT_FIELDS)),
     ("gdtr_base", 1),
@@ -103,9 +105,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fp_loaded", 1),  # 1: the guest's registers are in the host's, and fp_image is out of date
     ("fpu_control", 1),  # the guest's x87 control word: the host's has every exception masked
     ("mxcsr_masks", 1),  # the guest's exception masks in MXCSR, in place: the host's are all set
-    ("fpu_ip", 1),  # the last x87 instruction but for control ones: EIP and CS, operand, its segment, opcode
-    ("fpu_cs", 1),
-    ("fpu_dp", 1),
+    ("fpu_cs", 1),  # selectors and opcode of the last x87 instruction
     ("fpu_ds", 1),
     ("fpu_opcode", 1),
     ("host_control", 1),  # bt's own x87 control word and MXCSR while the guest's are loaded

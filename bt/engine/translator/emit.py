@@ -29,6 +29,7 @@ from bt.engine.structures import (
 )
 from bt.engine.translator import trace
 from bt.engine.translator.catalogue import Pre
+from bt.engine.translator.fp import FpBlock
 from bt.engine.translator.gates import HEAD_GATE, SERVICE_GATE, STALE_GATE
 from bt.engine.translator.instruction import Instruction
 from bt.engine.translator.writer import FragmentWriter, address_of
@@ -56,6 +57,7 @@ class _Translator(FragmentWriter):
         start = (self.at.get() + 15) & -16
         self.at.set(start)
         trace.begin(b, control, self.block, start, self.cold.get())
+        self.fp = FpBlock(self)
         self._liveness()
         self._head()
         self.mode_slots()
@@ -100,6 +102,7 @@ class _Translator(FragmentWriter):
             seen = ((effect & FLAGS_READ) != 0) & ~counted
             seen = seen | (PLAN.get(b, plan, "observes") != 0) | (PLAN.get(b, plan, "live") == NO_PLAN)
             live.set(killed | seen)
+            self.fp.look_ahead(record, index.get())
 
     def _head(self) -> None:
         b = self.b
@@ -129,8 +132,11 @@ class _Translator(FragmentWriter):
             with b.IfElse(plain) as arm:
                 with arm.then():
                     Instruction(self, record, plan, at, step, ended).emit()
-                with arm.otherwise():
-                    self._service(record, at, ended)
+                with arm.otherwise(), b.IfElse(self.fp.can_translate(record)) as fp:
+                    with fp.then():
+                        self.fp.emit(record, plan, at, step, ended)
+                    with fp.otherwise():
+                        self._service(record, at, ended)
             index.set(at + step.get())
         return ended.get()
 
@@ -149,6 +155,7 @@ class _Translator(FragmentWriter):
             refund=self.count - index,
             ends=ends,
         )
+        self.fp.forget()
         self.write_stub(self.at.get(), site, address_of(b, SERVICE_GATE))
         self.at.set(after)
         ended.set(ends.trunc(1))

@@ -16,7 +16,7 @@ from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
 from bt.engine.interp.boundary import BEFORE_NEXT, deliver
 from bt.engine.interp.context import DISPATCH, record_cache_offset
-from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, RECORD, SITE, SITE_BYTES
+from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.catalogue import Linear
 from bt.engine.translator.context import JUMP_FREE
 from bt.memory.access import PAGE, NativeContext
@@ -24,8 +24,8 @@ from bt.memory.slow import RESOLVE, Body, code_map_slot
 from bt.x86 import mode, state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
-from bt.x86.state import EBP, ESP, GPR_NAMES
-from bt.x86.system.fp_state import FP_UNLOAD
+from bt.x86.state import CS, EBP, ESP, GPR_NAMES
+from bt.x86.system.fp_state import FP_PREPARE, FP_UNLOAD
 
 # Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
 TRANSLATABLE = (
@@ -38,6 +38,7 @@ TRANSLATABLE = (
     | mode.ALIGNMENT_FREE
     | mode.BREAKPOINT_FREE
 )
+NO_SEGMENT = 8
 INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
 
 RUN_BT = native("run_bt", PTR)
@@ -50,8 +51,10 @@ LEAVE_SYMBOL = pinned("leave_translated")  # raw code: return to run_bt
 
 CHAIN_GATE, MISS_GATE, SLOW_GATE = pinned("chain_gate"), pinned("miss_gate"), pinned("slow_gate")
 SERVICE_GATE, HEAD_GATE, STALE_GATE = pinned("service_gate"), pinned("head_gate"), pinned("stale_gate")
+FP_GATE = pinned("fp_gate")
 _CHAIN, _MISS, _SLOW = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("chain", "miss", "slow"))
 _SERVICE, _HEAD, _STALE = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("service", "head", "stale"))
+_FP = native("fp_exit", PTR, "i64", result="i64")
 GATES: tuple[tuple[Signature, Signature], ...] = (
     (CHAIN_GATE, _CHAIN),
     (MISS_GATE, _MISS),
@@ -59,6 +62,7 @@ GATES: tuple[tuple[Signature, Signature], ...] = (
     (SERVICE_GATE, _SERVICE),
     (HEAD_GATE, _HEAD),
     (STALE_GATE, _STALE),
+    (FP_GATE, _FP),
 )
 
 RAW_PIECES = {
@@ -242,6 +246,7 @@ def _service_exit(b: NativeContext) -> None:
     """The interpreter executes one instruction of a fragment; then on behind it, if nothing has changed."""
     _count(b, "services")
     site = _site(b)
+    _note_x87(b, site)
     eip = SITE.get(b, site, "eip").zext(64)
     b.put("eip", eip)
     refund = SITE.get(b, site, "refund").zext(64)
@@ -261,6 +266,32 @@ def _service_exit(b: NativeContext) -> None:
     with b.If(stays):
         b.put("budget", b.get("budget") - (refund - 1))
         b.ret(SITE.get(b, site, "retry"))
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def _note_x87(b: NativeContext, site: Value) -> None:
+    """Catch up with the pointers of x87 instructions, which fragments note once."""
+    eip = SITE.get(b, site, "x87_eip")
+    with b.Unlikely(eip != NO_X87_EIP):
+        b.put("fpu_ip", eip)
+        b.put("fpu_cs", b.get_segment(CS, "selector"))
+        segment = SITE.get(b, site, "x87_segment")
+        with b.If(segment != NO_SEGMENT):
+            b.put("fpu_ds", b.get_segment(segment.zext(64), "selector"))
+
+
+def _fp_exit(b: NativeContext) -> None:
+    """FP instructions may not simply be executed: if the registers only had to be loaded, go on; else interpret."""
+    site = _site(b)
+    b.call(FP_PREPARE, b.cpu, 0)
+    wanted = SITE.get(b, site, "size").zext(64)
+    with b.If((b.get("fp_ready") & wanted) == wanted):
+        b.ret(SITE.get(b, site, "retry"))
+    _note_x87(b, site)
+    refund = SITE.get(b, site, "refund").zext(64)
+    b.put("eip", SITE.get(b, site, "eip"))
+    b.put("budget", b.get("budget") + refund)
+    b.call(INTERPRET, b.cpu, refund)
     b.ret(b.call(NEXT_CODE, b.cpu))
 
 
@@ -316,6 +347,7 @@ def runtime() -> tuple[tuple[Signature, Body], ...]:
         (_SERVICE, _service_exit),
         (_HEAD, _head_exit),
         (_STALE, _stale_exit),
+        (_FP, _fp_exit),
         (FORGET_TRANSLATION, _forget),
         (TRANSLATE, emit_translate),
         (EMIT_STENCIL, emit_emit_stencil),

@@ -100,13 +100,13 @@ class Instruction:
         shape = CONTROL.get_pointer(b, o.control, "shapes") + (form * SHAPE_BYTES)
         with b.Switch(pre) as cases:
             with cases.case(Pre.ADDRESS):
-                self._address()
+                self.address()
             with cases.case(Pre.GET_REG):
                 self._get(self._field("reg_number"), SHAPE.get(b, shape, "reg_byte"))
             with cases.case(Pre.GET_RM):
                 self._get(self._field("rm_number"), SHAPE.get(b, shape, "rm_byte"))
             with cases.case(Pre.LOAD):
-                self._address()
+                self.address()
                 self._tags(b.const(0, 8))
                 number = o.helper("load")
                 self._cold_slots(number, b.const(1, 8), b.const(4, 8), write=b.const(0, 8))
@@ -118,7 +118,8 @@ class Instruction:
         offset = b.select(is_byte != 0, b.const(HELPER_PLACES["get_byte"], 32), HELPER_PLACES["get"])
         o.emit(o.indexed(offset + number.zext(32)))
 
-    def _address(self) -> None:
+    def address(self) -> None:
+        """T = linear address of the memory operand."""
         b, o = self.b, self.outer
         base, index = self._field("base_number").zext(32), self._field("index_number").zext(32)
         scale = self._field("scale").zext(32)

@@ -30,6 +30,7 @@ from bt.engine.structures import (
     VARIANTS,
 )
 from bt.engine.translator.catalogue import Catalogue, Helpers, Plan
+from bt.engine.translator.fp_stencils import FP_HELPER_SIZES, FpHelpers
 from bt.x86 import flags
 from bt.x86.capstone_layout import Handle
 from bt.x86.opcodes import FORMS
@@ -82,7 +83,7 @@ class StencilTables:
     """Packs everything; `sections()` is what goes into the library file."""
 
     catalogue: Catalogue
-    helpers: Helpers
+    helpers: tuple[Helpers, FpHelpers]
     pieces: Mapping[str, CodePiece]
 
     def sections(self) -> dict[str, bytes]:
@@ -138,11 +139,12 @@ class StencilTables:
 
     def _place_helpers(self) -> None:
         """The helpers come first in the index, in the order of their fields: `helper_offsets` relies on it."""
-        for item in fields(Helpers):
-            names = getattr(self.helpers, item.name)
-            names = (names,) if isinstance(names, str) else names
-            assert len(names) == _HELPER_SIZES[item.name]
-            self._place(names)
+        for helpers in self.helpers:
+            for item in fields(helpers):
+                names = getattr(helpers, item.name)
+                names = (names,) if isinstance(names, str) else names
+                assert len(names) == _HELPER_SIZES[item.name]
+                self._place(names)
 
     def _plans(self) -> bytes:
         packed: dict[object, bytes] = {}
@@ -205,13 +207,13 @@ _HELPER_SIZES = {
     "head": 1,
     "far_exit": 1,
     "push_return": 1,
-}
+} | FP_HELPER_SIZES
 
 
 def helper_offsets() -> dict[str, int]:
     """Where each helper begins in the stencil index."""
     offsets, at = {}, 0
-    for item in fields(Helpers):
+    for item in (*fields(Helpers), *fields(FpHelpers)):
         offsets[item.name] = at
         at += _HELPER_SIZES[item.name]
     return offsets

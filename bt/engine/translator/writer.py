@@ -12,6 +12,7 @@ from bt.codegen.value import PTR, Value
 from bt.engine.structures import (
     BLOCK,
     CONTROL,
+    NO_X87_EIP,
     PLAN_BYTES,
     RECORD,
     RELOCATION,
@@ -116,6 +117,7 @@ class FragmentWriter:
         self.cold = b.local(64, CONTROL.get(b, self.control, "cold_next"))
         self.site_number = b.local(64, CONTROL.get(b, self.control, "sites_next"))
         self.table: Value  # displacement of this mode's TLB, see mode_slots
+        self.x87_eip = b.local(32, NO_X87_EIP)  # see SITE.x87_eip
         self.page = BLOCK.get(b, self.block, "physical") & -PAGE
 
     # -- small tools ----------------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ class FragmentWriter:
         number = self.site_number.get()
         self.site_number.set(number + 1)
         where = CONTROL.get_pointer(b, self.control, "sites") + (number * SITE_BYTES)
-        for name, value in values.items():
+        for name, value in {"x87_eip": self.x87_eip.get(), "x87_segment": 8, **values}.items():
             SITE.put(b, where, name, value)
         return number
 

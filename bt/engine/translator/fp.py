@@ -1,0 +1,183 @@
+"""Translating FP instructions to themselves: check, operand into a host pointer, then the instruction re-encoded.
+
+Whether FP instructions may simply be executed is asked once in a block, before the first of them: nothing in a block
+changes it but instructions that the interpreter executes. The last x87 instruction that FNSTENV shows is noted once in
+a block too; what leaves a block early finds in its site which one it was.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.builder import Local
+from bt.codegen.value import Value
+from bt.engine.fp_encode import FP_ENCODE, fp_form
+from bt.engine.fp_forms import FP_FORM, Inline
+from bt.engine.structures import CONTROL, NO_X87_EIP, RECORD, SHAPE, SHAPE_BYTES, VARIANT_MEMORY
+from bt.engine.translator.catalogue import Linear
+from bt.engine.translator.fp_stencils import OPERAND_SIZES
+from bt.engine.translator.gates import FP_GATE, SERVICE_GATE, SLOW_GATE
+from bt.engine.translator.instruction import Instruction
+from bt.engine.translator.writer import FragmentWriter, write_base
+from bt.memory.access import READ_TAG, WRITE_TAG
+from bt.x86 import state
+from bt.x86.state import CS, FS
+
+_TEST_FREE = bytes.fromhex("4585e4")  # test r12d, r12d
+_FLAGS_TO_FREE = bytes.fromhex("9c415c")  # pushfq; pop r12
+_STORE_T = bytes.fromhex("458975")  # mov [r13 + disp8], r14d
+_LOAD_CONTROL = bytes.fromhex("41d9ad")  # fldcw [r13 + disp32]
+_LOAD_MXCSR = bytes.fromhex("410fae95")  # ldmxcsr [r13 + disp32]
+_NO_SEGMENT = 8
+
+
+class FpBlock:
+    """What is known of FP instructions at a place of the block under translation."""
+
+    def __init__(self, outer: FragmentWriter) -> None:
+        self.outer, self.b = outer, outer.b
+        self.checked: Local = self.b.local(8, 0)  # READY_* bits asked for already
+        self.last: Local = self.b.local(32, -1)  # place of the last x87 instruction that is inline
+        self.segment: Local = self.b.local(8, _NO_SEGMENT)  # of the last x87 operand so far
+
+    def can_translate(self, record: Value) -> Value:
+        """Whether a record is an FP instruction that is done inline (i1)."""
+        b = self.b
+        how = FP_FORM.get(b, fp_form(b, record), "inline")
+        segment = RECORD.get(b, record, "segment")
+        memory = (RECORD.get(b, record, "variant") & VARIANT_MEMORY) != 0
+        plain = (RECORD.get(b, record, "address_mask") == 0xFFFFFFFF) & (segment != CS) & segment.ult(FS)
+        return (how != Inline.NOT) & (plain | ~memory)
+
+    def look_ahead(self, record: Value, index: Value) -> None:
+        """Called backwards for all records: find the last one whose pointers FNSTENV will show."""
+        b = self.b
+        shown = (FP_FORM.get(b, fp_form(b, record), "pointers") != 0) & self.can_translate(record)
+        with b.If(shown & (self.last.get() == -1)):
+            self.last.set(index)
+
+    def forget(self) -> None:
+        """The interpreter executes an instruction: it may change everything, and notes pointers itself."""
+        self.checked.set(0)
+        self.outer.x87_eip.set(NO_X87_EIP)
+        self.segment.set(_NO_SEGMENT)
+
+    def emit(self, record: Value, plan: Value, index: Value, step: Local, ended: Local) -> None:
+        """Translate one instruction."""
+        _FpInstruction(self, Instruction(self.outer, record, plan, index, step, ended), record, index).emit()
+
+
+class _FpInstruction:
+    def __init__(self, block: FpBlock, plain: Instruction, record: Value, index: Value) -> None:
+        self.block, self.outer, self.b = block, block.outer, block.b
+        self.plain, self.record, self.index = plain, record, index
+        self.form = fp_form(self.b, record)
+
+    def _form(self, name: str) -> Value:
+        return FP_FORM.get(self.b, self.form, name)
+
+    def _bytes(self, code: bytes) -> None:
+        b, o = self.b, self.outer
+        where = write_base(b, o.control, o.at.get())
+        for offset, byte in enumerate(code):
+            b.store(where + offset, b.const(byte, 8))
+        o.at.set(o.at.get() + len(code))
+
+    def emit(self) -> None:
+        b, o = self.b, self.outer
+        self._ready()
+        memory = (RECORD.get(b, self.record, "variant") & VARIANT_MEMORY) != 0
+        how = self._form("inline")
+        with b.If(memory):
+            o.slot("OFFSET", RECORD.get(b, self.record, "displacement").sext(64))
+            self.plain.address()
+        with b.Switch(how) as cases:
+            with cases.case(Inline.EXECUTE):
+                with b.If(memory):
+                    self._operand()
+                self._execute()
+            with cases.case(Inline.LOAD_CONTROL):
+                self._load("fp_load_control", 2, _LOAD_CONTROL, "fpu_control")
+            with cases.case(Inline.LOAD_MXCSR):
+                self._load("fp_load_mxcsr", 4, _LOAD_MXCSR, "fp_scratch")
+        with b.If(self._form("pointers") != 0):
+            self._note_pointers()
+        with b.If(~memory & (how == Inline.EXECUTE) & (self._form("compares") == 0) & (self._form("condition") == 0)):
+            CONTROL.put(b, o.control, "identity", CONTROL.get(b, o.control, "identity") + 1)
+
+    def _ready(self) -> None:
+        """Leave if instructions of this kind may not simply be executed, unless that has been asked already."""
+        b, o = self.b, self.outer
+        bits = self._form("ready")
+        known = self.block.checked.get()
+        with b.If((bits & ~known) != 0):
+            site = self._site(size=bits)
+            o.slot("COLD", o.stub(site, FP_GATE))
+            o.emit(o.helper("fp_ready", bits.zext(32) - 1))
+            self.block.checked.set(known | bits)
+
+    def _site(self, *, size: Value | int, write: Value | int = 0) -> Value:
+        b, o = self.b, self.outer
+        return o.site(
+            retry=o.at.get(),
+            record=self.record.zext(64),
+            page=o.page,
+            eip=RECORD.get(b, self.record, "eip"),
+            refund=self.plain.refund,
+            linear=int(Linear.T),
+            size=size,
+            write=write,
+            ends=1,
+            x87_segment=self.block.segment.get(),
+        )
+
+    def _access(self, number: Value, size: Value | int, write: Value | int) -> None:
+        """Emit a stencil that accesses memory at T."""
+        o = self.outer
+        site = self._site(size=size, write=write)
+        o.slot("COLD", o.stub(site, SLOW_GATE))
+        o.slot("SERVICE", o.stub(site, SERVICE_GATE))
+        o.emit(number)
+
+    def _operand(self) -> None:
+        """Host pointer of the operand into the free argument."""
+        b, o = self.b, self.outer
+        size, write = self._form("size"), self._form("store")
+        place = b.local(32, 0)
+        for number, (bytes_, aligned) in enumerate(OPERAND_SIZES):
+            with b.If((size == bytes_) & (self._form("aligned") == int(aligned))):
+                place.set(number)
+        o.slot("TAG_OFFSET", o.table + b.select(write != 0, b.const(WRITE_TAG, 64), READ_TAG))
+        self._access(o.helper("fp_operand", write.zext(32) * len(OPERAND_SIZES) + place.get()), size, write)
+        with b.If(self._form("pointers") != 0):
+            self._bytes(_STORE_T + state.offset("fpu_dp").to_bytes(1, "little", signed=True))
+            self.block.segment.set(RECORD.get(b, self.record, "segment"))
+
+    def _execute(self) -> None:
+        b, o = self.b, self.outer
+        with b.If(self._form("condition") != 0):
+            number = RECORD.get(b, self.record, "form").zext(64)
+            shape = CONTROL.get_pointer(b, o.control, "shapes") + (number * SHAPE_BYTES)
+            o.emit(o.helper("fp_condition", SHAPE.get(b, shape, "condition").zext(32)))
+            self._bytes(_TEST_FREE)
+        delta = CONTROL.get(b, o.control, "write_delta")
+        end = b.call(FP_ENCODE, b.cpu, self.record, o.at.get() + delta, 1)
+        o.at.set(end - delta)
+        with b.If((self._form("compares") != 0) & (RECORD.get(b, self.record, "flags_live") != 0)):
+            self._bytes(_FLAGS_TO_FREE)
+            o.emit(o.helper("fp_flags"))
+
+    def _load(self, helper: str, size: int, code: bytes, slot: str) -> None:
+        """FLDCW, LDMXCSR: checked and put into the state, loaded from there."""
+        o = self.outer
+        o.slot("TAG_OFFSET", o.table + READ_TAG)
+        self._access(o.helper(helper), size, 0)
+        self._bytes(code + state.offset(slot).to_bytes(4, "little", signed=True))
+
+    def _note_pointers(self) -> None:
+        b, o = self.b, self.outer
+        eip = RECORD.get(b, self.record, "eip")
+        is_last = self.block.last.get() == self.index
+        with b.If(is_last):
+            segment = self.block.segment.get().zext(32)
+            o.slot("IMMEDIATE", eip)
+            o.emit(o.helper("fp_pointers", b.select(segment == _NO_SEGMENT, b.const(0, 32), segment + 1)))
+        o.x87_eip.set(b.select(is_last, b.const(NO_X87_EIP, 32), eip))
