@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.cases.collect import EXECUTORS, CaseFile, executors
+
+# The same examples in every run: a new counterexample is for somebody who looks for one (--hypothesis-profile=explore),
+# not for whoever happens to run the tests.
+settings.register_profile("everyday", derandomize=True)
+settings.register_profile("explore")
+settings.load_profile("everyday")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

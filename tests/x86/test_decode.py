@@ -269,6 +269,9 @@ CAPSTONE_LENGTH = {
 }
 # capstone keeps one of F0, F2, F3, the last; the processor takes LOCK and REP for two groups (SDM vol. 2 LOCK, REP).
 CAPSTONE_FORGETS_LOCK = "F0 ... F2/F3: an illegal LOCK is #UD whatever prefix follows it"
+# F2 and F3 beat 66 as mandatory prefixes wherever they stand (SDM vol. 2 2.1.2); so they do for capstone, but not when
+# yet another prefix stands between them.
+CAPSTONE_MIXES_PREFIXES = "F2/F3 ... 66 ... 0F: the order of prefixes of different groups does not matter"
 LEGACY_PREFIXES = frozenset(PREFIXES) - {0x0F}
 
 
@@ -300,6 +303,8 @@ def verdict(code: bytes, bits: int, ours: int, theirs: int) -> str | None:
     cell = (0, opcode_map, opcode, modrm)
     if ours and theirs:
         return LENGTH.get(cell)
+    if opcode_map and 0x66 in prefixes and prefixes & {0xF2, 0xF3} and at > 2:
+        return CAPSTONE_MIXES_PREFIXES
     prefixed = [(prefix, *cell[1:]) for prefix in (0, *prefixes)]
     if ours:
         return next((REFUSES[key] for key in prefixed if key in REFUSES), None)
