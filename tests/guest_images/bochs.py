@@ -111,7 +111,7 @@ def run(elf: bytes, options: str, folder: Path, timeout: float) -> str:
         'display_library: rfb, options="timeout=0"\n'
         "sound: driver=dummy\n"
         "log: bochs.log\n"
-        "cpu: model=p3_katmai, ips=100000000\n"
+        "cpu: model=p3_katmai, ips=100000000, ignore_bad_msrs=0\n"
     )
     serial = folder / "serial.txt"
     command = [*ISOLATE, "bochs", "-q", "-f", "bochsrc", "-rc", "debugger"]
