@@ -7,9 +7,15 @@ from typing import Final
 
 TRANSCRIPTS: Final = Path(__file__).parent / "transcripts"
 
-OPTIONS: Final = {"v86-matrix": "vme=on accesses=on", "real-mode-matrix": "accesses=on"}
+OPTIONS: Final = {
+    "v86-matrix": "vme=on accesses=on",
+    "real-mode-matrix": "accesses=on",
+    "faults-matrix": "strict=on",
+    "paging-matrix": "reserved=on",
+    "task-matrix": "strict=on",
+}
 """What QEMU's emulator does not do, and Bochs does: CR4.VME, segment limits, all of SGDT's base (SDM vol. 3B, 8086
-emulation; vol. 3A 5.3; vol. 2, SGDT, where processors are as Bochs)."""
+emulation; vol. 3A 5.3; vol. 2, SGDT, where processors are as Bochs); the rest is in guest_images/README.md."""
 
 
 def transcript(name: str) -> str:
