@@ -1,4 +1,4 @@
-"""The guests that print a matrix of the processor's behaviour, under both engines. QEMU and Bochs say the same lines."""
+"""The guests that print how the processor behaves, under both engines. QEMU and Bochs say the same lines."""
 
 from __future__ import annotations
 
