@@ -160,6 +160,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("port_latch_map", 1),  # host address of 65536 bytes: 1 = port is plain storage
     ("port_latch", 1),  # host address of its 65536 values
     ("engine", 1),  # host address of the running engine's own control block
+    ("tlb_has_global", 1),  # not 0: entries of global pages may be there
     ("tlb_fills", 1),
     ("tlb_flushes", 1),
     ("statistic", 32),
