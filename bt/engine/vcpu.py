@@ -136,6 +136,8 @@ class Vcpu:
         s["ram_base"], s["ram_size"] = self.ram.address, self.ram.size & -PAGE
         s["page_info"] = self._page_info.address
         s["port_latch_map"], s["port_latch"] = self.latch_map.address, self.latch_values.address
+        for place, value in enumerate(flags.COMPARISON_FLAGS):
+            s["comparison_flags", place] = value
         s["a20_mask"] = (1 << 64) - 1
 
     def control(self, name: str) -> int:

@@ -230,6 +230,19 @@ def read_eflags(b: Context) -> Value:
     return read_arithmetic(b) | b.get("eflags_system", width=32) | ALWAYS_ONE
 
 
+# flag_result and flag_aux after a floating-point comparison: equal, unordered, greater, less. The vCPU has them in its
+# state (`comparison_flags`), because two loads and stores are cheaper than working them out.
+COMPARISON_FLAGS = (0, 1 << _PARITY_FLIP, 0, _BOTH_CARRIES, 1, 1, 1, 1 ^ _BOTH_CARRIES)
+
+
+def write_comparison(b: Context, image: Value) -> None:
+    """Load ZF, PF and CF from an EFLAGS image (i64) and clear the other three, as floating-point comparisons do."""
+    b.captured = None
+    # ZF, PF and CF are 000, 001, 100 or 111, and bit 1 is always set
+    pair = b.slot("comparison_flags") + (((image ^ image >> 5) & 3) << 4)
+    _commit(b, b.load(pair, 64), b.load(pair + 8, 64))
+
+
 def write_arithmetic(b: Context, image: Value) -> None:
     """Load the six arithmetic flags from an EFLAGS image (i32 or wider)."""
     b.captured = None

@@ -105,6 +105,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fp_loaded", 1),  # 1: the guest's registers are in the host's, and fp_image is out of date
     ("fpu_control", 1),  # the guest's x87 control word: the host's has every exception masked
     ("mxcsr_masks", 1),  # the guest's exception masks in MXCSR, in place: the host's are all set
+    ("comparison_flags", 8),  # see flags.COMPARISON_FLAGS
     ("fpu_cs", 1),  # selectors and opcode of the last x87 instruction
     ("fpu_ds", 1),
     ("fpu_opcode", 1),

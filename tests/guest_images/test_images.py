@@ -25,6 +25,12 @@ OTHER_SIZES = [
     ("strings", "n=3", 677592),
     ("fib-calls", "n=1", 21891),
     ("switch", "n=27", 5935),
+    ("sha256", "n=3", 49152),
+    ("mandel-x87", "n=1", 148138),
+    ("mandel-sse2", "n=1", 148138),
+    ("nbody-x87", "n=7", 70),
+    ("nbody-sse2", "n=7", 70),
+    ("memcpy-sse", "n=1", 262144),
 ]
 
 needs_qemu = pytest.mark.skipif(QEMU is None, reason="qemu-system-i386 is not installed")

@@ -104,9 +104,7 @@ class _Generator:
     # -- instructions -----------------------------------------------------------------------------------------------
 
     def _add(self) -> None:
-        choice = self.random.choice(choices())
-        while not self._chance(choice.weight):
-            choice = self.random.choice(choices())
+        choice = self._choice()
         form, encoding = choice.form, choice.encoding
         prefix = bytes([encoding.prefix]) if encoding.prefix else b""
         if form.meaning in _STORED and self._chance(0.3):
@@ -117,6 +115,22 @@ class _Generator:
         self.code += prefix + opcode + (self._modrm(form, encoding) if encoding.modrm else b"")
         if any(operand.method is Method.IMMEDIATE for operand in form.operands):
             self.code += self.random.randbytes(1)
+        if form.meaning == "fp.compare":
+            self._use_flags()
+
+    def _use_flags(self) -> None:
+        """Mostly, have somebody look at the result of a comparison: a Jcc over INC ECX, or SETcc DL."""
+        condition = self.random.randrange(16)
+        if self._chance(0.6):
+            self.code += bytes((0x70 | condition, 1, 0x41))
+        elif self._chance(0.6):
+            self.code += bytes((0x0F, 0x90 | condition, 0xC2))
+
+    def _choice(self) -> _Choice:
+        while True:
+            choice = self.random.choice(choices())
+            if self._chance(choice.weight):
+                return choice
 
     def _modrm(self, form: Form, encoding: Encoding) -> bytes:
         mod3 = self.random.choice(encoding.mods) and not form.memory_only

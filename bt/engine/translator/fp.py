@@ -11,7 +11,7 @@ from bt.codegen.builder import Local
 from bt.codegen.value import Value
 from bt.engine.fp_encode import FP_ENCODE, fp_form
 from bt.engine.fp_forms import FP_FORM, Inline
-from bt.engine.structures import CONTROL, NO_X87_EIP, RECORD, SHAPE, SHAPE_BYTES, VARIANT_MEMORY
+from bt.engine.structures import CONTROL, NO_X87_EIP, PLAN, RECORD, SHAPE, SHAPE_BYTES, VARIANT_MEMORY
 from bt.engine.translator.catalogue import Linear
 from bt.engine.translator.fp_stencils import OPERAND_SIZES
 from bt.engine.translator.gates import FP_GATE, SERVICE_GATE, SLOW_GATE
@@ -22,7 +22,8 @@ from bt.x86 import state
 from bt.x86.state import CS, FS
 
 _TEST_FREE = bytes.fromhex("4585e4")  # test r12d, r12d
-_FLAGS_TO_FREE = bytes.fromhex("9c415c")  # pushfq; pop r12
+# mov r12d, eax; lahf; movzx ebx, ah; mov eax, r12d; mov r12d, ebx: PUSHFQ would take longer
+_FLAGS_TO_FREE = bytes.fromhex("4189c49f0fb6dc4489e04189dc")
 _STORE_T = bytes.fromhex("458975")  # mov [r13 + disp8], r14d
 _LOAD_CONTROL = bytes.fromhex("41d9ad")  # fldcw [r13 + disp32]
 _LOAD_MXCSR = bytes.fromhex("410fae95")  # ldmxcsr [r13 + disp32]
@@ -163,7 +164,16 @@ class _FpInstruction:
         o.at.set(end - delta)
         with b.If((self._form("compares") != 0) & (RECORD.get(b, self.record, "flags_live") != 0)):
             self._bytes(_FLAGS_TO_FREE)
-            o.emit(o.helper("fp_flags"))
+            following = self.plain.following_jcc()
+            with b.IfElse(following != 0) as arm:
+                with arm.then():
+                    self.plain.step.set(2)
+                    condition = PLAN.get(b, o.plan_of(following), "stride_count").zext(32)
+                    self.plain.before_jump(following)
+                    o.emit(o.helper("fp_flags_jump", condition))
+                    self.plain.after_jump(following)
+                with arm.otherwise():
+                    o.emit(o.helper("fp_flags"))
 
     def _load(self, helper: str, size: int, code: bytes, slot: str) -> None:
         """FLDCW, LDMXCSR: checked and put into the state, loaded from there."""

@@ -25,7 +25,8 @@ class FpHelpers:
     fp_ready: tuple[str, ...]  # [READY_* bits - 1]: leave unless these may simply be executed
     fp_operand: tuple[str, ...]  # [write * 6 + size]: host pointer of the operand at T into the free argument
     fp_condition: tuple[str, ...]  # [condition code]: whether it holds, into the free argument
-    fp_flags: str  # arithmetic flags from the EFLAGS image in the free argument
+    fp_flags: str  # arithmetic flags of a comparison from the free argument, as LAHF has them
+    fp_flags_jump: tuple[str, ...]  # [condition code]: the same, and the Jcc behind it
     fp_pointers: tuple[str, ...]  # [segment + 1, or 0 without an operand]: last x87 instruction at EIP = TARGET
     fp_load_control: str  # x87 control word at T into the state, if it masks all exceptions
     fp_load_mxcsr: str  # the same for MXCSR
@@ -36,6 +37,7 @@ FP_HELPER_SIZES = {
     "fp_operand": 2 * len(OPERAND_SIZES),
     "fp_condition": len(CONDITIONS),
     "fp_flags": 1,
+    "fp_flags_jump": len(CONDITIONS),
     "fp_pointers": 1 + len(POINTER_SEGMENTS),
     "fp_load_control": 1,
     "fp_load_mxcsr": 1,
@@ -66,7 +68,21 @@ def _condition(code: int) -> Emit:
 
 
 def _flags(b: StencilContext) -> None:
-    flags.write_arithmetic(b, b.arguments[_FREE])
+    flags.write_comparison(b, b.arguments[_FREE])
+
+
+def _flags_jump(code: int) -> Emit:
+    """OF, SF and AF are clear after a comparison, so that each condition is a test of ZF, PF and CF."""
+    tested = {"b": flags.CF, "e": flags.ZF, "be": flags.CF | flags.ZF, "p": flags.PF, "le": flags.ZF}
+    mask = tested.get(CONDITIONS[code & ~1][0], 0)
+
+    def emit(b: StencilContext) -> None:
+        _flags(b)
+        holds = (b.arguments[_FREE] & mask) != 0
+        with b.If(~holds if code & 1 else holds):
+            b.jump(b.hole("TARGET"))
+
+    return emit
 
 
 def _pointers(segment: int | None) -> Emit:
@@ -105,6 +121,7 @@ def fp_helpers(catalogue: Catalogue) -> FpHelpers:
         ),
         fp_condition=tuple(add(f"fp_condition{code:x}", _condition(code)) for code in range(len(CONDITIONS))),
         fp_flags=add("fp_flags", _flags),
+        fp_flags_jump=tuple(add(f"fp_flags_j{code:x}", _flags_jump(code)) for code in range(len(CONDITIONS))),
         fp_pointers=(
             add("fp_pointers", _pointers(None)),
             *(add(f"fp_pointers_{segment}", _pointers(segment)) for segment in POINTER_SEGMENTS),

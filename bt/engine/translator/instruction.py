@@ -66,12 +66,12 @@ class Instruction:
         choice = self._choice() * times.get() + condition.get()
         number = o.indexed(base.get() + choice)
         self._cold_slots(number, PLAN.get(b, self.plan, "linear"), PLAN.get(b, self.plan, "size"))
-        self._taken(jump.get())
+        self.before_jump(jump.get())
         identity = STENCIL.get(b, self._entry(number), "flags") & STENCIL_IDENTITY
         with b.If(identity != 0):
             CONTROL.put(b, o.control, "identity", CONTROL.get(b, o.control, "identity") + 1)
         o.emit(number)
-        self._after(jump.get())
+        self.after_jump(jump.get())
 
     def _entry(self, number: Value) -> Value:
         return CONTROL.get_pointer(self.b, self.outer.control, "stencils") + (number.zext(64) << 4)
@@ -163,15 +163,23 @@ class Instruction:
         """A compare and the Jcc behind it share a stencil."""
         b, o = self.b, self.outer
         fused = PLAN.get(b, self.plan, "fused")
-        with b.If((fused != NO_PLAN) & ((self.index + 2) == o.count)):
+        following = self.following_jcc()
+        with b.If((fused != NO_PLAN) & (following != 0)):
+            base.set(fused)
+            times.set(16)
+            condition.set(PLAN.get(b, o.plan_of(following), "stride_count").zext(32))
+            jump.set(following)
+            self.step.set(2)
+
+    def following_jcc(self) -> Value:
+        """The record of the Jcc behind this instruction, if it is one and ends the block; else null."""
+        b, o = self.b, self.outer
+        found = b.local(PTR, 0)
+        with b.If((self.index + 2) == o.count):
             following = self.record + RECORD_BYTES
-            next_plan = o.plan_of(following)
-            with b.If((PLAN.get(b, next_plan, "effect") & FLAGS_CONDITION) != 0):
-                base.set(fused)
-                times.set(16)
-                condition.set(PLAN.get(b, next_plan, "stride_count").zext(32))
-                jump.set(following)
-                self.step.set(2)
+            with b.If((PLAN.get(b, o.plan_of(following), "effect") & FLAGS_CONDITION) != 0):
+                found.set(following)
+        return found.get()
 
     # -- around the stencil -------------------------------------------------------------------------------------------
 
@@ -196,7 +204,7 @@ class Instruction:
             with b.If((flags & STENCIL_SERVICE) != 0):
                 o.slot("SERVICE", o.stub(site, SERVICE_GATE))
 
-    def _taken(self, jump: Value) -> None:
+    def before_jump(self, jump: Value) -> None:
         """Where a conditional transfer leads when taken."""
         b, o = self.b, self.outer
         ending = PLAN.get(b, o.plan_of(jump), "ending")
@@ -221,7 +229,7 @@ class Instruction:
         kind = SHAPE.get(b, shape, "immediate")
         return (kind == IMMEDIATE_JUMP_BYTE) | (kind == IMMEDIATE_JUMP)
 
-    def _after(self, jump: Value) -> None:
+    def after_jump(self, jump: Value) -> None:
         """Finish the block's last instruction."""
         b, o = self.b, self.outer
         plan = o.plan_of(jump)

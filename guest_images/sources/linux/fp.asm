@@ -1,0 +1,4 @@
+; enable_fp: under Linux there is nothing to do.
+
+enable_fp:
+    ret
