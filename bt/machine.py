@@ -264,9 +264,11 @@ class Machine:
 
     def _halt(self) -> None:
         """Let virtual time pass until an interrupt is due; a guest that none can reach has ended."""
-        while not self.cpu.state["intr_pending"] and not self.cpu.state["nmi_pending"] and not self._ended():
+        while not self.cpu.state["nmi_pending"] and not self._ended():
             if not self.cpu.interrupts_enabled:
                 self._verdict = ("halted", 0) if self._bios_service() is None else ("bios-service", 2)
+                return
+            if self.cpu.state["intr_pending"]:
                 return
             if not self.clock.skip_to_next_event():
                 if not self.input_open:

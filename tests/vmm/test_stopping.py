@@ -13,9 +13,12 @@ from bt.engine import vcpu as interpreter
 from bt.engine.library import Library, load_library
 from bt.engine.translator import vcpu as translator
 from bt.machine import EngineName, Machine, MachineConfig
+from bt.x86.state import EAX
+from guest_images.assembler import assemble
 
 ENGINES: tuple[EngineName, ...] = ("interp", "bt")
 LONG = "n=100000000"
+FLAT = 0x10000
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,40 @@ def test_ctrl_c_leaves_between_two_instructions(library: Library, engine: Engine
     result = guest.run(timeout=60)
     assert (result.reason, result.status) == ("interrupted", 130)
     assert guest.run(max_insns=10).reason == "max-insns"
+
+
+HALTS_WITH_AN_INTERRUPT_PENDING = """
+    mov al, 0x11                ; ICW1 to ICW4: vectors from 20h, master alone
+    out 0x20, al
+    mov al, 0x20
+    out 0x21, al
+    mov al, 4
+    out 0x21, al
+    mov al, 1
+    out 0x21, al
+    mov al, 0xFE                ; IRQ 0 only
+    out 0x21, al
+    mov al, 0x30                ; counter 0, mode 0
+    out 0x43, al
+    mov al, 1
+    out 0x40, al
+    mov al, 0
+    out 0x40, al
+    mov ecx, 10000
+wait:
+    loop wait
+    hlt
+    mov eax, 1
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_interrupt_does_not_end_hlt_while_if_is_clear(library: Library, engine: EngineName) -> None:
+    guest = Machine(MachineConfig(memory=1 << 20, engine=engine), library=library)
+    guest.load(assemble(HALTS_WITH_AN_INTERRUPT_PENDING, 32, FLAT), flat=FLAT)
+    assert guest.run(max_insns=100_000).reason == "halted"
+    assert guest.cpu.state["intr_pending"]
+    assert guest.cpu.state["gpr", EAX] == 0
 
 
 class Broken(Exception):
