@@ -242,12 +242,14 @@ SITE = Layout(
         ("size", 8),
         ("write", 8),
         ("ends", 8),  # 1: nothing of the block follows
-        ("x87_segment", 8),  # of the last x87 operand, 8: none
+        ("x87_segment", 8),  # of the last x87 operand
     ),
     SITE_BYTES,
 )
 
 NO_X87_EIP = (1 << 32) - 1  # no x87 instruction begins there: it would go on beyond the end
+NO_X87_SEGMENT = 8
+
 # One entry of the translator's diary (translator/trace.py). `hot`, `cold`: host addresses where code goes next.
 TRACE = Layout((("kind", 64), ("subject", 64), ("hot", 64), ("cold", 64)))
 (

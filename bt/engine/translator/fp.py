@@ -11,7 +11,7 @@ from bt.codegen.builder import Local
 from bt.codegen.value import Value
 from bt.engine.fp_encode import FP_ENCODE, fp_form
 from bt.engine.fp_forms import FP_FORM, Inline
-from bt.engine.structures import CONTROL, NO_X87_EIP, PLAN, RECORD, SHAPE, SHAPE_BYTES, VARIANT_MEMORY
+from bt.engine.structures import CONTROL, NO_X87_EIP, NO_X87_SEGMENT, PLAN, RECORD, SHAPE, SHAPE_BYTES, VARIANT_MEMORY
 from bt.engine.translator.catalogue import Linear
 from bt.engine.translator.fp_stencils import OPERAND_SIZES
 from bt.engine.translator.gates import FP_GATE, SERVICE_GATE, SLOW_GATE
@@ -27,7 +27,6 @@ _FLAGS_TO_FREE = bytes.fromhex("4189c49f0fb6dc4489e04189dc")
 _STORE_T = bytes.fromhex("458975")  # mov [r13 + disp8], r14d
 _LOAD_CONTROL = bytes.fromhex("41d9ad")  # fldcw [r13 + disp32]
 _LOAD_MXCSR = bytes.fromhex("410fae95")  # ldmxcsr [r13 + disp32]
-_NO_SEGMENT = 8
 
 
 class FpBlock:
@@ -37,7 +36,6 @@ class FpBlock:
         self.outer, self.b = outer, outer.b
         self.checked: Local = self.b.local(8, 0)  # READY_* bits asked for already
         self.last: Local = self.b.local(32, -1)  # place of the last x87 instruction that is inline
-        self.segment: Local = self.b.local(8, _NO_SEGMENT)  # of the last x87 operand so far
 
     def can_translate(self, record: Value) -> Value:
         """Whether a record is an FP instruction that is done inline (i1)."""
@@ -59,7 +57,7 @@ class FpBlock:
         """The interpreter executes an instruction: it may change everything, and notes pointers itself."""
         self.checked.set(0)
         self.outer.x87_eip.set(NO_X87_EIP)
-        self.segment.set(_NO_SEGMENT)
+        self.outer.x87_segment.set(NO_X87_SEGMENT)
 
     def emit(self, record: Value, plan: Value, index: Value, step: Local, ended: Local) -> None:
         """Translate one instruction."""
@@ -127,7 +125,6 @@ class _FpInstruction:
             size=size,
             write=write,
             ends=1,
-            x87_segment=self.block.segment.get(),
         )
 
     def _access(self, number: Value, size: Value | int, write: Value | int) -> None:
@@ -150,7 +147,7 @@ class _FpInstruction:
         self._access(o.helper("fp_operand", write.zext(32) * len(OPERAND_SIZES) + place.get()), size, write)
         with b.If(self._form("pointers") != 0):
             self._bytes(_STORE_T + state.offset("fpu_dp").to_bytes(1, "little", signed=True))
-            self.block.segment.set(RECORD.get(b, self.record, "segment"))
+            o.x87_segment.set(RECORD.get(b, self.record, "segment"))
 
     def _execute(self) -> None:
         b, o = self.b, self.outer
@@ -187,7 +184,7 @@ class _FpInstruction:
         eip = RECORD.get(b, self.record, "eip")
         is_last = self.block.last.get() == self.index
         with b.If(is_last):
-            segment = self.block.segment.get().zext(32)
+            segment = o.x87_segment.get().zext(32)
             o.slot("IMMEDIATE", eip)
-            o.emit(o.helper("fp_pointers", b.select(segment == _NO_SEGMENT, b.const(0, 32), segment + 1)))
+            o.emit(o.helper("fp_pointers", b.select(segment == NO_X87_SEGMENT, b.const(0, 32), segment + 1)))
         o.x87_eip.set(b.select(is_last, b.const(NO_X87_EIP, 32), eip))

@@ -16,7 +16,7 @@ from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
 from bt.engine.interp.boundary import BEFORE_NEXT, deliver
 from bt.engine.interp.context import DISPATCH, record_cache_offset
-from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, RECORD, SITE, SITE_BYTES
+from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, NO_X87_SEGMENT, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.catalogue import Linear
 from bt.engine.translator.context import JUMP_FREE
 from bt.memory.access import PAGE, NativeContext
@@ -38,7 +38,6 @@ TRANSLATABLE = (
     | mode.ALIGNMENT_FREE
     | mode.BREAKPOINT_FREE
 )
-NO_SEGMENT = 8
 INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
 
 RUN_BT = native("run_bt", PTR)
@@ -276,7 +275,7 @@ def _note_x87(b: NativeContext, site: Value) -> None:
         b.put("fpu_ip", eip)
         b.put("fpu_cs", b.get_segment(CS, "selector"))
         segment = SITE.get(b, site, "x87_segment")
-        with b.If(segment != NO_SEGMENT):
+        with b.If(segment != NO_X87_SEGMENT):
             b.put("fpu_ds", b.get_segment(segment.zext(64), "selector"))
 
 

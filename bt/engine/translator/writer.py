@@ -13,6 +13,7 @@ from bt.engine.structures import (
     BLOCK,
     CONTROL,
     NO_X87_EIP,
+    NO_X87_SEGMENT,
     PLAN_BYTES,
     RECORD,
     RELOCATION,
@@ -117,7 +118,8 @@ class FragmentWriter:
         self.cold = b.local(64, CONTROL.get(b, self.control, "cold_next"))
         self.site_number = b.local(64, CONTROL.get(b, self.control, "sites_next"))
         self.table: Value  # displacement of this mode's TLB, see mode_slots
-        self.x87_eip = b.local(32, NO_X87_EIP)  # see SITE.x87_eip
+        self.x87_eip = b.local(32, NO_X87_EIP)  # see SITE
+        self.x87_segment = b.local(8, NO_X87_SEGMENT)
         self.page = BLOCK.get(b, self.block, "physical") & -PAGE
 
     # -- small tools ----------------------------------------------------------------------------------------------
@@ -145,7 +147,8 @@ class FragmentWriter:
         number = self.site_number.get()
         self.site_number.set(number + 1)
         where = CONTROL.get_pointer(b, self.control, "sites") + (number * SITE_BYTES)
-        for name, value in {"x87_eip": self.x87_eip.get(), "x87_segment": 8, **values}.items():
+        values |= {"x87_eip": self.x87_eip.get(), "x87_segment": self.x87_segment.get()}
+        for name, value in values.items():
             SITE.put(b, where, name, value)
         return number
 

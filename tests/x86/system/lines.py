@@ -22,6 +22,7 @@ from tests.x86.system.processor import Processor
 
 ORIGIN = 0x10000
 VECTORS = ("DE", "DB", "NMI", "BP", "OF", "BR", "UD", "NM", "DF", "9", "TS", "NP", "SS", "GP", "PF", "15", "MF", "AC")
+VECTORS += ("MC", "XM")
 _MEMORY = re.compile(r"\[(\w+)\]")
 _FAULT = re.compile(r"#(\w+)(?:\((\w+)\))?")
 
