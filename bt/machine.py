@@ -23,11 +23,12 @@ from bt.boot.boot_sector import service_called
 from bt.boot.detect import load as load_image
 from bt.boot.multiboot import Module
 from bt.boot.state import EntryState
-from bt.devices import cmos_rtc, debug_console, post_port
+from bt.devices import cmos_rtc, debug_console, fpu_error, post_port
 from bt.devices.cmos_rtc import CmosRtc
 from bt.devices.debug_console import DebugConsole
 from bt.devices.debug_exit import DebugExit
 from bt.devices.device import Line
+from bt.devices.fpu_error import FpuError
 from bt.devices.i8042 import I8042
 from bt.devices.pic8259 import Pic8259Pair
 from bt.devices.pit8254 import Pit8254
@@ -115,6 +116,7 @@ class Machine:
         self.pit = Pit8254(self.clock, self.pic.line(0))
         self.com1 = Uart16550(self.pic.line(4), serial, "COM1")
         self.rtc = CmosRtc(self.clock, self.pic.line(8), self.config.memory, self.config.rtc_base)
+        self.fpu_error = FpuError(self.pic.line(13), self._ignore_fp_error)
         keyboard = I8042(self.pic.line(1), self.pic.line(12), self._set_a20, self._reset_requested)
         port61 = Port61(self.clock, self.pit.gate2, lambda: self.pit.out(2))
         attach = self.ports.attach
@@ -127,6 +129,7 @@ class Machine:
         attach(keyboard, 0x64, 1, offset=4)
         attach(self.rtc, 0x70, 2)
         attach(PostPort(), 0x80, post_port.LENGTH)
+        attach(self.fpu_error, fpu_error.FIRST_PORT, fpu_error.LENGTH)
         attach(Port92(self._set_a20, self._reset_requested), 0x92, 1)
         attach(DebugConsole(console), debug_console.DEFAULT_PORT, 1)
         attach(self.com1, 0x3F8, 8)
@@ -139,6 +142,9 @@ class Machine:
 
     def _intr_changed(self, level: bool) -> None:
         self.cpu.state["intr_pending"] = int(level)
+
+    def _ignore_fp_error(self) -> None:
+        self.cpu.state["ignore_fp_error"] = 1
 
     def _set_a20(self, enabled: bool) -> None:
         mask = (1 << 64) - 1
@@ -245,6 +251,9 @@ class Machine:
             case ExitReason.MMIO:
                 self._access(self.mmio, leave)
             case ExitReason.HLT:
+                self._halt()
+            case ExitReason.FP_ERROR:
+                self.fpu_error.raise_error()
                 self._halt()
             case ExitReason.INTERRUPT_WINDOW:
                 self.cpu.interrupt(self.pic.acknowledge())

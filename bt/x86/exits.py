@@ -20,3 +20,4 @@ class ExitReason(IntEnum):
     DECODE = 9  # capstone refused the bytes at exit_address (guest physical): Python decides
     CACHE_FULL = 10  # no room for more code: flush and go on
     INTERNAL = 11  # a broken promise inside bt
+    FP_ERROR = 12  # FERR#: an x87 exception with CR0.NE clear; the guest waits for the interrupt that comes of it

@@ -81,6 +81,7 @@ def power_on(cpu: CpuState) -> None:
         "fpu_control": FPU_CONTROL_RESET,
         "mxcsr_masks": MXCSR_MASKS,
         "fp_loaded": 0,
+        "ignore_fp_error": 0,
         "fp_ready": 0,
         **dict.fromkeys(("fpu_ip", "fpu_cs", "fpu_dp", "fpu_ds", "fpu_opcode"), 0),
         "inhibit": (1 << 64) - 1,

@@ -109,6 +109,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fpu_cs", 1),  # selectors and opcode of the last x87 instruction
     ("fpu_ds", 1),
     ("fpu_opcode", 1),
+    ("ignore_fp_error", 1),  # 1: IGNNE#, x87 instructions run although an exception is pending
     ("host_control", 1),  # bt's own x87 control word and MXCSR while the guest's are loaded
     ("host_mxcsr", 1),
     ("fp_scratch", 14),  # words on their way to or from the host's registers; FNSAVE takes 108 bytes

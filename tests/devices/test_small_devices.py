@@ -1,4 +1,4 @@
-"""Debug exit, debug console, port 0x92 and port 0x61."""
+"""Debug exit, debug console, ports 0x61, 0x92 and 0xf0."""
 
 from itertools import pairwise
 
@@ -7,6 +7,7 @@ import pytest
 from bt.devices.debug_console import DebugConsole
 from bt.devices.debug_exit import LENGTH, DebugExit
 from bt.devices.device import Line
+from bt.devices.fpu_error import FpuError
 from bt.devices.pit8254 import PIT_HZ, Pit8254
 from bt.devices.port61 import REFRESH, REFRESH_PERIOD_TICKS, Port61
 from bt.devices.port92 import Port92
@@ -140,3 +141,22 @@ def test_port_61_state() -> None:
     transplant(port, other)
     assert other.read(0, 1) == port.read(0, 1)
     assert other_pit.gate2.level
+
+
+def test_fpu_error_latches_until_it_is_acknowledged() -> None:
+    ignored: list[str] = []
+    irq13 = Line("IRQ13")
+    device = FpuError(irq13, lambda: ignored.append("IGNNE#"))
+    device.write(0, 1, 0)
+    assert (irq13.level, ignored) == (False, []), "IGNNE# wants FERR#"
+    device.raise_error()
+    device.raise_error()
+    assert irq13.level
+    other_irq13 = Line("IRQ13")
+    other = FpuError(other_irq13, lambda: None)
+    transplant(device, other)
+    assert other_irq13.level
+    device.write(0, 1, 0)
+    assert (irq13.level, ignored) == (False, ["IGNNE#"])
+    other.reset()
+    assert not other_irq13.level

@@ -26,6 +26,7 @@ from bt.x86.system.fp_state import (
     STATUS_SUMMARY,
     X87_MASKS,
     host_mxcsr,
+    host_status,
 )
 
 _THUNK = Signature("thunk", "i64", (PTR, "i64"))
@@ -41,6 +42,10 @@ _UNDERFLOW_MASK, _FLUSH_TO_ZERO = UNDERFLOW << MXCSR_MASK_SHIFT, 1 << 15
 
 def _execute_x87(b: Context) -> None:
     _, thunk, operand, register = b.arguments
+    # With IGNNE# an exception may be pending; unmasked it would be reported to bt, by a signal.
+    with b.If((host_status(b) & ~b.get("fpu_control", width=32) & X87_MASKS) != 0):
+        b.put("memory_value", b.call_pointer(thunk, _THUNK, operand, register))
+        b.ret(OK)
     b.call(host_fp.FLDCW, b.slot("fpu_control"))
     b.put("memory_value", b.call_pointer(thunk, _THUNK, operand, register))
     b.call(host_fp.FXSAVE, b.slot("fp_image"))

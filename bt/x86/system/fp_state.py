@@ -13,9 +13,10 @@ from __future__ import annotations
 from bt.codegen import host_fp
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
-from bt.x86.context import MF, NM, OK, UD, Context
+from bt.x86.context import EXIT, MF, NM, OK, UD, Context
+from bt.x86.exits import ExitReason
 from bt.x86.opcodes.fp import READY_SSE, READY_X87, UNIT_MMX, UNIT_SSE, UNIT_X87
-from bt.x86.system.control_registers import CR0_EM, CR0_TS, CR4_OSFXSR
+from bt.x86.system.control_registers import CR0_EM, CR0_NE, CR0_TS, CR4_OSFXSR
 
 FP_LOAD = native("fp_load", PTR, result="void")
 FP_UNLOAD = native("fp_unload", PTR, result="void")
@@ -81,8 +82,15 @@ def _prepare(b: Context) -> None:
     b.fault_if((is_x87 & emulated) | ((is_x87 | simd) & switched), NM)
     b.call(FP_LOAD, b.cpu)
     control = b.get("fpu_control", width=32)
-    with b.If((units & (UNIT_X87 | UNIT_MMX | UNIT_WAIT)) != 0):
-        b.fault_if((host_status(b) & ~control & X87_MASKS) != 0, MF)
+    pending = (host_status(b) & ~control & X87_MASKS) != 0
+    with b.If(~pending):
+        b.put("ignore_fp_error", 0)
+    with b.Unlikely(pending & ((units & (UNIT_X87 | UNIT_MMX | UNIT_WAIT)) != 0)):
+        b.fault_if((cr0 & CR0_NE) != 0, MF)
+        # FERR#, and the processor waits for the interrupt that it causes (SDM vol. 1 D.2.1)
+        with b.If(b.get("ignore_fp_error") == 0):
+            b.put("exit_reason", ExitReason.FP_ERROR)
+            b.ret(EXIT)
     allowed = ~(emulated | switched)
     x87 = allowed & ((control & X87_MASKS) == X87_MASKS)
     sse = allowed & ((cr4 & CR4_OSFXSR) != 0) & (b.get("mxcsr_masks") == MXCSR_MASKS)

@@ -229,6 +229,37 @@ X87 = """
     fnstsw ax         | cr0=19                                  => #NM
     .byte 0x9b        | cr0=19                                  =>
     .byte 0x9b        | cr0=1b                                  => #NM
+    .byte 0x9b        | cr0=31 fpu_control=37b fp_image=ff0004037f => #MF
+    .byte 0x9b        | cr0=11 fpu_control=37b fp_image=ff0004037f => exit=FP_ERROR eip=10000
+    .byte 0x9b        | cr0=11 fpu_control=37b fp_image=ff0004037f ignore_fp_error=1 =>
+    fldz              | cr0=31 fpu_control=37b fp_image=0004037f => #MF
+    fldz              | cr0=19                                  => #NM
+    fldz              | cr0=15                                  => #NM
+    fnstsw ax         | cr0=31 fpu_control=37b fp_image=0004037f eax=0 => eax=8084
+    fnclex            | cr0=31 fpu_control=37b fp_image=0004037f => fp_image=37f
+"""
+
+MMX_SSE = """
+    paddb mm0, mm1                | cr0=15                      => #UD
+    paddb mm0, mm1                | cr0=19                      => #NM
+    paddb mm0, mm1                | cr0=31 fpu_control=37b fp_image=0004037f => #MF
+    paddb xmm0, xmm1              |                             => #UD
+    paddb xmm0, xmm1              | cr4=200                     =>
+    paddb xmm0, xmm1              | cr4=200 cr0=15              => #UD
+    paddb xmm0, xmm1              | cr4=200 cr0=19              => #NM
+    paddb xmm0, xmm1              | cr4=200 cr0=31 fpu_control=37b fp_image=0004037f =>
+    movaps xmm0, xmmword ptr [ebx] | cr4=200 ebx=8008           => #GP(0)
+    movups xmm0, xmmword ptr [ebx] | cr4=200 ebx=8008           =>
+    sqrtss xmm0, xmm0             | cr4=200 mxcsr_masks=1f00 fp_image=37f =>
+    stmxcsr dword ptr [ebx]       | cr4=200 ebx=8000 mxcsr_masks=1f00 => [8000]=001f0000
+    ldmxcsr dword ptr [ebx]       | cr4=200 ebx=8000 [8000]=00000100 => #GP(0)
+    ldmxcsr dword ptr [ebx]       | cr4=200 ebx=8000 [8000]=000e0000 => mxcsr_masks=e00 fp_ready=0
+    fxsave [ebx]                  | ebx=8008                    => #GP(0)
+    fxsave [ebx]                  | ebx=8000 cr0=19             => #NM
+    fxrstor [ebx]                 | ebx=8000 [8018]=00000100    => #GP(0)
+    divss xmm0, xmm1              | cr4=600 mxcsr_masks=1d80    => mxcsr_masks=1d80
+    divss xmm0, xmm1              | cr4=600 mxcsr_masks=1f00    => #XM
+    divss xmm0, xmm1              | cr4=200 mxcsr_masks=1f00    => #UD
 """
 
 CASES = [
@@ -244,6 +275,7 @@ CASES = [
         PORTS,
         IDENTIFICATION,
         X87,
+        MMX_SSE,
     )
     for line in group.strip().splitlines()
 ]
