@@ -21,8 +21,7 @@ from guest_images.assembler import assemble
 from tests.x86.system.processor import Processor
 
 ORIGIN = 0x10000
-VECTORS = ("DE", "DB", "NMI", "BP", "OF", "BR", "UD", "NM", "DF", "9", "TS", "NP", "SS", "GP", "PF", "15", "MF", "AC")
-VECTORS += ("MC", "XM")
+VECTORS = "DE DB NMI BP OF BR UD NM DF 9 TS NP SS GP PF 15 MF AC MC XM".split()
 _MEMORY = re.compile(r"\[(\w+)\]")
 _FAULT = re.compile(r"#(\w+)(?:\((\w+)\))?")
 
