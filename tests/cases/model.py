@@ -53,15 +53,18 @@ VECTORS: Mapping[str, int] = {
     "#BR": 5,
     "#UD": 6,
     "#NM": 7,
+    "#TS": 10,
     "#NP": 11,
     "#SS": 12,
     "#GP": 13,
     "#PF": 14,
+    "#MF": 16,
     "#AC": 17,
+    "#XM": 19,
 }
 """SDM vol. 3A, table 6-1: those that user code can raise."""
 
-ERROR_CODE_VECTORS = frozenset({11, 12, 13, 14, 17})
+ERROR_CODE_VECTORS = frozenset({10, 11, 12, 13, 14, 17})
 TRAP_VECTORS = frozenset({1, 3, 4})
 """Reported after the instruction: EIP points behind it."""
 

@@ -18,12 +18,12 @@ from bt.x86.exits import ExitReason
 from bt.x86.reset import read_eflags, write_eflags
 from bt.x86.state import GPR_NAMES, SEGMENT_NAMES
 from guest_images.assembler import assemble
+from tests.cases.model import VECTORS
 from tests.x86.system.processor import Processor
 
 ORIGIN = 0x10000
-VECTORS = "DE DB NMI BP OF BR UD NM DF 9 TS NP SS GP PF 15 MF AC MC XM".split()
 _MEMORY = re.compile(r"\[(\w+)\]")
-_FAULT = re.compile(r"#(\w+)(?:\((\w+)\))?")
+_FAULT = re.compile(r"(#\w+)(?:\((\w+)\))?")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Line:
         fault, words = None, []
         for word in result.split():
             if match := _FAULT.fullmatch(word):
-                fault = VECTORS.index(match[1]), None if match[2] is None else int(match[2], 16)
+                fault = VECTORS[match[1]], None if match[2] is None else int(match[2], 16)
             else:
                 words.append(word)
         return cls(code.strip(), _pairs(setup.split()), _pairs(words), fault)
@@ -108,10 +108,14 @@ def run_line(processor: Processor, text: str) -> None:
     assert not wrong, f"{text}: {wrong}"
 
 
+def _named(vector: int) -> str:
+    return next((name for name, number in VECTORS.items() if number == vector), f"#{vector}")
+
+
 def _check_ending(processor: Processor, line: Line, reason: ExitReason, address: int, error: int | None) -> None:
     if line.fault is not None:
         assert reason is ExitReason.EXCEPTION, f"{line.code}: no exception but {reason.name}"
-        assert (address, error) == line.fault, f"{line.code}: #{VECTORS[address]}({error})"
+        assert (address, error) == line.fault, f"{line.code}: {_named(address)}({error})"
         return
-    assert reason is not ExitReason.EXCEPTION, f"{line.code}: #{VECTORS[address]}({error})"
+    assert reason is not ExitReason.EXCEPTION, f"{line.code}: {_named(address)}({error})"
     assert reason.name == line.result.get("exit", "BUDGET"), f"{line.code}: {reason.name}"
