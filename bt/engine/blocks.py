@@ -25,9 +25,10 @@ from bt.engine.structures import (
     SHAPE_ENDS,
 )
 from bt.memory.access import ACCESS_FETCH, PAGE, NativeContext
-from bt.memory.slow import CODE_GRANULE_SHIFT, CODE_WRITTEN, PROTECT_PAGE, RESOLVE, Body, code_map_slot
+from bt.memory.slow import CODE_GRANULE_SHIFT, PROTECT_PAGE, RESOLVE, Body, code_map_slot
 from bt.x86.context import EXIT, FAULT, GP, OK
 from bt.x86.exits import ExitReason
+from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import CS
 
 # The block for the state's EIP and mode: host address of its BLOCK, or null with the reason (FAULT, EXIT) in `status`.
@@ -82,9 +83,6 @@ def _find_block(b: NativeContext) -> None:
         block = _block_at(b, control, number.get())
         same = BLOCK.get(b, block, "physical") == physical.get()
         same = same & (BLOCK.get(b, block, "eip") == eip) & (BLOCK.get(b, block, "mode") == mode.trunc(32))
-        # it may have been made under a higher limit of CS
-        last = eip.zext(64) + BLOCK.get(b, block, "bytes").zext(64) - 1
-        same = same & last.ule(b.get_segment(CS, "limit"))
         last = eip.zext(64) + BLOCK.get(b, block, "bytes").zext(64) - 1
         same = same & last.ule(b.get_segment(CS, "limit"))  # another CS may have had a larger one
         with b.If(same & (BLOCK.get(b, block, "dead") == 0)):
@@ -95,7 +93,9 @@ def _find_block(b: NativeContext) -> None:
             status = b.call(RESOLVE, b.cpu, next_page, 0, ACCESS_FETCH)
             with b.Unlikely(status != OK):
                 _give_up(b, control, status)
-            with b.If(b.get("memory_value") - b.get("ram_base") == second):
+            # the walk may have written an accessed bit into the instruction itself
+            alive = BLOCK.get(b, block, "dead") == 0
+            with b.If(alive & (b.get("memory_value") - b.get("ram_base") == second)):
                 b.ret(block)
         number.set(BLOCK.get(b, block, "hash_next"))
     b.ret(b.call(MAKE_BLOCK, b.cpu, physical.get(), host.get().to_pointer()))
@@ -106,7 +106,6 @@ def _gather(b: NativeContext) -> None:
     _, code, readable = b.arguments
     control = b.get_pointer("engine")
     fetch = CONTROL.pointer(control, "fetch")
-    _copy(b, fetch, code, readable)
     linear = b.segment_linear(CS, b.get("eip", width=32)) + readable
     b.attempt(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     host = b.local(64, b.get("memory_value"))
@@ -114,6 +113,7 @@ def _gather(b: NativeContext) -> None:
     with b.Unlikely(host.get() == 0):
         host.set(CONTROL.get(b, control, "open_bus"))
         second.set(b.get("exit_address"))
+    _copy(b, fetch, code, readable)
     _copy(b, fetch + readable.zext(64), host.get().to_pointer(), b.const(16, 32))
     b.put("memory_value", second.get())
 

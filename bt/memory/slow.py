@@ -40,8 +40,6 @@ from bt.x86.mode import ALIGNMENT_FREE
 RESOLVE = native("resolve", PTR, "i32", "i32", "i32")
 # One device access, replayed or by leaving to Python: reason, address, bytes, write, value; result in memory_value.
 DEVICE_ACCESS = native("device_access", PTR, "i32", "i64", "i32", "i32", "i64")
-# Tell the engine that `size` bytes at a physical address with code around changed.
-CODE_WRITTEN = native("code_written", PTR, "i64", "i32")
 # Drop the write tags of a physical page that now holds code.
 PROTECT_PAGE = native("protect_page", PTR, "i64")
 
@@ -202,7 +200,7 @@ def _note_code_write(b: NativeContext, host: Value, size: Value) -> None:
     last = ((physical + size.zext(64) - 1) >> CODE_GRANULE_SHIFT) & 63
     hit = ((code_map >> granule) | (code_map >> last)) & 1
     with b.If(hit != 0):
-        b.call(CODE_WRITTEN, b.cpu, physical, size)
+        b.call(services.CODE_WRITTEN, b.cpu, physical, size)
 
 
 def _slow_write(b: NativeContext) -> None:

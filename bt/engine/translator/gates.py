@@ -234,6 +234,11 @@ def _slow_exit(b: NativeContext) -> None:
     with b.If(inside):
         status = b.call(RESOLVE, b.cpu, linear.get(), write, 0)
         host = b.get("memory_value")
+        control, record = b.get_pointer("engine"), SITE.get_pointer(b, site, "record")
+        stale = RECORD.get(b, record, "handler") == CONTROL.get(b, control, "stale_handler")
+        with b.Unlikely(stale):  # the walk wrote an accessed bit into this very block
+            _note_x87(b, site)
+            b.ret(b.call(_HEAD, b.cpu, b.arguments[1]))
         with b.If((status == OK) & (host != 0)):
             code_map = b.load(code_map_slot(b, host - b.get("ram_base")), 64)
             with b.If((write == 0) | (code_map == 0)):
@@ -295,7 +300,7 @@ def _fp_exit(b: NativeContext) -> None:
 
 
 def _head_exit(b: NativeContext) -> None:
-    """The budget does not cover the block: give it back."""
+    """The budget does not cover the rest of the block, or that has changed: give it back and look afresh."""
     site = _site(b)
     b.put("eip", SITE.get(b, site, "eip"))
     b.put("budget", b.get("budget") + SITE.get(b, site, "refund").zext(64))

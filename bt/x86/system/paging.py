@@ -13,6 +13,7 @@ from bt.codegen.value import PTR, Value
 from bt.x86.context import OK, PF, Context
 from bt.x86.features import FEATURE_BITS
 from bt.x86.services import (
+    CODE_WRITTEN,
     PAGE_WALK,
     WALK_FETCH,
     WALK_USER,
@@ -92,6 +93,8 @@ class Walk:
         updated = entry | bits
         with b.Unlikely((updated != entry) & address.ult(b.get("ram_size"))):
             b.store(b.get_pointer("ram_base") + address, updated)
+            with b.Unlikely(b.load(b.get_pointer("page_info") + ((address >> 12) << 3), 64) != 0):
+                b.call(CODE_WRITTEN, b.cpu, address, self.bits // 8)
 
     def finish(self, parent: Value, parent_address: Value, no_execute: Value) -> None:
         """Check the rights (`no_execute`, i1, of all levels), set A and D, which change only when the access is
