@@ -51,7 +51,7 @@ class TlbContext(Context):
     """Memory access through the TLB of the current privilege level."""
 
     def _table(self, system: bool) -> Value:
-        return self.slot("tlb_supervisor") if system else self.get_pointer("tlb")
+        return self.get_pointer("tlb_system" if system else "tlb")
 
     def probe(self, linear: Value, size: int, tag: int, *, system: bool = False) -> tuple[Value, Value]:
         """(hit, entry) for an access of `size` bytes."""

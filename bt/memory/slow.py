@@ -51,7 +51,7 @@ Body = Callable[[NativeContext], None]
 def _resolve(b: NativeContext) -> None:
     _, linear, write, flags = b.arguments
     system = flags & ACCESS_SYSTEM
-    table = b.select(system != 0, b.slot("tlb_supervisor"), b.get_pointer("tlb"))
+    table = b.select(system != 0, b.get_pointer("tlb_system"), b.get_pointer("tlb"))
     entry = table + entry_offset(linear)
     page = linear.zext(64) & -PAGE
     tag = b.load(b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG), 64)
@@ -71,7 +71,7 @@ def _resolve(b: NativeContext) -> None:
         b.ret(OK)
     b.count("tlb_fills")
     host_page = b.get("ram_base") + physical
-    with b.Unlikely((system == 0) & (b.get_pointer("tlb") == b.slot("tlb_none"))):  # which stays empty
+    with b.Unlikely(table == b.slot("tlb_none")):  # which stays empty
         b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
         b.ret(OK)
     has_code = b.load(code_map_slot(b, physical), 64) != 0
@@ -151,10 +151,9 @@ def _check_alignment(b: NativeContext, linear: Value, size: Value, flags: Value 
     b.fault_if(checked & (system == 0) & ((linear & (size - 1)) != 0), AC, 0)
 
 
-def _watch(b: NativeContext, linear: Value, size: Value, write: int, flags: Value | int) -> None:
-    """Data breakpoints, for all but the processor's own accesses to its tables."""
-    system = (flags if isinstance(flags, Value) else b.const(flags, 32)) & ACCESS_SYSTEM
-    with b.Unlikely((b.get("debugging") != 0) & (system == 0)):
+def _watch(b: NativeContext, linear: Value, size: Value, write: int) -> None:
+    """Data breakpoints: on the processor's own accesses to its tables and stacks too."""
+    with b.Unlikely(b.get("debugging") != 0):
         kind = services.WATCH_WRITE if write else services.WATCH_READ
         b.call(services.WATCH_ACCESS, b.cpu, linear, size, kind)
 
@@ -171,7 +170,7 @@ def _both_pages(b: NativeContext, write: int, flags: Value | int) -> tuple[Value
         host2.set(b.get("memory_value"))
         physical2.set(b.get("exit_address"))
     _check_alignment(b, linear, size, flags)
-    _watch(b, linear, size, write, flags)
+    _watch(b, linear, size, write)
     return host, physical, first, host2.get(), physical2.get(), second
 
 

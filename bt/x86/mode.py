@@ -72,7 +72,9 @@ def emit_update_mode(b: Context) -> None:
     b.put("fp_ready", 0)  # CR0 and CR4 have a say in it
     # checked accesses find nothing in their TLB, so that all of them come by the check in the slow path
     table = b.select(user, b.slot("tlb_user").zext(64), b.slot("tlb_supervisor").zext(64))
-    b.put("tlb", b.select(checked | debugging, b.slot("tlb_none").zext(64), table))
+    nothing = b.slot("tlb_none").zext(64)
+    b.put("tlb", b.select(checked | debugging, nothing, table))
+    b.put("tlb_system", b.select(debugging, nothing, b.slot("tlb_supervisor").zext(64)))
     code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
     with b.Unlikely(code_segment != b.get("code_segment")):
         b.put("code_segment", code_segment)

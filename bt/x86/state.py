@@ -131,7 +131,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("inhibit", 1),  # no interrupt while the instruction count is this (after sti, mov ss, pop ss); 0: none
     ("debug_shadow", 1),  # no trap and no breakpoint while the instruction count is this (after mov ss, pop ss)
     ("resume_at", 1),  # EFLAGS.RF: no instruction breakpoint while the instruction count is this
-    ("loaded_resume_flag", 1),  # 1: IRET or a task switch loaded EFLAGS with RF set
+    ("loaded_resume_flag", 1),  # 1: IRET or a task switch has just loaded EFLAGS with RF set: shields what comes next
     ("debugging", 1),  # 1: DR7 enables breakpoints; derived by update_mode
     ("debug_hits", 1),  # DR6 bits of the breakpoints that the instruction's accesses hit
     ("pushed_resume_flag", 1),  # 1: the next event that is no fault pushes RF
@@ -158,10 +158,11 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     # -- memory
     ("ram_base", 1),  # host address of guest physical 0
     ("ram_size", 1),  # bytes
-    ("page_info", 1),  # host address of one u32 a RAM page: code block list heads, see engine/blocks.py
+    ("page_info", 1),  # host address of one u64 a RAM page: its map of code, see memory/slow.py
     ("port_latch_map", 1),  # host address of 65536 bytes: 1 = port is plain storage
     ("port_latch", 1),  # host address of its 65536 values
     ("engine", 1),  # host address of the running engine's own control block
+    ("tlb_system", 1),  # host address of the TLB table of the processor's own accesses, to descriptors for example
     ("tlb_has_global", 1),  # not 0: entries of global pages may be there
     ("tlb_fills", 1),
     ("tlb_flushes", 1),
@@ -171,7 +172,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("record_cache", 2 * BRANCH_CACHE_ENTRIES),
     ("tlb_supervisor", TLB_BYTES // 8),
     ("tlb_user", TLB_BYTES // 8),
-    ("tlb_none", TLB_BYTES // 8),  # always empty: for code whose accesses are checked for alignment
+    ("tlb_none", TLB_BYTES // 8),  # always empty: for accesses that are checked for alignment or breakpoints
 )
 
 

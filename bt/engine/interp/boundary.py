@@ -83,15 +83,24 @@ class _Boundary:
         b.put("site", 0)
         with b.Loop() as loop:
             budget = self.budget.get()
+            with b.Unlikely(b.get("loaded_resume_flag") != 0):
+                b.put("loaded_resume_flag", 0)
+                b.put("resume_at", self._instruction_count())
             with b.Unlikely((b.get("delivering") != 0) & (b.get("exit_reason") == 0)):
                 b.call(DELIVER_PENDING, b.cpu)
+                loop.continue_()
             with b.If(b.get("exit_reason") != 0):
                 self._leave()
             with b.If(budget.sle(0)):
                 self._traps()
                 self._end_of_budget()
                 loop.continue_()
-            self.now = b.get("icount_base") + b.get("run_budget") - budget - b.get("deferred")
+            self.now = self._instruction_count()
+            # the delivery of an event hit breakpoints: it may for ever, and costs an instruction
+            with b.Unlikely((b.get("debug_hits") != 0) & (b.get("debug_shadow") != self.now)):
+                self.budget.set(budget - 1)
+                self._traps()
+                loop.continue_()
             self.fresh = b.get("mmio_count") == 0  # not in the middle of an instruction
             system = b.get("eflags_system")
             self.alone = b.local(1, ~self.fresh | ((system & flags.TF) != 0))
@@ -112,6 +121,10 @@ class _Boundary:
                 self._alone()
             b.ret(budget)
 
+    def _instruction_count(self) -> Value:
+        b = self.b
+        return b.get("icount_base") + b.get("run_budget") - self.budget.get() - b.get("deferred")
+
     def _leave(self) -> None:
         b = self.b
         b.put("budget", self.budget.get() + b.get("deferred"))
@@ -120,14 +133,14 @@ class _Boundary:
         b.ret(-1)
 
     def _traps(self) -> None:
-        """Single step and data breakpoints, after an instruction. MOV SS and POP SS lose the first and put off the
-        second (SDM vol. 3A 6.8.3)."""
+        """Single step and data breakpoints, after an instruction or an event. MOV SS and POP SS lose the first and put
+        off the second (SDM vol. 3A 6.8.3)."""
         b = self.b
         _forget_accesses(b)
         reasons = b.get("debug_hits") | (b.get("step_trap") * DR6_BS)
         b.put("step_trap", 0)
         with b.Unlikely(reasons != 0):
-            now = b.get("icount_base") + b.get("run_budget") - self.budget.get() - b.get("deferred")
+            now = self._instruction_count()
             with b.If(b.get("debug_shadow") != now):
                 b.put("pushed_resume_flag", b.get("resume_at") == now)  # between two iterations, as above
                 _deliver_debug_exception(b, reasons)

@@ -1,8 +1,9 @@
 """Breakpoints in the debug registers (SDM vol. 3B 18.2, 18.3): what matches, in bits of DR6.
 
 While DR7 enables any, code is interpreted one instruction at a time with no TLB for its data (bt/x86/mode.py): before
-each instruction `before_next` asks about its address, and every access comes by the slow path, which notes what it
-hits in `debug_hits` for the trap after the instruction. While DR7 enables none, nothing of this costs anything.
+each instruction `before_next` asks about its address, and every access, the processor's own to descriptors and frames
+included, comes by the slow path, which notes what it hits in `debug_hits` for the trap after the instruction or event.
+While DR7 enables none, nothing of this costs anything.
 """
 
 from __future__ import annotations

@@ -57,6 +57,7 @@ def _deliver_event(b: Context) -> None:
     cpu, vector, kind, return_eip, has_error, error_value, pushed_flags = b.arguments
     b.put("step_trap", 0)  # INT n clears TF before its trap could come
     b.put("resume_at", -1)
+    b.put("loaded_resume_flag", 0)
     with b.If(in_real_mode(b)):
         deliver_in_real_mode(b, vector, return_eip)
         b.ret(OK)

@@ -38,12 +38,9 @@ def int1(b: Context) -> None:
 
 
 def iret(b: Context) -> None:
-    """IRET: NMIs may come again whatever becomes of it (SDM vol. 3A 6.7.1); RF in the image shields what it goes to."""
+    """IRET: NMIs may come again whatever becomes of it (SDM vol. 3A 6.7.1)."""
     b.put("nmi_blocked", 0)
-    b.put("loaded_resume_flag", 0)
     b.attempt(INTERRUPT_RETURN, b.cpu, b.operand_size, b.next_eip())
-    with b.Unlikely(b.get("loaded_resume_flag") != 0):
-        b.put("resume_at", b.icount())
     b.resume()
 
 

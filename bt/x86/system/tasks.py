@@ -237,6 +237,7 @@ def _enter_task(b: Context) -> None:
             b.push(error_value.trunc(16))
     with b.If(trap != 0):
         b.put("dr", b.get("dr", 6) | DR6_BT, 6)
+        b.put("pushed_resume_flag", b.get("loaded_resume_flag"))  # no instruction has cleared RF yet
         b.fault(DB)
 
 

@@ -128,6 +128,7 @@ def _interrupt_return_8086(b: Context) -> None:
     b.set_stack_pointer(b.reg(ESP) + size * 3)
     b.attempt(LOAD_8086_SEGMENT, cpu, CS, selector & 0xFFFF)
     b.put("eip", eip)
+    b.put("loaded_resume_flag", (width == 32) & ((image & flags.RF) != 0))
     b.attempt(UPDATE_MODE, cpu)
     b.ret(OK)
 

@@ -12,7 +12,17 @@ from bt.x86.reset import read_eflags, write_eflags
 from bt.x86.state import EAX, ECX, EDI, EDX, ESP, SS
 from guest_images.assembler import assemble
 from tests.x86.system.lines import ORIGIN
-from tests.x86.system.processor import Processor, code_selector, data_selector
+from tests.x86.system.processor import (
+    GDT,
+    IDT,
+    SPARE,
+    STACKS,
+    TSS,
+    Processor,
+    code_selector,
+    data_selector,
+    descriptor,
+)
 
 HANDLER, DATA = 0x20000, 0x8000
 TF, RF, IF = 1 << 8, 1 << 16, 1 << 9
@@ -263,3 +273,70 @@ def test_nmi_waits_for_the_instruction_behind_mov_ss(engine: Processor) -> None:
     assert engine.vcpu.run(100).reason is ExitReason.HLT
     assert engine.stack(1) == (ORIGIN + 7,)
     assert read_eflags(engine.cpu) == 2
+
+
+# The processor reads and writes its tables and stacks by linear addresses like any other (SDM vol. 3B 18.2.4 leaves
+# no access out; QEMU and Bochs do the same): what runs, what is watched, where the trap comes
+OWN_ACCESSES = [
+    ("mov ds, edx; nop", ACCESS, GDT + data_selector(0), 2),
+    ("mov ds, edx; nop", WRITE, GDT + data_selector(0), None),  # accessed already
+    ("int 0x41; nop", ACCESS, IDT + 8 * 0x41, HANDLER + 0x100 - ORIGIN),
+    ("int 0x41; nop", WRITE, STACKS[0] - 12, HANDLER + 0x100 - ORIGIN),
+    ("ud2; nop", ACCESS, IDT + 8 * 6, HANDLER + 0x100 - ORIGIN),
+    ("int 0x41; nop", ACCESS, IDT + 8 * 0x42, None),
+    ("ltr di; nop", WRITE, GDT + SPARE + 4, 3),
+]
+
+
+@pytest.mark.parametrize(("code", "kind", "address", "place"), OWN_ACCESSES)
+def test_the_processors_own_accesses_hit_breakpoints(
+    engine: Processor, code: str, kind: int, address: int, place: int | None
+) -> None:
+    start(engine, code, dr7=enable(0, kind, DWORD), address=address)
+    engine.cpu["gpr", EDX], engine.cpu["gpr", EDI] = data_selector(0), SPARE
+    engine.describe(SPARE, descriptor(TSS, 0x7FF, 0x89, 0))
+    engine.write_code(HANDLER + 0x100, assemble("nop\nhlt", 32, HANDLER + 0x100))
+    for vector in (6, 0x41):
+        engine.gate(vector, code_selector(0), HANDLER + 0x100, 0x8E)
+    found = next_trap(engine)
+    assert (found and found[0]) == place
+
+
+def test_a_breakpoint_on_the_way_to_its_own_handler_ends_with_the_budget(engine: Processor) -> None:
+    start(engine, "nop; nop", dr7=enable(0, ACCESS, DWORD), address=IDT + 8 * DB, eflags=TF)
+    before = engine.vcpu.instructions
+    assert engine.vcpu.run(100).reason is ExitReason.BUDGET
+    assert engine.vcpu.instructions - before == 100
+
+
+def start_task(processor: Processor, how: str, *, eflags: int, trap: int = 0) -> None:
+    """A switch to a task at ORIGIN + 100h, with a breakpoint on its first instruction."""
+    ways = {"jmp": f"jmp {SPARE}:0", "call": f"call {SPARE}:0", "int": "int 0x41", "fault": "ud2"}
+    start(processor, ways[how], dr7=enable(0, EXECUTE), address=ORIGIN + 0x100)
+    processor.write_code(ORIGIN + 0x100, assemble("nop\nhlt", 32, ORIGIN + 0x100))
+    processor.describe(SPARE, descriptor(0x6000, 0x67, 0x89, 0))
+    data, code = data_selector(0), code_selector(0)
+    image = struct.pack("<32xII16xI12x6IIHH", ORIGIN + 0x100, eflags, STACKS[1], data, code, *[data] * 4, 0, trap, 104)
+    processor.ram.write(0x6000, image)
+    for vector in (6, 0x41):
+        processor.ram.write(IDT + 8 * vector, struct.pack("<HHHH", 0, SPARE, 0x8500, 0))
+
+
+@pytest.mark.parametrize("how", ["jmp", "call", "int", "fault"])
+def test_resume_flag_of_a_task(engine: Processor, how: str) -> None:
+    """A task switch loads EFLAGS with RF, whichever way it comes about (SDM vol. 3A 7.3)."""
+    nested = 0 if how == "jmp" else 0x4000
+    start_task(engine, how, eflags=2)
+    assert next_trap(engine) == (0x100, 2 | nested, 1)
+    start_task(engine, how, eflags=2 | RF)
+    assert next_trap(engine) is None
+    assert engine.cpu["eip"] == ORIGIN + 0x102
+
+
+@pytest.mark.parametrize("how", ["jmp", "call", "int", "fault"])
+@pytest.mark.parametrize("resume", [0, RF])
+def test_debug_trap_of_a_task(engine: Processor, how: str, resume: int) -> None:
+    """T in the TSS: #DB before the first instruction of the new task, whose RF is still there."""
+    start_task(engine, how, eflags=2 | resume, trap=1)
+    nested = 0 if how == "jmp" else 0x4000
+    assert next_trap(engine) == (0x100, 2 | nested | resume, 0x8000)
