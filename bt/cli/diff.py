@@ -109,7 +109,7 @@ def _code(report: Report, culprit: Instruction) -> Table:
         table.add_row(
             Text(">" if suspect else " ", style="bold red"),
             Text(f"{instruction.number + 1:,}", style="dim"),
-            f"{instruction.eip:08x}",
+            instruction.place,
             Text(instruction.code.hex(" "), style="dim"),
             Text(instruction.text, style="bold" if suspect else ""),
         )

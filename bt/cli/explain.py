@@ -1,8 +1,10 @@
-"""`bt explain IMAGE`: what the translator makes of a guest's code, side by side."""
+"""`bt explain IMAGE`: what the translator makes of a guest's code, side by side; what is interpreted, and how."""
 
 from __future__ import annotations
 
+import re
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
@@ -13,10 +15,14 @@ from bt import machine
 from bt.cli import library, options
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
-from bt.inspect import host_code
+from bt.inspect import host_code, modes
+from bt.inspect.code import Address, translate
 from bt.inspect.diary import GuestInstruction, Piece, Unit
 from bt.inspect.explain import Explainer
+from bt.inspect.interpreted import InterpretedBlock, InterpretedInstruction
+from bt.inspect.place import Place, looking_at
 from bt.x86.opcodes import InstructionClass
+from bt.x86.state import CS
 
 DEFAULT_BLOCKS = 3
 WIDTH = 150  # where there is no terminal to fit into
@@ -29,6 +35,15 @@ _COLUMNS = (  # heading, least and most characters
     ("stencil", 8, 36),
     ("host code", 40, None),
 )
+_INTERPRETED_COLUMNS = (
+    ("guest", 8, 13),
+    ("", 4, 22),
+    ("instruction", 16, 40),
+    ("class", 10, 10),
+    ("handler", 8, 36),
+    ("record", 8, 30),
+    ("and then", 20, None),
+)
 _STYLES = {
     InstructionClass.IDENTITY: "green",
     InstructionClass.CONTROL: "cyan",
@@ -38,9 +53,14 @@ _STYLES = {
     InstructionClass.UNDEFINED: "bold red",
 }
 EPILOG = """\
-Blocks are shown in order of address from the entry (or ADDR) on. `=` marks an instruction whose translation is the
-instruction itself with its registers renamed, `!` a callout: the interpreter does it. [names] in host code are slots
-of the CPU state, <names> where a jump leads. Below each block come its stubs off the hot path."""
+Blocks are shown in order of address from the entry (or PLACE) on, in the mode that the processor is in then.
+PLACE is a linear address (0x7c00), or selector and offset in hexadecimal (f000:fff0).
+
+`=` marks an instruction whose translation is the instruction itself with its registers renamed, `!` a callout: the
+interpreter does it. [names] in host code are slots of the CPU state, <names> where a jump leads. Below each block come
+its stubs off the hot path. Code that is not flat 32-bit is interpreted: each instruction is shown with its handler,
+the operands in its decoded record, what the handler calls, raises or leaves to Python for, and for a floating-point
+instruction the host's."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,41 +74,108 @@ def main(arguments: Sequence[str]) -> int:
         boot_sector=bool(given.boot_sector),
     )
     if given.after:
-        result = pc.run(max_insns=given.after)
-        if result.reason != "max-insns":
-            raise BadUsage(f"--after {given.after}: the guest ended before, after {result.instructions:,} instructions")
+        _run(pc, given.after, f"--after {given.after}")
+    while given.until is not None and not given.until.is_next(pc.cpu):
+        _run(pc, 1, f"--until {given.until}")
     assert isinstance(pc.cpu, TranslatingVcpu)
-    start = pc.cpu.state["eip"] if given.at is None else given.at
+    cpu = pc.cpu
     blocks = given.blocks or (None if given.insns else DEFAULT_BLOCKS)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    for unit in Explainer(pc.cpu).units(start, blocks=blocks, instructions=given.insns):
-        show(unit, host_code.labels_of(unit, pc.library), console)
-    console.print(_legend(), style="dim", highlight=False)
+    translated = False
+    with looking_at(cpu, given.at or Place(cpu.state["eip"], cpu.state.segment(CS, "selector"))) as eip:
+        console.print(modes.describe_mode(cpu.state), highlight=False)
+        console.print(*modes.describe_segments(cpu.state), "", sep="\n", style="dim", highlight=False)
+        for block in Explainer(cpu).blocks(eip, blocks=blocks, instructions=given.insns):
+            if isinstance(block, InterpretedBlock):
+                show_interpreted(block, console)
+            else:
+                show(block, translate(cpu, block.eip), host_code.labels_of(block, pc.library), console)
+                translated = True
+    if translated:
+        console.print(_legend(), style="dim", highlight=False)
     return 0
+
+
+def _run(pc: machine.Machine, instructions: int, option: str) -> None:
+    """Run the guest; BadUsage if it ends before."""
+    result = pc.run(max_insns=instructions)
+    if result.reason != "max-insns":
+        raise BadUsage(f"{option}: the guest ended before, after {result.instructions:,} instructions")
 
 
 def _parser() -> options.Parser:
     parser = options.Parser("bt explain", "Show what the translator makes of a guest's code.", EPILOG)
     options.add_guest(parser, machine.MachineConfig.memory)
     add = parser.add_argument
-    add("--at", metavar="ADDR", type=options.address, help="explain the code there, not at the entry")
+    add("--at", metavar="PLACE", type=_place, help="explain the code there, not at the entry")
     add("--after", metavar="N", type=options.count, help="run N instructions first")
+    add("--until", metavar="PLACE", type=_place, help="then step (10,000 instructions a second) until it gets there")
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--blocks", metavar="N", type=options.count, help=f"so many blocks (default {DEFAULT_BLOCKS})")
     amount.add_argument("--insns", metavar="N", type=options.count, help="blocks that make up so many instructions")
     return parser
 
 
-def show(unit: Unit, labels: Mapping[int, str], console: Console) -> None:
+def _place(text: str) -> Place:
+    """A linear address as `options.address` has it, or SELECTOR:OFFSET, both hexadecimal."""
+    match = re.fullmatch(r"(?:0x)?([0-9a-f]{1,4}):(?:0x)?([0-9a-f]{1,8})", text.lower())
+    if match is not None:
+        return Place(int(match[2], 16), int(match[1], 16))
+    if ":" in text:
+        raise ArgumentTypeError(f"{text!r} is no selector and offset; write f000:fff0")
+    return Place(options.address(text))
+
+
+def show(unit: Unit, address: Address, labels: Mapping[int, str], console: Console) -> None:
     """Print a unit: its instructions beside their host code, then what is off the hot path."""
     ratio = f"{unit.guest_bytes} guest bytes -> {unit.host_bytes} host bytes"
-    console.print(
-        f"block {unit.eip:08x}: {len(unit.instructions)} instructions, {ratio}\n", style="bold", highlight=False
-    )
+    _heading(f"{unit.eip:08x}", address, f"{len(unit.instructions)} instructions, {ratio}", console)
     console.print(_hot_table(unit, labels))
     console.print()
     console.print(_cold_table(unit, labels))
     console.print()
+
+
+def _heading(place: str, address: Address, what: str, console: Console) -> None:
+    physical = f"{address.physical:#x}" if address.physical is not None else "unmapped"
+    where = f"linear {address.linear:#x}, physical {physical}"
+    console.print(f"block {place} ({where}): {what}\n", style="bold", highlight=False)
+
+
+def show_interpreted(block: InterpretedBlock, console: Console) -> None:
+    """Print a block that the interpreter executes, a line for each record."""
+    what = f"{len(block.instructions)} instructions, {block.guest_bytes} guest bytes, interpreted: {block.why}"
+    _heading(block.place, block.address, what, console)
+    table = Table(box=None, pad_edge=False)
+    for heading, least, most in _INTERPRETED_COLUMNS:
+        table.add_column(heading, no_wrap=heading != "and then", min_width=least, max_width=most)
+    for instruction in block.instructions:
+        table.add_row(
+            instruction.place,
+            Text(instruction.code.hex(), style="dim"),
+            Text(instruction.text),
+            Text(instruction.form.cls.value, style=_STYLES[instruction.form.cls]),
+            Text.assemble(instruction.form.meaning, (f" {instruction.handler.name}", "dim")),
+            Text(instruction.operands),
+            Text(_consequences(instruction)),
+        )
+    console.print(table)
+    console.print()
+
+
+def _consequences(instruction: InterpretedInstruction) -> str:
+    """What may come of an interpreted instruction, beside going on to the next."""
+    handler = instruction.handler
+    parts = []
+    if instruction.host:
+        parts.append(f"host: {'; '.join(instruction.host)}")
+    if handler.calls:
+        parts.append(f"calls {' '.join(handler.calls)}")
+    if instruction.faults:
+        parts.append(f"raises {' '.join(instruction.faults)}")
+    if handler.exits:
+        parts.append(f"leaves for {' '.join(handler.exits)}")
+    return "; ".join(parts)
 
 
 def _hot_table(unit: Unit, labels: Mapping[int, str]) -> Table:

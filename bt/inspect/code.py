@@ -7,16 +7,21 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 from bt.engine.vcpu import Vcpu
+from bt.inspect.modes import describe_mode
 from bt.memory.ram import PAGE_SIZE
 from bt.x86.capstone_layout import Handle
-from bt.x86.mode import CODE_32
+from bt.x86.decode import DecodeError, decode
+from bt.x86.features import FEATURE_BITS
+from bt.x86.mode import CODE_32, FLAT_CS
 from bt.x86.state import CS
-from bt.x86.system.control_registers import CR0_PG, CR4_PSE
-from bt.x86.system.paging import LARGE, PRESENT
+from bt.x86.system.control_registers import CR0_PG, CR4_PAE, CR4_PSE
+from bt.x86.system.pae_paging import FRAME, LARGE_OFFSET
+from bt.x86.system.paging import LARGE, PRESENT, PSE_36_BITS, PSE_36_SHIFT
 
 LONGEST_INSTRUCTION = 15  # bytes
 _LARGE_PAGE = 4 << 20
 _32_BITS = (1 << 32) - 1
+_ADDRESS_SIZE, _ESCAPE = 0x67, 0x0F
 Bits = Literal[16, 32, 64]
 
 
@@ -35,27 +40,50 @@ class Instruction:
     eip: int
     code: bytes
     text: str
+    place: str  # EIP, with the selector of CS before it where that is not flat
+    mode: str  # of the processor, in words
 
 
 def translate(cpu: Vcpu, linear: int) -> Address:
-    """Look up a linear address in the guest's page tables (SDM vol. 3A 4.3), leaving accessed bits alone."""
+    """Look up a linear address in the guest's page tables (SDM vol. 3A 4.3, 4.4), leaving accessed bits alone."""
     linear &= _32_BITS
     if not cpu.state["cr0"] & CR0_PG:
-        return Address(linear, linear & cpu.state["a20_mask"])
-    directory = _entry(cpu, (cpu.state["cr3"] & -PAGE_SIZE) | (linear >> 20 & 0xFFC))
-    if directory is None or not directory & PRESENT:
-        return Address(linear, None)
+        physical: int | None = linear
+    else:
+        physical = (_walk_pae if cpu.state["cr4"] & CR4_PAE else _walk)(cpu, linear)
+    return Address(linear, None if physical is None else physical & cpu.state["a20_mask"])
+
+
+def _walk(cpu: Vcpu, linear: int) -> int | None:
+    directory = _entry(cpu, (cpu.state["cr3"] & -PAGE_SIZE) | (linear >> 20 & 0xFFC), 4)
+    if directory is None:
+        return None
     if directory & LARGE and cpu.state["cr4"] & CR4_PSE:
-        return Address(linear, ((directory & -_LARGE_PAGE) | linear % _LARGE_PAGE) & cpu.state["a20_mask"])
-    table = _entry(cpu, (directory & -PAGE_SIZE) | (linear >> 10 & 0xFFC))
-    if table is None or not table & PRESENT:
-        return Address(linear, None)
-    return Address(linear, ((table & -PAGE_SIZE) | linear % PAGE_SIZE) & cpu.state["a20_mask"])
+        pse_36 = cpu.state["features"] & 1 << FEATURE_BITS["pse36"]
+        upper = (directory & PSE_36_BITS) << PSE_36_SHIFT if pse_36 else 0
+        return upper | (directory & -_LARGE_PAGE) | linear % _LARGE_PAGE
+    table = _entry(cpu, (directory & -PAGE_SIZE) | (linear >> 10 & 0xFFC), 4)
+    return None if table is None else (table & -PAGE_SIZE) | linear % PAGE_SIZE
 
 
-def _entry(cpu: Vcpu, physical: int) -> int | None:
+def _walk_pae(cpu: Vcpu, linear: int) -> int | None:
+    pointer = cpu.state["pdpte", linear >> 30]
+    directory = _entry(cpu, (pointer & FRAME) | (linear >> 18 & 0xFF8), 8) if pointer & PRESENT else None
+    if directory is None:
+        return None
+    if directory & LARGE:
+        return (directory & FRAME & ~LARGE_OFFSET) | (linear & LARGE_OFFSET)
+    table = _entry(cpu, (directory & FRAME) | (linear >> 9 & 0xFF8), 8)
+    return None if table is None else (table & FRAME) | linear % PAGE_SIZE
+
+
+def _entry(cpu: Vcpu, physical: int, size: int) -> int | None:
+    """A paging structure's entry; None if it is not present, or not in RAM."""
     physical &= cpu.state["a20_mask"]
-    return int.from_bytes(cpu.ram.read(physical, 4), "little") if physical + 4 <= cpu.ram.size else None
+    if physical + size > cpu.ram.size:
+        return None
+    entry = int.from_bytes(cpu.ram.read(physical, size), "little")
+    return entry if entry & PRESENT else None
 
 
 def read_linear(cpu: Vcpu, linear: int, size: int) -> bytes:
@@ -71,19 +99,61 @@ def read_linear(cpu: Vcpu, linear: int, size: int) -> bytes:
     return bytes(found)
 
 
-def code_bits(cpu: Vcpu) -> Literal[16, 32]:
-    """Default operand and address size of the code that runs now."""
-    return 32 if cpu.state["mode"] & CODE_32 else 16
+def code_bits(mode: int) -> Literal[16, 32]:
+    """Default operand and address size of code, by the mode key."""
+    return 32 if mode & CODE_32 else 16
+
+
+def place_text(cpu: Vcpu, eip: int) -> str:
+    """An offset in CS for people: alone where code is flat, else behind the selector."""
+    if cpu.state["mode"] & FLAT_CS:
+        return f"{eip:08x}"
+    digits = 4 if code_bits(cpu.state["mode"]) == 16 and eip <= 0xFFFF else 8
+    return f"{cpu.state.segment(CS, 'selector'):04x}:{eip:0{digits}x}"
+
+
+def text_of(code: bytes, eip: int, bits: Literal[16, 32]) -> str | None:
+    """Disassembly of one instruction that lies at EIP; None for bytes that are none.
+
+    In 16-bit code capstone lets branches lead beyond 64 KiB, and takes the prefix 66 of SIMD instructions for an
+    operand size: targets are worked out here, and SIMD instructions are shown to it as the same ones in 32-bit code.
+    """
+    line = next(disassembler(bits).disassemble(code, eip), None)
+    try:
+        instruction = decode(code, bits=bits)
+    except DecodeError:
+        return line.text if line else None
+    if bits == 16 and instruction.form.chosen_by_prefix:
+        line = next(disassembler(32).disassemble(_toggle_address_size(code[: instruction.length]), eip), None)
+    if line is None or instruction.relative is None:
+        return line.text if line else None
+    return f"{line.text.rpartition(' ')[0]} {instruction.target(eip + instruction.length):#x}"
+
+
+def _toggle_address_size(code: bytes) -> bytes:
+    """An instruction of the two-byte map without its address-size prefixes, or with one if there is none."""
+    prefixes = code.index(_ESCAPE)
+    kept = bytes(byte for byte in code[:prefixes] if byte != _ADDRESS_SIZE)
+    return (b"" if _ADDRESS_SIZE in code[:prefixes] else bytes((_ADDRESS_SIZE,))) + kept + code[prefixes:]
 
 
 def next_instruction(cpu: Vcpu) -> Instruction:
     """The instruction at CS:EIP."""
-    eip = cpu.state["eip"]
+    eip, bits = cpu.state["eip"], code_bits(cpu.state["mode"])
     code = read_linear(cpu, cpu.state.segment(CS, "base") + eip, LONGEST_INSTRUCTION)
-    line = next(disassembler(code_bits(cpu)).disassemble(code, eip), None)
-    if line is None:
-        return Instruction(cpu.instructions, eip, code[:1], "(undefined)" if code else "(no memory)")
-    return Instruction(cpu.instructions, eip, line.code, line.text)
+    text = text_of(code, eip, bits)
+    if text is None:
+        code, text = code[:1], "(undefined)" if code else "(no memory)"
+    else:
+        code = code[: _length(code, bits)]
+    return Instruction(cpu.instructions, eip, code, text, place_text(cpu, eip), describe_mode(cpu.state))
+
+
+def _length(code: bytes, bits: Literal[16, 32]) -> int:
+    try:
+        return decode(code, bits=bits).length
+    except DecodeError:  # capstone knows more instructions than the processor has
+        return len(next(disassembler(bits).disassemble(code)).code)
 
 
 @cache

@@ -10,6 +10,7 @@ from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
 from bt.inspect import host_code
 from bt.inspect.diary import Diary, GuestInstruction, Piece, Unit
+from bt.inspect.modes import describe_key
 from bt.machine import Machine
 
 VARIABLE = "BT_DEBUG"
@@ -51,8 +52,8 @@ class Narrator:
     def lines(self, unit: Unit) -> Iterator[str]:
         """What BT_DEBUG prints of a unit."""
         yield (
-            f"unit {unit.eip:08x} at {unit.physical:#x} mode {unit.mode:#x}: {len(unit.instructions)} instructions, "
-            f"{unit.guest_bytes} -> {unit.host_bytes} bytes at {unit.host:#x}"
+            f"unit {unit.eip:08x} at {unit.physical:#x} ({describe_key(unit.mode)}): "
+            f"{len(unit.instructions)} instructions, {unit.guest_bytes} -> {unit.host_bytes} bytes at {unit.host:#x}"
         )
         if self._detail < INSTRUCTIONS:
             return

@@ -26,9 +26,8 @@ from bt.engine.structures import (
 from bt.engine.translator.context import JUMP_FREE
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Area
-from bt.inspect.code import disassembler
+from bt.inspect.code import code_bits, text_of
 from bt.inspect.structure import Structure
-from bt.x86.mode import CODE_32
 from bt.x86.opcodes import FORMS, Form
 
 DIARY_BYTES = 64 << 20  # of address space: pages appear when touched
@@ -221,14 +220,14 @@ def _hot_ends(entries: list[_Entry], start: int) -> list[int | None]:
 
 
 def _instructions(block: Structure, code: bytes) -> Iterator[GuestInstruction]:
-    disassemble = disassembler(32 if block["mode"] & CODE_32 else 16).disassemble
+    bits = code_bits(block["mode"])
     for number in range(block["count"]):
         record = Structure(RECORD, block["records"] + number * RECORD_BYTES)
         at = record["eip"] - block["eip"]
         own = code[at : at + record["length"]]
-        line = next(disassemble(own, record["eip"]), None)
         form = FORMS[record["form"]]
-        yield GuestInstruction(record["eip"], own, line.text if line else form.name, form, bool(record["flags_live"]))
+        text = text_of(own, record["eip"], bits) or form.name
+        yield GuestInstruction(record["eip"], own, text, form, bool(record["flags_live"]))
 
 
 def runtime_names(library: Library) -> dict[int, str]:

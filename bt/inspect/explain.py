@@ -1,24 +1,31 @@
-"""Translating blocks on request, to look at them: nothing of the guest runs."""
+"""Blocks on request, to look at them: translated where they would be, else as the interpreter has them.
+
+Nothing of the guest runs.
+"""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from functools import cached_property
 
 from bt.engine.structures import NO_PAGE
-from bt.engine.translator.gates import TRANSLATABLE
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BtError
+from bt.inspect.code import place_text
 from bt.inspect.diary import Diary, Unit
-from bt.inspect.structure import find_block
+from bt.inspect.handlers import Handlers
+from bt.inspect.interpreted import InterpretedBlock, interpreted_block
+from bt.inspect.modes import why_interpreted
+from bt.inspect.structure import Structure, find_block
 
 
-class NotTranslated(BtError):
-    """There is no translation to show."""
+class NotExplained(BtError):
+    """There is no code to explain, or no room for its translation."""
 
 
 class Explainer:
-    """Translates blocks of one vCPU as it would on first execution, in its present mode and address space."""
+    """Decodes and translates blocks of one vCPU as on first execution, in its present mode and address space."""
 
     def __init__(self, cpu: TranslatingVcpu) -> None:
         self._cpu = cpu
@@ -26,35 +33,54 @@ class Explainer:
         cpu.flush()  # what is translated already would not be translated again
         self._diary = Diary(cpu, self._units.append)
 
-    def unit(self, eip: int) -> Unit:
-        """The block at an offset in CS. Raises NotTranslated where the interpreter would do the work."""
+    @cached_property
+    def handlers(self) -> Handlers:
+        """The interpreter's."""
+        return Handlers(self._cpu.library)
+
+    def block(self, eip: int) -> Unit | InterpretedBlock:
+        """The block at an offset in CS. Raises NotExplained where no code can be fetched."""
         cpu = self._cpu
-        if cpu.state["mode"] & TRANSLATABLE != TRANSLATABLE:
-            raise NotTranslated(
-                f"{eip:#x}: the processor is not in flat 32-bit code, which is interpreted; "
-                "`--after N` runs the guest to where it is"
-            )
         here = cpu.state["eip"]
         cpu.state["eip"] = eip
         block = find_block(cpu)
         cpu.state["eip"] = here
         if block is None:
-            raise NotTranslated(f"{eip:#x}: no code can be fetched there; give another --at")
+            raise NotExplained(f"{place_text(cpu, eip)}: no code can be fetched there; give another --at")
+        why = self._why_interpreted(block)
+        return interpreted_block(cpu, block, why, self.handlers) if why else self._translated(block)
+
+    def _why_interpreted(self, block: Structure) -> str:
+        """The reason why a block will never be translated (gates.py); empty if it will."""
+        if why := why_interpreted(block["mode"]):
+            return why
         if block["physical2"] != NO_PAGE:
-            raise NotTranslated(f"{eip:#x}: one instruction across two pages, which is interpreted")
-        if block["physical"] >= cpu.ram.size:
-            raise NotTranslated(f"{eip:#x}: outside of RAM; give another --at")
+            return "one instruction across two pages"
+        return "outside of RAM" if block["physical"] >= self._cpu.ram.size else ""
+
+    def _translated(self, block: Structure) -> Unit:
+        cpu = self._cpu
         translate = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
         if not translate(cpu.library.symbols["translate"])(cpu.state.pointer, block.address):
-            raise NotTranslated(f"{eip:#x}: the translation cache is full; explain fewer blocks")
+            raise NotExplained(f"{block['eip']:#x}: the translation cache is full; explain fewer blocks")
         self._diary.read()
         return self._units.pop()
 
-    def units(self, eip: int, *, blocks: int | None = None, instructions: int | None = None) -> Iterator[Unit]:
-        """Blocks one behind the other in memory: so many, or until they make up so many instructions."""
+    def blocks(
+        self, eip: int, *, blocks: int | None = None, instructions: int | None = None
+    ) -> Iterator[Unit | InterpretedBlock]:
+        """Blocks one behind the other in memory: so many, or until they make up so many instructions.
+
+        Fewer where code ends; NotExplained if there is none at EIP.
+        """
         made = seen = 0
         while (blocks is None or made < blocks) and (instructions is None or seen < instructions):
-            unit = self.unit(eip)
-            yield unit
-            made, seen = made + 1, seen + len(unit.instructions)
-            eip = (unit.eip + unit.guest_bytes) & 0xFFFFFFFF
+            try:
+                block = self.block(eip)
+            except NotExplained:
+                if made:
+                    return
+                raise
+            yield block
+            made, seen = made + 1, seen + len(block.instructions)
+            eip = (block.eip + block.guest_bytes) & 0xFFFFFFFF

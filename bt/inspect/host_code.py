@@ -46,7 +46,7 @@ def disassemble(piece: Piece, labels: Mapping[int, str]) -> list[HostLine]:
     found = []
     for line in lines:
         mark = f"{numbers[line.address]}: " if line.address in numbers else ""
-        found.append(HostLine(line.address, line.code, mark + _annotate(line.text, names)))
+        found.append(HostLine(line.address, line.code, mark + annotate(line.text, names)))
     return found
 
 
@@ -91,7 +91,9 @@ def purpose(piece: Piece) -> str:
             return name
 
 
-def _annotate(text: str, labels: Mapping[int, str]) -> str:
+def annotate(text: str, labels: Mapping[int, str]) -> str:
+    """A host instruction with slots of the state and `labels` in place of numbers."""
+
     def target(match: re.Match[str]) -> str:
         label = labels.get(int(match["target"], 16))
         return f"{match['mnemonic']} {match['target'] if label is None else f'<{label}>'}"

@@ -12,8 +12,9 @@ from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
 from bt.inspect import debug, host_code
 from bt.inspect.diary import Diary, Unit
-from bt.inspect.explain import Explainer, NotTranslated
+from bt.inspect.explain import Explainer, NotExplained
 from bt.machine import Machine, MachineConfig
+from bt.x86.state import CS
 from guest_images.assembler import assemble
 
 ADDRESS = 0x10_0000
@@ -44,9 +45,15 @@ def translator(machine: Machine) -> TranslatingVcpu:
     return machine.cpu
 
 
+def units_of(cpu: TranslatingVcpu, eip: int, blocks: int) -> list[Unit]:
+    found = list(Explainer(cpu).blocks(eip, blocks=blocks))
+    assert all(isinstance(block, Unit) for block in found)
+    return [block for block in found if isinstance(block, Unit)]
+
+
 def explained(source: str, blocks: int) -> tuple[list[Unit], Machine]:
     machine = machine_for(source)
-    return list(Explainer(translator(machine)).units(ADDRESS, blocks=blocks)), machine
+    return units_of(translator(machine), ADDRESS, blocks), machine
 
 
 def stencils(unit: Unit, number: int) -> list[str]:
@@ -124,23 +131,17 @@ def test_slot_names(displacement: int, name: str) -> None:
 def test_explaining_changes_nothing_for_the_guest() -> None:
     plain, looked_at = machine_for(SOURCE), machine_for(SOURCE)
     before = looked_at.cpu.state["eip"]
-    list(Explainer(translator(looked_at)).units(ADDRESS, instructions=9))
+    list(Explainer(translator(looked_at)).blocks(ADDRESS, instructions=9))
     assert looked_at.cpu.state["eip"] == before
     assert plain.run(max_insns=500).instructions == looked_at.run(max_insns=500).instructions
     assert [plain.cpu.state["gpr", n] for n in range(8)] == [looked_at.cpu.state["gpr", n] for n in range(8)]
 
 
-def test_what_is_interpreted_cannot_be_explained() -> None:
+def test_where_there_is_no_code() -> None:
     cpu = translator(machine_for("mov eax, 1\n"))
-    crossing = translator(machine_for(".space 4094, 0x90\nmov eax, 0x12345678\nhlt\n"))
-    with pytest.raises(NotTranslated, match="across two pages"):
-        Explainer(crossing).unit(ADDRESS + 4094)
-    with pytest.raises(NotTranslated, match="outside of RAM"):
-        Explainer(cpu).unit(0x8000_0000)
-    cpu.state.set_segment(1, "attributes", cpu.state.segment(1, "attributes") & ~(1 << 14))
-    cpu.call("update_mode")
-    with pytest.raises(NotTranslated, match="not in flat 32-bit code"):
-        Explainer(cpu).unit(ADDRESS)
+    cpu.state.set_segment(CS, "limit", ADDRESS + 5)
+    with pytest.raises(NotExplained, match="00100010: no code can be fetched there"):
+        list(Explainer(cpu).blocks(ADDRESS + 16, blocks=1))
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -149,7 +150,8 @@ def test_what_is_interpreted_cannot_be_explained() -> None:
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert explain.main(["hello", "--blocks", "1"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("block ")
+    assert said.startswith("protected mode, no paging, CPL 0, 32-bit code, 32-bit stack, flat segments")
+    assert "block 00100" in said
     assert "lgdt" in said
     assert "privileged" in said
     assert "off the hot path" in said
