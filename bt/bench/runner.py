@@ -18,7 +18,7 @@ from bt.errors import BadUsage
 
 TIMEOUT_SECONDS = 300.0
 GROWTH = 8  # of n while looking for one that takes long enough
-CERTAIN_SECONDS = 0.05  # a cost from which the n wanted can be extrapolated
+CERTAIN = 0.25  # of the time wanted: a cost from which n can be extrapolated, well above the noise of starting
 MOST_OPS = (1 << 32) - 1  # guests count in 32 bits
 
 
@@ -113,7 +113,7 @@ def _choose_n(workload: Workload, contender: Contender, target_seconds: float, n
         full, done = _run(contender, workload, n)
         cost = full.cpu_seconds - empty.cpu_seconds
         ops = done.ops - nothing.ops
-        if cost >= min(CERTAIN_SECONDS, target_seconds):
+        if cost >= CERTAIN * target_seconds:
             wanted = n * target_seconds / cost
             break
         if ops * GROWTH > MOST_OPS:
