@@ -222,7 +222,8 @@ def _cold_table(unit: Unit, labels: Mapping[int, str]) -> Table:
         table.add_column(heading, no_wrap=True)
     for owner, piece in _cold_pieces(unit):
         lines = [line.text for line in host_code.disassemble(piece, labels)]
-        table.add_row(owner, host_code.purpose(piece), "; ".join(lines) if len(lines) < 3 else "\n".join(lines))
+        code = ("; " if len(lines) < 3 else "\n").join(lines)
+        table.add_row(owner, host_code.purpose(piece), Text(code))  # not markup: operands are in brackets
     return table
 
 

@@ -18,8 +18,9 @@ from bt.x86.context import EXIT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.state import GPR_NAMES
 
-# state, record, where to write, 1 for translated code; answers where the bytes end
-FP_ENCODE = native("fp_encode", PTR, PTR, "i64", "i32", result="i64")
+# state, record, where to write, 1 for translated code, displacement of the operand from r12 there; answers where the
+# bytes end
+FP_ENCODE = native("fp_encode", PTR, PTR, "i64", "i32", "i32", result="i64")
 # state, record: have a thunk ready for the record; OK, or EXIT when the area for thunks is full
 FP_MAKE_THUNK = native("fp_make_thunk", PTR, PTR)
 # A thunk: host address of the operand, general register or condition; answers general register or EFLAGS.
@@ -34,6 +35,7 @@ _HOST_NUMBERS = {
 _PINNED = [_HOST_NUMBERS[ARGUMENT_REGISTERS[PINNED_ROLES.index(name)]] for name in GPR_NAMES]
 _RDI, _SIB_FOLLOWS = 7, 4
 _REX, _REX_R, _REX_B = 0x40, 4, 1
+_MOD_INDIRECT, _MOD_DISP8, _MOD_DISP32, _MOD_REGISTER = range(4)
 _SIB_R12 = 0x24  # base r12 (with REX.B), no index
 _MOV_EAX_ESI, _TEST_ESI, _RETURN = bytes.fromhex("89f0"), bytes.fromhex("85f6"), b"\xc3"
 _FLAGS_TO_RAX = bytes.fromhex("9c58")  # pushfq; pop rax
@@ -52,7 +54,7 @@ class _Encoder:
 
     def __init__(self, b: NativeContext) -> None:
         self.b = b
-        _, self.record, start, self.pinned = b.arguments
+        _, self.record, start, self.pinned, self.displacement = b.arguments
         self.form = fp_form(b, self.record)
         self.at: Local = b.local(64, start)
         self.memory = (RECORD.get(b, self.record, "variant") & VARIANT_MEMORY) != 0
@@ -93,10 +95,18 @@ class _Encoder:
             self._byte(b.const(0x0F, 8))
         self._byte(self._field("opcode"))
         with b.If(self._field("modrm") != 0):
-            mod = b.select(self.memory, b.const(0, 32), 0xC0)
-            self._byte(mod | ((reg & 7) << 3) | (rm & 7))
+            short = self.displacement == self.displacement.trunc(8).sext(32)
+            displaced = b.select(short, b.const(_MOD_DISP8, 32), _MOD_DISP32)
+            mod = b.select(self.displacement == 0, b.const(_MOD_INDIRECT, 32), displaced)
+            mod = b.select(self.memory, mod, _MOD_REGISTER)
+            self._byte((mod << 6) | ((reg & 7) << 3) | (rm & 7))
             with b.If(self.memory & pinned):
                 self._byte(b.const(_SIB_R12, 8))
+                with b.If(self.displacement != 0):
+                    self._byte(self.displacement)
+                with b.If(mod == _MOD_DISP32):
+                    for shift in (8, 16, 24):
+                        self._byte(self.displacement >> shift)
         with b.If(self._field("immediate") != 0):
             self._byte(RECORD.get(b, self.record, "immediate").trunc(8))
         b.ret(self.at.get())
@@ -124,7 +134,7 @@ def _make_thunk(b: NativeContext) -> None:
         _emit_bytes(b, at, _TEST_ESI)
     with b.If(~is_condition):
         _emit_bytes(b, at, _MOV_EAX_ESI)
-    at.set(b.call(FP_ENCODE, b.cpu, record, at.get(), 0))
+    at.set(b.call(FP_ENCODE, b.cpu, record, at.get(), 0, 0))
     with b.If(FP_FORM.get(b, form, "compares") != 0):
         _emit_bytes(b, at, _FLAGS_TO_RAX)
     _emit_bytes(b, at, _RETURN)

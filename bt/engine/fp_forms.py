@@ -27,6 +27,7 @@ FP_FORM = Layout(
         ("ready", 8),  # READY_* bits
         ("pointers", 8),  # 1: becomes the last x87 instruction that FNSTENV shows
         ("inline", 8),  # Inline
+        ("plain", 8),  # 1: executing it reads and writes nothing but FP registers and the memory operand
     ),
     FP_FORM_BYTES,
 )
@@ -83,6 +84,8 @@ def _entry(form: Form, memory: bool) -> dict[str, int]:
         "pointers": is_fp(form) and use.units == UNIT_X87,
         "inline": how,
     }
+    plain = how is Inline.EXECUTE and not use.gpr and not use.compares and form.condition is None
+    fields["plain"] = plain and (memory or form.meaning not in _THEMSELVES)
     if form.condition is not None:
         # the condition is worked out before: what is left is a move if it holds
         fields |= {"opcode": _FCMOVNE_OPCODE, "reg": _FCMOVNE_REG}

@@ -259,6 +259,7 @@ TRACE = Layout((("kind", 64), ("subject", 64), ("hot", 64), ("cold", 64)))
     TRACE_STUB,  # subject: site; `hot` as above
     TRACE_JUMP,  # a patchable jump; subject: its site
     TRACE_LINK,  # what leads on to the next block begins here
+    TRACE_COPY,  # code off the hot path that does several instructions once more; subject: its bytes
     TRACE_END,
-) = range(1, 8)
+) = range(1, 9)
 TRACE_BLOCK_ROOM = 32 << 10  # bytes: more than the entries of any one block

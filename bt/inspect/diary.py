@@ -16,6 +16,7 @@ from bt.engine.structures import (
     STENCIL,
     TRACE,
     TRACE_BEGIN,
+    TRACE_COPY,
     TRACE_END,
     TRACE_JUMP,
     TRACE_LINK,
@@ -31,6 +32,7 @@ from bt.inspect.structure import Structure
 from bt.x86.opcodes import FORMS, Form
 
 DIARY_BYTES = 64 << 20  # of address space: pages appear when touched
+COPY = "copy"  # several instructions once more, each with its own check
 EXIT, LANDING = "exit", "landing"  # jumps at the end of a unit, and where a call inside it will return to
 _STUB_BYTES, _JUMP_BYTES = 11, 5
 _SITE_PIECES = (TRACE_STUB, TRACE_JUMP)
@@ -49,8 +51,8 @@ class Site:
 class Piece:
     """Host code that belongs together: a copied stencil, a stub, a patchable jump, or (kind "") what joins them."""
 
-    kind: str  # "stencil", "stub", "jump" or ""
-    name: str  # of the stencil, or of the gate that the stub leads to; EXIT or LANDING for a jump
+    kind: str  # "stencil", "stub", "jump", "copy" or ""
+    name: str  # of the stencil, or of the gate that the stub leads to; EXIT or LANDING for a jump; COPY
     address: int  # host
     code: bytes
     site: Site | None = None
@@ -195,6 +197,8 @@ class Diary:
                     end += len(JUMP_FREE)
             code = ctypes.string_at(entry.hot, end - entry.hot)
             return Piece("stencil", self._names[entry.subject], entry.hot, code)
+        if entry.kind == TRACE_COPY:
+            return Piece("copy", COPY, entry.hot, ctypes.string_at(entry.hot, entry.subject))
         assert entry.kind in _SITE_PIECES, f"entry of kind {entry.kind} in the translator's diary"
         record = Structure(SITE, self._cpu.control("sites") + entry.subject * SITE_BYTES)
         site = Site(record["eip"], record["size"], bool(record["write"]))

@@ -70,6 +70,8 @@ def labels_of(unit: Unit, library: Library) -> dict[int, str]:
 def purpose(piece: Piece) -> str:
     """What a piece off the hot path is there for."""
     site = piece.site
+    if piece.name == diary.COPY:
+        return "run, one by one"
     if site is None:
         return f"{piece.name}: to another page" if piece.name == "far_exit" else piece.name
     match piece.name:

@@ -437,12 +437,6 @@ def helpers(catalogue: Catalogue) -> Helpers:
 
         return emit
 
-    def base(number: int) -> Emit:
-        def emit(b: StencilContext) -> None:
-            b.t = b.reg(number).zext(64)
-
-        return emit
-
     def load(b: StencilContext) -> None:
         b.t = b.read_linear(b.t.trunc(32), 32).zext(64)
 
@@ -451,7 +445,7 @@ def helpers(catalogue: Catalogue) -> Helpers:
 
     return Helpers(
         absolute="ea_abs",
-        base=tuple(add(f"ea_b{n}", base(n)) for n in range(8)),
+        base=tuple(f"ea_b{n}" for n in range(8)),
         base_displaced=tuple(f"ea_bd{n}" for n in range(8)),
         index=tuple(f"ea_i{s}{n}" for s in range(4) for n in range(8)),
         base_index=tuple(f"ea_bi{s}{n}{i}" for s in range(4) for n in range(8) for i in range(8)),

@@ -117,7 +117,7 @@ class StencilContext(Context):
 
     # -- memory ---------------------------------------------------------------------------------------------------
 
-    def host_pointer(self, linear: Value, size: int) -> Value:
+    def host_pointer(self, linear: Value, size: int | Value) -> Value:
         """Host pointer for an access of `size` bytes; misses leave for the slow path."""
         wide = linear.zext(64)
         shift = 12 - (TLB_ENTRY_BYTES.bit_length() - 1)

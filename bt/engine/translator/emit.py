@@ -134,7 +134,7 @@ class _Translator(FragmentWriter):
                     Instruction(self, record, plan, at, step, ended).emit()
                 with arm.otherwise(), b.IfElse(self.fp.can_translate(record)) as fp:
                     with fp.then():
-                        self.fp.emit(record, plan, at, step, ended)
+                        self.fp.emit(record, at, step, ended)
                     with fp.otherwise():
                         self._service(record, at, ended)
             index.set(at + step.get())

@@ -13,6 +13,7 @@ from bt.engine.fp_encode import FP_ENCODE, fp_form
 from bt.engine.fp_forms import FP_FORM, Inline
 from bt.engine.structures import CONTROL, NO_X87_EIP, NO_X87_SEGMENT, PLAN, RECORD, SHAPE, SHAPE_BYTES, VARIANT_MEMORY
 from bt.engine.translator.catalogue import Linear
+from bt.engine.translator.fp_run import FpRun
 from bt.engine.translator.fp_stencils import OPERAND_SIZES
 from bt.engine.translator.gates import FP_GATE, SERVICE_GATE, SLOW_GATE
 from bt.engine.translator.instruction import Instruction
@@ -36,6 +37,7 @@ class FpBlock:
         self.outer, self.b = outer, outer.b
         self.checked: Local = self.b.local(8, 0)  # READY_* bits asked for already
         self.last: Local = self.b.local(32, -1)  # place of the last x87 instruction that is inline
+        self.run = FpRun(outer, self.can_translate)
 
     def can_translate(self, record: Value) -> Value:
         """Whether a record is an FP instruction that is done inline (i1)."""
@@ -59,9 +61,23 @@ class FpBlock:
         self.outer.x87_eip.set(NO_X87_EIP)
         self.outer.x87_segment.set(NO_X87_SEGMENT)
 
-    def emit(self, record: Value, plan: Value, index: Value, step: Local, ended: Local) -> None:
+    def emit(self, record: Value, index: Value, step: Local, ended: Local) -> None:
         """Translate one instruction."""
-        _FpInstruction(self, Instruction(self.outer, record, plan, index, step, ended), record, index).emit()
+        b, o = self.b, self.outer
+
+        def make(record: Value, index: Value) -> _FpInstruction:
+            return _FpInstruction(self, Instruction(o, record, o.plan_of(record), index, step, ended), record, index)
+
+        instruction = make(record, index)
+        instruction.ready()
+        with b.If((self.run.left.get() == 0) & instruction.memory):
+            self.run.open(record, index, self.checked.get(), self.last.get())
+            with b.If(self.run.left.get() != 0):
+                self.run.check(instruction.plain.address)
+        instruction.emit()
+        with b.If(~instruction.memory & (instruction.field("plain") != 0)):
+            CONTROL.put(b, o.control, "identity", CONTROL.get(b, o.control, "identity") + 1)
+        self.run.advance(lambda record, index: make(record, index).emit())
 
 
 class _FpInstruction:
@@ -69,8 +85,9 @@ class _FpInstruction:
         self.block, self.outer, self.b = block, block.outer, block.b
         self.plain, self.record, self.index = plain, record, index
         self.form = fp_form(self.b, record)
+        self.memory = (RECORD.get(self.b, record, "variant") & VARIANT_MEMORY) != 0
 
-    def _form(self, name: str) -> Value:
+    def field(self, name: str) -> Value:
         return FP_FORM.get(self.b, self.form, name)
 
     def _bytes(self, code: bytes) -> None:
@@ -81,31 +98,29 @@ class _FpInstruction:
         o.at.set(o.at.get() + len(code))
 
     def emit(self) -> None:
-        b, o = self.b, self.outer
-        self._ready()
-        memory = (RECORD.get(b, self.record, "variant") & VARIANT_MEMORY) != 0
-        how = self._form("inline")
-        with b.If(memory):
-            o.slot("OFFSET", RECORD.get(b, self.record, "displacement").sext(64))
+        b = self.b
+        how = self.field("inline")
+        checked = self.block.run.left.get() != 0
+        with b.If(self.memory & (~checked | (self.field("pointers") != 0))):
             self.plain.address()
         with b.Switch(how) as cases:
             with cases.case(Inline.EXECUTE):
-                with b.If(memory):
-                    self._operand()
+                with b.If(self.memory):
+                    with b.If(~checked):
+                        self._operand()
+                    self._note_operand()
                 self._execute()
             with cases.case(Inline.LOAD_CONTROL):
                 self._load("fp_load_control", 2, _LOAD_CONTROL, "fpu_control")
             with cases.case(Inline.LOAD_MXCSR):
                 self._load("fp_load_mxcsr", 4, _LOAD_MXCSR, "fp_scratch")
-        with b.If(self._form("pointers") != 0):
+        with b.If(self.field("pointers") != 0):
             self._note_pointers()
-        with b.If(~memory & (how == Inline.EXECUTE) & (self._form("compares") == 0) & (self._form("condition") == 0)):
-            CONTROL.put(b, o.control, "identity", CONTROL.get(b, o.control, "identity") + 1)
 
-    def _ready(self) -> None:
+    def ready(self) -> None:
         """Leave if instructions of this kind may not simply be executed, unless that has been asked already."""
         b, o = self.b, self.outer
-        bits = self._form("ready")
+        bits = self.field("ready")
         known = self.block.checked.get()
         with b.If((bits & ~known) != 0):
             site = self._site(size=bits)
@@ -138,28 +153,36 @@ class _FpInstruction:
     def _operand(self) -> None:
         """Host pointer of the operand into the free argument."""
         b, o = self.b, self.outer
-        size, write = self._form("size"), self._form("store")
+        size, write = self.field("size"), self.field("store")
         place = b.local(32, 0)
         for number, (bytes_, aligned) in enumerate(OPERAND_SIZES):
-            with b.If((size == bytes_) & (self._form("aligned") == int(aligned))):
+            with b.If((size == bytes_) & (self.field("aligned") == int(aligned))):
                 place.set(number)
         o.slot("TAG_OFFSET", o.table + b.select(write != 0, b.const(WRITE_TAG, 64), READ_TAG))
         self._access(o.helper("fp_operand", write.zext(32) * len(OPERAND_SIZES) + place.get()), size, write)
-        with b.If(self._form("pointers") != 0):
+
+    def _note_operand(self) -> None:
+        """T is the address of the last x87 operand."""
+        b, o = self.b, self.outer
+        with b.If(self.field("pointers") != 0):
             self._bytes(_STORE_T + state.offset("fpu_dp").to_bytes(1, "little", signed=True))
             o.x87_segment.set(RECORD.get(b, self.record, "segment"))
 
     def _execute(self) -> None:
         b, o = self.b, self.outer
-        with b.If(self._form("condition") != 0):
+        with b.If(self.field("condition") != 0):
             number = RECORD.get(b, self.record, "form").zext(64)
             shape = CONTROL.get_pointer(b, o.control, "shapes") + (number * SHAPE_BYTES)
             o.emit(o.helper("fp_condition", SHAPE.get(b, shape, "condition").zext(32)))
             self._bytes(_TEST_FREE)
         delta = CONTROL.get(b, o.control, "write_delta")
-        end = b.call(FP_ENCODE, b.cpu, self.record, o.at.get() + delta, 1)
+        run = self.block.run
+        displacement = b.local(32, 0)
+        with b.If(run.left.get() != 0):
+            displacement.set(RECORD.get(b, self.record, "displacement") - run.low.get())
+        end = b.call(FP_ENCODE, b.cpu, self.record, o.at.get() + delta, 1, displacement.get())
         o.at.set(end - delta)
-        with b.If((self._form("compares") != 0) & (RECORD.get(b, self.record, "flags_live") != 0)):
+        with b.If((self.field("compares") != 0) & (RECORD.get(b, self.record, "flags_live") != 0)):
             self._bytes(_FLAGS_TO_FREE)
             following = self.plain.following_jcc()
             with b.IfElse(following != 0) as arm:

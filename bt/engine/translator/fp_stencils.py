@@ -14,7 +14,8 @@ from bt.x86.system.fp_state import CONTROL_FIXED, CONTROL_WRITABLE, MXCSR_DEFINE
 
 _FREE = PINNED_ROLES.index("free")
 # Sizes of operands in bytes, and whether they must be aligned: the order of FpHelpers.operand.
-OPERAND_SIZES = ((2, False), (4, False), (8, False), (10, False), (16, False), (16, True))
+VECTOR_BYTES = 16
+OPERAND_SIZES = ((2, False), (4, False), (8, False), (10, False), (VECTOR_BYTES, False), (VECTOR_BYTES, True))
 POINTER_SEGMENTS = (ES, CS, SS, DS)
 
 
@@ -24,6 +25,7 @@ class FpHelpers:
 
     fp_ready: tuple[str, ...]  # [READY_* bits - 1]: leave unless these may simply be executed
     fp_operand: tuple[str, ...]  # [write * 6 + size]: host pointer of the operand at T into the free argument
+    fp_run: tuple[str, ...]  # [aligned]: the same for OFFSET + 1 bytes (fp_run.py); the host pointer is T's
     fp_condition: tuple[str, ...]  # [condition code]: whether it holds, into the free argument
     fp_flags: str  # arithmetic flags of a comparison from the free argument, as LAHF has them
     fp_flags_jump: tuple[str, ...]  # [condition code]: the same, and the Jcc behind it
@@ -35,6 +37,7 @@ class FpHelpers:
 FP_HELPER_SIZES = {
     "fp_ready": 3,
     "fp_operand": 2 * len(OPERAND_SIZES),
+    "fp_run": 2,
     "fp_condition": len(CONDITIONS),
     "fp_flags": 1,
     "fp_flags_jump": len(CONDITIONS),
@@ -58,6 +61,18 @@ def _operand(size: int, aligned: bool) -> Emit:
         if aligned:
             with b.Unlikely((linear & (size - 1)) != 0):
                 b.go(SERVICE, original=True)
+        b.go(CONT, free=b.host_pointer(linear, size).zext(64))
+
+    return emit
+
+
+def _run(aligned: bool) -> Emit:
+    def emit(b: StencilContext) -> None:
+        linear = b.t.trunc(32)
+        if aligned:
+            with b.Unlikely((linear & (VECTOR_BYTES - 1)) != 0):
+                b.go(COLD, original=True)
+        size = (b.hole("OFFSET", 64) + 1).trunc(32)
         b.go(CONT, free=b.host_pointer(linear, size).zext(64))
 
     return emit
@@ -119,6 +134,7 @@ def fp_helpers(catalogue: Catalogue) -> FpHelpers:
             for write in (False, True)
             for size, aligned in OPERAND_SIZES
         ),
+        fp_run=tuple(add(f"fp_run{'a' * aligned}", _run(aligned)) for aligned in (False, True)),
         fp_condition=tuple(add(f"fp_condition{code:x}", _condition(code)) for code in range(len(CONDITIONS))),
         fp_flags=add("fp_flags", _flags),
         fp_flags_jump=tuple(add(f"fp_flags_j{code:x}", _flags_jump(code)) for code in range(len(CONDITIONS))),

@@ -51,7 +51,6 @@ class Instruction:
     def emit(self) -> None:
         b, o = self.b, self.outer
         o.slot("IMMEDIATE", self._field("immediate"))
-        o.slot("OFFSET", self._field("displacement").sext(64))
         o.slot("NEXT", self._field("next_eip"))
         self._tags(PLAN.get(b, self.plan, "write"))
         with b.If(PLAN.get(b, self.plan, "calls") != 0):
@@ -118,15 +117,17 @@ class Instruction:
         offset = b.select(is_byte != 0, b.const(HELPER_PLACES["get_byte"], 32), HELPER_PLACES["get"])
         o.emit(o.indexed(offset + number.zext(32)))
 
-    def address(self) -> None:
-        """T = linear address of the memory operand."""
+    def address(self, displacement: Value | None = None) -> None:
+        """T = linear address of the memory operand; with another displacement than its own, if given."""
         b, o = self.b, self.outer
+        displacement = self._field("displacement") if displacement is None else displacement
+        o.slot("OFFSET", displacement.sext(64))
         base, index = self._field("base_number").zext(32), self._field("index_number").zext(32)
         scale = self._field("scale").zext(32)
         place = b.local(32, HELPER_PLACES["absolute"])
         no_base, no_index = base == NO_REGISTER, index == NO_REGISTER
         with b.If(~no_base & no_index):
-            moved = self._field("displacement") != 0
+            moved = displacement != 0
             place.set(b.select(moved, b.const(HELPER_PLACES["base_displaced"], 32), HELPER_PLACES["base"]) + base)
         with b.If(no_base & ~no_index):
             place.set((scale << 3) + index + HELPER_PLACES["index"])

@@ -18,7 +18,7 @@ HOST_REGISTERS = tuple(_HOST_OF_ROLE[name] for name in GPR_NAMES)  # host regist
 HOST_T = _HOST_OF_ROLE["t"]
 
 _SIB_FOLLOWS, _NO_INDEX, _DISPLACEMENT_ONLY = 4, 4, 5
-_LEA, _MOV_IMMEDIATE, _GROUP_1 = 0x8D, 0xB8, 0x81
+_LEA, _MOV, _MOV_IMMEDIATE, _GROUP_1 = 0x8D, 0x8B, 0xB8, 0x81
 _GROUP_1_DIGITS = {"arith_add": 0, "logic_or_": 1, "logic_and_": 4, "arith_sub": 5, "logic_xor": 6}
 
 
@@ -42,10 +42,16 @@ def _lea(base: int | None, index: int | None, scale: int) -> CodePiece:
     return _hole(bytes((rex, _LEA, modrm, sib)), "OFFSET", RelocationKind.ABS32S)
 
 
+def _move_to_t(host: int) -> CodePiece:
+    """mov t32, register"""
+    return CodePiece(bytes((_rex(HOST_T, base=host), _MOV, 0xC0 | (HOST_T & 7) << 3 | host & 7)), (), 1)
+
+
 def raw_pieces() -> Iterator[tuple[str, CodePiece]]:
     """All of them by stencil name."""
     yield "ea_abs", _lea(None, None, 0)
     for base in range(8):
+        yield f"ea_b{base}", _move_to_t(HOST_REGISTERS[base])
         yield f"ea_bd{base}", _lea(base, None, 0)
     for scale in range(4):
         for index in range(8):
