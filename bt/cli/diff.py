@@ -93,12 +93,16 @@ def _verdict(report: Report) -> str:
         how = f"; the guest ended: {report.ended}" if report.ended else ""
         return f"{both} agree: {report.instructions:,} instructions{how}"
     if report.culprit is None:
+        return f"{both} differ before the first instruction."
+    where = f"{both} first differ after instruction {report.instructions:,}"
+    if report.unstopped is not None:
+        start, end = report.unstopped
         return (
-            f"{both} agree after {report.agreed:,} instructions and differ after {report.instructions:,}."
-            " Stopping in between makes the difference go away."
+            f"{where}, if instructions {start + 1:,} to {end:,} run without a stop. Each piece alone is right: "
+            f"what is wrong is how they are joined.\n{report.culprit.mode}:"
         )
     what = "the translation of a piece that ends with it" if report.piece else "it"
-    return f"{both} first differ after instruction {report.instructions:,}, because of {what}:"
+    return f"{where}, because of {what}.\n{report.culprit.mode}:"
 
 
 def _code(report: Report, culprit: Instruction) -> Table:

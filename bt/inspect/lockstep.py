@@ -7,6 +7,8 @@ The search leans on determinism: whatever it needs to look at more closely, it r
 3. Go through what is left piece by piece, as the engine translates it: stopping inside a translated block would have
    the interpreter finish it, and hide what is wrong with the translation.
 4. Cut the piece that differs down to one instruction, by translating ever less of it.
+5. Where stopping makes the difference go away (pieces are right, how they are joined is not), stop as in 1 and then
+   once more, at ever closer bounds of the first instruction after which the machines differ.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bt.inspect.code import Instruction
 from bt.inspect.difference import Difference, deep_differences, differences
@@ -35,16 +37,17 @@ Progress = Callable[[str], None]
 class Report:
     """What came of a comparison.
 
-    `instructions`: compared, or retired up to and including `culprit`. `culprit` is None where the machines agree, or
-    where stopping to look made the difference go away; then it lies after `agreed` instructions.
+    `instructions`: compared, or retired up to and including `culprit`, which is None where the machines agree or do not
+    even start alike. `unstopped`: where stopping to look makes the difference go away, the numbers of instructions that
+    ran without a stop to show it at `culprit`.
     """
 
     names: tuple[str, str]
     instructions: int
     ended: str | None = None
     differences: tuple[Difference, ...] = ()
-    agreed: int = 0
     culprit: Instruction | None = None
+    unstopped: tuple[int, int] | None = None
     piece: tuple[Instruction, ...] = ()  # several, when only all of them together go wrong; culprit is then the last
     before: tuple[Instruction, ...] = ()
 
@@ -131,17 +134,21 @@ class LockStep:
         self._limit = limit
         self._progress = progress
         self._names = ("", "")
+        self._stops: list[int] = []  # of the search, in instructions
 
     def run(self) -> Report:
         """Compare to the end of the guest or the limit."""
         outcome = self._search()
         if isinstance(outcome, Report):
             return outcome
+        if outcome.bad == 0:
+            return Report(self._names, 0, differences=tuple(outcome.found))
         span = self._narrow(outcome)
-        if span.width > PIECEWISE_SPAN:
-            return self._unresolved(span)
-        span, exact = self._piecewise(span)
-        return self._pin_down(span) if exact else self._unresolved(span)
+        if span.width <= PIECEWISE_SPAN:
+            span, exact = self._piecewise(span)
+            if exact:
+                return self._pin_down(span)
+        return self._unstopped(outcome)
 
     @contextmanager
     def _pair(self, start: int = 0) -> Iterator[_Pair]:
@@ -173,6 +180,7 @@ class LockStep:
                 if last:
                     return Report(self._names, pair.instructions, pair.left.ended)
                 agreed = pair.instructions if deep else agreed
+                self._stops.append(pair.instructions)
                 self._progress(f"{pair.instructions:,} instructions alike")
                 target = pair.instructions + period
                 pair.run_to(target if self._limit is None else min(target, self._limit))
@@ -281,14 +289,35 @@ class LockStep:
             self._names,
             span.bad,
             differences=tuple(span.found),
-            agreed=span.good,
             culprit=trail[-1] if trail else None,
             piece=tuple(one for one in trail if one.number >= start) if first is not None else (),
             before=tuple(one for one in trail[:-1] if one.number < start),
         )
 
-    def _unresolved(self, span: _Span) -> Report:
-        return Report(self._names, span.bad, differences=tuple(span.found), agreed=span.good)
+    # -- 5: without stopping -----------------------------------------------------------------------------------------
+
+    def _unstopped(self, span: _Span) -> Report:
+        """The first instruction after which the machines differ when stopped as in the search, and there."""
+        good, bad, found = span.good, span.bad, span.found
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            self._progress(f"differ after {bad:,} instructions, if not stopped before")
+            wrong = self._replay(middle)
+            if wrong:
+                bad, found = middle, wrong
+            else:
+                good = middle
+        first = max(stop for stop in self._stops if stop < bad)
+        return replace(self._explain(_Span(bad - 1, bad, found)), unstopped=(first, bad))
+
+    def _replay(self, end: int) -> list[Difference]:
+        """What differs at `end` after the stops that the search made before."""
+        with self._pair() as pair:
+            for stop in self._stops:
+                if stop < end:
+                    pair.run_to(stop)
+            pair.run_to(end)
+            return differences(pair.left, pair.right) + deep_differences(pair.left, pair.right)
 
 
 class _DeepWatch:

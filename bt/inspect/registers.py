@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from bt.x86 import reset
 from bt.x86.opcodes import EFLAGS_BITS
-from bt.x86.state import GPR_NAMES, SEGMENT_FIELDS, SEGMENT_NAMES, CpuState
+from bt.x86.state import FIXED_MTRRS, GPR_NAMES, SEGMENT_FIELDS, SEGMENT_NAMES, VARIABLE_MTRRS, CpuState
 
 _PLAIN = (
     "eip",
@@ -38,7 +38,11 @@ _PLAIN = (
     "mode",
     "intr_pending",
     "fault_depth",
+    "nmi_pending",
+    "nmi_blocked",
+    "mtrr_default",
 )
+_ARRAYS = {"pdpte": 4, "mtrr_variable": 2 * VARIABLE_MTRRS, "mtrr_fixed": FIXED_MTRRS}
 FX_GUEST_SLOTS = 36
 # bits of an FXSAVE image that are the guest's: the pointers are kept in slots of their own
 FX_VISIBLE = {0: 0x0000_FFFF_FFFF_FFFF, 1: 0, 2: 0, 3: 0xFFFF_FFFF}
@@ -57,6 +61,9 @@ def read_registers(cpu: CpuState, instructions: int) -> dict[str, int]:
     found["eflags"] = reset.read_eflags(cpu)
     for name in _PLAIN:
         found[name] = cpu[name]
+    for name, slots in _ARRAYS.items():
+        for number in range(slots):
+            found[f"{name}.{number}"] = cpu[name, number]
     for number in _DEBUG_REGISTERS:
         found[f"dr{number}"] = cpu["dr", number]
     for number, segment in enumerate(SEGMENT_NAMES):

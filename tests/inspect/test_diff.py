@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from rich.console import Console
 
@@ -13,7 +15,16 @@ from bt.inspect.lockstep import LockStep, Report
 from bt.inspect.peer import MachinePeer, PeerFactory
 from bt.machine import EngineName, Machine, MachineConfig
 from guest_images import third_party
-from tests.inspect.planted import ADDRESS, PlantedPeer, ShyPeer, flip_carry, library_with, peer
+from tests.inspect.planted import (
+    ADDRESS,
+    Guest,
+    PlantedPeer,
+    ShyPeer,
+    flip_carry,
+    library_with,
+    library_with_handler,
+    peer,
+)
 
 # Several million instructions, among them few that write flags, and pieces of more than one instruction.
 LONG = """
@@ -150,11 +161,99 @@ def test_translation_that_is_wrong_only_in_company() -> None:
     assert [(d.what, d.left, d.right) for d in report.differences] == [("ecx", "0x7", "0x3")]
 
 
-def test_difference_that_hides_when_looked_at_is_reported_as_such() -> None:
-    report = compare(peer(LONG, "interp"), lambda: ShyPeer(LONG, 150_000, unobserved=40_000))
-    assert not report.identical
-    assert report.culprit is None
-    assert report.agreed < 150_000 <= report.instructions
+@pytest.mark.parametrize("unobserved", [40_000, 2_000])
+def test_difference_that_hides_when_looked_at_is_found_from_the_stop_before(unobserved: int) -> None:
+    report = compare(peer(LONG, "interp"), lambda: ShyPeer(LONG, 150_000, unobserved))
+    assert report.culprit is not None
+    assert report.culprit.number == report.instructions - 1
+    assert report.unstopped is not None
+    start, end = report.unstopped
+    assert (start, end) == (100_000, max(150_000, 100_000 + unobserved + 1))
+    assert [difference.what for difference in report.differences] == ["eflags"]
+
+
+def test_machines_that_do_not_start_alike() -> None:
+    report = compare(peer("mov eax, 1\nhlt", "interp"), peer("mov eax, 2\nhlt", "bt"))
+    assert (report.instructions, report.culprit) == (0, None)
+    assert [difference.what for difference in report.differences] == ["RAM [0x100000]"]
+
+
+# -- every mode -------------------------------------------------------------------------------------------------------
+
+REAL_LOOP = "mov cx, 500\nagain:\ninc ax\nlea bx, [bx + 3]\nmov [bx + 0x4000], ax\nloop again\nhlt\n"
+
+
+def test_real_mode() -> None:
+    guest = Guest(REAL_LOOP, 16)
+    report = compare(peer(guest, "interp"), lambda: PlantedPeer(guest, 1003, flip_carry))
+    assert report.culprit is not None
+    assert (report.culprit.number, report.culprit.place) == (1002, "0000:7c04")
+    assert report.culprit.text == "lea bx, [bx + 3]"
+    assert report.culprit.mode.startswith("real mode, no paging, CPL 0, 16-bit code, 16-bit stack")
+    assert [one.text for one in report.before][-3:] == ["mov word ptr [bx + 0x4000], ax", "loop 0x7c03", "inc ax"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right", "text", "mode"),
+    [
+        ("bootsector", "AC", "AD", "lodsb al, byte ptr [si]", "real mode"),
+        ("real-mode-matrix", "17", "07", "pop ss", "real mode"),
+        ("v86-matrix", "FA", "FB", "cli", "virtual-8086 mode"),
+    ],
+)
+def test_wrong_handler_is_found_in_16_bit_code(name: str, wrong: str, right: str, text: str, mode: str) -> None:
+    guest = Guest(name=name)
+    report = compare(peer(guest, "interp"), peer(guest, "interp", partial(library_with_handler, wrong, right)))
+    assert report.culprit is not None
+    assert report.culprit.text == text
+    assert report.culprit.mode.startswith(mode)
+    assert ":" in report.culprit.place
+
+
+PROTECTED_16 = """
+    lgdt [0x7d00]
+    mov eax, cr0
+    or al, 1
+    mov cr0, eax
+    jmp 8:0x7c20
+    .space 0x7c20 - 0x7c12
+    mov cx, 3
+again:
+    push cx
+    bswap eax
+    loop again
+    hlt
+    .space 0x7d00 - 0x7c2a
+    .word 15
+    .long 0x7d08
+    .word 0
+    .long 0, 0, 0x0000ffff, 0x00009a00
+"""
+
+
+def test_16_bit_protected_mode() -> None:
+    guest = Guest(PROTECTED_16, 16)
+    library = partial(library_with_handler, wrong="0F C8+r", right="0F A2")
+    report = compare(peer(guest, "interp"), peer(guest, "interp", library))
+    assert report.culprit is not None
+    assert (report.culprit.place, report.culprit.text) == ("0008:7c24", "bswap eax")
+    assert report.culprit.mode.startswith("protected mode, no paging, CPL 0, 16-bit code, 16-bit stack")
+
+
+@pytest.mark.parametrize(
+    ("name", "append"),
+    [
+        ("bootsector", ""),
+        ("real-mode-matrix", ""),
+        ("v86-matrix", "vme=on"),
+        ("paging-matrix", "reserved=on"),
+        ("task-matrix", "strict=on"),
+    ],
+)
+def test_engines_agree_in_every_mode(name: str, append: str) -> None:
+    report = compare(built_in(name, "interp", append), built_in(name, "bt", append))
+    assert report.identical, report
+    assert report.ended == "exit with status 1"
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -176,10 +275,20 @@ def test_command_shows_the_difference(capsys: pytest.CaptureFixture[str]) -> Non
     report = compare(peer(LONG, "interp"), lambda: PlantedPeer(LONG, 5, flip_carry))
     diff.show(report, Console(width=100))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == "interp and bt first differ after instruction 5, because of it:"
+    assert lines[0] == "interp and bt first differ after instruction 5, because of it."
+    assert lines[1].startswith("protected mode, no paging, CPL 0, 32-bit code")
     assert "> 5 00100010 f7 d2 not edx" in lines
     assert "interp bt" in lines
     assert "eflags 0x2 0x3 cf" in lines
+
+
+def test_command_says_what_it_took_to_see_the_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    report = compare(peer(LONG, "interp"), lambda: ShyPeer(LONG, 150_000, 40_000))
+    diff.show(report, Console(width=300))
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "interp and bt first differ after instruction 150,000, if instructions 100,001 to 150,000 run without a stop."
+    )
 
 
 @pytest.mark.parametrize("engines", ["bt", "bt,qemu", "bt,interp,bt"])
