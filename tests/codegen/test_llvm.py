@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 import pytest
-from capstone import CS_ARCH_X86, CS_MODE_64, Cs, x86
+from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 
 from bt.codegen.arena import Arena
 from bt.codegen.errors import CodegenError
 from bt.codegen.llvm import assemble, target_identity
 from bt.codegen.objectfile import read_object
+from tests.codegen.floating_point import floating_point
 from tests.codegen.native import callable_at, load
 
 # Everything LLVM likes vector registers for: block copies, wide integers, loops over arrays, bit counts.
@@ -60,38 +61,6 @@ define i64 @bits(i64 %x, i64 %n) {
   ret i64 %f
 }
 """
-
-FLOATING_GROUPS = {
-    x86.X86_GRP_FPU,
-    x86.X86_GRP_MMX,
-    x86.X86_GRP_SSE1,
-    x86.X86_GRP_SSE2,
-    x86.X86_GRP_AVX,
-    x86.X86_GRP_AVX512,
-}
-FLOATING_REGISTERS = ("xmm", "ymm", "zmm", "mm", "st", "fp")
-
-
-def floating_point(code: bytes) -> list[str]:
-    """The instructions that read, write or name an FP or vector register."""
-    disassembler = Cs(CS_ARCH_X86, CS_MODE_64)
-    disassembler.detail = True
-    found = []
-    covered = 0
-    for instruction in disassembler.disasm(code, 0):
-        covered += instruction.size
-        read, written = instruction.regs_access()
-        names = [instruction.reg_name(number) for number in (*read, *written)]
-        if FLOATING_GROUPS & set(instruction.groups) or any(name.startswith(FLOATING_REGISTERS) for name in names):
-            found.append(f"{instruction.mnemonic} {instruction.op_str}")
-    assert covered == len(code), "capstone must understand all of it"
-    return found
-
-
-@pytest.mark.parametrize("code", ["0f1007", "d9e8", "0f6fc1", "660f7ec0", "c5f877"])
-def test_the_search_for_floating_point_finds_it(code: str) -> None:
-    assert floating_point(bytes.fromhex(code))
-
 
 @pytest.mark.parametrize("host_features", [False, True])
 @pytest.mark.parametrize("optimise", [False, True])
