@@ -31,7 +31,10 @@ REGISTER_BYTES: Mapping[str, int] = {
     "st": 10,
     "rip": 8,
 }
-SIZES: Mapping[str, int] = {"byte": 1, "word": 2, "dword": 4, "fword": 6, "qword": 8, "tbyte": 10, "xmmword": 16}
+SIZES: Mapping[str, int] = {
+    **{"byte": 1, "word": 2, "dword": 4, "fword": 6, "qword": 8, "xmmword": 16},
+    **{"xword": 10, "tbyte": 10},  # capstone's name and ours
+}
 SIZE_NAMES: Mapping[int, str] = {size: name for name, size in SIZES.items()}
 
 
