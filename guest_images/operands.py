@@ -32,8 +32,14 @@ REGISTER_BYTES: Mapping[str, int] = {
     "rip": 8,
 }
 SIZES: Mapping[str, int] = {
-    **{"byte": 1, "word": 2, "dword": 4, "fword": 6, "qword": 8, "xmmword": 16},
-    **{"xword": 10, "tbyte": 10},  # capstone's name and ours
+    "byte": 1,
+    "word": 2,
+    "dword": 4,
+    "fword": 6,
+    "qword": 8,
+    "xword": 10,  # as capstone writes it
+    "tbyte": 10,
+    "xmmword": 16,
 }
 SIZE_NAMES: Mapping[int, str] = {size: name for name, size in SIZES.items()}
 

@@ -62,6 +62,7 @@ define i64 @bits(i64 %x, i64 %n) {
 }
 """
 
+
 @pytest.mark.parametrize("host_features", [False, True])
 @pytest.mark.parametrize("optimise", [False, True])
 def test_no_floating_point_register_is_touched(optimise: bool, host_features: bool) -> None:

@@ -219,7 +219,7 @@ IDENTIFICATION = """
 
 X87 = """
     fninit            | fpu_control=40 fp_image=ff3f00007f      => fpu_control=37f fp_image=37f
-    fnstcw [ebx]      | ebx=8000 fpu_control=37f                => [8000]=7f03
+    fnstcw [ebx]      | ebx=8000 fpu_control=37f fp_image=37f   => [8000]=7f03
     fnstsw ax         | eax=ffffffff fpu_control=37f            => eax=ffff0000
     fnstsw ax         | fpu_control=37f fp_image=ff3d01037f     => eax=3d01
     fnstsw ax         | fpu_control=37e fp_image=ff3d01037f     => eax=bd81
