@@ -27,11 +27,10 @@ from bt.engine.interp.handlers import Variant, emit_handler, handler_names, vari
 from bt.engine.library import Progress
 from bt.engine.runtime import runtime_modules
 from bt.engine.shapes import shape_table
-from bt.engine.translator.catalogue import Catalogue, build_catalogue
+from bt.engine.translator.catalogue import Catalogue
 from bt.engine.translator.context import EXTERNALS, HOLE_DECLARATIONS
-from bt.engine.translator.fp_stencils import fp_helpers
 from bt.engine.translator.gates import RAW_PIECES, emit_gates
-from bt.engine.translator.table import StencilTables
+from bt.engine.translator.table import StencilTables, all_stencils
 from bt.x86.opcodes import FORMS, dispatch_table
 
 ARENA_BYTES = 16 << 20
@@ -49,8 +48,7 @@ class Source(NamedTuple):
 def build_sections(store: Store, progress: Progress | None = None) -> dict[str, bytes]:
     """Compile everything that is not in the store yet; answers the sections of the library file."""
     check_abi()
-    catalogue, common = build_catalogue()
-    fp = fp_helpers(catalogue)
+    catalogue, helpers = all_stencils()
     stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
@@ -67,7 +65,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),
-        **StencilTables(catalogue, (common, fp), stencil_pieces).sections(),
+        **StencilTables(catalogue, helpers, stencil_pieces).sections(),
     }
 
 

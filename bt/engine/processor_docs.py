@@ -91,7 +91,7 @@ def _models() -> str:
 
 def render() -> str:
     """The whole file."""
-    plans = {plan.variant: plan for plan in build_catalogue()[0].plans}
+    plans = {plan.variant: plan for plan in build_catalogue().plans}
     forms = [form for form in FORMS if form.cls is not InstructionClass.UNDEFINED]
     lines: dict[tuple[str, str, str], list[str]] = {}
     count: Counter[str] = Counter()

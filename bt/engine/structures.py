@@ -192,6 +192,9 @@ SLOTS = (
     "TARGET",
     "TAG_OFFSET",
     "ADDEND_OFFSET",
+    "ENTRY_TAG",
+    "ENTRY_ADDEND",
+    "PAGE",
     "COUNT",
     "LANDING",
     "CONT",
@@ -208,6 +211,7 @@ PLAN = Layout(
         ("live", 32),  # first entry in stencil_index; NO_PLAN
         ("dead", 32),
         ("fused", 32),
+        ("absolute", 32),  # from each of these to the stencil for an operand at a known address; 0: none
         ("stride_rm", 16),
         ("stride_reg", 16),
         ("stride_count", 16),
@@ -224,7 +228,7 @@ PLAN = Layout(
 )
 NO_PLAN = (1 << 32) - 1
 FLAGS_READ, FLAGS_WRITTEN, FLAGS_KILLED = 1, 2, 4
-FLAGS_KILLED_BY_COUNT = 16  # killed, and not read, if the immediate (a shift count) is not 0 modulo 32
+FLAGS_KILLED_BY_COUNT = 16  # killed if the immediate (a shift count) is not 0 modulo 32
 FLAGS_CONDITION = 8  # a Jcc: its condition code is in `stride_count`
 
 # A place in translated code that can leave it.

@@ -88,9 +88,9 @@ class _StencilIr:
 
     def __init__(self) -> None:
         # here, not on top: nothing else needs the semantics at run time
-        from bt.engine.translator.catalogue import build_catalogue
+        from bt.engine.translator.table import all_stencils
 
-        self._catalogue, _ = build_catalogue()
+        self._catalogue, _ = all_stencils()
 
     def of(self, stencil: str) -> Iterator[str]:
         """Its function, line by line; nothing but a remark for the few that are encoded by hand."""

@@ -262,6 +262,8 @@ class Guest:
                 self.cpu.interrupt(TIMER)
             case ExitReason.HLT:
                 pass
+            case ExitReason.FP_ERROR:
+                self.cpu.state["ignore_fp_error"] = 1
             case ExitReason.BUDGET:
                 if random.random() < 0.6:
                     self.cpu.state["intr_pending"] = 1

@@ -9,7 +9,7 @@ interpreter, one instruction at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -20,16 +20,15 @@ from bt.engine.interp.handlers import Variant, variants
 from bt.engine.meaning import meaning_function
 from bt.engine.translator.context import (
     HoleImmediate,
+    KnownMemory,
     ScratchMemory,
     ScratchValue,
     StencilContext,
-    segment_base,
 )
 from bt.engine.translator.raw import raw_pieces
 from bt.x86 import flags
-from bt.x86.opcodes import FORMS, Form, Method
+from bt.x86.opcodes import FORMS, Method
 from bt.x86.operands import Constant, NamedRegister
-from bt.x86.state import FS, GS
 
 _ARITHMETIC = ("arith.add", "arith.adc", "arith.sub", "arith.sbb", "arith.cmp", "logic.and_", "logic.or_", "logic.xor")
 _SHIFTS = ("shift.shl", "shift.shr", "shift.sar", "shift.rol", "shift.ror")
@@ -95,6 +94,9 @@ _PAIRS_32 = frozenset(
 _PAIRS_ALL_SIZES = frozenset(("move.xchg", "arith.xadd", "arith.cmpxchg"))
 _KNOWN_COUNTS = frozenset(_SHIFTS)  # 32-bit: a count in a hole would have to go through CL
 _CARRIES_OVER = frozenset(("arith.cmp", "logic.test"))  # compares fuse with Jcc in every shape
+_ABSOLUTE_32 = frozenset(
+    (*_ARITHMETIC, "logic.test", "move.mov", "move.movzx", "move.movsx", "arith.inc", "arith.dec")
+)  # global variables
 _FUSE_32 = frozenset(("arith.dec", "arith.inc"))
 _FUSE_IMMEDIATE_32 = frozenset(("arith.sub", "arith.add", "logic.and_"))
 
@@ -135,6 +137,7 @@ class Plan:
     live: tuple[str, ...]
     dead: tuple[str, ...] = ()  # without the flags; empty when the form has none
     fused: tuple[str, ...] = ()  # with each Jcc that may follow: 16 a stencil
+    absolute: tuple[str, ...] = ()  # all these again, for a memory operand without registers in its address
     stride_rm: int = 0
     stride_reg: int = 0
     stride_count: int = 0
@@ -174,7 +177,10 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class _Shape:
-    """How one operand of a plan's stencils is given: kind r (register), m, i, k (known immediate), t, j, and which."""
+    """How one operand of a plan's stencils is given, and which.
+
+    Kinds: r (register), m (memory), a (memory at a known address), i (immediate), k (known immediate), t, j (target).
+    """
 
     kind: str
     width: int
@@ -193,6 +199,8 @@ class _Shape:
                 return NamedRegister(b, self.width, {"rm": rm, "reg": reg}.get(self.source, self.number))
             case "m":
                 return ScratchMemory(b, self.width)
+            case "a":
+                return KnownMemory(b, self.width)
             case "t":
                 return ScratchValue(b, self.width)
             case "k":
@@ -326,15 +334,18 @@ def _plan(catalogue: Catalogue, variant: Variant) -> Plan | None:
         shapes = [_Shape("t", 32)]
     if form.meaning == "control.call_indirect" and not variant.memory:
         pre, shapes = Pre.GET_RM, [_Shape("t", 32)]
-    indexes = list(_indexes(shapes))
     strides = _strides(shapes)
-    has_flags = bool(form.changes_mask & flags.ARITHMETIC)
-    build = _Family(catalogue, variant, shapes)
+    live, dead, fused = _Family(catalogue, variant, shapes).all()
+    absolute: tuple[str, ...] = ()
+    if pre is Pre.ADDRESS and variant.operand_size == 32 and form.meaning in _ABSOLUTE_32:
+        known = [replace(s, kind="a") if s.kind == "m" else s for s in shapes]
+        absolute = sum(_Family(catalogue, variant, known).all(), ())
     return Plan(
         variant,
-        live=tuple(build.stencil(i, live=True) for i in indexes),
-        dead=tuple(build.stencil(i, live=False) for i in indexes) if has_flags else (),
-        fused=tuple(build.fused(i, code) for i in indexes for code in range(16)) if _fuses(variant, shapes) else (),
+        live=live,
+        dead=dead,
+        fused=fused,
+        absolute=absolute,
         stride_rm=strides[0],
         stride_reg=strides[1],
         stride_count=strides[2],
@@ -363,6 +374,17 @@ class _Family:
     catalogue: Catalogue
     variant: Variant
     shapes: list[_Shape]
+
+    def all(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """The stencils: with flags, without (none where there are no flags), fused with each Jcc."""
+        indexes = list(_indexes(self.shapes))
+        has_flags = bool(self.variant.form.changes_mask & flags.ARITHMETIC)
+        fuses = _fuses(self.variant, self.shapes)
+        return (
+            tuple(self.stencil(i, live=True) for i in indexes),
+            tuple(self.stencil(i, live=False) for i in indexes) if has_flags else (),
+            tuple(self.fused(i, code) for i in indexes for code in range(16)) if fuses else (),
+        )
 
     def _base(self, index: tuple[int, int, int]) -> str:
         form = self.variant.form
@@ -401,86 +423,12 @@ class _Family:
         return self.catalogue.add(f"{self._base(index)}_j{code:x}", emit, **self._attributes(True))
 
 
-# -- stencils that belong to no form ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Helpers:
-    """Names of the stencils every translation needs, in index order."""
-
-    absolute: str
-    base: tuple[str, ...]  # [base]
-    base_displaced: tuple[str, ...]  # [base]
-    index: tuple[str, ...]  # [scale * 8 + index]
-    base_index: tuple[str, ...]  # [(scale * 8 + base) * 8 + index]
-    segment: tuple[str, ...]  # [fs read, fs write, gs read, gs write] x log2(size)
-    get: tuple[str, ...]  # T = register [number]
-    get_byte: tuple[str, ...]
-    load: str  # T = dword at T
-    head: str  # charge the budget
-    far_exit: str  # direct transfer to another page
-    push_return: str
-
-
-def helpers(catalogue: Catalogue) -> Helpers:
-    """Add the helper stencils."""
-    add = catalogue.add
-
-    def head(b: StencilContext) -> None:
-        b.budget = b.budget - b.hole("COUNT", 64)
-        with b.Unlikely(b.budget.slt(0)):
-            b.go(HEAD_COLD)
-
-    def get(number: int, width: int) -> Emit:
-        def emit(b: StencilContext) -> None:
-            b.t = b.reg(number, width).zext(64)
-
-        return emit
-
-    def load(b: StencilContext) -> None:
-        b.t = b.read_linear(b.t.trunc(32), 32).zext(64)
-
-    def segment(number: int, size: int, write: bool) -> Emit:
-        return lambda b: segment_base(b, number, size, write=write)
-
-    return Helpers(
-        absolute="ea_abs",
-        base=tuple(f"ea_b{n}" for n in range(8)),
-        base_displaced=tuple(f"ea_bd{n}" for n in range(8)),
-        index=tuple(f"ea_i{s}{n}" for s in range(4) for n in range(8)),
-        base_index=tuple(f"ea_bi{s}{n}{i}" for s in range(4) for n in range(8) for i in range(8)),
-        segment=tuple(
-            add(f"ea_seg{n}_{size}_{int(write)}", segment(n, size, write))
-            for n in (FS, GS)
-            for write in (False, True)
-            for size in (1, 2, 4, 8)
-        ),
-        get=tuple(add(f"get{n}", get(n, 32)) for n in range(8)),
-        get_byte=tuple(add(f"getb{n}", get(n, 8)) for n in range(8)),
-        load=add("load_t", load),
-        head=add("head", head),
-        far_exit=add("far_exit", lambda b: b.jump_indirect(b.hole("TARGET"))),
-        push_return=add("push_return", lambda b: b.push_return()),
-    )
-
-
-HEAD_COLD = pinned("HEAD_COLD")
-
-
-def build_catalogue() -> tuple[Catalogue, Helpers]:
-    """Every stencil and plan."""
+def build_catalogue() -> Catalogue:
+    """Every plan, and the stencils in them."""
     catalogue = Catalogue()
-    common = helpers(catalogue)
     for form in FORMS:
         for variant in variants(form):
             plan = _plan(catalogue, variant)
             if plan is not None:
                 catalogue.plans.append(plan)
-    return catalogue, common
-
-
-def plan_for(form: Form, number: int, plans: dict[Variant, Plan]) -> Plan | None:
-    """The plan for a record's form and `variant` bits."""
-    from bt.engine.interp.handlers import variant_for
-
-    return plans.get(variant_for(form, number))
+    return catalogue

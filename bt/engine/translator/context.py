@@ -34,6 +34,9 @@ HOLES = {
     "TARGET": UNSIGNED,  # EIP of a direct transfer's target
     "TAG_OFFSET": SIGNED,  # displacement of the read or write tags of this mode's TLB
     "ADDEND_OFFSET": SIGNED,
+    "ENTRY_TAG": SIGNED,  # the same of the TLB entry of an operand at a known address
+    "ENTRY_ADDEND": SIGNED,
+    "PAGE": UNSIGNED,  # linear address of that operand's page
     "COUNT": UNSIGNED,  # instructions of the block
     "LANDING": WIDE,  # host address where a call's return continues
 }
@@ -127,6 +130,12 @@ class StencilContext(Context):
         with self.Unlikely(((linear + (size - 1)) & -PAGE) != tag):
             self.go(COLD, original=True)
         return self.load(self.cpu + self.hole("ADDEND_OFFSET", 64) + place, PTR) + wide
+
+    def known_pointer(self, linear: Value) -> Value:
+        """Host pointer for an access to PAGE, within which it lies; misses leave for the slow path."""
+        with self.Unlikely(self.load(self.cpu + self.hole("ENTRY_TAG", 64), 32) != self.hole("PAGE")):
+            self.go(COLD, original=True)
+        return self.load(self.cpu + self.hole("ENTRY_ADDEND", 64), PTR) + linear.zext(64)
 
     def read_memory(self, segment: int | Value, offset: Value, width: int) -> Value:
         return self.read_linear(offset, width)
@@ -284,17 +293,27 @@ class ScratchMemory:
     def offset(self) -> Value:
         return self.b.t.trunc(32)
 
+    def _check(self) -> Value:
+        return self.b.host_pointer(self.offset(), self.width // 8)
+
     def read(self) -> Value:
-        return self.b.read_linear(self.offset(), self.width)
+        return self.b.load(self._check(), self.width)
 
     def read_for_update(self) -> Value:
-        self._pointer = self.b.host_pointer(self.offset(), self.width // 8)
+        self._pointer = self._check()
         return self.b.load(self._pointer, self.width)
 
     def write(self, value: Value) -> None:
         if self._pointer is None:
-            self._pointer = self.b.host_pointer(self.offset(), self.width // 8)
+            self._pointer = self._check()
         self.b.store(self._pointer, value)
+
+
+class KnownMemory(ScratchMemory):
+    """The memory operand at a linear address known to the translator, which is in T as well, for the slow path."""
+
+    def _check(self) -> Value:
+        return self.b.known_pointer(self.offset())
 
 
 def segment_base(b: StencilContext, segment: int, size: int, *, write: bool) -> None:

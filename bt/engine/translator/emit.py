@@ -99,8 +99,11 @@ class _Translator(FragmentWriter):
             counted = (effect & FLAGS_KILLED_BY_COUNT) != 0
             counted = counted & ((RECORD.get(b, record, "immediate") & 31) != 0)
             killed = live.get() & ((effect & FLAGS_KILLED) == 0) & ~counted
-            seen = ((effect & FLAGS_READ) != 0) & ~counted
-            seen = seen | (PLAN.get(b, plan, "observes") != 0) | (PLAN.get(b, plan, "live") == NO_PLAN)
+            seen = (
+                ((effect & FLAGS_READ) != 0)
+                | (PLAN.get(b, plan, "observes") != 0)
+                | (PLAN.get(b, plan, "live") == NO_PLAN)
+            )
             live.set(killed | seen)
             self.fp.look_ahead(record, index.get())
 

@@ -29,7 +29,7 @@ from bt.engine.translator import trace
 from bt.engine.translator.catalogue import Ending, Pre
 from bt.engine.translator.gates import CHAIN_GATE, SERVICE_GATE, SLOW_GATE
 from bt.engine.translator.writer import HELPER_PLACES, JUMP_REL32, FragmentWriter, write_base
-from bt.memory.access import READ_TAG, WRITE_TAG
+from bt.memory.access import ADDEND, PAGE, READ_TAG, WRITE_TAG, entry_offset
 from bt.x86.state import FS, GS
 
 
@@ -63,7 +63,7 @@ class Instruction:
         jump = b.local(PTR, self.record)
         self._fuse(base, condition, times, jump)
         choice = self._choice() * times.get() + condition.get()
-        number = o.indexed(base.get() + choice)
+        number = o.indexed(base.get() + choice + self._absolute())
         self._cold_slots(number, PLAN.get(b, self.plan, "linear"), PLAN.get(b, self.plan, "size"))
         self.before_jump(jump.get())
         identity = STENCIL.get(b, self._entry(number), "flags") & STENCIL_IDENTITY
@@ -88,6 +88,20 @@ class Instruction:
         is_condition = (PLAN.get(b, self.plan, "effect") & FLAGS_CONDITION) != 0
         count = (self._field("immediate") & 31) * b.select(is_condition, b.const(0, 32), stride)
         return rm + reg + count
+
+    def _absolute(self) -> Value:
+        """Distance to the stencil for an operand at a known address, within one page; 0 if this is none."""
+        b, o = self.b, self.outer
+        linear = self._field("displacement")
+        known = (self._field("base_number") == NO_REGISTER) & (self._field("index_number") == NO_REGISTER)
+        known = known & self._field("segment").ult(FS)
+        known = known & ((linear & (PAGE - 1)) + PLAN.get(b, self.plan, "size").zext(32)).ule(PAGE)
+        entry = o.table + entry_offset(linear)
+        write = PLAN.get(b, self.plan, "write") != 0
+        o.slot("ENTRY_TAG", entry + b.select(write, b.const(WRITE_TAG, 64), READ_TAG))
+        o.slot("ENTRY_ADDEND", entry + ADDEND)
+        o.slot("PAGE", linear & -PAGE)
+        return b.select(known, PLAN.get(b, self.plan, "absolute"), 0)
 
     # -- what comes before ------------------------------------------------------------------------------------------
 

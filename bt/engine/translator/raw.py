@@ -49,7 +49,7 @@ def _move_to_t(host: int) -> CodePiece:
 
 def raw_pieces() -> Iterator[tuple[str, CodePiece]]:
     """All of them by stencil name."""
-    yield "ea_abs", _lea(None, None, 0)
+    yield "ea_abs", _hole(bytes((_rex(base=HOST_T), _MOV_IMMEDIATE | HOST_T & 7)), "OFFSET", RelocationKind.ABS32)
     for base in range(8):
         yield f"ea_b{base}", _move_to_t(HOST_REGISTERS[base])
         yield f"ea_bd{base}", _lea(base, None, 0)

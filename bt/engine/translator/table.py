@@ -29,8 +29,9 @@ from bt.engine.structures import (
     STENCIL_SERVICE,
     VARIANTS,
 )
-from bt.engine.translator.catalogue import Catalogue, Helpers, Plan
-from bt.engine.translator.fp_stencils import FP_HELPER_SIZES, FpHelpers
+from bt.engine.translator.catalogue import Catalogue, Plan, build_catalogue
+from bt.engine.translator.fp_stencils import FP_HELPER_SIZES, FpHelpers, fp_helpers
+from bt.engine.translator.helper_stencils import Helpers, helpers
 from bt.x86 import flags
 from bt.x86.capstone_layout import Handle
 from bt.x86.opcodes import FORMS
@@ -76,6 +77,12 @@ def strip_continuation(piece: CodePiece) -> tuple[bytes, list[tuple[int, int, in
         if last.symbol == "CONT" and ends:
             code, relocations = code[:-_JUMP_BYTES], relocations[:-1]
     return code, [(r.offset, _KINDS[r.kind], _SLOT_NUMBERS[r.symbol], r.addend) for r in relocations]
+
+
+def all_stencils() -> tuple[Catalogue, tuple[Helpers, FpHelpers]]:
+    """The catalogue with the stencils that belong to no form as well, and the names of these."""
+    catalogue = build_catalogue()
+    return catalogue, (helpers(catalogue), fp_helpers(catalogue))
 
 
 @dataclass
@@ -139,9 +146,9 @@ class StencilTables:
 
     def _place_helpers(self) -> None:
         """The helpers come first in the index, in the order of their fields: `helper_offsets` relies on it."""
-        for helpers in self.helpers:
-            for item in fields(helpers):
-                names = getattr(helpers, item.name)
+        for family in self.helpers:
+            for item in fields(family):
+                names = getattr(family, item.name)
                 names = (names,) if isinstance(names, str) else names
                 assert len(names) == _HELPER_SIZES[item.name]
                 self._place(names)
@@ -158,7 +165,7 @@ class StencilTables:
 
     def _pack(self, plan: Plan) -> bytes:
         form = plan.variant.form
-        reads = bool(form.reads_mask & flags.ARITHMETIC) or form.may_keep_flags
+        reads = bool(form.reads_mask & flags.ARITHMETIC)
         writes = bool(form.changes_mask & flags.ARITHMETIC)
         kills = form.kills_mask() & flags.ARITHMETIC == flags.ARITHMETIC and form.meaning not in _KEEPERS
         effect = FLAGS_READ * reads | FLAGS_WRITTEN * writes | FLAGS_KILLED * kills
@@ -173,6 +180,7 @@ class StencilTables:
             "live": live,
             "dead": self._place(plan.dead) if plan.dead else live,
             "fused": self._place(plan.fused) if plan.fused else NO_PLAN,
+            "absolute": self._place(plan.absolute) - live if plan.absolute else 0,
             "stride_rm": plan.stride_rm,
             "stride_reg": plan.stride_reg,
             "stride_count": stride_count,
