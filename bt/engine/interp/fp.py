@@ -12,7 +12,7 @@ from bt.x86 import flags
 from bt.x86.opcodes.fp import READY_SSE, UNIT_SSE, UNIT_X87, FpUse
 from bt.x86.state import CS, EDI
 from bt.x86.system.fp_exceptions import EXECUTE_SSE, EXECUTE_X87
-from bt.x86.system.fp_state import FP_PREPARE
+from bt.x86.system.fp_state import FOPCODE_COMPATIBILITY, FP_PREPARE
 
 
 def _thunk(b: HandlerContext) -> Value:
@@ -78,7 +78,9 @@ def execute(b: HandlerContext, use: FpUse) -> None:
             b.attempt(EXECUTE_X87 if is_x87 else EXECUTE_SSE, b.cpu, thunk, operand, taken)
             result.set(b.get("memory_value"))
             if is_x87:
-                _note_opcode(b)
+                noted = (b.get("fp_scratch") != 0) | ((b.get("misc_enable") & FOPCODE_COMPATIBILITY) != 0)
+                with b.If(noted):
+                    _note_opcode(b)
         with arm.otherwise():
             result.set(b.call_pointer(thunk, THUNK, operand, taken))
     if use.store:
@@ -92,7 +94,7 @@ def execute(b: HandlerContext, use: FpUse) -> None:
 
 
 def _note_opcode(b: HandlerContext) -> None:
-    """The last x87 opcode, which like on a Pentium 4 is that of instructions with unmasked exceptions only."""
+    """The last x87 opcode: as on a Pentium 4 only of instructions that raise unmasked exceptions (SDM vol. 1 8.1.9)."""
     form = fp_form(b, b.record)
     opcode = FP_FORM.get(b, form, "opcode").zext(64) & 7
     b.put("fpu_opcode", (opcode << 8) | b.field("modrm").zext(64))

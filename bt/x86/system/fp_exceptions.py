@@ -30,7 +30,8 @@ from bt.x86.system.fp_state import (
 )
 
 _THUNK = Signature("thunk", "i64", (PTR, "i64"))
-# thunk, operand, general register; its result in memory_value. The first never fails.
+# thunk, operand, general register; its result in memory_value. The first never fails, and leaves in fp_scratch which
+# unmasked exceptions the instruction raised.
 EXECUTE_X87 = native("execute_x87", PTR, PTR, PTR, "i64")
 EXECUTE_SSE = native("execute_sse", PTR, PTR, PTR, "i64")
 
@@ -45,6 +46,7 @@ def _execute_x87(b: Context) -> None:
     # With IGNNE# an exception may be pending; unmasked it would be reported to bt, by a signal.
     with b.If((host_status(b) & ~b.get("fpu_control", width=32) & X87_MASKS) != 0):
         b.put("memory_value", b.call_pointer(thunk, _THUNK, operand, register))
+        b.put("fp_scratch", 0)
         b.ret(OK)
     b.call(host_fp.FLDCW, b.slot("fpu_control"))
     b.put("memory_value", b.call_pointer(thunk, _THUNK, operand, register))
@@ -56,6 +58,7 @@ def _execute_x87(b: Context) -> None:
     b.store(image + FX_CONTROL, control | X87_MASKS)
     b.store(image + FX_STATUS, status & ~STATUS_SUMMARY)
     b.call(host_fp.FXRSTOR, image)
+    b.put("fp_scratch", pending)
     # all but an inexact result keep a store from happening
     with b.If((pending & ~PRECISION) != 0):
         b.put("fp_operand_size", 0)

@@ -30,6 +30,7 @@ X87_MASKS = 0x3F  # in the control word; the flags in the status word have the s
 STATUS_SUMMARY = 0x8080  # ES, and B, its mirror
 MXCSR_MASKS, MXCSR_FLAGS, MXCSR_MASK_SHIFT = 0x1F80, 0x3F, 7
 MXCSR_DEFINED = 0xFFFF  # with DAZ
+FOPCODE_COMPATIBILITY = 1 << 2  # of IA32_MISC_ENABLE: the last opcode is kept for every x87 instruction
 
 # Offsets in an FXSAVE image (SDM vol. 1 table 10-2)
 FX_CONTROL, FX_STATUS, FX_TAGS, FX_OPCODE, FX_IP, FX_CS, FX_DP, FX_DS, FX_MXCSR, FX_MXCSR_MASK, FX_REGISTERS = (
@@ -92,7 +93,7 @@ def _prepare(b: Context) -> None:
             b.put("exit_reason", ExitReason.FP_ERROR)
             b.ret(EXIT)
     allowed = ~(emulated | switched)
-    x87 = allowed & ((control & X87_MASKS) == X87_MASKS)
+    x87 = allowed & ((control & X87_MASKS) == X87_MASKS) & ((b.get("misc_enable") & FOPCODE_COMPATIBILITY) == 0)
     sse = allowed & ((cr4 & CR4_OSFXSR) != 0) & (b.get("mxcsr_masks") == MXCSR_MASKS)
     b.put("fp_ready", x87.zext(64) * READY_X87 | sse.zext(64) * READY_SSE)
     b.ret(OK)

@@ -150,6 +150,8 @@ def _write_msr(b: Context) -> None:
                     b.attempt(FLUSH_TLB, b.cpu, 1)
                 elif register.slot is not None:
                     b.put(register.slot, value, register.index)
+                    if register.slot == "misc_enable":
+                        b.put("fp_ready", 0)
                 elif register.value:
                     b.fault(GP, 0)  # read-only
         with which.otherwise():
