@@ -10,7 +10,7 @@ import pytest
 from tests.cases.check import differences
 from tests.cases.collect import executors
 from tests.cases.model import Case, Executor, ExecutorError, Outcome
-from tests.oracles import random_code, random_fp
+from tests.oracles import random_code, random_flags, random_fp
 from tests.oracles.host_cpu import HostCpu
 from tests.oracles.latitude import comparable
 
@@ -23,6 +23,7 @@ SHOWN = 5
 GENERATORS: Mapping[str, Callable[[int, int], list[Case]]] = {
     "integer": random_code.generate,
     "fp": random_fp.generate,
+    "flags": random_flags.generate,
 }
 
 SEED = int(os.environ.get("BT_SEED", "1"))
