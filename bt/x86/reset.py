@@ -95,6 +95,7 @@ def power_on(cpu: CpuState) -> None:
         "mmio_used": 0,
         "deferred": 0,
         "delivering": 0,
+        "fault_in_new_task": 0,
     }.items():
         cpu[name] = value
     for name, slots in (("mtrr_variable", 2 * VARIABLE_MTRRS), ("mtrr_fixed", FIXED_MTRRS), ("pdpte", 4)):

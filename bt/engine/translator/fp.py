@@ -103,6 +103,10 @@ class _FpInstruction:
         checked = self.block.run.left.get() != 0
         with b.If(self.memory & (~checked | (self.field("pointers") != 0))):
             self.plain.address()
+        # a comparison may be followed by its jump; it has no operand that could fault
+        early = self.field("compares") != 0
+        with b.If((self.field("pointers") != 0) & early):
+            self._note_pointers()
         with b.Switch(how) as cases:
             with cases.case(Inline.EXECUTE):
                 with b.If(self.memory):
@@ -114,7 +118,7 @@ class _FpInstruction:
                 self._load("fp_load_control", 2, _LOAD_CONTROL, "fpu_control")
             with cases.case(Inline.LOAD_MXCSR):
                 self._load("fp_load_mxcsr", 4, _LOAD_MXCSR, "fp_scratch")
-        with b.If(self.field("pointers") != 0):
+        with b.If((self.field("pointers") != 0) & ~early):
             self._note_pointers()
 
     def ready(self) -> None:

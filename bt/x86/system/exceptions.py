@@ -68,8 +68,8 @@ def _is_one_of(pairs: frozenset[tuple[ExceptionClass, ExceptionClass]], first: V
 def _deliver_fault(b: Context) -> None:
     """DELIVER_FAULT. All it knows is in the state, so that after an EXIT (a stack in MMIO) it can be called again."""
     (cpu,) = b.arguments
-    b.put("fault_in_new_task", 0)
     with b.Loop():
+        b.put("fault_in_new_task", 0)
         vector = b.get("fault_vector")
         with b.Unlikely((b.get("trap_vectors") >> (vector & 63)).trunc(1)):
             b.put("exit_reason", ExitReason.EXCEPTION)

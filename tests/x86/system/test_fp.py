@@ -108,6 +108,13 @@ def test_instruction_and_operand_pointers(engine: Processor) -> None:
     assert image[3:] == (load_zero, selectors[0], DATA + 32, 0xFFFF_0000 | selectors[1])
 
 
+@pytest.mark.parametrize("jump", ["je", "jne"])
+def test_the_pointer_of_a_comparison_before_its_jump(engine: Processor, jump: str) -> None:
+    start(engine, f"fldz; .byte 0xdb, 0xf0; {jump} next; next:; nop")
+    run(engine)
+    assert engine.cpu["fpu_ip"] == ORIGIN + 2
+
+
 @pytest.mark.parametrize(
     ("source", "accesses", "wide"),
     [

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from bt.x86 import flags
-from bt.x86.context import DB, GP, NP, SS_FAULT, TS
+from bt.x86.context import DB, GP, NP, SS_FAULT, TS, UD
 from bt.x86.reset import read_eflags, write_eflags
 from bt.x86.services import INT_EXCEPTION, INT_SOFTWARE
 from bt.x86.state import CS, DS, ES, ESP, LDTR, SS, TR
@@ -254,3 +254,14 @@ def test_page_directory_and_mapping_change(processor: Processor) -> None:
     assert switch(processor, "jump") is None
     assert cpu["cr3"] == 0x7000
     assert cpu["tlb_flushes"] > 0
+
+
+def test_a_task_that_faults_while_an_exception_is_delivered(processor: Processor) -> None:
+    """Once the second exception has its handler, nothing is left of the new task's fault: EIP is the handler's."""
+    prepare(processor, image=image_32(cs=0))
+    processor.ram.write(0x2000 + 8 * UD, task_gate(SPARE))
+    processor.gate(TS, code_selector(0), TARGET, 0x8E)
+    processor.cpu["fault_vector"], processor.cpu["fault_has_error"] = UD, 0
+    assert processor.call("deliver_fault") is None
+    assert processor.cpu["eip"] == TARGET
+    assert processor.cpu["fault_in_new_task"] == 0
