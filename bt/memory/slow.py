@@ -145,7 +145,7 @@ def _read_piece(b: NativeContext, host: Value, physical: Value, size: Value) -> 
 
 
 def _check_alignment(b: NativeContext, linear: Value, size: Value, flags: Value | int) -> None:
-    """#AC(0) where alignment is checked and not given (SDM vol. 3A 6.15); page faults come before it."""
+    """#AC(0) where alignment is checked and not given (SDM vol. 3A 6.15): before page faults, as on hardware."""
     checked = (b.get("mode") & ALIGNMENT_FREE) == 0
     system = (flags if isinstance(flags, Value) else b.const(flags, 32)) & ACCESS_SYSTEM
     b.fault_if(checked & (system == 0) & ((linear & (size - 1)) != 0), AC, 0)
@@ -161,6 +161,7 @@ def _watch(b: NativeContext, linear: Value, size: Value, write: int) -> None:
 def _both_pages(b: NativeContext, write: int, flags: Value | int) -> tuple[Value, Value, Value, Value, Value, Value]:
     """Resolve both pages before anything is touched: (host, physical, size) of the first and second piece."""
     linear, size = b.arguments[1], b.arguments[2]
+    _check_alignment(b, linear, size, flags)
     first, second = _pieces(b, linear, size)
     b.attempt(RESOLVE, b.cpu, linear, write, flags)
     host, physical = b.get("memory_value"), b.get("exit_address")
@@ -169,7 +170,6 @@ def _both_pages(b: NativeContext, write: int, flags: Value | int) -> tuple[Value
         b.attempt(RESOLVE, b.cpu, linear + first, write, flags)
         host2.set(b.get("memory_value"))
         physical2.set(b.get("exit_address"))
-    _check_alignment(b, linear, size, flags)
     _watch(b, linear, size, write)
     return host, physical, first, host2.get(), physical2.get(), second
 

@@ -50,13 +50,13 @@ def _piece(b: NativeContext, left: Value) -> Value:
 def _operand_begin(b: NativeContext) -> None:
     _, linear, size, flags = b.arguments
     write = flags & OPERAND_WRITE
+    _check_alignment(b, linear, size)
     b.attempt(RESOLVE, b.cpu, linear, write, 0)
     host, physical = b.get("memory_value"), b.get("exit_address")
     crosses = ((linear & (PAGE - 1)) + size).ugt(PAGE)
     with b.If(crosses):
         b.attempt(RESOLVE, b.cpu, (linear + (size - 1)) & -PAGE, write, 0)
     b.put("exit_address", physical)
-    _check_alignment(b, linear, size)
     with b.Unlikely(b.get("debugging") != 0):
         kind = b.select(write != 0, b.const(WATCH_WRITE, 32), WATCH_READ)
         b.call(WATCH_ACCESS, b.cpu, linear, size, kind)

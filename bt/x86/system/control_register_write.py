@@ -7,6 +7,7 @@ from bt.codegen.value import PTR, Value
 from bt.x86.context import DB, GP, OK, UD, Context
 from bt.x86.services import FLUSH_TLB, UPDATE_MODE
 from bt.x86.system import control_registers as cr
+from bt.x86.system.descriptor import require_cpl_0
 from bt.x86.system.pae_paging import LOAD_PAGE_DIRECTORY_BASE, LOAD_PDPTES
 
 # number, value
@@ -60,10 +61,12 @@ def _write_control_register(b: Context) -> None:
 def _debug_register(b: Context, number: Value) -> Value:
     """The register that `number` names, i32: 4 and 5 are aliases of 6 and 7 unless CR4.DE makes them #UD.
 
-    With DR7.GD set any access is a debug exception (SDM vol. 3B 17.2.4).
+    That comes before #GP(0) outside level 0, and last: with DR7.GD set any access is a debug exception (SDM vol. 3B
+    17.2.4).
     """
     is_alias = (number & 6) == 4
     b.fault_if(is_alias & ((b.get("cr4", width=32) & cr.CR4_DE) != 0), UD)
+    require_cpl_0(b)
     with b.Unlikely((b.get("dr", 7, width=32) & cr.DR7_GD) != 0):
         b.put("dr", b.get("dr", 6) | cr.DR6_BD, 6)
         b.put("pushed_resume_flag", 1)  # it is a fault, unlike other #DB

@@ -46,13 +46,11 @@ def mov_to_cr(b: Context, dst: NumberedRegister, src: Operand) -> None:
 
 
 def mov_from_dr(b: Context, dst: Operand, src: NumberedRegister) -> None:
-    require_cpl_0(b)
     b.attempt(READ_DEBUG_REGISTER, b.cpu, _number(b, src))
     dst.write(b.get("memory_value", width=32))
 
 
 def mov_to_dr(b: Context, dst: NumberedRegister, src: Operand) -> None:
-    require_cpl_0(b)
     b.attempt(WRITE_DEBUG_REGISTER, b.cpu, _number(b, dst), src.read())
     _go_on_afresh(b)
 

@@ -70,6 +70,10 @@ DEBUG_REGISTERS = """
     mov eax, dr5      | dr7=455                                 => eax=455
     mov eax, dr4      | cr4=8                                   => #UD
     mov dr5, eax      | cr4=8                                   => #UD
+    mov eax, dr4      | cr4=8 cpl=3                             => #UD
+    mov eax, dr4      | cpl=3                                   => #GP(0)
+    mov eax, dr0      | cpl=3 dr7=2400                          => #GP(0) dr6=ffff0ff0
+    mov eax, dr4      | cr4=8 dr7=2400                          => #UD dr6=ffff0ff0
     mov eax, dr6      | cpl=3                                   => #GP(0)
     mov dr3, eax      | eax=12345678                            => dr3=12345678
     mov dr6, eax      | eax=0                                   => dr6=ffff0ff0
