@@ -1,20 +1,27 @@
-; The ways to raise an exception: code, and what comes of it at ring 0 and at ring 3 (vector, error code).
+; The ways to raise an exception: code, what is prepared for it, and what comes of it at ring 0 and at ring 3 (vector, error
+; code; for #DB the bits of DR6).
 
 WAY_NAME = 0                            ; fields of a way
 WAY_CODE = 4
-WAY_DPL = 8                             ; or'ed to the type of the exception's gate
-WAY_ABSENT = 12                         ; NO_FAULT or a vector whose gate is not present
-WAY_VECTOR = 16                         ; expectations at ring 0; at ring 3, 8 bytes on
-WAY_ERROR = 20
-WAY_BYTES = 32
+WAY_SETUP = 8                           ; called before
+WAY_DPL = 12                            ; or'ed to the type of the exception's gate
+WAY_ABSENT = 16                         ; NO_FAULT or a vector whose gate is not present
+WAY_VECTOR = 20                         ; expectations at ring 0; at ring 3, 8 bytes on
+WAY_ERROR = 24
+WAY_BYTES = 36
 KERNEL_VECTOR = 0x42                    ; a gate of DPL 0
 ABSENT_VECTOR = 0x43                    ; no gate
+INNER_VECTOR = 0x44                     ; a gate for all to ring 2, or where a way's setup says
 BEYOND_VECTOR = 0xF0                    ; beyond the limit of the IDT
 NOWHERE = 0x04000000                    ; no page
 KERNEL_PAGE = 0x00C00000                ; present, supervisor, read-only
+PORT = 0x80
 DPL_3 = 0x60
 IDT_ERROR = 2
 EXTERNAL = 1
+FLAG_AC = 0x40000
+STEPPED = 0x4000                        ; bits of DR6
+DETECTED = 0x2000
 
 FAULT_DE = 0
 FAULT_DB = 1
@@ -29,202 +36,141 @@ FAULT_NP = 11
 FAULT_SS = 12
 FAULT_GP = 13
 FAULT_PF = 14
+FAULT_MF = 16
+FAULT_AC = 17
+FAULT_XM = 19
 
-.macro way text, code, dpl, absent, vector0, error0, vector3, error3
-    .long name_\@, \code, \dpl, \absent, \vector0, \error0, \vector3, \error3
+.macro full_way text, code, setup, dpl, absent, vector0, error0, vector3, error3
+    .long name_\@, \code, \setup, \dpl, \absent, \vector0, \error0, \vector3, \error3
 .section data
 name_\@:
     .byte \text, 0
 .section text
 .endm
 
+.macro way text, code, vector0, error0, vector3, error3
+    full_way \text, \code, no_setup, 0, NO_FAULT, \vector0, \error0, \vector3, \error3
+.endm
+
+.macro prepared text, code, setup, vector0, error0, vector3, error3
+    full_way \text, \code, \setup, 0, NO_FAULT, \vector0, \error0, \vector3, \error3
+.endm
+
+.macro missing text, code, absent, vector0, error0, vector3, error3
+    full_way \text, \code, no_setup, 0, \absent, \vector0, \error0, \vector3, \error3
+.endm
+
+.macro for_all text, code, vector
+    full_way \text, \code, no_setup, DPL_3, NO_FAULT, \vector, 0, \vector, 0
+.endm
+
+.macro kernel text, code
+    full_way \text, \code, no_setup, 0, NO_FAULT, NO_FAULT, 0, FAULT_GP, 0
+.endm
+
 .align 4
 ways:
-    way "div by zero", do_divide, 0, NO_FAULT, FAULT_DE, 0, FAULT_DE, 0
-    way "idiv overflow", do_overflow, 0, NO_FAULT, FAULT_DE, 0, FAULT_DE, 0
-    way "aam 0", do_aam, 0, NO_FAULT, FAULT_DE, 0, FAULT_DE, 0
-    way "single step", do_step, 0, NO_FAULT, FAULT_DB, 0, FAULT_DB, 0
-    way "int3", do_int3, 0, NO_FAULT, FAULT_BP, 0, FAULT_GP, FAULT_BP * 8 + IDT_ERROR
-    way "int3, gate for all", do_int3, DPL_3, NO_FAULT, FAULT_BP, 0, FAULT_BP, 0
-    way "int 3", do_int_3, DPL_3, NO_FAULT, FAULT_BP, 0, FAULT_BP, 0
-    way "into", do_into, 0, NO_FAULT, FAULT_OF, 0, FAULT_GP, FAULT_OF * 8 + IDT_ERROR
-    way "into, gate for all", do_into, DPL_3, NO_FAULT, FAULT_OF, 0, FAULT_OF, 0
-    way "bound", do_bound, 0, NO_FAULT, FAULT_BR, 0, FAULT_BR, 0
-    way "ud2", do_ud2, 0, NO_FAULT, FAULT_UD, 0, FAULT_UD, 0
-    way "lock nop", do_lock, 0, NO_FAULT, FAULT_UD, 0, FAULT_UD, 0
-    way "mov cs", do_mov_cs, 0, NO_FAULT, FAULT_UD, 0, FAULT_UD, 0
-    way "fninit, TS set", do_fninit, 0, NO_FAULT, FAULT_NM, 0, FAULT_NM, 0
-    way "wait, TS and MP set", do_wait, 0, NO_FAULT, FAULT_NM, 0, FAULT_NM, 0
-    way "#NP, no gate", do_load_absent, 0, FAULT_NP, FAULT_DF, 0, FAULT_DF, 0
-    way "#GP, no gate", do_load_outside, 0, FAULT_GP, FAULT_DF, 0, FAULT_DF, 0
-    way "#DE, no gate", do_divide, 0, FAULT_DE, FAULT_DF, 0, FAULT_DF, 0
-    way "int3, no gate", do_int3, 0, FAULT_BP, FAULT_NP, FAULT_BP * 8 + IDT_ERROR, FAULT_GP, FAULT_BP * 8 + IDT_ERROR
-    way "call of a small TSS", do_call_small, 0, NO_FAULT, FAULT_TS, SPARE_SELECTOR, FAULT_TS, SPARE_SELECTOR
-    way "iret with NT, no link", do_iret_nested, 0, NO_FAULT, FAULT_TS, 0, FAULT_TS, 0
-    way "mov ds, absent", do_load_absent, 0, NO_FAULT, FAULT_NP, ABSENT_SELECTOR, FAULT_NP, ABSENT_SELECTOR
-    way "call of absent code", do_call_absent, 0, NO_FAULT, FAULT_GP, SPARE_2_SELECTOR, FAULT_NP, SPARE_2_SELECTOR
-    way "int, empty gate", do_int_absent, 0, NO_FAULT, FAULT_GP, ABSENT_VECTOR * 8 + IDT_ERROR, FAULT_GP, ABSENT_VECTOR * 8 + IDT_ERROR
-    way "mov ss, absent for ring 3", do_ss_absent, 0, NO_FAULT, FAULT_GP, ABSENT_SELECTOR, FAULT_SS, ABSENT_SELECTOR
-    way "mov ss, absent for ring 0", do_ss_absent_0, 0, NO_FAULT, FAULT_SS, SPARE_3_SELECTOR, FAULT_GP, SPARE_3_SELECTOR
-    way "mov ss, null", do_ss_null, 0, NO_FAULT, FAULT_GP, 0, FAULT_GP, 0
-    way "mov ds, outside", do_load_outside, 0, NO_FAULT, FAULT_GP, OUTSIDE_SELECTOR, FAULT_GP, OUTSIDE_SELECTOR
-    way "mov ds, kernel data", do_load_kernel, 0, NO_FAULT, NO_FAULT, 0, FAULT_GP, DATA_SELECTOR
-    way "jmp null", do_jump_null, 0, NO_FAULT, FAULT_GP, 0, FAULT_GP, 0
-    way "jmp data", do_jump_data, 0, NO_FAULT, FAULT_GP, DATA_SELECTOR, FAULT_GP, DATA_SELECTOR
-    way "int, gate of ring 0", do_int_kernel, 0, NO_FAULT, NO_FAULT, 0, FAULT_GP, KERNEL_VECTOR * 8 + IDT_ERROR
-    way "int, beyond the IDT", do_int_beyond, 0, NO_FAULT, FAULT_GP, BEYOND_VECTOR * 8 + IDT_ERROR, FAULT_GP, BEYOND_VECTOR * 8 + IDT_ERROR
-    way "iret to ring 0", do_iret_inward, 0, NO_FAULT, NO_FAULT, 0, FAULT_GP, CODE_SELECTOR
-    way "cli", do_cli, 0, NO_FAULT, NO_FAULT, 0, FAULT_GP, 0
-    way "in", do_in, 0, NO_FAULT, NO_FAULT, 0, FAULT_GP, 0
-    way "clts", do_clts, 0, NO_FAULT, NO_FAULT, 0, FAULT_GP, 0
-    way "read, no page", do_read_nowhere, 0, NO_FAULT, FAULT_PF, 0, FAULT_PF, 4
-    way "write, no page", do_write_nowhere, 0, NO_FAULT, FAULT_PF, 2, FAULT_PF, 6
-    way "read of a kernel page", do_read_kernel, 0, NO_FAULT, NO_FAULT, 0, FAULT_PF, 5
-    way "write to a kernel page", do_write_kernel, 0, NO_FAULT, NO_FAULT, 0, FAULT_PF, 7
-    way "#PF, no gate", do_read_nowhere, 0, FAULT_PF, FAULT_DF, 0, FAULT_DF, 0
+    way "div by zero", do_divide, FAULT_DE, 0, FAULT_DE, 0
+    way "idiv overflow", do_overflow, FAULT_DE, 0, FAULT_DE, 0
+    way "aam 0", do_aam, FAULT_DE, 0, FAULT_DE, 0
+    way "single step", do_step, FAULT_DB, STEPPED, FAULT_DB, STEPPED
+    way "int3", do_int3, FAULT_BP, 0, FAULT_GP, FAULT_BP * 8 + IDT_ERROR
+    for_all "int3, gate for all", do_int3, FAULT_BP
+    for_all "int 3", do_int_3, FAULT_BP
+    way "into", do_into, FAULT_OF, 0, FAULT_GP, FAULT_OF * 8 + IDT_ERROR
+    for_all "into, gate for all", do_into, FAULT_OF
+    way "bound", do_bound, FAULT_BR, 0, FAULT_BR, 0
+    way "ud2", do_ud2, FAULT_UD, 0, FAULT_UD, 0
+    way "lock nop", do_lock, FAULT_UD, 0, FAULT_UD, 0
+    way "mov cs", do_mov_cs, FAULT_UD, 0, FAULT_UD, 0
+    prepared "fninit, TS set", do_fninit, fpu_switched, FAULT_NM, 0, FAULT_NM, 0
+    prepared "wait, TS and MP set", do_wait, fpu_switched, FAULT_NM, 0, FAULT_NM, 0
+    missing "#NP, no gate", do_load_absent, FAULT_NP, FAULT_DF, 0, FAULT_DF, 0
+    missing "#GP, no gate", do_load_outside, FAULT_GP, FAULT_DF, 0, FAULT_DF, 0
+    missing "#DE, no gate", do_divide, FAULT_DE, FAULT_DF, 0, FAULT_DF, 0
+    missing "int3, no gate", do_int3, FAULT_BP, FAULT_NP, FAULT_BP * 8 + IDT_ERROR, FAULT_GP, FAULT_BP * 8 + IDT_ERROR
+    prepared "call of a small TSS", do_call_small, small_task, FAULT_TS, SPARE_SELECTOR, FAULT_TS, SPARE_SELECTOR
+    way "iret with NT, no link", do_iret_nested, FAULT_TS, 0, FAULT_TS, 0
+    way "mov ds, absent", do_load_absent, FAULT_NP, ABSENT_SELECTOR, FAULT_NP, ABSENT_SELECTOR
+    prepared "call of absent code", do_call_absent, absent_code, FAULT_GP, SPARE_2_SELECTOR, FAULT_NP, SPARE_2_SELECTOR
+    way "int, empty gate", do_int_absent, FAULT_GP, ABSENT_VECTOR * 8 + IDT_ERROR, FAULT_GP, ABSENT_VECTOR * 8 + IDT_ERROR
+    way "mov ss, absent for ring 3", do_ss_absent, FAULT_GP, ABSENT_SELECTOR, FAULT_SS, ABSENT_SELECTOR
+    prepared "mov ss, absent for ring 0", do_ss_absent_0, absent_stack, FAULT_SS, SPARE_3_SELECTOR, FAULT_GP, SPARE_3_SELECTOR
+    way "mov ss, null", do_ss_null, FAULT_GP, 0, FAULT_GP, 0
+    way "mov ds, outside", do_load_outside, FAULT_GP, OUTSIDE_SELECTOR, FAULT_GP, OUTSIDE_SELECTOR
+    way "mov ds, kernel data", do_load_kernel, NO_FAULT, 0, FAULT_GP, DATA_SELECTOR
+    way "jmp null", do_jump_null, FAULT_GP, 0, FAULT_GP, 0
+    way "jmp data", do_jump_data, FAULT_GP, DATA_SELECTOR, FAULT_GP, DATA_SELECTOR
+    way "int, gate of ring 0", do_int_kernel, NO_FAULT, 0, FAULT_GP, KERNEL_VECTOR * 8 + IDT_ERROR
+    way "int, beyond the IDT", do_int_beyond, FAULT_GP, BEYOND_VECTOR * 8 + IDT_ERROR, FAULT_GP, BEYOND_VECTOR * 8 + IDT_ERROR
+    way "iret to ring 0", do_iret_inward, NO_FAULT, 0, FAULT_GP, CODE_SELECTOR
+    kernel "cli", do_cli
+    kernel "in", do_in
+    kernel "clts", do_clts
+    way "read, no page", do_read_nowhere, FAULT_PF, 0, FAULT_PF, 4
+    way "write, no page", do_write_nowhere, FAULT_PF, 2, FAULT_PF, 6
+    way "read of a kernel page", do_read_kernel, NO_FAULT, 0, FAULT_PF, 5
+    way "write to a kernel page", do_write_kernel, NO_FAULT, 0, FAULT_PF, 7
+    missing "#PF, no gate", do_read_nowhere, FAULT_PF, FAULT_DF, 0, FAULT_DF, 0
+    way "16 bytes", do_too_long, FAULT_GP, 0, FAULT_GP, 0
+    kernel "mov from cr0", do_read_cr0
+    kernel "mov from dr7", do_read_dr7
+    kernel "mov to dr6", do_write_dr6
+    kernel "lmsw", do_lmsw
+    kernel "invlpg", do_invlpg
+    kernel "wbinvd", do_wbinvd
+    kernel "sti", do_sti
+    prepared "rdtsc, TSD set", do_rdtsc, no_time, NO_FAULT, 0, FAULT_GP, 0
+    way "sysenter without CS", do_sysenter, FAULT_GP, 0, FAULT_GP, 0
+    prepared "pxor mm, TS set", do_pxor, fpu_switched, FAULT_NM, 0, FAULT_NM, 0
+    prepared "pxor mm, EM set", do_pxor, fpu_emulated, FAULT_UD, 0, FAULT_UD, 0
+    prepared "fninit, EM set", do_fninit, fpu_emulated, FAULT_NM, 0, FAULT_NM, 0
+    prepared "movaps, EM set", do_movaps, fpu_emulated, FAULT_UD, 0, FAULT_UD, 0
+    prepared "movaps, OSFXSR clear", do_movaps, no_sse, FAULT_UD, 0, FAULT_UD, 0
+    way "wait, division by zero", do_wait_for_error, FAULT_MF, 0, FAULT_MF, 0
+    prepared "data breakpoint", do_write_watched, watch_data, FAULT_DB, 1, FAULT_DB, 1
+    prepared "data breakpoint, read", do_read_watched, watch_data, NO_FAULT, 0, NO_FAULT, 0
+    prepared "instruction breakpoint", do_breakpoint, watch_code, FAULT_DB, 2, FAULT_DB, 2
+    prepared "port breakpoint", do_in, watch_port, FAULT_DB, 4, FAULT_GP, 0
+    prepared "breakpoint on a descriptor", do_load_watched, watch_descriptor, FAULT_DB, 8, FAULT_DB, 8
+    way "int to ring 2", do_int_inner, FAULT_GP, RING_2_CODE_SELECTOR, NO_FAULT, 0
+    prepared "int to ring 2, SS2 null", do_int_inner, null_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_TS, 0
+    prepared "int to ring 2, SS2 of ring 0", do_int_inner, kernel_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_TS, DATA_SELECTOR
+    prepared "int to ring 2, SS2 is code", do_int_inner, code_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_TS, RING_2_CODE_SELECTOR
+    prepared "int to ring 2, SS2 outside", do_int_inner, outside_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_TS, OUTSIDE_SELECTOR
+    prepared "int to absent code", do_int_inner, to_absent, FAULT_NP, SPARE_2_SELECTOR, FAULT_NP, SPARE_2_SELECTOR
+    prepared "int to data", do_int_inner, to_data, FAULT_GP, DATA_SELECTOR, FAULT_GP, DATA_SELECTOR
+    prepared "int to null", do_int_inner, to_null, FAULT_GP, 0, FAULT_GP, 0
+    prepared "int, absent gate", do_int_inner, gate_absent, FAULT_NP, INNER_VECTOR * 8 + IDT_ERROR, FAULT_NP, INNER_VECTOR * 8 + IDT_ERROR
+    prepared "int, task gate to a busy task", do_int_inner, to_busy_task, FAULT_GP, TSS_SELECTOR, FAULT_GP, TSS_SELECTOR
+    prepared "call gate to ring 2", do_call_inner, call_gate, FAULT_GP, RING_2_CODE_SELECTOR, NO_FAULT, 0
+    prepared "call gate to ring 2, SS2 null", do_call_inner, call_gate_null_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_TS, 0
+    prepared "call gate, absent", do_call_inner, call_gate_absent, FAULT_NP, SPARE_SELECTOR, FAULT_NP, SPARE_SELECTOR
+    prepared "retf to ring 0", do_far_return_inward, no_setup, NO_FAULT, 0, FAULT_GP, CODE_SELECTOR
 strict_ways:
-    way "int1", do_int1, 0, NO_FAULT, FAULT_DB, 0, FAULT_DB, 0
-    way "#UD, no gate", do_ud2, 0, FAULT_UD, FAULT_NP, FAULT_UD * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_UD * 8 + IDT_ERROR + EXTERNAL
-    way "int1, no gate", do_int1, 0, FAULT_DB, FAULT_NP, FAULT_DB * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_DB * 8 + IDT_ERROR + EXTERNAL
-    way "mov cr0, PG without PE", do_bad_cr0, 0, NO_FAULT, FAULT_GP, 0, FAULT_GP, 0
-    way "mov cr4, reserved bits", do_bad_cr4, 0, NO_FAULT, FAULT_GP, 0, FAULT_GP, 0
-    way "rdmsr, unknown", do_bad_msr, 0, NO_FAULT, FAULT_GP, 0, FAULT_GP, 0
+    way "int1", do_int1, FAULT_DB, 0, FAULT_DB, 0
+    missing "#UD, no gate", do_ud2, FAULT_UD, FAULT_NP, FAULT_UD * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_UD * 8 + IDT_ERROR + EXTERNAL
+    missing "int1, no gate", do_int1, FAULT_DB, FAULT_NP, FAULT_DB * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_DB * 8 + IDT_ERROR + EXTERNAL
+    way "mov cr0, PG without PE", do_bad_cr0, FAULT_GP, 0, FAULT_GP, 0
+    way "mov cr4, reserved bits", do_bad_cr4, FAULT_GP, 0, FAULT_GP, 0
+    way "rdmsr, unknown", do_bad_msr, FAULT_GP, 0, FAULT_GP, 0
+    prepared "general detect", do_read_dr7, watch_registers, FAULT_DB, DETECTED, FAULT_GP, 0
+    prepared "mov from dr4, DE set", do_read_dr4, debug_extensions, FAULT_UD, 0, FAULT_UD, 0
+    prepared "word at an odd address, AC set", do_odd_word, alignment, NO_FAULT, 0, FAULT_AC, 0
+    prepared "dword across pages, AC set", do_across_pages, alignment, NO_FAULT, 0, FAULT_AC, 0
+    prepared "odd dword, no page, AC set", do_odd_nowhere, alignment, FAULT_PF, 0, FAULT_AC, 0
+    prepared "byte at an odd address, AC set", do_odd_byte, alignment, NO_FAULT, 0, NO_FAULT, 0
+    prepared "odd word, AC set, AM clear", do_odd_word, alignment_flag, NO_FAULT, 0, NO_FAULT, 0
+    way "divps by zero", do_divide_packed, FAULT_XM, 0, FAULT_XM, 0
+    prepared "divps by zero, OSXMMEXCPT clear", do_divide_packed, no_sse_exceptions, FAULT_UD, 0, FAULT_UD, 0
+    prepared "read beyond the limit", do_read_beyond, limited, FAULT_GP, 0, FAULT_GP, 0
+    prepared "read of the stack beyond the limit", do_stack_beyond, limited, FAULT_SS, 0, FAULT_SS, 0
+    prepared "write to read-only data", do_write_read_only, read_only, FAULT_GP, 0, FAULT_GP, 0
+    way "write to code", do_write_code, FAULT_GP, 0, FAULT_GP, 0
+    prepared "int, offset beyond the limit", do_int_inner, to_far_offset, FAULT_GP, 0, FAULT_GP, 0
+    prepared "int to ring 2, SS2 without room", do_int_inner, small_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_SS, SPARE_SELECTOR
+    way "fld1, division by zero", do_load_after_error, FAULT_MF, 0, FAULT_MF, 0
+    prepared "int to ring 2, SS2 absent", do_int_inner, absent_inner_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_SS, SPARE_SELECTOR
 ways_end:
 
-do_divide:
-    xor edx, edx
-    xor ecx, ecx
-    div ecx
-do_overflow:
-    mov eax, 0x80000000
-    cdq
-    or ecx, -1
-    idiv ecx
-do_aam:
-    .byte 0xD4, 0
-do_int1:
-    .byte 0xF1
-    int LEAVE_GATE
-do_step:
-    pushfd
-    or dword [esp], 0x100
-    popfd
-    nop
-    int LEAVE_GATE
-do_int3:
-    int3
-    int LEAVE_GATE
-do_int_3:
-    .byte 0xCD, 3
-    int LEAVE_GATE
-do_into:
-    mov al, 0x7F
-    inc al
-    into
-    int LEAVE_GATE
-do_bound:
-    mov eax, 5
-    bound eax, [bounds]
-    int LEAVE_GATE
-do_ud2:
-    ud2
-do_lock:
-    .byte 0xF0, 0x90
-do_mov_cs:
-    .byte 0x8E, 0xC8
-do_fninit:
-    .byte 0xDB, 0xE3
-do_wait:
-    .byte 0x9B
-do_load_absent:
-    mov eax, ABSENT_SELECTOR + 3
-    mov ds, eax
-do_load_outside:
-    mov eax, OUTSIDE_SELECTOR
-    mov ds, eax
-do_load_kernel:
-    mov eax, DATA_SELECTOR
-    mov ds, eax
-    int LEAVE_GATE
-do_call_small:
-    lcall [to_small_task]
-do_iret_nested:
-    pushfd
-    or dword [esp], FLAG_NT
-    popfd
-    iretd
-do_call_absent:
-    lcall [to_absent_code]
-do_int_absent:
-    int ABSENT_VECTOR
-do_ss_absent:
-    mov eax, ABSENT_SELECTOR + 3
-    mov ebx, cs
-    and ebx, 3
-    jnz .load
-    and eax, -4
-.load:
-    mov ss, eax
-do_ss_absent_0:
-    mov eax, SPARE_3_SELECTOR
-    mov ss, eax
-do_ss_null:
-    xor eax, eax
-    mov ss, eax
-do_jump_null:
-    ljmp [to_null]
-do_jump_data:
-    ljmp [to_data]
-do_int_kernel:
-    int KERNEL_VECTOR
-do_int_beyond:
-    int BEYOND_VECTOR
-do_iret_inward:
-    pushfd
-    push CODE_SELECTOR
-    push leave
-    iretd
-leave:
-    int LEAVE_GATE
-do_cli:
-    cli
-    int LEAVE_GATE
-do_in:
-    in al, 0x80
-    int LEAVE_GATE
-do_clts:
-    clts
-    int LEAVE_GATE
-do_bad_cr0:
-    mov eax, CR0_PG
-    mov cr0, eax
-do_bad_cr4:
-    mov eax, -1
-    mov cr4, eax
-do_bad_msr:
-    mov ecx, 0x12345678
-    rdmsr
-do_read_nowhere:
-    mov eax, [NOWHERE]
-do_write_nowhere:
-    mov [NOWHERE], eax
-do_read_kernel:
-    mov eax, [KERNEL_PAGE]
-    int LEAVE_GATE
-do_write_kernel:
-    mov [KERNEL_PAGE], eax
-    int LEAVE_GATE
-
-.section data
-.align 4
-bounds:
-    .long 6, 9
-to_small_task:
-    .long 0, SPARE_SELECTOR
-to_absent_code:
-    .long 0, SPARE_2_SELECTOR + 3
-to_null:
-    .long 0, 0
-to_data:
-    .long 0, DATA_SELECTOR
-.section text
+.include "way_code.asm"
