@@ -35,7 +35,7 @@ from bt.devices.pit8254 import Pit8254
 from bt.devices.port61 import Port61
 from bt.devices.port92 import Port92
 from bt.devices.post_port import PostPort
-from bt.devices.uart16550 import Uart16550
+from bt.devices.uart16550 import LCR, LCR_8N1, Uart16550
 from bt.engine.library import Library, load_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
@@ -181,6 +181,8 @@ class Machine:
             boot_sector=boot_sector,
             name=name,
         )
+        # as firmware leaves it: after reset characters would have five bits, and many a small guest just writes them
+        self.com1.write(LCR, 1, LCR_8N1)
         reset.enter(self.cpu.state, entry)
         self.cpu.flush()
         return entry

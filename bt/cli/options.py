@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import guest_images
 from bt.errors import BadImage, BadUsage
@@ -35,14 +36,30 @@ class Parser(argparse.ArgumentParser):
         raise BadUsage(f"{message}; see `{self.prog} --help`")
 
 
+class _ChooseCpu(argparse.Action):
+    """--cpu MODEL; `--cpu help` lists the models, as `-cpu help` does in QEMU, and ends the program."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if values in ("help", "?"):
+            print(cpu_model.listing())
+            parser.exit()
+        setattr(namespace, self.dest, values)
+
+
 def add_guest(parser: Parser, default_memory: int) -> None:
     """The options that say what runs, as `bt run` has them; `chosen_image` and `chosen_initrd` read them."""
     add = parser.add_argument
     add("image", metavar="IMAGE", nargs="?", help="the guest")
     add("-m", "--memory", metavar="SIZE", type=memory_size, default=default_memory,
         help="memory as QEMU has it: 64, 64M, 1G (default 128M)")  # fmt: skip
-    add("-cpu", "--cpu", metavar="MODEL", default=cpu_model.DEFAULT,
-        help=f"{', '.join(cpu_model.MODELS)}; e.g. pentium3,+nx,-pae (default {cpu_model.DEFAULT})")  # fmt: skip
+    add("-cpu", "--cpu", metavar="MODEL", action=_ChooseCpu, default=cpu_model.DEFAULT,
+        help=f"{', '.join(cpu_model.MODELS)} (default {cpu_model.DEFAULT}), as in pentium3,+nx; or help")  # fmt: skip
     add("-kernel", "--kernel", metavar="FILE", help="the same as IMAGE")
     add("-initrd", "--initrd", metavar="FILE", help="initial RAM disk; multiboot modules as 'FILE ARGS,FILE ARGS'")
     add("-append", "--append", metavar="TEXT", default="", help="the guest's command line")

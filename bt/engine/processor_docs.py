@@ -12,7 +12,7 @@ from bt.engine.fp_forms import Inline, inline
 from bt.engine.interp.handlers import Variant, variants
 from bt.engine.translator.catalogue import Plan, build_catalogue
 from bt.x86 import cpu_model
-from bt.x86.features import IMPLIED
+from bt.x86.features import ABSENT, IMPLIED
 from bt.x86.opcodes import FORMS, Form, InstructionClass
 
 PATH = Path(__file__).parents[2] / "docs" / "processor.md"
@@ -27,7 +27,12 @@ is to a virtual machine monitor, and its flags, are in [instructions.md](instruc
 ## Models
 
 `--cpu` names a model and changes its features, as in `--cpu pentium3,+nx,-pae`. An instruction outside the model is
-#UD, a control register bit or MSR outside it #GP(0).
+#UD, a control register bit or MSR outside it #GP(0). `--cpu help` lists models and features.
+
+Family, model and stepping are those of QEMU's models of the same name, `pentium4` is a Northwood. What CPUID shows
+otherwise: `vme`, which QEMU's emulator lacks; no `apic`; no hypervisor bit; the cache and TLB descriptors of a real
+Pentium III; a CLFLUSH line size only with `clflush`. The machine-check architecture has no banks, and `ht` one logical
+processor.
 
 | model | CPUID.1 EAX | features |
 | --- | --- | --- |
@@ -86,7 +91,8 @@ def _models() -> str:
         default = " (default)" if name == cpu_model.DEFAULT else ""
         rows.append(f"| `{name}`{default} | `{model.signature:#06x}` | {features} |\n")
     others = " ".join(sorted(cpu_model.available_features() - IMPLIED - cpu_model.parse().features))
-    return "".join(rows) + f"\nAlso to be had with +: {others}.\n"
+    missing = "; ".join(f"{name}: {reason}" for name, reason in ABSENT.items())
+    return "".join(rows) + f"\nAlso to be had with +: {others}. Refused, because it would not be true: {missing}.\n"
 
 
 def render() -> str:

@@ -40,6 +40,7 @@ _PLAIN = (
     "fault_depth",
     "nmi_pending",
     "nmi_blocked",
+    "mcg_status",
     "mtrr_default",
 )
 _ARRAYS = {"pdpte": 4, "mtrr_variable": 2 * VARIABLE_MTRRS, "mtrr_fixed": FIXED_MTRRS}

@@ -2,18 +2,20 @@
 
 A model is data: what CPUID answers, which bits of CR4 and EFER may be set, which MSRs exist, which instructions are
 #UD. Generated code finds all of it in the vCPU's state (`install`); of the instruction table the vCPU patches its own
-copy (bt/engine/vcpu.py). Sources: SDM vol. 2 CPUID, vol. 4 chapter 2; models 486, pentium, pentium3 as in QEMU.
+copy (bt/engine/vcpu.py). Sources: SDM vol. 2 CPUID, vol. 4 chapter 2; models 486, pentium, pentium3 as in QEMU (a test
+names the differences).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 
 from bt.errors import BadUsage
-from bt.x86.features import FEATURE_BITS, IMPLIED
+from bt.x86.features import ABSENT, FEATURE_BITS, IMPLIED, NEEDS
 from bt.x86.opcodes import FORMS
 from bt.x86.state import CPUID_LEAVES, CpuState
 from bt.x86.system import control_registers as cr
@@ -21,15 +23,18 @@ from bt.x86.system import control_registers as cr
 _EXTENDED_NX = 1 << 20
 # fmt: off
 _I486 = frozenset({"fpu", "vme", "pse"})
-_PENTIUM = _I486 | {"de", "tsc", "msr", "mce", "cx8"}
+_PENTIUM = _I486 | {"de", "tsc", "msr", "mce", "cx8", "mmx"}
 _P6 = _I486 | {
-    "de", "tsc", "msr", "pae", "cx8", "sep", "mtrr", "pge", "cmov", "pat", "pse36", "mmx", "fxsr", "rdpmc", "p6 msr",
+    "de", "tsc", "msr", "pae", "mce", "cx8", "sep", "mtrr", "pge", "mca", "cmov", "pat", "pse36", "mmx", "fxsr",
+    "rdpmc", "p6 msr",
 }
 # fmt: on
 _PENTIUM3 = _P6 | {"sse", "p6 counters"}
-_PENTIUM4 = _P6 | {"sse", "sse2", "clflush", "netburst msr"}
+_PENTIUM4 = _P6 | {"sse", "sse2", "clflush", "ss", "netburst msr"}
 # Features that are more than instructions, all there; of the others bt has what the instruction table has.
-_BUILT = (_P6 - {"mmx", "fxsr"}) | {"mce", "nx"} | IMPLIED
+# There are no caches that self-snoop (ss) would have to keep consistent; "ht" alone says that CPUID counts logical
+# processors, which are one.
+_BUILT = (_P6 - {"mmx", "fxsr"}) | {"ss", "ht", "nx"} | IMPLIED
 
 # CR4 bits that each feature brings (SDM vol. 3A 2.5)
 _CR4_BITS = {
@@ -77,7 +82,8 @@ class CpuModel:
         """CPUID as (leaf, eax, ebx, ecx, edx); a leaf that is missing answers as the last one here."""
         vendor = _words("GenuineIntel")
         line_size = 8 << 8 if "clflush" in self.features else 0  # of CLFLUSH, in 8 bytes
-        leaves = [(1, self.signature, line_size, 0, self.feature_mask & 0xFFFF_FFFF)]
+        logical_processors = 1 << 16 if "ht" in self.features else 0
+        leaves = [(1, self.signature, line_size | logical_processors, 0, self.feature_mask & 0xFFFF_FFFF)]
         if self.descriptors is not None:
             leaves.append((2, *self.descriptors))
         extended = [(0x8000_0001, 0, 0, 0, _EXTENDED_NX if "nx" in self.features else 0)]
@@ -134,24 +140,44 @@ def available_features() -> frozenset[str]:
     return _BUILT | {form.cpuid for form in FORMS if form.cpuid is not None}
 
 
-def parse(text: str = DEFAULT) -> CpuModel:
-    """The model of "NAME,+feature,-feature"; BadUsage says what is not known.
+def listing() -> str:
+    """What `--cpu help` shows: models and their features, then all features there are."""
+    lines = ["CPU models:"]
+    for name in MODELS:
+        note = " (default)" if name == DEFAULT else ""
+        lines.append(f"  {name + note:<20} {' '.join(_sorted(parse(name).features))}")
+    lines += ["", "Features, to be had with +NAME or NAME=on, taken away with -NAME or NAME=off:"]
+    lines.append(f"  {' '.join(_sorted(available_features()))}")
+    return "\n".join(lines)
 
-    Features of the named model whose instructions bt does not have (yet) are left out; asked for by name they are
-    refused.
-    """
+
+def _sorted(features: frozenset[str]) -> list[str]:
+    return sorted(features - IMPLIED)
+
+
+def parse(text: str = DEFAULT) -> CpuModel:
+    """The model of "NAME,+feature,-feature,feature=on,feature=off"; BadUsage says what is not known."""
     name, *changes = text.split(",")
     if name not in MODELS:
-        raise BadUsage(f"--cpu {name}: no such model; there are {', '.join(MODELS)}")
-    features = set(MODELS[name].features) & available_features()
+        raise BadUsage(f"--cpu {text}: no model {name!r}; there are {', '.join(MODELS)} (`--cpu help` says more)")
+    features = set(MODELS[name].features)
     for change in changes:
-        sign, feature = change[:1], change[1:]
-        if sign not in ("+", "-"):
-            raise BadUsage(f"--cpu {text}: {change!r} is neither +FEATURE nor -FEATURE")
-        if feature not in FEATURE_BITS.keys() - IMPLIED:
-            known = " ".join(sorted(available_features() - IMPLIED))
-            raise BadUsage(f"--cpu {text}: no feature {feature!r}; there are {known}")
-        if sign == "+" and feature not in available_features():
-            raise BadUsage(f"--cpu {text}: bt has no {feature!r} to show")
-        (features.add if sign == "+" else features.discard)(feature)
+        wanted, feature = _change(text, change)
+        if wanted and feature not in available_features():
+            raise BadUsage(f"--cpu {text}: bt has no {feature!r} to show: {ABSENT[feature]}")
+        (features.add if wanted else features.discard)(feature)
+    for feature, needed in NEEDS.items():
+        if feature in features and needed not in features:
+            raise BadUsage(f"--cpu {text}: {feature} needs {needed}; give +{needed} or -{feature}")
     return replace(MODELS[name], features=frozenset(features))
+
+
+def _change(text: str, change: str) -> tuple[bool, str]:
+    """Whether a feature is wanted, and its name. Raises BadUsage unless it is one."""
+    match = re.fullmatch(r"([+-])([\w-]+)|([\w-]+)=(on|off)", change)
+    if match is None:
+        raise BadUsage(f"--cpu {text}: {change!r} is neither +FEATURE, -FEATURE, FEATURE=on nor FEATURE=off")
+    feature = match[2] or match[3]
+    if feature not in FEATURE_BITS.keys() - IMPLIED:
+        raise BadUsage(f"--cpu {text}: no feature {feature!r}; there are {' '.join(_sorted(available_features()))}")
+    return (match[1] == "+" or match[4] == "on"), feature

@@ -20,3 +20,17 @@ FEATURE_BITS: Mapping[str, int] = MappingProxyType(
     | {"nx": 32}  # CPUID.80000001 EDX bit 20
     | {name: 33 + place for place, name in enumerate(sorted(IMPLIED))}
 )
+# Features that a processor of these models could have, and bt does not show: why.
+ABSENT: Mapping[str, str] = MappingProxyType(
+    {
+        "apic": "there is no local APIC",
+        "pn": "there is no serial number",
+        "ds": "there is no debug store",
+        "acpi": "there are no thermal sensor and clock modulation",
+        "tm": "there is no thermal monitor",
+        "ia64": "there is no IA-64",
+        "pbe": "there is no pending-break signal",
+    }
+)
+# What a feature is of no use without: SSE wants CR4.OSFXSR, MCA registers mean something where #MC can be enabled.
+NEEDS: Mapping[str, str] = MappingProxyType({"sse": "fxsr", "sse2": "sse", "mca": "mce"})

@@ -77,6 +77,7 @@ def power_on(cpu: CpuState) -> None:
         "apic_base": APIC_BASE_RESET,
         "misc_enable": MISC_ENABLE_RESET,
         "efer": 0,
+        "mcg_status": 0,
         "mtrr_default": 0,
         "fpu_control": FPU_CONTROL_RESET,
         "mxcsr_masks": MXCSR_MASKS,

@@ -91,6 +91,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("pat", 1),
     ("apic_base", 1),
     ("misc_enable", 1),
+    ("mcg_status", 1),
     ("mtrr_default", 1),
     ("mtrr_variable", 2 * VARIABLE_MTRRS),  # base and mask each
     ("mtrr_fixed", FIXED_MTRRS),

@@ -218,3 +218,17 @@ def test_ctrl_c_on_the_terminal_stops_it(terminal: Terminal) -> None:
     terminal.type(b"\x03")
     assert b"bt: stopped by the user" in terminal.read_until(b"instructions")
     assert terminal.wait() == 130
+
+
+@pytest.mark.parametrize("command", ["run", "diff", "explain"])
+def test_cpu_models_are_listed(bt: Bt, command: str) -> None:
+    done = bt(command, "--cpu", "help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pentium4 (default)   clflush cmov" in done.stdout
+
+
+def test_an_unknown_cpu_is_one_line(bt: Bt) -> None:
+    done = bt("run", "hello", "-cpu", "80286")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("bt: --cpu 80286: no model '80286'; there are 486, pentium, pentium3, pentium4")
+    assert done.stderr.count("\n") == 1

@@ -32,6 +32,7 @@ class Rule(Enum):
     PAT_TYPES = "eight memory types of the PAT"  # SDM vol. 3A table 12-10: 2 and 3 are reserved
     MTRR_TYPES = "eight memory types of an MTRR"  # table 12-8: 2, 3 and 7 upwards are reserved
     MTRR_TYPE = "one memory type of an MTRR in the low byte"
+    READ_ONLY = "any write is #GP(0)"
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,13 @@ REGISTERS = (
     # performance counters and their event selection: nothing counts
     *(Register(number, None, _40_BITS, "p6 counters") for number in (0x0C1, 0x0C2)),
     *(Register(number, None, _32_BITS, "p6 counters") for number in (0x186, 0x187)),
-    Register(0x0FE, None, 0, "mtrr", value=MTRR_CAPABILITIES),
+    Register(0x0FE, None, 0, "mtrr", rule=Rule.READ_ONLY, value=MTRR_CAPABILITIES),
     Register(0x174, "sysenter_cs", _32_BITS, "sep"),
     Register(0x175, "sysenter_esp", _32_BITS, "sep"),
     Register(0x176, "sysenter_eip", _32_BITS, "sep"),
+    # machine-check architecture (SDM vol. 3B 16.3.1) without a bank that could report an error
+    Register(0x179, None, 0, "mca", rule=Rule.READ_ONLY),  # IA32_MCG_CAP
+    Register(0x17A, "mcg_status", 7, "mca"),  # RIPV, EIPV, MCIP
     Register(0x1A0, "misc_enable", _32_BITS, "netburst msr"),
     *(
         register
@@ -131,6 +135,8 @@ def _check(b: Context, register: Register, value: Value) -> None:
             b.fault_if(_is_bad_type(b, value, bytes_of=_EACH_BYTE, pat=True), GP, 0)
         case Rule.MTRR_TYPES:
             b.fault_if(_is_bad_type(b, value, bytes_of=_EACH_BYTE, pat=False), GP, 0)
+        case Rule.READ_ONLY:
+            b.fault(GP, 0)
         case Rule.MTRR_TYPE:
             b.fault_if(_is_bad_type(b, value & 0xFF, bytes_of=1, pat=False), GP, 0)
 
@@ -152,8 +158,6 @@ def _write_msr(b: Context) -> None:
                     b.put(register.slot, value, register.index)
                     if register.slot == "misc_enable":
                         b.put("fp_ready", 0)
-                elif register.value:
-                    b.fault(GP, 0)  # read-only
         with which.otherwise():
             b.fault(GP, 0)
     b.ret(OK)

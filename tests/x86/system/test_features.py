@@ -12,7 +12,7 @@ from bt.engine.library import load_library
 from bt.errors import BadUsage
 from bt.x86 import cpu_model
 from bt.x86.exits import ExitReason
-from bt.x86.features import FEATURE_BITS, IMPLIED
+from bt.x86.features import ABSENT, FEATURE_BITS, IMPLIED
 from bt.x86.opcodes import FORMS
 from bt.x86.state import EAX, EBX, ECX, EDX, GPR_NAMES
 from bt.x86.system import control_registers as cr
@@ -23,7 +23,7 @@ from tests.x86.system.processor import Processor
 ORIGIN = 0x10000
 SHOWN = {
     "486": 0x0000_000B,
-    "pentium": 0x0000_01BF,
+    "pentium": 0x0080_01BF,
 }
 
 
@@ -63,13 +63,38 @@ def test_features_are_added_and_taken_away() -> None:
     assert model.cr4_allowed & (cr.CR4_PAE | cr.CR4_PGE) == 0
 
 
+def test_features_are_switched_as_well() -> None:
+    assert cpu_model.parse("pentium3,sse=off,nx=on") == cpu_model.parse("pentium3,-sse,+nx")
+    assert cpu_model.parse("pentium3,-apic") == cpu_model.parse("pentium3")
+
+
+def test_logical_processors_are_counted_with_ht() -> None:
+    leaves = {leaf: registers for leaf, *registers in cpu_model.parse("pentium4,+ht").leaves()}
+    assert (leaves[1][1] >> 16 & 0xFF, leaves[1][3] >> 28 & 1) == (1, 1)
+
+
+def test_every_feature_of_edx_is_there_or_missing_for_a_reason() -> None:
+    assert FEATURE_BITS.keys() == cpu_model.available_features() | ABSENT.keys()
+    assert not cpu_model.available_features() & ABSENT.keys()
+
+
+def test_the_listing_has_all_of_it() -> None:
+    words = cpu_model.listing().split()
+    assert set(words) >= cpu_model.available_features() - IMPLIED | cpu_model.MODELS.keys()
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("80286", "--cpu 80286: no such model; there are 486, pentium, pentium3, pentium4"),
-        ("486,tsc", "--cpu 486,tsc: 'tsc' is neither +FEATURE nor -FEATURE"),
+        ("80286", "--cpu 80286: no model '80286'; there are 486, pentium, pentium3, pentium4 (`--cpu help`"),
+        ("486,tsc", "--cpu 486,tsc: 'tsc' is neither +FEATURE, -FEATURE, FEATURE=on nor FEATURE=off"),
+        ("486,tsc=yes", "--cpu 486,tsc=yes: 'tsc=yes' is neither"),
+        ("486,", "--cpu 486,: '' is neither"),
         ("486,+avx", "--cpu 486,+avx: no feature 'avx'; there are "),
-        ("486,+apic", "--cpu 486,+apic: bt has no 'apic' to show"),
+        ("486,avx=on", "--cpu 486,avx=on: no feature 'avx'; there are "),
+        ("486,+apic", "--cpu 486,+apic: bt has no 'apic' to show: there is no local APIC"),
+        ("486,+sse2", "--cpu 486,+sse2: sse2 needs sse; give +sse or -sse2"),
+        ("pentium4,-fxsr", "--cpu pentium4,-fxsr: sse needs fxsr; give +fxsr or -sse"),
         ("486,+rdpmc", "no feature 'rdpmc'"),
     ],
 )
@@ -174,6 +199,11 @@ MSRS = [
     ("pentium3", 0x277, 0x0007_0406, 0x0007_0405, "ok"),
     ("pentium3", 0x277, 0x0008_0000, 0, GP),
     ("pentium3", 0x0FE, 0, 0, GP),
+    ("pentium3", 0x179, 0, 0, GP),
+    ("pentium3", 0x17A, 5, 0, "ok"),
+    ("pentium3", 0x17A, 8, 0, GP),
+    ("pentium3,-mca", 0x17A, 0, 0, GP),
+    ("pentium", 0x17A, 0, 0, GP),
     ("pentium", 0x0FE, 0, 0, GP),
     ("pentium4,+nx", 0xC000_0080, 0x800, 0, "ok"),
     ("pentium4,+nx", 0xC000_0080, 0x100, 0, GP),
