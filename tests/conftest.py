@@ -11,8 +11,8 @@ from tests.cases.collect import EXECUTORS, CaseFile, executors
 
 # The same examples in every run: a new counterexample is for somebody who looks for one (--hypothesis-profile=explore),
 # not for whoever happens to run the tests.
-settings.register_profile("everyday", derandomize=True)
-settings.register_profile("explore")
+settings.register_profile("everyday", derandomize=True, deadline=None)  # a busy machine is no defect
+settings.register_profile("explore", deadline=None)
 settings.load_profile("everyday")
 
 

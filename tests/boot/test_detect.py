@@ -102,7 +102,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(image[: draw(st.one_of(st.just(len(image)), st.integers(0, len(image))))])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(image=mutated(), options=OPTIONS)
 def test_mutated_images_are_loaded_or_refused(image: bytes, options: str) -> None:
     ram = Ram(4 << 20)
@@ -128,7 +128,7 @@ def test_mutated_images_are_loaded_or_refused(image: bytes, options: str) -> Non
         assert state.gdt_base + state.gdt_limit < ram.size
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(image=st.binary(max_size=600), address=st.integers(-(1 << 33), 1 << 33))
 def test_any_bytes_at_any_address(image: bytes, address: int) -> None:
     ram = Ram(4 << 20)

@@ -411,7 +411,7 @@ def test_every_sib_against_capstone(bits: int, opcode: str) -> None:
     compare((code[:15] for code in codes), bits)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(
     prefix=st.lists(st.sampled_from(sorted(LEGACY_PREFIXES)), max_size=6).map(bytes),
     rest=st.binary(min_size=15, max_size=15),

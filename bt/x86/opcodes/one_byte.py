@@ -131,7 +131,6 @@ def _port(encoding: str, name: str, meaning: str, dst: Operand, src: Operand) ->
         reads="d" if string else "",
         rep="rep" if string else None,
         privilege="io",
-        ends_block=True,
         treatment=_PORT,
     )
 
