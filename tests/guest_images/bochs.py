@@ -23,6 +23,7 @@ CYLINDER_BYTES: Final = 16 * 63 * SECTOR
 BOOT_ADDRESS, PROTECTED_MODE_ADDRESS = 0x7C00, 0x7D00
 ENTRY_FIELD, ELF_HEADER_BYTES = 24, 52
 LAST_LINES: Final = (b"ops=", b"self-check failed")
+MODEL: Final = "p3_katmai"
 
 REAL_MODE: Final = """
     xor ax, ax
@@ -97,8 +98,8 @@ def boot_disk(elf: bytes, options: str) -> bytes:
     return disk.ljust(CYLINDER_BYTES, b"\0")
 
 
-def run(elf: bytes, options: str, folder: Path, timeout: float) -> str:
-    """Serial output of the guest; it is stopped after its last line, or after `timeout` seconds."""
+def run(elf: bytes, options: str, folder: Path, timeout: float, model: str = MODEL) -> str:
+    """Serial output of the guest on a CPU model of Bochs's; stopped after its last line, or after `timeout` seconds."""
     (folder / "disk.img").write_bytes(boot_disk(elf, options))
     (folder / "debugger").write_text("continue\n")
     (folder / "bochsrc").write_text(
@@ -111,7 +112,7 @@ def run(elf: bytes, options: str, folder: Path, timeout: float) -> str:
         'display_library: rfb, options="timeout=0"\n'
         "sound: driver=dummy\n"
         "log: bochs.log\n"
-        "cpu: model=p3_katmai, ips=100000000, ignore_bad_msrs=0\n"
+        f"cpu: model={model}, ips=100000000, ignore_bad_msrs=0\n"
     )
     serial = folder / "serial.txt"
     command = [*ISOLATE, "bochs", "-q", "-f", "bochsrc", "-rc", "debugger"]

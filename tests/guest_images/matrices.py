@@ -17,6 +17,11 @@ OPTIONS: Final = {
 """What QEMU's emulator does not do, and Bochs does: CR4.VME, segment limits, all of SGDT's base (SDM vol. 3B, 8086
 emulation; vol. 3A 5.3; vol. 2, SGDT, where processors are as Bochs); the rest is in guest_images/README.md."""
 
+NX_GUEST: Final = "paging-matrix"
+NX_OPTIONS: Final = "nx=on reserved=on"
+NX_TRANSCRIPT: Final = "paging-matrix-nx"
+"""Execute disable, on the processors that have it."""
+
 
 def transcript(name: str) -> str:
     """What the guest says with its `OPTIONS`."""

@@ -6,7 +6,7 @@ import pytest
 
 import guest_images
 from tests.guest_images import bochs
-from tests.guest_images.matrices import OPTIONS, transcript
+from tests.guest_images.matrices import NX_GUEST, NX_OPTIONS, NX_TRANSCRIPT, OPTIONS, transcript
 
 TIMEOUT_SECONDS = 60
 
@@ -31,3 +31,9 @@ def test_bochs_agrees_on_accesses_through_unfit_segments(tmp_path: Path) -> None
 @pytest.mark.parametrize(("name", "options"), OPTIONS.items())
 def test_bochs_agrees_on_what_qemu_lacks(name: str, options: str, tmp_path: Path) -> None:
     assert bochs.run(guest_images.image(name).read(), options, tmp_path, TIMEOUT_SECONDS) == transcript(name)
+
+
+def test_bochs_agrees_on_execute_disable(tmp_path: Path) -> None:
+    elf = guest_images.image(NX_GUEST).read()
+    output = bochs.run(elf, NX_OPTIONS, tmp_path, TIMEOUT_SECONDS, model="core_duo_t2400_yonah")
+    assert output == transcript(NX_TRANSCRIPT)

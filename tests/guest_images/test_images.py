@@ -37,7 +37,7 @@ needs_qemu = pytest.mark.skipif(QEMU is None, reason="qemu-system-i386 is not in
 needs_gcc = pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 
 
-def run_qemu(image: Path, options: str = "") -> tuple[str, int]:
+def run_qemu(image: Path, options: str = "", cpu: str = "qemu32") -> tuple[str, int]:
     """Serial output and exit status of a multiboot image or boot sector under QEMU's emulator."""
     command = (
         f"{QEMU} -accel tcg -m 64 -display none -serial stdio -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4"
@@ -47,7 +47,7 @@ def run_qemu(image: Path, options: str = "") -> tuple[str, int]:
         if image.suffix == ".bin"
         else ["-kernel", str(image), "-append", options]
     )
-    arguments = [*command.split(), *boot]
+    arguments = [*command.split(), "-cpu", cpu, *boot]
     result = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     return result.stdout.decode("ascii").replace("\r\n", "\n"), result.returncode
 

@@ -5,7 +5,8 @@
 ; error code of the page fault. After each probe the accessed and dirty bits must be as the manual says, and CR2: "a"
 ; and "c" say that they were not. Each outcome is compared with a model of SDM vol. 3A 4.6 to 4.8: "?" differs.
 ; Then pages that are global or not across a load of CR3; with reserved=on reserved bits too, whose error code QEMU's
-; emulator gives without the P bit (SDM vol. 3A 4.7: RSVD comes with P).
+; emulator gives without the P bit (SDM vol. 3A 4.7: RSVD comes with P). With nx=on, where the processor has it, execute
+; disable: lines with it in the table entry (l), the directory entry (d) or neither; error codes are digits of base 32.
 ; result = hash of the transcript, ops = probes; any difference fails the guest.
 
 default_n = 1
@@ -29,6 +30,11 @@ G = 0x100
 ERROR_RESERVED = 8
 LINEAR = 0x04000000                     ; directory entry 16, or 32 of the first PAE directory; table entry 0
 LARGE_FRAME = 0x00800000                ; 8 MiB: RAM that nobody uses
+ERROR_FETCH = 16
+EFER = 0xC0000080
+EFER_NXE = 0x800
+IN_LEAF = 1                             ; where execute disable is set
+IN_DIRECTORY = 2
 READ = 0
 WRITE = 1
 EXECUTE = 2
@@ -37,6 +43,10 @@ guest_name:
     .byte "paging-matrix", 0
 reserved_option:
     .byte "reserved=on", 0
+nx_option:
+    .byte "nx=on", 0
+digits:
+    .byte "0123456789abcdefghijklmnopqrstuv"
 
 .section bss
 .align 4096
@@ -74,6 +84,10 @@ access:
     .space 4
 extra:                                  ; reserved bits to set: low and high dword of the leaf
     .space 8
+nx_enabled:                             ; EFER.NXE
+    .space 4
+no_execute:                             ; IN_LEAF, IN_DIRECTORY
+    .space 4
 failures:
     .space 4
 reserved_too:
@@ -115,6 +129,12 @@ main:
     mov dword [wide], 1
     call both_sizes
     call global_pages
+    mov eax, nx_option
+    call find_option
+    test eax, eax
+    jz .no_nx
+    call execute_disable
+.no_nx:
     cmp dword [failures], 0
     jne exit_failed
     mov eax, [hash]
@@ -183,7 +203,56 @@ all_entries:
     jne .upper
     ret
 
+execute_disable:                        ; CR0.WP is set
+    mov dword [large], 0
+    mov dword [no_execute], 0
+    call set_nx
+.place:
+    call all_entries
+    inc dword [no_execute]
+    cmp dword [no_execute], IN_LEAF + IN_DIRECTORY
+    jne .place
+    mov dword [large], 1
+    mov dword [no_execute], IN_LEAF
+    call all_entries
+    mov dword [large], 0
+    cmp dword [reserved_too], 0         ; without EFER.NXE bit 63 is reserved
+    je .done
+    call set_nx
+    call only_all_rights
+    mov dword [no_execute], IN_DIRECTORY
+    call only_all_rights
+    mov dword [large], 1
+    mov dword [no_execute], IN_LEAF
+    call only_all_rights
+.done:
+    ret
+
+only_all_rights:
+    mov dword [upper], P + W + U
+    mov dword [lower], P + W + U
+    jmp reserved_line
+
+set_nx:                                 ; toggle EFER.NXE
+    mov ecx, EFER
+    rdmsr
+    xor eax, EFER_NXE
+    wrmsr
+    xor dword [nx_enabled], 1
+    ret
+
 line_head:
+    cmp dword [no_execute], 0
+    je .wide
+    mov al, 'l'
+    test dword [no_execute], IN_LEAF
+    call .flag
+    mov al, 'd'
+    test dword [no_execute], IN_DIRECTORY
+    call .flag
+    mov al, ' '
+    call say
+.wide:
     cmp dword [wide], 0
     je .format
     tell "pae "
@@ -238,7 +307,10 @@ set_entries:                            ; the directory entry and, unless it map
     or eax, table_page
     mov [edi], eax
     jecxz .table
-    mov dword [edi + 4], 0
+    mov eax, [no_execute]
+    and eax, IN_DIRECTORY
+    shl eax, 30
+    mov [edi + 4], eax
 .table:
     mov edi, table_page
     mov eax, [lower]
@@ -251,7 +323,9 @@ set_entries:                            ; the directory entry and, unless it map
     mov [edi], eax
     mov [leaf], edi
     jecxz .done
-    mov eax, [extra + 4]
+    mov eax, [no_execute]
+    shl eax, 31
+    or eax, [extra + 4]
     mov [edi + 4], eax
 .done:
     invlpg [LINEAR]
@@ -284,7 +358,7 @@ one_access:                             ; says what the access does with the ent
     call wrong
 .address_right:
     mov edx, [found_error]
-    mov al, [hex_digits + edx]
+    mov al, [digits + edx]
     jmp .said
 .success:
     mov edx, -1
@@ -322,6 +396,17 @@ expected:                               ; ecx = what the access should do; edx s
     mov eax, [extra]
     or eax, [extra + 4]
     jnz .reserved
+    cmp dword [nx_enabled], 0
+    jne .fetch
+    cmp dword [no_execute], 0
+    jne .reserved
+.fetch:
+    cmp dword [access], EXECUTE
+    jne .present
+    cmp dword [nx_enabled], 0
+    je .present
+    or ecx, ERROR_FETCH
+.present:
     test ebx, P
     jz .done
     or ecx, P
@@ -339,6 +424,11 @@ expected:                               ; ecx = what the access should do; edx s
     test ebx, W
     jz .done
 .allowed:
+    test ecx, ERROR_FETCH
+    jz .success
+    cmp dword [no_execute], 0
+    jne .done
+.success:
     mov ecx, -1
 .done:
     pop ebx
@@ -393,21 +483,21 @@ reserved_bits:
     cmp dword [wide], 0
     jne .wide
     mov dword [extra], 1 << 21          ; of a 4 MiB page
-    call .line
+    call reserved_line
     jmp .none
 .wide:
     mov dword [extra], 1 << 13          ; of a 2 MiB page
-    call .line
+    call reserved_line
     mov dword [extra], 0
     mov dword [extra + 4], 1 << 30      ; bit 62 of any entry
-    call .line
+    call reserved_line
     mov dword [large], 0
-    call .line
+    call reserved_line
 .none:
     mov dword [extra], 0
     mov dword [extra + 4], 0
     ret
-.line:
+reserved_line:
     tell "reserved "
     call line_head
     mov al, ' '

@@ -215,3 +215,47 @@ def test_global_pages_outlive_a_load_of_cr3(engine: Processor, bits: int) -> Non
     assert engine.call("invalidate_page", TARGET) is None
     assert engine.vcpu.run(100).reason is ExitReason.HLT
     assert engine.cpu["gpr", 0] == 0x2222
+
+
+# SDM vol. 3A 4.10.4.1: register, bits to change and to change back; do global pages go too?
+FORGETTING = [
+    (4, CR4_PGE, True),
+    (4, CR4_PAE, True),
+    (4, CR4_PSE, True),
+    (0, 1 << 31, True),  # PG
+    (3, 0, False),
+]
+READ_AND_HALT = bytes.fromhex("a100200100 f4")
+
+
+@pytest.mark.parametrize("bits", [0, G])
+@pytest.mark.parametrize(("register", "change", "all_pages"), FORGETTING)
+def test_writes_of_control_registers_forget_translations(
+    engine: Processor, register: int, change: int, all_pages: bool, bits: int
+) -> None:
+    map_low_memory(engine, TARGET, bits)
+    engine.ram.write(TARGET, struct.pack("<I", 0x1111))
+    engine.ram.write(TARGET + 0x1000, struct.pack("<I", 0x2222))
+    engine.write_code(CODE, READ_AND_HALT)
+    for expected in (0x1111, 0x1111 if bits and not all_pages else 0x2222):
+        engine.cpu["eip"] = CODE
+        assert engine.vcpu.run(100).reason is ExitReason.HLT
+        assert engine.cpu["gpr", 0] == expected
+        entry = TARGET + 0x1000 | P | W | U | bits
+        engine.ram.write(TABLE + 8 * (TARGET >> 12), struct.pack("<Q", entry))
+        value = engine.cpu[f"cr{register}"]
+        for written in (value ^ change, value):
+            assert engine.call("write_control_register", register, written) is None
+
+
+def test_write_protection_counts_at_once(engine: Processor) -> None:
+    """CR0.WP set after a supervisor wrote to a read-only page."""
+    map_low_memory(engine, TARGET, 0)
+    engine.ram.write(TABLE + 8 * (TARGET >> 12), struct.pack("<Q", TARGET | P | U))
+    engine.write_code(CODE, bytes.fromhex("a300200100 f4"))
+    engine.cpu["eip"] = CODE
+    assert engine.vcpu.run(100).reason is ExitReason.HLT
+    assert engine.call("write_control_register", 0, CR0_PE | CR0_PG | CR0_WP) is None
+    engine.cpu["eip"] = CODE
+    leave = engine.vcpu.run(100)
+    assert (leave.reason, leave.address, leave.value) == (ExitReason.EXCEPTION, PF, 3)
