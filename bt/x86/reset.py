@@ -17,6 +17,8 @@ FPU_CONTROL_RESET, MXCSR_RESET, MXCSR_MASKS = 0x40, 0x1F80, 0x1F80
 FPU_TAGS_RESET = 0xFF  # all in use: +0.0
 X87_MASKS, FX_IMAGE_SLOTS, FX_MXCSR_SLOT = 0x3F, 64, 3
 PAT_RESET = 0x0007040600070406
+_CLEARED = (("mtrr_variable", 2 * VARIABLE_MTRRS), ("mtrr_fixed", FIXED_MTRRS), ("pdpte", 4), ("dr", 4))
+"""Slots that are 0 after reset, and how many of each."""
 
 
 class Segment(Protocol):
@@ -78,6 +80,7 @@ def power_on(cpu: CpuState) -> None:
         "misc_enable": MISC_ENABLE_RESET,
         "efer": 0,
         "mcg_status": 0,
+        **dict.fromkeys(("sysenter_cs", "sysenter_esp", "sysenter_eip"), 0),
         "mtrr_default": 0,
         "fpu_control": FPU_CONTROL_RESET,
         "mxcsr_masks": MXCSR_MASKS,
@@ -99,7 +102,7 @@ def power_on(cpu: CpuState) -> None:
         "fault_in_new_task": 0,
     }.items():
         cpu[name] = value
-    for name, slots in (("mtrr_variable", 2 * VARIABLE_MTRRS), ("mtrr_fixed", FIXED_MTRRS), ("pdpte", 4)):
+    for name, slots in _CLEARED:
         for number in range(slots):
             cpu[name, number] = 0
     cpu["gpr", EDX] = cpu["signature"]

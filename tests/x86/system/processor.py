@@ -76,7 +76,7 @@ class Processor:
         cpu = self.cpu
         self.ram.write(0, bytes(CODE_AREA))
         reset.power_on(cpu)
-        for name in ("sysenter_cs", "sysenter_esp", "sysenter_eip", "tsc_offset", "intr_pending"):
+        for name in ("tsc_offset", "intr_pending"):
             cpu[name] = 0
         cpu["cr0"] = CR0_PE | 0x10
         cpu["gdtr_base"], cpu["gdtr_limit"] = GDT, 0xFFF

@@ -8,7 +8,7 @@ import pytest
 
 from bt.x86.context import DB, NMI, SS_FAULT
 from bt.x86.exits import ExitReason
-from bt.x86.reset import read_eflags, write_eflags
+from bt.x86.reset import power_on, read_eflags, write_eflags
 from bt.x86.state import EAX, ECX, EDI, EDX, ESP, SS
 from guest_images.assembler import assemble
 from tests.x86.system.lines import ORIGIN
@@ -340,3 +340,13 @@ def test_debug_trap_of_a_task(engine: Processor, how: str, resume: int) -> None:
     start_task(engine, how, eflags=2 | resume, trap=1)
     nested = 0 if how == "jmp" else 0x4000
     assert next_trap(engine) == (0x100, 2 | nested | resume, 0x8000)
+
+
+def test_debug_registers_and_entry_points_after_reset(engine: Processor) -> None:
+    """SDM vol. 3A table 10-1."""
+    names: list[str | tuple[str, int]] = ["sysenter_cs", "sysenter_esp", "sysenter_eip"]
+    names += [("dr", number) for number in range(4)]
+    for name in names:
+        engine.cpu[name] = 0x1234
+    power_on(engine.cpu)
+    assert not any(engine.cpu[name] for name in names)
