@@ -1,0 +1,80 @@
+"""Fuzzing the two engines against each other: `python -m tests.robustness.fuzz --minutes 60`.
+
+    --minutes M     how long (default 1)
+    --programs N    no more than so many
+    --seed S        another seed, other programs (default: the time)
+    --setting NAME  only programs that start in this mode; --setting ? lists them
+    --corpus DIR    where programs, findings and account are kept; a campaign there goes on
+    --replay FILE   run the programs (lines that begin with a bracket) of a file and say what differs
+
+Ends with status 1 if there is any finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bt.engine.library import load_library
+from tests.engines import factories
+from tests.robustness.fuzz.campaign import MANY, Child, describe, run_campaign
+from tests.robustness.fuzz.guest import Guest
+from tests.robustness.fuzz.pair import Pair
+from tests.robustness.fuzz.program import Program
+from tests.robustness.fuzz.report import lines
+from tests.robustness.fuzz.settings import SETTINGS
+
+
+def main() -> int:
+    """Entry of the program."""
+    parser = argparse.ArgumentParser(prog="tests.robustness.fuzz", description="see the head of this module")
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--programs", type=int, default=MANY)
+    parser.add_argument("--seed", default=str(int(time.time())))
+    parser.add_argument("--setting", default="")
+    parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--replay", type=Path)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.setting and options.setting not in SETTINGS:
+        parser.error(f"--setting {options.setting}: there are {', '.join(SETTINGS)}")
+    if options.child:
+        Child(options.child, options.seed, options.setting).run(options.seconds, options.programs)
+        return 0
+    if options.replay:
+        return replay(options.replay)
+    directory = options.corpus or Path(tempfile.mkdtemp(prefix="fuzz-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    print(f"seed {options.seed}, everything is kept in {directory}", flush=True)
+    coverage, totals = run_campaign(
+        directory,
+        seed=options.seed,
+        seconds=60 * options.minutes,
+        programs=options.programs,
+        setting=options.setting,
+    )
+    print("\n".join(lines(coverage, totals, load_library())))
+    return int(bool(totals.findings))
+
+
+def replay(path: Path) -> int:
+    """Run the programs of a file; 1 if the engines differ in any."""
+    library, status = load_library(), 0
+    for line in path.read_text().splitlines():
+        if not line.startswith("["):
+            continue
+        program = Program.from_line(line)
+        left, right = (Guest(name, factory, library, program.model) for name, factory in factories().items())
+        pair = Pair(left, right)
+        differs = pair.run(program) is not None
+        print(describe(pair, program) if differs else "no difference")
+        status |= differs
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""A campaign: a child process runs program after program, its parent notes how it ends and starts the next one.
+
+The child writes down each program before it runs it, so that a crash or a hang - more CPU time than any program takes -
+leaves the culprit behind. Everything is in one directory: `corpus.txt` (programs that reached something new, a line
+each), `findings.txt`, `account.json` (what has been reached, and how much was run), `current.txt`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from bt.engine.library import Library, load_library
+from bt.engine.translator.vcpu import TranslatingVcpu
+from tests.engines import factories
+from tests.robustness.fuzz.coverage import Coverage, StencilDiary
+from tests.robustness.fuzz.guest import Guest
+from tests.robustness.fuzz.pair import Difference, Pair, minimise
+from tests.robustness.fuzz.program import Program, generate, mutate
+from tests.robustness.fuzz.settings import SETTINGS
+
+CPU_SECONDS = 20.0
+"""A program that takes longer hangs."""
+MANY = 1 << 62
+_SAVE_SECONDS = 10
+_CHANCE_OF_MUTATION = 0.4
+_DIARY_EVERY, _STEPPED_EVERY = 5, 50  # programs
+_REPORTED_ALIKE = 3
+_HEARTBEAT_BYTES = 1 << 16
+
+
+def _arm(seconds: float) -> None:
+    """End this process after so much CPU time; the default action of SIGPROF needs nothing of Python."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+@dataclass
+class Totals:
+    """How much has been run."""
+
+    programs: int = 0
+    instructions: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    restarts: int = 0
+    unfinished: int = 0
+    """Programs that ended early: too many exits or shutdowns."""
+    findings: Counter[str] = field(default_factory=Counter)
+
+
+class Child:
+    """Runs programs until its time is over, or it dies."""
+
+    def __init__(self, directory: Path, seed: str, setting: str) -> None:
+        self.directory, self.setting = directory, setting
+        self.random = Random(seed)
+        self.library: Library = load_library()
+        self.coverage, self.totals = read_account(directory)
+        self.corpus = [Program.from_line(line) for line in _lines(directory / "corpus.txt")]
+        self._current = os.open(directory / "current.txt", os.O_RDWR | os.O_CREAT)
+        self._cpu = time.process_time()
+        self._pairs: dict[str, Pair] = {}
+        self._diaries: dict[str, StencilDiary] = {}
+
+    def run(self, seconds: float, programs: int) -> None:
+        """The loop: until the time is over or so many programs have been run in all."""
+        start = saved = last = time.monotonic()
+        try:
+            while (now := time.monotonic()) - start < seconds and self.totals.programs < programs:
+                self.totals.seconds += now - last
+                last = now
+                self._one()
+                if now - saved > _SAVE_SECONDS:
+                    self._save()
+                    saved = now
+        finally:
+            _arm(0)
+        self._save()
+
+    def _one(self) -> None:
+        program = self._choose()
+        pair = self._pair(program.model)
+        diary = self._diaries[program.model]
+        self.totals.programs += 1
+        diary.keep(self.totals.programs % _DIARY_EVERY == 0)
+        try:
+            difference = pair.run(program)
+            self.totals.instructions += pair.left.instructions
+            self.totals.restarts += pair.left.restarts - 1
+            self.totals.unfinished += pair.left.ended
+            if difference is not None:
+                self._report(program, pair)
+            else:
+                self._look_at(program, pair)
+        except Exception as error:  # whatever it is, it is a finding, and the campaign goes on
+            _arm(0)
+            self._write_finding(type(error).__name__, program, traceback.format_exc())
+            self._pairs.clear()
+
+    def _choose(self) -> Program:
+        setting = self.setting or self.random.choices(list(SETTINGS), [s.weight for s in SETTINGS.values()])[0]
+        chosen = SETTINGS[setting]
+        wanted = self.coverage.missing(chosen.bits, chosen.cpl == 3)
+        if self.corpus and self.random.random() < _CHANCE_OF_MUTATION:
+            return mutate(self.random, self.random.choice(self.corpus), self.corpus, wanted)
+        return generate(self.random, wanted, setting)
+
+    def _pair(self, model: str) -> Pair:
+        if model not in self._pairs:
+            guests = [Guest(name, factory, self.library, model) for name, factory in factories().items()]
+            translator = guests[1].cpu
+            assert isinstance(translator, TranslatingVcpu)
+            self._pairs[model] = Pair(guests[0], guests[1], self._watch)
+            self._diaries[model] = StencilDiary(translator, self.coverage.stencils)
+        return self._pairs[model]
+
+    def _watch(self, program: Program) -> None:
+        _arm(CPU_SECONDS)
+        os.pwrite(self._current, program.to_line().encode().ljust(_HEARTBEAT_BYTES), 0)
+
+    def _look_at(self, program: Program, pair: Pair) -> None:
+        """Keep a program that reached something new; look closer at one that has a form in a new mode."""
+        new, new_form = self.coverage.of_program(pair.left, pair.right)
+        if new:
+            self.corpus.append(program)
+            with (self.directory / "corpus.txt").open("a") as file:
+                file.write(program.to_line() + "\n")
+        if new_form or self.totals.programs % _STEPPED_EVERY == 0:
+            self._watch(program)
+            self.coverage.step_through(pair.left, program)
+
+    # -- findings ----------------------------------------------------------------------------------------------------
+
+    def _report(self, program: Program, pair: Pair) -> None:
+        found = pair.locate(program)
+        key = _key(found, pair.history(program, found.good))
+        if self.totals.findings[key] < _REPORTED_ALIKE:
+            program = minimise(program, lambda less: pair.differs_by(less, less.instructions) is not None)
+        self._write_finding(key, program, describe(pair, program))
+
+    def _write_finding(self, key: str, program: Program, text: str) -> None:
+        self.totals.findings[key] += 1
+        if self.totals.findings[key] <= _REPORTED_ALIKE:
+            write_finding(self.directory, key, program.to_line(), text)
+
+    def _save(self) -> None:
+        cpu = time.process_time()
+        self.totals.cpu_seconds += cpu - self._cpu
+        self._cpu = cpu
+        account = {"coverage": self.coverage.to_json(), "totals": vars(self.totals)}
+        temporary = self.directory / "account.new"
+        temporary.write_text(json.dumps(account))
+        temporary.replace(self.directory / "account.json")
+
+
+def _key(found: Difference, history: list[str]) -> str:
+    """What findings of one cause probably have in common: the instruction and the registers."""
+    instruction = " ".join(history[-1].split()[4:5]) if history else "?"
+    return f"{instruction}: {' '.join(sorted(found.what))[:80]}"
+
+
+def describe(pair: Pair, program: Program) -> str:
+    """Where the engines part, and what led there."""
+    found = pair.locate(program)
+    lines = [f"{program.setting}, {program.model}: alike after {found.good} instructions, not after {found.bad}"]
+    lines += [f"  {name}: {left} / {right}"[:400] for name, (left, right) in found.what.items()]
+    return "\n".join([*lines, *pair.history(program, found.good)])
+
+
+def write_finding(directory: Path, key: str, line: str, text: str) -> None:
+    """Note it for people; the program is the line that begins with a bracket."""
+    with (directory / "findings.txt").open("a") as file:
+        file.write(f"== {key}\n{text}\n{line}\n\n")
+
+
+def read_account(directory: Path) -> tuple[Coverage, Totals]:
+    """What the campaign in a directory has come to so far."""
+    try:
+        account = json.loads((directory / "account.json").read_text())
+    except FileNotFoundError:
+        return Coverage(), Totals()
+    totals = Totals(**account["totals"] | {"findings": Counter(account["totals"]["findings"])})
+    return Coverage.from_json(account["coverage"]), totals
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def run_campaign(
+    directory: Path, *, seed: str, seconds: float, programs: int = MANY, setting: str = ""
+) -> tuple[Coverage, Totals]:
+    """Run children until the time is over or so many programs have been run."""
+    end = time.monotonic() + seconds
+    deaths: Counter[str] = Counter()
+    number = 0
+    while (left := end - time.monotonic()) > 0:
+        command = [sys.executable, "-X", "faulthandler", "-m", "tests.robustness.fuzz", "--child", str(directory)]
+        command += ["--seconds", str(left), "--programs", str(programs)]
+        command += ["--seed", f"{seed}.{number}", "--setting", setting]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if not done.returncode:
+            break
+        with suppress(ValueError):
+            how = signal.Signals(-done.returncode).name
+        if done.returncode > 0:
+            raise RuntimeError(f"the fuzzer itself fails:\n{done.stderr}")
+        key = "hangs" if how == "SIGPROF" else how
+        deaths[key] += 1
+        write_finding(directory, key, (directory / "current.txt").read_text().strip(), done.stderr[-2000:])
+        number += 1
+    coverage, totals = read_account(directory)
+    totals.findings.update(deaths)
+    return coverage, totals

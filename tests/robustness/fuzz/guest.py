@@ -1,0 +1,189 @@
+"""One engine that runs the fuzzer's programs, and what must be the same on another one."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from random import Random
+
+from bt.engine.library import Library
+from bt.engine.vcpu import Vcpu
+from bt.inspect.registers import FX_GUEST_SLOTS, FX_VISIBLE, read_registers
+from bt.memory.ram import GuestRam
+from bt.x86 import cpu_model, reset
+from bt.x86.exits import ExitReason
+from bt.x86.state import POINTER_BIAS, offset
+from tests.engines import EngineFactory
+from tests.robustness.fuzz import world
+from tests.robustness.fuzz.program import Event, Program
+from tests.robustness.fuzz.settings import SETTINGS, start
+
+RESTARTS = 12
+"""A program that shuts down goes on in another setting, so many times."""
+MOST_EXITS = 400
+"""A program ends after so many: a repeated string instruction can make thousands."""
+_A20 = 1 << 20
+_ALL_OF_A20 = (1 << 64) - 1
+
+# The parts of the state block that must agree byte for byte: from one slot to before another.
+_EXACT = (
+    ("gpr", "flag_result"),
+    ("eip", "budget"),
+    ("eflags_system", "return_top"),
+    ("segment", "mode"),
+    ("mode", "epoch"),
+    ("sysenter_cs", "features"),
+    ("fpu_control", "comparison_flags"),
+    ("fpu_cs", "ignore_fp_error"),
+    ("fpu_ip", "slot_30"),
+    ("tsc_offset", "icount_base"),
+    ("a20_mask", "intr_pending"),
+    ("nmi_pending", "delivering"),
+    ("fault_depth", "fault_class"),
+)
+_ACCESSES = (ExitReason.IO, ExitReason.MMIO)
+_SHADOWS = ("inhibit", "debug_shadow", "resume_at")
+
+
+class UnexpectedExit(Exception):
+    """The engine answers what no guest should be able to bring about."""
+
+
+@dataclass
+class Guest:
+    """One vCPU of one CPU model for all programs."""
+
+    engine: str
+    factory: EngineFactory
+    library: Library
+    model: str
+    exits: list[tuple[int, ...]] = field(default_factory=list)
+    """Of the program so far: instructions retired, reason, address, size, write, value."""
+
+    def __post_init__(self) -> None:
+        self.ram = GuestRam(world.RAM_BYTES)
+        self.cpu: Vcpu = self.factory(self.library, self.ram, cpu_model.parse(self.model))
+        pointer = self.cpu.state.pointer
+        self._parts = [(pointer + offset(first), offset(end) - offset(first)) for first, end in _EXACT]
+        self._fp = pointer + offset("fp_image")
+
+    def load(self, program: Program) -> None:
+        """Put the program in place and the processor at its start."""
+        self.program = program
+        self.restarts = self.waits = 0
+        self.ended = False
+        self.exits = []
+        self._random = Random(program.seed + " exits")
+        self.vector = world.TIMER
+        self.cpu.state["icount_base"] = 0
+        self.ram.write(0, bytes(world.DATA))
+        self.ram.write(world.DATA, world.data_template())
+        self._restart(program.setting)
+        self.ram.write(world.CODE, program.code)
+        self.ram.write(world.CODE_COPY, program.code)
+        self.cpu.flush()
+
+    @property
+    def instructions(self) -> int:
+        return self.cpu.instructions
+
+    def _restart(self, setting: str) -> None:
+        self.restarts += 1
+        seed = f"{self.program.seed} {self.restarts}"
+        chosen = SETTINGS[setting]
+        self.ram.write(0, bytes(world.CODE))
+        for address, content in world.system_memory(seed, chosen.directory).items():
+            self.ram.write(address, content)
+        self.cpu.state["a20_mask"] = _ALL_OF_A20
+        start(self.cpu, chosen, Random(seed))
+
+    def run_to(self, instructions: int) -> None:
+        """Go on until so many instructions have retired in all, or the program is at its end."""
+        while not self.ended and (left := instructions - self.instructions) > 0:
+            leave = self.cpu.run(left)
+            if leave.reason is ExitReason.BUDGET:
+                continue
+            access = (leave.address, leave.size, leave.write, leave.value) if leave.reason in _ACCESSES else ()
+            self.exits.append((self.instructions, leave.reason, *access))
+            self.ended |= len(self.exits) == MOST_EXITS
+            self._serve(leave.reason, leave.size)
+
+    def _serve(self, reason: ExitReason, size: int) -> None:
+        match reason:
+            case ExitReason.IO | ExitReason.MMIO:
+                self.cpu.complete(self._random.getrandbits(8 * size))
+            case ExitReason.INTERRUPT_WINDOW:
+                self.cpu.state["intr_pending"] = 0
+                self.cpu.interrupt(self.vector)
+            case ExitReason.HLT:
+                self._wake()
+            case ExitReason.FP_ERROR if self.cpu.interrupts_enabled:
+                self._wake()
+            case ExitReason.FP_ERROR:
+                self.cpu.state["ignore_fp_error"] = 1
+            case ExitReason.SHUTDOWN:
+                self._start_again()
+            case _:
+                raise UnexpectedExit(f"{reason.name} at EIP {self.cpu.state['eip']:#x}")
+
+    def _wake(self) -> None:
+        if self.cpu.interrupts_enabled:
+            self.vector = world.MOVER
+            self.cpu.state["intr_pending"] = 1
+        elif self.cpu.state["nmi_blocked"]:
+            self._start_again()
+        else:
+            self.cpu.nmi()
+
+    def _start_again(self) -> None:
+        """A program must not end just because its guest has shut down: go on with other code in another setting."""
+        if self.restarts > RESTARTS:
+            self.ended = True
+            return
+        bits = SETTINGS[self.program.setting].bits
+        self._restart(self._random.choice([name for name, s in SETTINGS.items() if s.bits == bits]))
+
+    def happen(self, event: Event) -> None:
+        """Do to the guest what an event says."""
+        state, value = self.cpu.state, event.value
+        match event.kind:
+            case "interrupt":
+                self.vector = value
+                state["intr_pending"] = 1
+            case "nmi":
+                self.cpu.nmi()
+            case "write":
+                address = world.CODE + value % (world.CODE_BYTES - 16)
+                self.ram.write(address, Random(value).randbytes(8))
+                self.cpu.written(address, 8)
+            case "a20":  # as in bt/machine.py
+                state["a20_mask"] ^= _A20
+                self.cpu.flush()
+
+    # -- what is compared --------------------------------------------------------------------------------------------
+
+    def image(self) -> tuple[object, ...]:
+        """All registers, quickly, and the exits: equal if the guest cannot tell the difference. No RAM."""
+        state, now = self.cpu.state, self.instructions
+        fp = (ctypes.c_uint64 * FX_GUEST_SLOTS).from_address(self._fp)
+        return (
+            now,
+            *(ctypes.string_at(address, size) for address, size in self._parts),
+            reset.read_eflags(state),
+            *(fp[slot] & mask for slot, mask in FX_VISIBLE.items()),
+            bytes(fp)[8 * len(FX_VISIBLE) :],
+            *(state[name] == now for name in _SHADOWS),
+            self.exits,
+            self.restarts,
+        )
+
+    def registers(self) -> dict[str, object]:
+        """The same for people."""
+        found: dict[str, object] = dict(read_registers(self.cpu.state, self.instructions))
+        for name in _SHADOWS:
+            found[f"{name} now"] = self.cpu.state[name] == self.instructions
+        for first, end in _EXACT:
+            at, size = offset(first), offset(end) - offset(first)
+            raw = bytes(self.cpu.state.view[at + POINTER_BIAS : at + POINTER_BIAS + size])
+            found[f"from {first} to {end}"] = raw.hex()
+        return found | {"exits": self.exits, "instructions": self.instructions, "restarts": self.restarts}

@@ -1,0 +1,73 @@
+"""The fuzzer: short campaigns without a finding, and a finding where something is wrong on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from bt.engine.library import load_library
+from bt.x86.opcodes import lookup
+from tests.engines import factories
+from tests.inspect.planted import library_with_handler
+from tests.robustness.fuzz.campaign import Child, describe, read_account, run_campaign
+from tests.robustness.fuzz.guest import Guest
+from tests.robustness.fuzz.pair import Pair, minimise
+from tests.robustness.fuzz.program import Program, generate
+from tests.robustness.fuzz.settings import SETTINGS
+
+EVERYDAY_PROGRAMS, SLOW_PROGRAMS = 60, 4000
+SECONDS = 600
+"""Far more than it takes."""
+DAA, DAS = "27", "2F"
+
+
+def _campaign(directory: Path, programs: int, forms: int, modes: int) -> None:
+    coverage, totals = run_campaign(directory, seed="tests", seconds=SECONDS, programs=programs)
+    findings = directory / "findings.txt"
+    assert not totals.findings, findings.read_text()
+    assert totals.programs == programs
+    assert totals.instructions > 400 * programs, "most programs end early"
+    assert totals.restarts < 2 * programs, "most programs do not get far between shutdowns"
+    assert len(set().union(*coverage.executed.values())) >= forms
+    assert len(coverage.executed) >= modes
+
+
+def test_a_short_campaign(tmp_path: Path) -> None:
+    _campaign(tmp_path, EVERYDAY_PROGRAMS, 400, 12)
+
+
+@pytest.mark.slow
+def test_a_long_campaign(tmp_path: Path) -> None:
+    _campaign(tmp_path, SLOW_PROGRAMS, 800, 20)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_programs_are_the_same_for_the_same_seed(setting: str) -> None:
+    program = generate(Random(7), setting=setting)
+    assert generate(Random(7), setting=setting) == program
+    assert Program.from_line(program.to_line()) == program
+
+
+def test_a_wrong_instruction_is_found_and_alone_remains() -> None:
+    """The translator does DAS in place of DAA."""
+    library, broken = load_library(), library_with_handler(DAA, DAS)
+    (left_name, left), (right_name, right) = factories().items()
+    pair = Pair(Guest(left_name, left, library, "pentium4"), Guest(right_name, right, broken, "pentium4"))
+    random, wanted = Random("planted"), (lookup(0, int(DAA, 16)).id,)
+    programs = (generate(random, wanted, "flat") for _ in range(50))
+    found = next(program for program in programs if pair.run(program) is not None)
+    least = minimise(found, lambda less: pair.differs_by(less, less.instructions) is not None)
+    assert describe(pair, least).splitlines()[-1].endswith("daa")
+    code = b"".join(least.slots)
+    assert bytes.fromhex(DAA) in code
+    assert len(code) - code.count(b"\x90") < 24
+
+
+def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    for programs in (5, 8):
+        Child(tmp_path, "tests", "").run(SECONDS, programs)
+        coverage, totals = read_account(tmp_path)
+        assert totals.programs == programs
+    assert coverage.features
