@@ -19,7 +19,7 @@ from datetime import datetime
 from types import FrameType
 from typing import Literal
 
-from bt.boot.boot_sector import service_called
+from bt.boot.boot_sector import Stop, why_stopped
 from bt.boot.detect import load as load_image
 from bt.boot.multiboot import Module
 from bt.boot.state import EntryState
@@ -35,7 +35,7 @@ from bt.devices.pit8254 import Pit8254
 from bt.devices.port61 import Port61
 from bt.devices.port92 import Port92
 from bt.devices.post_port import PostPort
-from bt.devices.uart16550 import LCR, LCR_8N1, Uart16550
+from bt.devices.uart16550 import Uart16550
 from bt.engine.library import Library, load_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
@@ -45,7 +45,7 @@ from bt.vmm.clock import ClockMode, VirtualClock
 from bt.x86 import cpu_model, reset
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
-from bt.x86.state import CS, EAX
+from bt.x86.state import CS, EAX, ESP, SS
 
 EngineName = Literal["interp", "bt"]
 SLICE_INSNS = 5_000_000  # the guest is left this often to look at Ctrl-C and the time limit
@@ -67,7 +67,9 @@ class MachineConfig:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. `reason`: exit, shutdown, reset, halted, bios-service, max-insns, timeout, interrupted."""
+    """How a run ended. `reason`: exit, shutdown, reset, halted, bios-service, no-handler, max-insns,
+    timeout, interrupted.
+    """
 
     reason: str
     status: int  # exit status for the shell
@@ -181,8 +183,8 @@ class Machine:
             boot_sector=boot_sector,
             name=name,
         )
-        # as firmware leaves it: after reset characters would have five bits, and many a small guest just writes them
-        self.com1.write(LCR, 1, LCR_8N1)
+        for port, value in entry.port_writes:
+            self.ports.write(port, 1, value)
         reset.enter(self.cpu.state, entry)
         self.cpu.flush()
         return entry
@@ -213,7 +215,7 @@ class Machine:
             dict(self.exits),
             self.cpu.statistics(),
             dict(self.cpu.callouts().most_common()),
-            detail=(self._bios_service() or "") if reason == "bios-service" else "",
+            detail=stop.detail if (stop := self._stop_for_want_of_firmware()) is not None else "",
         )
 
     def _run(self, limit: int | None) -> tuple[str, int]:
@@ -277,7 +279,8 @@ class Machine:
         """Let virtual time pass until an interrupt is due; a guest that none can reach has ended."""
         while not self.cpu.state["nmi_pending"] and not self._ended():
             if not self.cpu.interrupts_enabled:
-                self._verdict = ("halted", 0) if self._bios_service() is None else ("bios-service", 2)
+                stop = self._stop_for_want_of_firmware()
+                self._verdict = ("halted", 0) if stop is None else (stop.reason, stop.status)
                 return
             if self.cpu.state["intr_pending"]:
                 return
@@ -289,13 +292,11 @@ class Machine:
             self.clock.run_due()
             self._do_posted()
 
-    def _bios_service(self) -> str | None:
-        """Which service of the BIOS that we have not the guest has halted in."""
+    def _stop_for_want_of_firmware(self) -> Stop | None:
+        """What the guest has asked of the BIOS that we have not, if it has halted there."""
         cpu = self.cpu.state
-        number = service_called(cpu.segment(CS, "selector"), cpu["eip"])
-        if number is None:
-            return None
-        return f"it called BIOS service int {number:#04x} with AX={cpu['gpr', EAX] & 0xFFFF:#06x}"
+        stack = cpu.segment(SS, "base") + (cpu["gpr", ESP] & 0xFFFF)
+        return why_stopped(cpu.segment(CS, "selector"), cpu["eip"], stack, cpu["gpr", EAX] & 0xFFFF, self.ram)
 
     def _sleep(self, seconds: float) -> None:
         """Let host time pass, but not past a `post`, and not for long: `stop` and time limit want to be noticed."""

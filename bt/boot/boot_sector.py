@@ -2,13 +2,15 @@
 
 The image is loaded at 0000:7C00 and entered in real mode with the drive number in DL, a stack below it and interrupts
 enabled. There is no BIOS: each vector of the interrupt table leads to a HLT of its own at F000:E000 and up, by which
-`service_called` knows what the guest asked for.
+`why_stopped` knows what the guest asked for.
 """
 
 import struct
+from dataclasses import dataclass
+from typing import Literal
 
 from bt.boot.placement import PhysicalMemory
-from bt.boot.state import GENERAL_REGISTERS, SEGMENT_REGISTERS, EntryState, SegmentSetting
+from bt.boot.state import GENERAL_REGISTERS, SEGMENT_REGISTERS, SERIAL_8N1, EntryState, SegmentSetting
 from bt.errors import BadImage
 
 SECTOR = 512
@@ -24,6 +26,27 @@ _HLT = b"\xf4"
 _ACCESS_DATA = 0x93  # present, writable, accessed: what real mode has in every segment register
 _EFLAGS = 1 << 9 | 1 << 1  # IF, and the bit that is always one
 _CR0_ET = 1 << 4
+# The interrupt controllers as on every PC: IRQ 0 to 7 at vectors 08-0F, IRQ 8 to 15 at 70-77. All are masked, where a
+# BIOS leaves some open, because there is nobody to serve them.
+_INTERRUPT_CONTROLLERS = (
+    *((0x20, 0x11), (0x21, 0x08), (0x21, 0x04), (0x21, 0x01), (0x21, 0xFF)),
+    *((0xA0, 0x11), (0xA1, 0x70), (0xA1, 0x02), (0xA1, 0x01), (0xA1, 0xFF)),
+)
+
+_INT = 0xCD  # opcode of INT n
+_FIRST_SERVICE = 0x10  # below are exceptions, and interrupts of the first controller
+_FIRST_IRQ = 8
+_EXCEPTIONS = {0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 12: "#SS",
+    13: "#GP"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a guest cannot go on without firmware; `status` is for the shell."""
+
+    reason: Literal["bios-service", "no-handler"]
+    status: int
+    detail: str
 
 
 def is_boot_sector(image: bytes) -> bool:
@@ -33,6 +56,8 @@ def is_boot_sector(image: bytes) -> bool:
 
 def load(name: str, image: bytes, ram: PhysicalMemory) -> EntryState:
     """Put the whole image at 0000:7C00, as if it had loaded its other sectors itself. Raises BadImage."""
+    if len(image) < SECTOR:
+        raise BadImage(f"{name}: no boot sector ({len(image)} bytes, a sector has {SECTOR})")
     if not is_boot_sector(image):
         raise BadImage(f"{name}: no boot sector (bytes 510 and 511 are not 55 AA); for a raw image give --flat ADDRESS")
     if len(image) > LARGEST:
@@ -51,10 +76,21 @@ def load(name: str, image: bytes, ram: PhysicalMemory) -> EntryState:
         gdt_base=0,
         gdt_limit=0,
         cr0=_CR0_ET,
+        port_writes=SERIAL_8N1 + _INTERRUPT_CONTROLLERS,
     )
 
 
-def service_called(code_segment: int, eip: int) -> int | None:
-    """The vector of the BIOS service that a processor halted at CS:EIP has called, None if it is elsewhere."""
+def why_stopped(code_segment: int, eip: int, stack: int, ax: int, ram: PhysicalMemory) -> Stop | None:
+    """Why a processor has halted at CS:EIP with its stack there (physical address); None if not for want of a BIOS."""
     number = eip - SERVICE_OFFSET - 1  # EIP is behind the HLT
-    return number if code_segment == SERVICE_SEGMENT and 0 <= number < VECTORS else None
+    if code_segment != SERVICE_SEGMENT or not 0 <= number < VECTORS:
+        return None
+    ip, segment = struct.unpack("<HH", ram.read(stack, 4))
+    before = ram.read((segment * 16 + ip - 2) & 0xFFFFF, 2)
+    if number >= _FIRST_SERVICE or before == bytes((_INT, number)):
+        return Stop("bios-service", 2, f"it called BIOS service int {number:#04x} with AX={ax:#06x}; bt has no BIOS")
+    causes = [_EXCEPTIONS[number]] if number in _EXCEPTIONS else []
+    causes += [f"IRQ {number - _FIRST_IRQ}"] if number >= _FIRST_IRQ else []
+    return Stop(
+        "no-handler", 3, f"interrupt {number:#04x} ({' or '.join(causes)}) at {segment:04x}:{ip:04x}, without a handler"
+    )

@@ -48,6 +48,10 @@ def load(
     name = name or (os.path.basename(os.fspath(image)) if not isinstance(image, bytes) else "image")
     contents = _read(image)
     command_line = _encode(name, append)
+    if flat is not None and boot_sector:
+        raise BadUsage(
+            f"{name}: --flat {flat:#x} is entered in 32-bit mode, --boot-sector in real mode; give one of them"
+        )
     if flat is not None:
         _refuse(name, "a raw image", append=append, initrd=initrd, modules=modules)
         return load_flat(name, contents, ram, flat)
@@ -70,7 +74,8 @@ def load(
     if contents.startswith(_GZIP):
         raise BadImage(f"{name}: compressed with gzip; unpack it first (gunzip)")
     raise BadImage(
-        f'{name}: not a bzImage (no "HdrS" at 0x202) nor multiboot nor ELF; for a raw image give --flat ADDRESS'
+        f'{name}: not a bzImage (no "HdrS" at 0x202) nor multiboot nor ELF nor boot sector; '
+        "for a raw image give --flat ADDRESS"
     )
 
 

@@ -14,6 +14,11 @@ GENERAL_REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 SEGMENT_REGISTERS = ("es", "cs", "ss", "ds", "fs", "gs")
 
 
+# COM1's line control: eight data bits, no parity, one stop bit. After reset characters would have five bits, and many a
+# small guest just writes them.
+SERIAL_8N1 = ((0x3FB, 0x03),)
+
+
 @dataclass(frozen=True)
 class SegmentSetting:
     """A segment register, visible part and descriptor cache (SDM vol. 3A, 3.4.3).
@@ -34,7 +39,8 @@ class EntryState:
     """The processor at entry. Whatever is not named here has its value after reset (SDM vol. 3A, table 10-1).
 
     `gpr` has all of `GENERAL_REGISTERS`, `segments` all of `SEGMENT_REGISTERS`, all values unsigned.
-    `gdt_limit` is in bytes, as LGDT takes it. The A20 gate is open in every kind of entry.
+    `gdt_limit` is in bytes, as LGDT takes it. The A20 gate is open in every kind of entry. `port_writes` is what
+    firmware has told the devices by then: ports and the bytes written there.
     """
 
     entry_kind: EntryKind
@@ -45,3 +51,4 @@ class EntryState:
     gdt_base: int
     gdt_limit: int
     cr0: int
+    port_writes: tuple[tuple[int, int], ...] = SERIAL_8N1

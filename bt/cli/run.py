@@ -20,7 +20,8 @@ IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF
 With --serial stdio: Ctrl-C or Ctrl-A x stops, Ctrl-A b sends a break.
 
 exit status: what the guest wrote to the debug-exit port, v * 2 + 1; 0 if it halted for good or reset the machine;
-2 bad usage or image; 3 shutdown (triple fault); 4 limit reached; 130 stopped by the user
+2 bad usage or image, or a BIOS service was called; 3 shutdown (triple fault), or no handler in a boot sector; 4 limit
+reached; 130 stopped by the user
 
 BT_DEBUG=1 to 5 in the environment shows on stderr what gets translated, in growing detail (docs/debugging.md)"""
 
@@ -110,8 +111,8 @@ def _complaint(result: machine.Result, given: Namespace) -> str | None:
     match result.reason:
         case "shutdown":
             return f"guest shutdown after {done}: triple fault{f' ({result.detail})' if result.detail else ''}"
-        case "bios-service":
-            return f"guest stopped after {done}: {result.detail}; bt has no BIOS"
+        case "bios-service" | "no-handler":
+            return f"guest stopped after {done}: {result.detail}"
         case "max-insns":
             return f"stopped after {done}, as --max-insns says"
         case "timeout":

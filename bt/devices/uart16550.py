@@ -20,7 +20,6 @@ IIR_FIFOS_ENABLED = 0b11 << 6
 FCR_ENABLE, FCR_CLEAR_RECEIVER = 1 << 0, 1 << 1
 
 LCR_WORD_LENGTH, LCR_DLAB = 0b11, 1 << 7
-LCR_8N1 = 0b11  # eight data bits, no parity, one stop bit
 
 MCR_DTR, MCR_RTS, MCR_OUT1, MCR_OUT2, MCR_LOOP = 1, 2, 4, 8, 16
 

@@ -31,7 +31,8 @@ def test_unknown_image_says_what_it_is_not(tmp_path: Path) -> None:
     with pytest.raises(BadImage) as caught:
         load(path, Ram())
     assert str(caught.value) == (
-        'kernel.bin: not a bzImage (no "HdrS" at 0x202) nor multiboot nor ELF; for a raw image give --flat ADDRESS'
+        'kernel.bin: not a bzImage (no "HdrS" at 0x202) nor multiboot nor ELF nor boot sector; '
+        "for a raw image give --flat ADDRESS"
     )
 
 
