@@ -7,6 +7,8 @@ import struct
 import pytest
 
 from bt.engine.library import Library
+from bt.engine.structures import STENCIL
+from bt.engine.translator.fp_run import COPY_BYTES
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect.diary import Unit
 from bt.inspect.explain import Explainer
@@ -165,3 +167,16 @@ def test_neighbours_are_checked_once(library: Library) -> None:
     first, *others = unit.instructions[:4]
     assert "fp_run" in [piece.name for piece in first.hot]
     assert [[piece.kind for piece in one.hot] for one in others] == [[""]] * 3
+
+
+def test_the_copy_has_room(library: Library) -> None:
+    """Address, check, pointers and the instruction itself fit into what is set aside for them."""
+    longest = {"ea_b": 0, "fp_operand": 0, "fp_pointers": 0}
+    for number, name in enumerate(bytes(library.stencil_names).decode().split("\n")):
+        for prefix in longest:
+            if name.startswith(prefix):
+                (length,) = struct.unpack_from("<H", library.stencils["stencils"], number * STENCIL.size + 4)
+                longest[prefix] = max(longest[prefix], length)
+    assert all(longest.values())
+    instruction, operand_note, jump = 11, 4, 5
+    assert sum(longest.values()) + instruction + operand_note + jump <= COPY_BYTES
