@@ -5,14 +5,17 @@
 ; "!" if registers are not what the TSS or the task itself left in them.
 ; Second part: a line a defect of the TSS or of what it holds; for JMP, CALL, INT through a task gate and IRET vector,
 ; error code, and whether the fault came in the old ("o") or in the new task ("n"). All faults go to a task of their own.
-; With strict=on also two defects that QEMU's emulator reports otherwise: INT through a gate to a TSS in the LDT (#TS), a
-; stack segment that is not present (#NP). "?" marks what differs from the table. result = hash of the transcript, ops = switches tried. SDM vol. 3A 7.2, 7.3.
+; Third part: what a task brings along, a line each with three words that the task or the handler of its exception left
+; (task-visits.asm).
+; With strict=on also what QEMU's emulator does otherwise (guest_images/README.md). "?" marks what differs from the tables.
+; result = hash of the transcript, ops = switches tried. SDM vol. 3A 7.2, 7.3.
 
 default_n = 1
 
 .include "platform.asm"
 .include "interrupts.asm"
 .include "probe.asm"
+.include "task-visits.asm"
 
 FIRST_SELECTOR = SPARE_SELECTOR         ; T1; the task with a defect in the second part
 SECOND_SELECTOR = SPARE_2_SELECTOR      ; T2
@@ -90,6 +93,7 @@ main:
     call describe_all
     call transfers
     call defects
+    call visit_all
     cmp dword [failures], 0
     jne exit_failed
     mov eax, [hash]
