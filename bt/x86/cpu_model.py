@@ -26,7 +26,7 @@ _I486 = frozenset({"fpu", "vme", "pse"})
 _PENTIUM = _I486 | {"de", "tsc", "msr", "mce", "cx8", "mmx"}
 _P6 = _I486 | {
     "de", "tsc", "msr", "pae", "mce", "cx8", "sep", "mtrr", "pge", "mca", "cmov", "pat", "pse36", "mmx", "fxsr",
-    "rdpmc", "p6 msr",
+    "rdpmc", "p6 msr", "hints",
 }
 # fmt: on
 _PENTIUM3 = _P6 | {"sse", "p6 counters"}

@@ -12,8 +12,9 @@ _EDX = (
     "pat", "pse36", "pn", "clflush", "-", "ds", "acpi", "mmx", "fxsr", "sse", "sse2", "ss", "ht", "tm", "ia64", "pbe",
 )
 # fmt: on
-# What has no bit in CPUID: RDPMC with CR4.PCE, MSRs of the P6 family and of NetBurst. No user asks for them by name.
-IMPLIED = frozenset({"rdpmc", "p6 msr", "p6 counters", "netburst msr"})
+# What has no bit in CPUID: RDPMC with CR4.PCE, MSRs of the P6 family and of NetBurst, reserved NOPs and prefetches. No
+# user asks for them by name.
+IMPLIED = frozenset({"rdpmc", "p6 msr", "p6 counters", "netburst msr", "hints"})
 
 FEATURE_BITS: Mapping[str, int] = MappingProxyType(
     {name: bit for bit, name in enumerate(_EDX) if name != "-"}

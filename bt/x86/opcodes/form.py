@@ -247,7 +247,7 @@ class Form:
     @property
     def chosen_by_prefix(self) -> bool:
         """True if 66, F3 and F2 select among forms of this opcode: one that selects none makes it undefined."""
-        return self.cpuid in ("mmx", "sse", "sse2") and not self.meaning.startswith("sse.")
+        return self.cpuid in ("mmx", "sse", "sse2")
 
     @property
     def cpl0(self) -> bool:

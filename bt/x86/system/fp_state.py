@@ -15,6 +15,7 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import EXIT, MF, NM, OK, UD, Context
 from bt.x86.exits import ExitReason
+from bt.x86.features import FEATURE_BITS
 from bt.x86.opcodes.fp import READY_SSE, READY_X87, UNIT_MMX, UNIT_SSE, UNIT_X87
 from bt.x86.system.control_registers import CR0_EM, CR0_NE, CR0_TS, CR4_OSFXSR
 
@@ -29,14 +30,14 @@ CONTROL_WRITABLE, CONTROL_FIXED = 0x1F3F, 0x0040
 X87_MASKS = 0x3F  # in the control word; the flags in the status word have the same places
 STATUS_SUMMARY = 0x8080  # ES, and B, its mirror
 MXCSR_MASKS, MXCSR_FLAGS, MXCSR_MASK_SHIFT = 0x1F80, 0x3F, 7
-MXCSR_DEFINED = 0xFFFF  # with DAZ
+MXCSR_DEFINED, MXCSR_DAZ = 0xFFBF, 1 << 6  # DAZ came with SSE2 (SDM vol. 1 10.2.3.4, 11.6.3)
 FOPCODE_COMPATIBILITY = 1 << 2  # of IA32_MISC_ENABLE: the last opcode is kept for every x87 instruction
 
 # Offsets in an FXSAVE image (SDM vol. 1 table 10-2)
 FX_CONTROL, FX_STATUS, FX_TAGS, FX_OPCODE, FX_IP, FX_CS, FX_DP, FX_DS, FX_MXCSR, FX_MXCSR_MASK, FX_REGISTERS = (
     0, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32,
 )  # fmt: skip
-FX_GUEST_BYTES = 288  # to the end of XMM7: the rest is not written in 32-bit modes
+FX_XMM, FX_GUEST_BYTES = 160, 288  # XMM0; behind XMM7, where nothing is written in 32-bit modes
 
 
 def _load(b: Context) -> None:
@@ -114,6 +115,12 @@ def set_mxcsr(b: Context, value: Value) -> None:
     b.put("fp_scratch", value | MXCSR_MASKS)
     b.call(host_fp.LDMXCSR, b.slot("fp_scratch"))
     b.put("fp_ready", 0)
+
+
+def mxcsr_defined(b: Context) -> Value:
+    """The bits of MXCSR that this processor has, i32: the others are #GP(0)."""
+    has_daz = (b.get("features") & (1 << FEATURE_BITS["sse2"])) != 0
+    return b.select(has_daz, b.const(MXCSR_DEFINED | MXCSR_DAZ, 32), MXCSR_DEFINED)
 
 
 def host_mxcsr(b: Context) -> Value:

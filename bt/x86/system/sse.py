@@ -5,6 +5,7 @@ from __future__ import annotations
 from bt.codegen import host_fp
 from bt.codegen.value import Value
 from bt.x86.context import GP, Context, MemoryOperand, Operand
+from bt.x86.features import FEATURE_BITS
 from bt.x86.opcodes.fp import UNIT_SSE
 from bt.x86.system.fp_state import (
     FP_PREPARE,
@@ -17,14 +18,16 @@ from bt.x86.system.fp_state import (
     FX_MXCSR,
     FX_MXCSR_MASK,
     FX_OPCODE,
+    FX_REGISTERS,
     FX_STATUS,
-    MXCSR_DEFINED,
+    FX_XMM,
     MXCSR_MASKS,
     STATUS_SUMMARY,
     UNIT_X87_NO_WAIT,
     X87_MASKS,
     guest_mxcsr,
     guest_status,
+    mxcsr_defined,
     set_control,
     set_mxcsr,
 )
@@ -46,13 +49,26 @@ def _area(b: Context, operand: MemoryOperand, *, write: bool) -> Value:
     )
 
 
-def _copy(b: Context, target: Value, source: Value) -> None:
-    index = b.local(64, 0)
+def _copy(b: Context, target: Value, source: Value, start: int, end: int) -> None:
+    index = b.local(64, start)
     with b.Loop() as loop:
         at = index.get()
-        loop.break_if(at == FX_GUEST_BYTES)
+        loop.break_if(at == end)
         b.store(target + at, b.load(source + at, 64))
         index.set(at + 8)
+
+
+def _copy_image(b: Context, target: Value, source: Value) -> None:
+    """What the processor has: without SSE neither MXCSR nor XMM registers."""
+    _copy(b, target, source, 0, FX_MXCSR)
+    _copy(b, target, source, FX_REGISTERS, FX_XMM)
+    with b.If(_has_sse(b)):
+        _copy(b, target, source, FX_MXCSR, FX_REGISTERS)
+        _copy(b, target, source, FX_XMM, FX_GUEST_BYTES)
+
+
+def _has_sse(b: Context) -> Value:
+    return (b.get("features") & (1 << FEATURE_BITS["sse"])) != 0
 
 
 def fxsave(b: Context, dst: MemoryOperand) -> None:
@@ -68,8 +84,8 @@ def fxsave(b: Context, dst: MemoryOperand) -> None:
     for name, offset, width in _POINTERS:
         b.store(image + offset, b.get(name, width=width))
     b.store(image + FX_MXCSR, mxcsr)
-    b.store(image + FX_MXCSR_MASK, b.const(MXCSR_DEFINED, 32))
-    _copy(b, where, image)
+    b.store(image + FX_MXCSR_MASK, mxcsr_defined(b))
+    _copy_image(b, where, image)
     b.commit_operand(where)
 
 
@@ -77,11 +93,12 @@ def fxrstor(b: Context, src: MemoryOperand) -> None:
     """FXRSTOR: a reserved bit in MXCSR is #GP(0)."""
     b.attempt(FP_PREPARE, b.cpu, UNIT_X87_NO_WAIT)
     where = _area(b, src, write=False)
-    mxcsr = b.load(where + FX_MXCSR, 32)
-    b.fault_if((mxcsr & ~MXCSR_DEFINED) != 0, GP, 0)
+    mxcsr = b.select(_has_sse(b), b.load(where + FX_MXCSR, 32), guest_mxcsr(b))
+    b.fault_if((mxcsr & ~mxcsr_defined(b)) != 0, GP, 0)
     control = b.load(where + FX_CONTROL, 16).zext(32)
     image = b.slot("fp_image")
-    _copy(b, image, where)
+    b.call(host_fp.FXSAVE, image)
+    _copy_image(b, image, where)
     for name, offset, width in _POINTERS:
         b.put(name, b.load(where + offset, width))
     b.store(image + FX_CONTROL, (control | X87_MASKS).trunc(16))
@@ -97,7 +114,7 @@ def fxrstor(b: Context, src: MemoryOperand) -> None:
 def ldmxcsr(b: Context, src: Operand) -> None:
     b.attempt(FP_PREPARE, b.cpu, UNIT_SSE)
     value = src.read()
-    b.fault_if((value & ~MXCSR_DEFINED) != 0, GP, 0)
+    b.fault_if((value & ~mxcsr_defined(b)) != 0, GP, 0)
     set_mxcsr(b, value)
 
 

@@ -153,6 +153,9 @@ def test_cpuid_answers_for_the_model(processors: Processors, engine: str) -> Non
 
 
 UD, GP = 6, 13
+FP_ON = "mov eax, 0x200\nmov cr4, eax\n"
+LOAD_MXCSR = "mov dword ptr [0x8000], {}\nldmxcsr dword ptr [0x8000]"
+FXRSTOR = "mov dword ptr [0x8018], {}\nfxrstor [0x8000]"
 OUTSIDE_THE_MODEL = [
     ("486", "rdtsc", UD),
     ("pentium", "rdtsc", "ok"),
@@ -171,7 +174,80 @@ OUTSIDE_THE_MODEL = [
     ("pentium3,-pae", "mov eax, 0x20\nmov cr4, eax", GP),
     ("pentium4", "mov eax, 0x100000\nmov cr4, eax", GP),  # SMEP
     ("486,-fpu", "fninit", UD),
+    ("486", "fld1", "ok"),
+    ("486", "emms", UD),
+    ("pentium,-mmx", "paddb mm0, mm1", UD),
+    ("pentium3", "paddb mm0, mm1", "ok"),
+    ("pentium", "paddb mm0, mm1", "ok"),
+    ("pentium", "fcomi st(1)", UD),
+    ("pentium", ".byte 0xda, 0xc1", UD),  # fcmovb
+    ("pentium3", "fcomi st(1)", "ok"),
+    ("pentium3", ".byte 0xda, 0xc1", "ok"),
+    ("pentium", "fxsave [0x8000]", UD),
+    ("pentium", FP_ON + "addps xmm0, xmm1", GP),  # CR4.OSFXSR
+    ("pentium", "addps xmm0, xmm1", UD),
+    ("pentium", "pshufw mm0, mm1, 1", UD),
+    ("pentium3", "pshufw mm0, mm1, 1", "ok"),
+    ("pentium3", FP_ON + "addps xmm0, xmm1", "ok"),
+    ("pentium3", FP_ON + "addpd xmm0, xmm1", UD),
+    ("pentium3", FP_ON + "paddb xmm0, xmm1", UD),
+    ("pentium3", "paddq mm0, mm1", UD),
+    ("pentium3", FP_ON + "movq2dq xmm0, mm1", UD),
+    ("pentium3", "movnti [0x8000], eax", UD),
+    ("pentium3", "clflush byte ptr [0x8000]", UD),
+    ("pentium3,-sse", "prefetchnta byte ptr [0x8000]", "ok"),  # a reserved NOP
+    ("pentium3,-sse", "sfence", UD),
+    ("pentium", "prefetchnta byte ptr [0x8000]", UD),
+    ("pentium", ".byte 0x0f, 0x1f, 0xc0", UD),  # the long NOP
+    ("pentium3", "lfence", UD),
+    ("pentium4", FP_ON + "addpd xmm0, xmm1", "ok"),
+    ("pentium4", "lfence", "ok"),
+    ("pentium4", ".byte 0xdb, 0x08", UD),  # fisttp dword [eax]
+    ("pentium4", ".byte 0xdd, 0x08", UD),
+    ("pentium4", ".byte 0xdf, 0x08", UD),
+    ("pentium4", FP_ON + ".byte 0xf2, 0x0f, 0xd0, 0xc1", UD),  # addsubps
+    ("pentium4", FP_ON + ".byte 0xf2, 0x0f, 0x7c, 0xc1", UD),  # haddps
+    ("pentium4", FP_ON + ".byte 0xf3, 0x0f, 0x12, 0xc1", UD),  # movsldup
+    ("pentium4", FP_ON + ".byte 0xf2, 0x0f, 0x12, 0xc1", UD),  # movddup
+    ("pentium4", FP_ON + ".byte 0xf2, 0x0f, 0xf0, 0x00", UD),  # lddqu
+    ("pentium4", ".byte 0x0f, 0x01, 0xc8", UD),  # monitor
+    ("pentium4", ".byte 0x0f, 0x38, 0x00, 0xc1", UD),  # pshufb mm0, mm1
+    ("pentium4", FP_ON + ".byte 0x66, 0x0f, 0x38, 0x17, 0xc1", UD),  # ptest
+    ("pentium4", FP_ON + ".byte 0x66, 0x0f, 0x3a, 0x0b, 0xc1, 0", UD),  # roundsd
+    ("pentium4", ".byte 0xf3, 0x0f, 0xb8, 0xc1", UD),  # popcnt
+    ("pentium4", ".byte 0xc5, 0xf8, 0x77", UD),  # vzeroupper
+    ("pentium4", ".byte 0xc5, 0xf8, 0x28, 0xc1", UD),  # vmovaps
+    ("pentium4", ".byte 0xc4, 0xe2, 0x79, 0x18, 0xc1", UD),  # vbroadcastss
+    ("pentium4", ".byte 0x62, 0xf1, 0x7c, 0x48, 0x28, 0xc1", UD),  # vmovaps zmm
+    ("pentium4", ".byte 0x0f, 0xae, 0x20", UD),  # xsave
+    ("pentium4", ".byte 0x66, 0x0f, 0xae, 0x38", UD),  # clflushopt
+    ("pentium4", ".byte 0xf3, 0x0f, 0xae, 0x00", UD),  # fxsave has no form with a prefix
+    ("pentium4", ".byte 0x0f, 0x0f, 0xc1, 0x9e", UD),  # pfadd of 3DNow!
+    ("pentium4", ".byte 0x0f, 0x0e", UD),  # femms
+    ("pentium3", FP_ON + LOAD_MXCSR.format(0x1FC0), GP),  # denormals-are-zero came with SSE2
+    ("pentium4", FP_ON + LOAD_MXCSR.format(0x1FC0), "ok"),
+    ("pentium4", FP_ON + LOAD_MXCSR.format(0x11F80), GP),
+    ("pentium3", FXRSTOR.format(0x1FC0), GP),
+    ("pentium4", FXRSTOR.format(0x1FC0), "ok"),
+    ("pentium3,-sse", FXRSTOR.format(0xFFFFFFFF), "ok"),  # there is no MXCSR to load
 ]
+
+
+@pytest.mark.parametrize("engine", factories())
+@pytest.mark.parametrize(
+    ("cpu", "mxcsr", "mask", "last"),
+    [("pentium4", 0x1F80, 0xFFFF, 0), ("pentium3", 0x1F80, 0xFFBF, 0), ("pentium3,-sse", *[0x5555_5555] * 3)],
+)
+def test_fxsave_stores_what_the_model_has(
+    processors: Processors, engine: str, cpu: str, mxcsr: int, mask: int, last: int
+) -> None:
+    """MXCSR, MXCSR_MASK and the last word of XMM7; ST0 always."""
+    code = (
+        "mov edi, 0x8000\nmov ecx, 128\nmov eax, 0x55555555\nrep stosd\nfninit\nfld1\nfxsave [0x8000]\n"
+        "mov eax, [0x8018]\nmov ecx, [0x801c]\nmov edx, [0x811c]\nmov ebx, [0x8024]"
+    )
+    ended, (eax, ebx, ecx, edx) = processors.run(engine, cpu, code)
+    assert (ended, eax, ecx, edx, ebx) == ("ok", mxcsr, mask, last, 0x8000_0000)
 
 
 @pytest.mark.parametrize(("cpu", "code", "ending"), OUTSIDE_THE_MODEL)
