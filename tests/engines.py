@@ -11,6 +11,7 @@ import ctypes
 import importlib
 import importlib.util
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -29,7 +30,6 @@ from tests.cases.model import (
     FLAG_BITS,
     VISIBLE_FLAGS,
     Case,
-    Executor,
     ExecutorError,
     Outcome,
     State,
@@ -175,6 +175,15 @@ class EngineExecutor:
         """Run cases one after another."""
         return [self.run(case) for case in cases]
 
+    @property
+    def units(self) -> int:
+        """Blocks translated so far; 0 on an engine that does not translate."""
+        return 0 if self._engine is None else self._engine.statistics().get("units", 0)
+
+    def callouts(self) -> Counter[str]:
+        """How often translated code had the interpreter do an instruction, by mnemonic."""
+        return Counter() if self._engine is None else self._engine.callouts()
+
     def close(self) -> None:
         """Give the memory back; the next run starts afresh."""
         if self._engine is not None:
@@ -280,6 +289,6 @@ def factories() -> dict[str, EngineFactory]:
     return found
 
 
-def executors() -> dict[str, Executor]:
+def executors() -> dict[str, EngineExecutor]:
     """An executor for each engine; nothing is built or loaded before the first case runs."""
     return {name: EngineExecutor(factory) for name, factory in factories().items()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bt.x86.opcodes import Method, eflags_mask
+from bt.x86.opcodes import Form, Method, eflags_mask
 from tests.cases.instruction import form_of, instructions, operand_bits
 from tests.cases.model import Case
 
-_COUNTED = frozenset({"rol", "ror", "rcl", "rcr", "shl", "shr", "sar", "shld", "shrd"})
+COUNTED = frozenset({"rol", "ror", "rcl", "rcr", "shl", "shr", "sar", "shld", "shrd"})
+"""Instructions whose count decides what they define."""
 
 
 def undefined_flags(case: Case) -> int:
@@ -28,19 +29,25 @@ def undefined_flags(case: Case) -> int:
 
 def _undefined_by_one(case: Case, code: bytes) -> int:
     form = form_of(code)
-    undefined = eflags_mask(form.undefines)
-    if form.name not in _COUNTED:
-        return undefined
+    if form.name not in COUNTED:
+        return eflags_mask(form.undefines)
     if form.operands[-1].method is Method.IMMEDIATE:
-        count = code[-1] & 31
+        count = code[-1]
     elif form.operands[-1].method is Method.ONE:
         count = 1
     else:
-        count = case.start.registers[1] & 31
+        count = case.start.registers[1]
+    return undefined_by_count(form, operand_bits(case.bits, code, form), count)
+
+
+def undefined_by_count(form: Form, width: int, count: int) -> int:
+    """EFLAGS bits undefined after a shift or rotate of a `width`-bit operand; five bits of `count` are used."""
+    count &= 31
     if count == 0:
         return 0
+    undefined = eflags_mask(form.undefines)
     if count == 1:
         undefined &= ~eflags_mask("o")
-    if form.name in ("shl", "shr") and count >= operand_bits(case.bits, code, form):
+    if form.name in ("shl", "shr") and count >= width:
         undefined |= eflags_mask("c")
     return undefined

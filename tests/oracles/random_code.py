@@ -34,7 +34,7 @@ _LEFT_OUT = {
     "jmp": "its register form would run data as code",
     "call": "likewise",
 }
-_MEMORY_FORM_ONLY = "prefetchw"
+MEMORY_FORM_ONLY = "prefetchw"
 """Its register form is #UD on AMD processors and nothing on Intel's."""
 _ENDS_A_SEQUENCE = frozenset({"bound", "div", "idiv", "into", "int3", "ret", "ud0", "ud1", "ud2", "popa", "leave"})
 """Chosen rarely, because what follows them seldom runs."""
@@ -169,7 +169,7 @@ class _Generator:
             operand_bytes = 6 - operand_bytes
         address_bits = self.bits
         in_memory = encoding.modrm and (
-            form.memory_only or form.name == _MEMORY_FORM_ONLY or (False in encoding.mods and self._chance(0.5))
+            form.memory_only or form.name == MEMORY_FORM_ONLY or (False in encoding.mods and self._chance(0.5))
         )
         if (in_memory or form.rep) and self._chance(0.04):
             prefixes.append(_ADDRESS_SIZE)

@@ -2,8 +2,7 @@
 
 Each loads a whole FP state with FXRSTOR - registers, tags, rounding, precision, exception masks and flags -, executes
 some instructions, and stores the state with FXSAVE, which looks at no pending exception. Registers and operands are
-values that arithmetic finds difficult: zeros, denormals, infinities, NaNs of both kinds, unnormals, the ends of every
-integer and floating-point range.
+values that arithmetic finds difficult (fp_values.py).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from bt.x86.opcodes.fp import FpUse, fp_use, is_fp
 from tests.cases import layout
 from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, STATUS_FLAGS, Case, State
+from tests.oracles.fp_values import FpValues
 
 LONGEST = 8
 """FP instructions in the longest program."""
@@ -37,10 +37,11 @@ _CONTROL = frozenset(("x87.fldcw", "x87.fnstcw", "x87.fnstsw", "x87.fnclex", "x8
 _STORED = frozenset(("x87.fnstenv", "x87.fnsave"))
 _MXCSR = frozenset(("sse.ldmxcsr", "sse.stmxcsr"))
 _FXRSTOR, _FXSAVE = 0x0D, 0x05  # ModRM: /1 and /0 with an absolute address
-_EXPONENTS_32, _EXPONENTS_64, _EXPONENTS_80 = 0xFF, 0x7FF, 0x7FFF
 IGNORED_POINTERS = (6, 18)
 """Bytes of an FXSAVE image that processors fill in by different rules: FOP, FIP, FCS, FDP, FDS."""
 _IGNORED_MASK = (28, 4)  # MXCSR_MASK: the host's own
+IGNORED_IMAGE = tuple(start + i for start, size in (IGNORED_POINTERS, _IGNORED_MASK) for i in range(size))
+"""All of them."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,11 @@ class _Generator:
     seed: str
     code: bytes = b""
     environments: int = 0
+    values: FpValues = field(init=False)
     ignored: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.values = FpValues(self.random)
 
     def case(self) -> Case:
         """Load, compute, store."""
@@ -168,8 +173,8 @@ class _Generator:
         registers[_ESP] = layout.STACK_TOP
         flags = sum(FLAG_BITS[name] for name in STATUS_FLAGS if self._chance(0.5))
         memory = {
-            OPERANDS - 0x100: b"".join(self._lane() for _ in range(0x20)),
-            _CROSSING - 8: self._lane() + self._image(),
+            OPERANDS - 0x100: b"".join(self.values.lane() for _ in range(0x20)),
+            _CROSSING - 8: self.values.lane() + self._image(),
             _LAST_BYTES: random.randbytes(8),
         }
         return State(tuple(registers), layout.CODE.start, EFLAGS_FIXED | flags, memory)
@@ -184,51 +189,6 @@ class _Generator:
         mxcsr_masks = 0x1F80 if self._chance(0.7) else random.getrandbits(6) << 7
         mxcsr = random.getrandbits(16) & 0xE07F & (0xFFFF if self._chance(0.3) else 0x6000) | mxcsr_masks
         head = struct.pack("<HHBxH16xII", control, status, tags, 0, mxcsr, 0)
-        stack = b"".join(self._extended() + bytes(6) for _ in range(8))
-        xmm = b"".join(self._lane() for _ in range(8))
+        stack = b"".join(self.values.extended() + bytes(6) for _ in range(8))
+        xmm = b"".join(self.values.lane() for _ in range(8))
         return (head + stack + xmm).ljust(512, b"\0")
-
-    def _lane(self) -> bytes:
-        """Sixteen bytes: singles, doubles, an extended or integers."""
-        kind = self.random.randrange(5)
-        if kind == 0:
-            return b"".join(self._single() for _ in range(4))
-        if kind == 1:
-            return self._double() + self._double()
-        if kind == 2:
-            return self._extended() + self.random.randbytes(6)
-        if kind == 3:
-            return b"".join(self._integer(4) for _ in range(4))
-        return self._integer(8) + self.random.randbytes(8)
-
-    def _integer(self, size: int) -> bytes:
-        top = 1 << 8 * size - 1
-        edges = (0, 1, top - 1, top, 2 * top - 1, 0x7FFF, 0x8000, 0x80008000, 0x7F7F8080)
-        value = self.random.choice((*edges, self.random.getrandbits(8 * size), self.random.getrandbits(8)))
-        return (value & 2 * top - 1).to_bytes(size, "little")
-
-    def _float(self, exponents: int, fraction_bits: int) -> int:
-        """Sign, exponent and fraction, without an explicit integer bit."""
-        random = self.random
-        middle = exponents // 2
-        near = middle + random.randint(-3, 70)
-        exponent = random.choice((0, 1, middle, near, near, exponents - 1, exponents, random.randint(0, exponents)))
-        whole = (1 << fraction_bits) - 1
-        top = 1 << fraction_bits - 1
-        fraction = random.choice((0, 0, 1, top, top | 1, whole, whole - 1, random.getrandbits(fraction_bits)))
-        return (random.getrandbits(1) * (exponents + 1) | exponent) << fraction_bits | fraction
-
-    def _single(self) -> bytes:
-        return self._float(_EXPONENTS_32, 23).to_bytes(4, "little")
-
-    def _double(self) -> bytes:
-        return self._float(_EXPONENTS_64, 52).to_bytes(8, "little")
-
-    def _extended(self) -> bytes:
-        """The integer bit mostly as it should be; otherwise unnormals, pseudo-infinities and their kin."""
-        value = self._float(_EXPONENTS_80, 63)
-        fraction, high = value & (1 << 63) - 1, value >> 63
-        integer = bool(high & _EXPONENTS_80) if self._chance(0.9) else self._chance(0.5)
-        if self._chance(0.3):  # what fits a narrower format, so that conversions are exact now and then
-            fraction &= -1 << 40
-        return struct.pack("<QH", fraction | integer << 63, high)
