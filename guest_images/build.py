@@ -71,7 +71,7 @@ CATALOGUE: Final = (
     Guest("real-mode-matrix", "check", "real/real.asm", "snippets", {"accesses": "off"}),
     Guest("v86-matrix", "check", "v86/v86.asm", "snippets", {"vme": "off", "accesses": "off"}),
     Guest("faults-matrix", "check", "matrix/faults-matrix.asm", "probes", {"strict": "off"}),
-    Guest("segment-matrix", "check", "matrix/segment-matrix.asm", "probes"),
+    Guest("segment-matrix", "check", "matrix/segment-matrix.asm", "probes", {"accesses": "off"}),
     Guest("paging-matrix", "check", "matrix/paging-matrix.asm", "probes", {"reserved": "off", "nx": "off"}),
     Guest("task-matrix", "check", "matrix/task-matrix.asm", "switches", {"strict": "off"}),
     Guest("minikernel", "system", "minikernel/minikernel.asm", "faults and endings", {"n": "1", "hz": "250"}),

@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ["sensitive", "smc", "minikernel", "segment-matrix", *OPTIONS])
+@pytest.mark.parametrize("name", ["sensitive", "smc", "minikernel", *OPTIONS])
 def test_bochs_agrees_with_the_transcript(name: str, tmp_path: Path) -> None:
     image = guest_images.image(name)
     assert bochs.run(image.read(), "", tmp_path, TIMEOUT_SECONDS) == image.transcript

@@ -26,7 +26,7 @@ def run(engine: EngineName, name: str, options: str, cpu: str = cpu_model.DEFAUL
 
 
 @pytest.mark.parametrize("engine", ["interp", "bt"])
-@pytest.mark.parametrize("name", ["segment-matrix", *OPTIONS])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_engine_agrees_with_qemu(engine: EngineName, name: str) -> None:
     """The manifest's transcript is also what QEMU says: test_images.py."""
     assert run(engine, name, "") == (guest_images.image(name).transcript, SUCCESS)

@@ -3,7 +3,8 @@
 ; One line an access byte. Under ds, ss and jmp there is a character for each ring and RPL (0 0, 0 3, 3 0, 3 3): a dot if
 ; it was loaded, else a letter for the exception, small if its error code is not the selector's: G #GP, N #NP, S #SS.
 ; Under lar, lsl, verr and verw: 1 or 0 for ZF. Available TSS are not jumped to: task-matrix does.
-; result = hash of the transcript, which must be the expected one; ops = probes.
+; With accesses=on also accesses at the limits of every type of segment (segment-limits.asm).
+; result = hash of the transcript, which must be the expected one up to there; ops = probes.
 ; SDM vol. 3A 3.4.5, 5.2 to 5.8; vol. 2 LAR LSL VERR VERW.
 
 default_n = 1
@@ -12,9 +13,12 @@ EXPECTED_HASH = 0x4534AC7A
 .include "platform.asm"
 .include "interrupts.asm"
 .include "probe.asm"
+.include "segment-limits.asm"
 
 guest_name:
     .byte "segment-matrix", 0
+accesses_option:
+    .byte "accesses=on", 0
 
 main:
     pushad
@@ -55,9 +59,17 @@ main:
     inc ebp
     cmp ebp, 256
     jne .next
-    mov eax, [hash]
-    cmp eax, EXPECTED_HASH
+    cmp dword [hash], EXPECTED_HASH
     jne exit_failed
+    mov eax, accesses_option
+    call find_option
+    test eax, eax
+    jz .done
+    call all_limits
+    cmp dword [failures], 0
+    jne exit_failed
+.done:
+    mov eax, [hash]
     mov edx, [probe_count]
     mov [esp + 28], eax
     mov [esp + 20], edx
