@@ -104,14 +104,20 @@ def _run(contender: Contender, workload: Workload, n: int) -> tuple[Outcome, Ans
     return outcome, answer(contender.name, workload, outcome)
 
 
+def _least_seconds(contender: Contender, workload: Workload, n: int) -> tuple[float, Answer]:
+    """CPU seconds of the faster of two runs: one disturbed run must not decide how much is measured."""
+    (first, done), (second, _) = (_run(contender, workload, n) for _ in range(2))
+    return min(first.cpu_seconds, second.cpu_seconds), done
+
+
 def _choose_n(workload: Workload, contender: Contender, target_seconds: float, notice: Notice) -> int:
     """An n for which `contender` works about `target_seconds`, rounded to two digits."""
     notice(f"{workload.label}: how much work takes {contender.name} {target_seconds:g} s?")
-    empty, nothing = _run(contender, workload, workload.smallest_n)
+    start, nothing = _least_seconds(contender, workload, workload.smallest_n)
     n = workload.default_n
     while True:
-        full, done = _run(contender, workload, n)
-        cost = full.cpu_seconds - empty.cpu_seconds
+        seconds, done = _least_seconds(contender, workload, n)
+        cost = seconds - start
         ops = done.ops - nothing.ops
         if cost >= CERTAIN * target_seconds:
             wanted = n * target_seconds / cost
