@@ -16,7 +16,7 @@ from bt.x86.opcodes import FORMS, Form, Method
 from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from bt.x86.opcodes.fp import FpUse, fp_use, is_fp
 from tests.cases import layout
-from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, STATUS_FLAGS, Case, State
+from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, STATUS_FLAGS, Case, Outcome, State
 from tests.oracles.fp_values import FpValues
 
 LONGEST = 8
@@ -74,6 +74,13 @@ def generate(seed: int, count: int) -> list[Case]:
 def generate_one(seed: str) -> Case:
     """The program with this seed, a name such as "7.123"."""
     return _Generator(Random(seed), seed).case()
+
+
+def stored_pointers(outcome: Outcome) -> tuple[int, int, int, int]:
+    """FIP, FCS, FDP and FDS as a program stored them at its end."""
+    image = bytes(outcome.state.byte(_RESULT + offset) for offset in range(24))
+    ip, cs, dp, ds = struct.unpack_from("<IHxxIH", image, 8)
+    return ip, cs, dp, ds
 
 
 @dataclass

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
+from tests.cases import layout
 from tests.cases.check import differences
 from tests.cases.collect import executors
 from tests.cases.model import Case, Executor, ExecutorError, Outcome
@@ -82,6 +84,23 @@ def test_engine_agrees_with_the_host(request: pytest.FixtureRequest, engine_name
     """
     engine = executors(request.config).engines[engine_name]
     _compare(engine, _host(request.config), kind, SEED, EVERYDAY_CASES)
+
+
+def test_fp_pointers_are_the_guests(request: pytest.FixtureRequest) -> None:
+    """The host cannot judge FIP, FCS, FDP and FDS of random programs, for it has its own; the engines agree on them."""
+    engines = executors(request.config).engines.values()
+    cases = random_fp.generate(SEED, EVERYDAY_CASES)
+    complete = 0
+    for case in cases:
+        outcomes = [engine.run(case) for engine in engines]
+        exact = replace(case, ignored_memory=())
+        assert not [found for outcome in outcomes for found in differences(exact, outcomes[0], outcome)], str(case)
+        if outcomes[0].trap is None:
+            complete += 1
+            ip, cs, dp, ds = random_fp.stored_pointers(outcomes[0])
+            assert (ip, cs) == (0, 0) or (case.origin <= ip < case.end and cs == layout.CODE_SELECTOR), str(case)
+            assert (dp, ds) == (0, 0) or (dp in layout.DATA and ds == layout.DATA_SELECTOR), str(case)
+    assert complete > EVERYDAY_CASES // 2
 
 
 @pytest.mark.slow
