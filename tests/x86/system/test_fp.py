@@ -173,15 +173,15 @@ NEIGHBOURS = """
     movups xmmword ptr [ebx + 48], xmm0
     fstp tbyte ptr [ebx + 64]
 """
-# Bytes up to which each reaches, and what was done before it: x87 instructions with their operand, depth of the stack.
-REACHES = (8, 16, 24, 28, 40, 44, 64, 74)
+NEIGHBOUR_BYTES = ((0, 8), (8, 16), (16, 24), (24, 28), (32, 40), (40, 44), (48, 64), (64, 74))
+# What was done before each: x87 instructions with an operand, and how many registers are in use.
 DONE_BEFORE = ((0, 0), (1, 1), (2, 1), (2, 1), (3, 2), (4, 2), (5, 2), (5, 2))
 X87_OPERANDS = ((0, "dd03"), (8, "dc4308"), (24, "d94318"), (32, "dd5320"), (40, "da4328"))
 
 
 @pytest.mark.parametrize("room", range(74))
 def test_neighbouring_operands_fault_one_by_one(engine: Processor, room: int) -> None:
-    """Operands are in page-crossing places: what comes before the one that faults is done, and nothing of it."""
+    """What comes before the operand that lies in the absent page is done, and nothing of what uses it."""
     code = start(engine, NEIGHBOURS, ebx=ABSENT - room)
     cpu = engine.cpu
     engine.ram.write(TABLE, b"".join(struct.pack("<I", page << 12 | 3) for page in range(256)))
@@ -193,8 +193,9 @@ def test_neighbouring_operands_fault_one_by_one(engine: Processor, room: int) ->
         cpu[name] = 0
     engine.vcpu.flush()
     leave = engine.vcpu.run(100)
-    assert (leave.reason, leave.address, cpu["cr2"]) == (ExitReason.EXCEPTION, 14, ABSENT)
-    culprit = sum(reach <= room for reach in REACHES)
+    culprit = sum(end <= room for _, end in NEIGHBOUR_BYTES)
+    first = ABSENT - room + NEIGHBOUR_BYTES[culprit][0]
+    assert (leave.reason, leave.address, cpu["cr2"]) == (ExitReason.EXCEPTION, 14, max(first, ABSENT))
     assert cpu["eip"] == ORIGIN + [*starts_of(code)][culprit]
     done, depth = DONE_BEFORE[culprit]
     assert cpu["fp_image", 0] >> 16 & 0x3800 == -depth % 8 << 11
