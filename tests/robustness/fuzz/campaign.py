@@ -55,6 +55,8 @@ class Totals:
     restarts: int = 0
     unfinished: int = 0
     """Programs that ended early: too many exits or shutdowns."""
+    stale: int = 0
+    """Differences that come of page tables changed without a flush of the TLB."""
     findings: Counter[str] = field(default_factory=Counter)
 
 
@@ -143,6 +145,9 @@ class Child:
 
     def _report(self, program: Program, pair: Pair) -> None:
         found = pair.locate(program)
+        if pair.is_stale_paging(program, found):
+            self.totals.stale += 1
+            return
         key = _key(found, pair.history(program, found.good))
         if self.totals.findings[key] < _REPORTED_ALIKE:
             program = minimise(program, lambda less: pair.differs_by(less, less.instructions) is not None)

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from random import Random
 
 from bt.engine.library import Library
-from bt.engine.vcpu import Vcpu
+from bt.engine.structures import MAX_BLOCK_INSNS
+from bt.engine.translator.vcpu import SITES
+from bt.engine.vcpu import BLOCKS, Vcpu
 from bt.inspect.registers import FX_GUEST_SLOTS, FX_VISIBLE, read_registers
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, reset
 from bt.x86.exits import ExitReason
 from bt.x86.state import POINTER_BIAS, offset
+from tests import tables
 from tests.engines import EngineFactory
 from tests.robustness.fuzz import world
 from tests.robustness.fuzz.program import Event, Program
@@ -22,6 +25,7 @@ RESTARTS = 12
 """A program that shuts down goes on in another setting, so many times."""
 MOST_EXITS = 400
 """A program ends after so many: a repeated string instruction can make thousands."""
+_FEW_SITES = 1000
 _A20 = 1 << 20
 _ALL_OF_A20 = (1 << 64) - 1
 
@@ -69,6 +73,7 @@ class Guest:
 
     def load(self, program: Program) -> None:
         """Put the program in place and the processor at its start."""
+        self._set_limits(program)
         self.program = program
         self.restarts = self.waits = 0
         self.ended = False
@@ -82,6 +87,17 @@ class Guest:
         self.ram.write(world.CODE, program.code)
         self.ram.write(world.CODE_COPY, program.code)
         self.cpu.flush()
+
+    def _set_limits(self, program: Program) -> None:
+        """How long a block may be, and how many there may be before the engine begins afresh."""
+        insns, blocks, sites = MAX_BLOCK_INSNS, BLOCKS, SITES
+        if program.limited:
+            random = Random(f"{program.seed} {self.engine}")
+            insns = random.choice((insns, insns, 1, 2, 5))
+            blocks = random.choice((blocks, blocks, 6, 40))
+            sites = random.choice((sites, sites, _FEW_SITES))
+        for name, value in (("block_limit", insns), ("blocks_end", blocks), ("sites_end", sites)):
+            self.cpu.set_control(name, value)
 
     @property
     def instructions(self) -> int:
@@ -159,6 +175,26 @@ class Guest:
             case "a20":  # as in bt/machine.py
                 state["a20_mask"] ^= _A20
                 self.cpu.flush()
+
+    @property
+    def has_changed_page_tables(self) -> bool:
+        """Whether the guest has written to page tables, or uses others than the world's."""
+        if self.cpu.state["cr3"] & ~(tables.PAGE_BYTES - 1) not in world.DIRECTORIES:
+            return True
+        seed = f"{self.program.seed} {self.restarts}"
+        start = world.system_memory(seed, world.DIRECTORY)
+        return any(world.without_access_bits(start[at]) != self._entries(at, size) for at, size in world.PAGING.items())
+
+    @property
+    def ram_without_access_bits(self) -> bytes:
+        """All of RAM but A and D of paging entries: what guests have cleared there, a TLB need not know."""
+        ram = bytearray(self.ram.view)
+        for at, size in world.PAGING.items():
+            ram[at : at + size] = self._entries(at, size)
+        return bytes(ram)
+
+    def _entries(self, address: int, size: int) -> bytes:
+        return world.without_access_bits(self.ram.read(address, size))
 
     # -- what is compared --------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class Pair:
 
     # -- where -------------------------------------------------------------------------------------------------------
 
-    def differs_by(self, program: Program, instructions: int) -> Difference | None:
+    def _run_to(self, program: Program, instructions: int) -> None:
         """Run just so many instructions, stopping only where events are."""
         self._load(program)
         at = 0
@@ -83,6 +83,10 @@ class Pair:
                 break
             for guest in (self.left, self.right):
                 guest.happen(event)
+
+    def differs_by(self, program: Program, instructions: int) -> Difference | None:
+        """What differs after just so many instructions."""
+        self._run_to(program, instructions)
         if self._registers_differ() or self._memory_differs():
             return Difference(0, instructions, self._what())
         return None
@@ -106,6 +110,23 @@ class Pair:
             else:
                 bad, found = middle, closer
         return Difference(good, bad, found.what)
+
+    def is_stale_paging(self, program: Program, found: Difference) -> bool:
+        """Whether a difference is one that processors may have: from entries of page tables that were changed and are
+        still in the TLB of one, in the other's no more (SDM vol. 3A 4.10.4.3). Without limits that flush the one, or
+        when both are flushed, it goes away."""
+        self._run_to(program, found.bad)
+        changed = self.left.has_changed_page_tables or self.right.has_changed_page_tables
+        same_ram = self.left.ram_without_access_bits == self.right.ram_without_access_bits
+        if not changed and (self._registers_differ() or not same_ram):
+            return False
+        if program.limited and self.run(replace(program, limited=False)) is None:
+            return True
+        self._run_to(program, found.good)
+        for guest in (self.left, self.right):
+            guest.cpu.call("flush_tlb", 1)
+            guest.run_to(found.bad)
+        return not self._registers_differ()
 
     def history(self, program: Program, until: int) -> list[str]:
         """The last instructions before `until` and the one there, as the reference executes them."""

@@ -15,6 +15,7 @@ from tests.robustness.fuzz.settings import SETTINGS
 SLOTS = 64
 """In a program; copies of them fill the code region."""
 MODELS = ("pentium4",) * 6 + ("pentium3", "pentium", "486", "pentium4,+nx", "pentium4,+nx")
+_CHANCE_OF_LIMITS = 0.4
 _NO_OPERATION = b"\x90"
 
 
@@ -29,13 +30,18 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """`seed`: of the tables and registers it begins with. As text it is a line of JSON."""
+    """`seed`: of the tables and registers it begins with. As text it is a line of JSON.
+
+    `limited`: each engine has limits of its own to its blocks and caches. What it keeps of page tables that changed
+    under it, as a processor may, then depends on the engine.
+    """
 
     setting: str
     model: str
     seed: str
     slots: tuple[bytes, ...]
     events: tuple[Event, ...]
+    limited: bool = False
 
     @property
     def code(self) -> bytes:
@@ -48,12 +54,14 @@ class Program:
 
     def to_line(self) -> str:
         slots = b"".join(self.slots).hex()
-        return json.dumps([self.setting, self.model, self.seed, slots, [list(event) for event in self.events]])
+        events = [list(event) for event in self.events]
+        return json.dumps([self.setting, self.model, self.seed, slots, events, self.limited])
 
     @staticmethod
     def from_line(line: str) -> Program:
-        setting, model, seed, code, events = json.loads(line)
-        return Program(setting, model, seed, cut(bytes.fromhex(code)), tuple(Event(*event) for event in events))
+        setting, model, seed, code, events, limited = json.loads(line)
+        slots = cut(bytes.fromhex(code))
+        return Program(setting, model, seed, slots, tuple(Event(*event) for event in events), limited)
 
 
 def cut(code: bytes) -> tuple[bytes, ...]:
@@ -68,7 +76,8 @@ def generate(random: Random, wanted: tuple[int, ...] = (), setting: str = "") ->
         setting = random.choices(list(SETTINGS), [s.weight for s in SETTINGS.values()])[0]
     recipes = _recipes(random, setting, wanted)
     slots = tuple(_slot(random, recipes) for _ in range(SLOTS))
-    return Program(setting, random.choice(MODELS), str(random.getrandbits(48)), slots, _events(random))
+    limited = random.random() < _CHANCE_OF_LIMITS
+    return Program(setting, random.choice(MODELS), str(random.getrandbits(48)), slots, _events(random), limited)
 
 
 def _recipes(random: Random, setting: str, wanted: tuple[int, ...]) -> tuple[Recipes, Recipes]:

@@ -27,6 +27,7 @@ def lines(coverage: Coverage, totals: Totals, library: Library) -> Iterator[str]
     yield f"{totals.programs:,} programs, {totals.instructions:,} instructions in each engine"
     yield f"{totals.seconds / 60:.1f} minutes, {totals.cpu_seconds / 60:.1f} of the processor's"
     yield f"{totals.restarts:,} shutdowns, each followed by another start; {totals.unfinished:,} programs cut short"
+    yield f"{totals.stale:,} programs ended by a TLB that processors may have in more than one state"
     yield "exits: " + ", ".join(f"{count:,} {name}" for name, count in sorted(coverage.exits.items()))
     all_forms = {form.id for form in FORMS[1:]}
     decoded = set().union(*coverage.seen.values()) - {0}

@@ -18,6 +18,7 @@ RAM_BYTES = 0x80000
 VECTOR_TABLE, STUBS_8086, GDT, LDT, PSEUDO = 0, 0x600, 0x1000, 0x1800, 0x1A00
 IDT, STUBS, DIRECTORY, TABLE, LARGE_DIRECTORY, PAE_POINTERS = 0x2000, 0x3000, 0x4000, 0x5000, 0x6000, 0x7000
 CODE, CODE_BYTES, SLOT_BYTES = 0x8000, 0x4000, 32
+FAVOURED_SLOTS = (0xE00, 0x1200)
 STACK_TOPS = (0xC800, 0xD000, 0xD800, 0xDFF0)
 """By ring."""
 TASKS, DATA, DATA_BYTES, CODE_COPY = 0xE000, 0x10000, 0x8000, 0x18000
@@ -64,7 +65,9 @@ _EVERYTHING = tables.WRITABLE | tables.USER
 
 
 def slot_address(random: Random) -> int:
-    """Where some slot begins."""
+    """Where some slot begins: mostly one of a few around the end of a page, so that code is executed repeatedly."""
+    if random.random() < 0.7:
+        return CODE + random.randrange(*FAVOURED_SLOTS, SLOT_BYTES)
     return CODE + SLOT_BYTES * random.randrange(CODE_BYTES // SLOT_BYTES)
 
 
@@ -288,6 +291,25 @@ def _paging(number: int) -> dict[int, bytes]:
         PAE_DIRECTORIES: struct.pack("<2048Q", *pae),
         PAE_TABLE: struct.pack("<1024Q", *pae_table),
     }
+
+
+PAGING = {
+    **dict.fromkeys((DIRECTORY, TABLE, LARGE_DIRECTORY), tables.PAGE_BYTES),
+    PAE_POINTERS: 64,
+    PAE_DIRECTORIES: 4 * tables.PAGE_BYTES,
+    PAE_TABLE: 2 * tables.PAGE_BYTES,
+}
+"""Bytes of each paging structure."""
+DIRECTORIES = (DIRECTORY, LARGE_DIRECTORY, PAE_POINTERS)
+"""What CR3 may well name."""
+
+
+def without_access_bits(entries: bytes) -> bytes:
+    """Paging entries of either size with A and D clear in each first byte."""
+    mask = bytes((0xFF & ~(tables.ACCESSED | tables.DIRTY), 0xFF, 0xFF, 0xFF))
+    return (int.from_bytes(entries, "little") & int.from_bytes(mask * (len(entries) // 4), "little")).to_bytes(
+        len(entries), "little"
+    )
 
 
 def pseudo_descriptors() -> tuple[tuple[int, int], ...]:
