@@ -89,8 +89,9 @@ def _prepare(b: Context) -> None:
         b.put("ignore_fp_error", 0)
     with b.Unlikely(pending & ((units & (UNIT_X87 | UNIT_MMX | UNIT_WAIT)) != 0)):
         b.fault_if((cr0 & CR0_NE) != 0, MF)
-        # FERR#, and the processor waits for the interrupt that it causes (SDM vol. 1 D.2.1)
+        # FERR#, and the processor waits for the interrupt that it causes (SDM vol. 1 D.2.1), even behind STI
         with b.If(b.get("ignore_fp_error") == 0):
+            b.put("inhibit", 0)
             b.put("exit_reason", ExitReason.FP_ERROR)
             b.ret(EXIT)
     allowed = ~(emulated | switched)

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bt.x86 import reset
+from bt.x86 import flags, reset
 from bt.x86.decode import decode
 from bt.x86.exits import ExitReason
+from bt.x86.reset import write_eflags
 from bt.x86.state import CS, DS, EBX, EDI, ESI
 from guest_images.assembler import assemble
 from tests.x86.system.processor import DIRECTORY, TABLE, Processor
@@ -370,3 +371,21 @@ def test_an_sse_exception_leaves_operands_and_says_why(engine: Processor) -> Non
     assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, 19)
     assert engine.cpu["fp_image", 3] & 0x3F == 1
     assert engine.cpu["fp_image", 20] == INF  # XMM0
+
+
+@pytest.mark.parametrize("shadow", ["sti", "mov ss, ecx", "nop"])
+def test_waiting_for_the_interrupt_of_an_exception(engine: Processor, shadow: str) -> None:
+    """FERR# with CR0.NE clear: the interrupt comes at once, whatever is before the instruction that waits."""
+    start(engine, f"{shadow}; wait; nop")
+    cpu = engine.cpu
+    cpu["cr0"] &= ~0x20
+    cpu["gpr", 1] = cpu.segment(2, "selector")
+    cpu["fpu_control"], cpu["fp_image", 0] = ALL_MASKED & ~1, EMPTY_STACK | 1 << 16
+    write_eflags(cpu, flags.IF * (shadow != "sti"))
+    leave = engine.vcpu.run(100)
+    assert leave.reason is ExitReason.FP_ERROR
+    where = cpu["eip"]
+    cpu["intr_pending"] = 1
+    assert engine.vcpu.run(100).reason is ExitReason.INTERRUPT_WINDOW
+    assert cpu["eip"] == where
+    cpu["intr_pending"] = 0
