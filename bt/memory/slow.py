@@ -101,7 +101,8 @@ def _device_access(b: NativeContext) -> None:
     b.put("exit_address", address)
     b.put("exit_size", size)
     b.put("exit_write", write)
-    b.put("exit_value", value)
+    # of an operand that is moved in pieces, `value` has more than this one
+    b.put("exit_value", value & (b.const(-1, 64) >> (64 - (size << 3)).zext(64)))
     b.put("exit_reason", reason)
     b.ret(2)
 

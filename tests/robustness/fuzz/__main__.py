@@ -65,9 +65,9 @@ def replay(path: Path) -> int:
     """Run the programs of a file; 1 if the engines differ in any."""
     library, status = load_library(), 0
     for line in path.read_text().splitlines():
-        if not line.startswith("["):
+        if not line.removeprefix("at first ").startswith("["):
             continue
-        program = Program.from_line(line)
+        program = Program.from_line(line.removeprefix("at first "))
         left, right = (Guest(name, factory, library, program.model) for name, factory in factories().items())
         pair = Pair(left, right)
         differs = pair.run(program) is not None

@@ -149,9 +149,10 @@ class Child:
             self.totals.stale += 1
             return
         key = _key(found, pair.history(program, found.good))
+        original = program
         if self.totals.findings[key] < _REPORTED_ALIKE:
             program = minimise(program, lambda less: pair.differs_by(less, less.instructions) is not None)
-        self._write_finding(key, program, describe(pair, program))
+        self._write_finding(key, program, f"{describe(pair, program)}\nat first {original.to_line()}")
 
     def _write_finding(self, key: str, program: Program, text: str) -> None:
         self.totals.findings[key] += 1

@@ -234,6 +234,14 @@ def test_operands_in_devices(engine: Processor, source: str, accesses: list[tupl
         assert engine.cpu["fp_image", 0] >> 32 & 0xFF == (0 if accesses[0][2] else 0x80)
 
 
+@pytest.mark.parametrize(("size", "source"), [(2, "fistp word ptr [ebx]"), (4, "fistp dword ptr [ebx]")])
+def test_a_device_gets_the_operand_alone(engine: Processor, size: int, source: str) -> None:
+    start(engine, f"fldpi; {source}", ebx=DEVICE)
+    engine.cpu["fp_operand"] = (1 << 64) - 1
+    leave = engine.vcpu.run(1000)
+    assert (leave.reason, leave.size, leave.value) == (ExitReason.MMIO, size, 3)
+
+
 def test_fxsave_into_a_device(engine: Processor) -> None:
     start(engine, "fld1; fxsave [ebx]; fldz", ebx=DEVICE)
     written = {}
