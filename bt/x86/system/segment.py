@@ -51,9 +51,13 @@ def _go_on_if_changed(b: Context, mode: Value) -> None:
 
 
 def _inhibit_interrupts(b: Context) -> None:
-    """After MOV SS, POP SS no interrupt or trap comes before the next instruction has set ESP (SDM vol. 3A 6.8.3)."""
-    b.put("inhibit", b.icount())
-    b.put("debug_shadow", b.icount())
+    """After MOV SS, POP SS no interrupt or trap comes before the next instruction has set ESP (SDM vol. 3A 6.8.3).
+
+    Only the first of several in a row counts, so that they cannot keep interrupts out.
+    """
+    with b.If(b.get("debug_shadow") != b.icount() - 1):
+        b.put("inhibit", b.icount())
+        b.put("debug_shadow", b.icount())
     b.put("eip", b.next_eip())
     b.resume()
 

@@ -20,6 +20,42 @@ do_step:
     popfd
     nop
     int LEAVE_GATE
+do_step_stack:
+    mov eax, ss
+    pushfd
+    or dword [esp], 0x100
+    popfd
+    mov ss, eax
+    nop
+    nop
+    int LEAVE_GATE
+do_step_stacks:
+    mov eax, ss
+    pushfd
+    or dword [esp], 0x100
+    popfd
+    mov ss, eax
+    mov ss, eax
+    nop
+    int LEAVE_GATE
+do_shadowed_breakpoint:
+    mov eax, ss
+    mov ss, eax
+shadowed:
+    nop
+    int LEAVE_GATE
+do_late_breakpoint:
+    mov eax, ss
+    mov ss, eax
+    mov ss, eax
+late:
+    nop
+    int LEAVE_GATE
+do_load_stack:
+    mov ss, [watched]
+    nop
+    nop
+    int LEAVE_GATE
 do_int3:
     int3
     int LEAVE_GATE
@@ -294,14 +330,31 @@ no_time:
     mov cr4, eax
     ret
 
+watch_stack:                            ; a selector for SS, whose reading breakpoint 0 watches
+    mov eax, DATA_SELECTOR
+    cmp dword [ring], 0
+    je .ring_0
+    mov eax, USER_DATA_SELECTOR
+.ring_0:
+    mov [watched], eax
+    mov edx, 0x000F0402
+    jmp watch_dword
 watch_data:                             ; breakpoint 0: writes to a dword
+    mov edx, 0x000D0402
+watch_dword:
     mov eax, watched
     mov dr0, eax
-    mov eax, 0x000D0402
-    mov dr7, eax
+    mov dr7, edx
     ret
-watch_code:                             ; breakpoint 1
+watch_shadowed:
+    mov eax, shadowed
+    jmp watch_instruction
+watch_late:
+    mov eax, late
+    jmp watch_instruction
+watch_code:
     mov eax, breakpoint
+watch_instruction:                      ; breakpoint 1: eax = address
     mov dr1, eax
     mov eax, 0x00000408
     mov dr7, eax

@@ -74,6 +74,7 @@ ways:
     way "idiv overflow", do_overflow, FAULT_DE, 0, FAULT_DE, 0
     way "aam 0", do_aam, FAULT_DE, 0, FAULT_DE, 0
     way "single step", do_step, FAULT_DB, STEPPED, FAULT_DB, STEPPED
+    way "single step, mov ss", do_step_stack, FAULT_DB, STEPPED, FAULT_DB, STEPPED
     way "int3", do_int3, FAULT_BP, 0, FAULT_GP, FAULT_BP * 8 + IDT_ERROR
     for_all "int3, gate for all", do_int3, FAULT_BP
     for_all "int 3", do_int_3, FAULT_BP
@@ -171,6 +172,10 @@ strict_ways:
     prepared "int to ring 2, SS2 without room", do_int_inner, small_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_SS, SPARE_SELECTOR
     way "fld1, division by zero", do_load_after_error, FAULT_MF, 0, FAULT_MF, 0
     prepared "int to ring 2, SS2 absent", do_int_inner, absent_inner_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_SS, SPARE_SELECTOR
+    way "single step, mov ss twice", do_step_stacks, FAULT_DB, STEPPED, FAULT_DB, STEPPED
+    prepared "breakpoint behind mov ss", do_shadowed_breakpoint, watch_shadowed, NO_FAULT, 0, NO_FAULT, 0
+    prepared "breakpoint behind mov ss twice", do_late_breakpoint, watch_late, FAULT_DB, 2, FAULT_DB, 2
+    prepared "data breakpoint on mov ss", do_load_stack, watch_stack, FAULT_DB, 1, FAULT_DB, 1
 ways_end:
 
 .include "way_code.asm"

@@ -30,6 +30,9 @@ def load(processor: Processor, code: str) -> None:
         ("sti; hlt; nop", False, 2),
         ("popfd; nop; nop", False, 1),
         ("mov ss, eax; nop; nop", False, None),
+        ("sti; mov ss, eax; nop; nop", False, 3),
+        ("sti; mov ss, eax; mov ss, eax; nop", False, 3),  # the second has no shadow of its own
+        ("sti; mov ss, eax; nop; mov ss, eax; nop; nop", False, 3),
     ],
 )
 def test_first_moment_an_interrupt_is_taken(
