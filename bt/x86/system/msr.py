@@ -63,7 +63,7 @@ REGISTERS = (
     Register(0x000, None, 0, "mce"),  # P5_MC_ADDR, P5_MC_TYPE: no machine check has happened
     Register(0x001, None, 0, "mce"),
     Register(0x017, None, 0, "p6 msr"),  # IA32_PLATFORM_ID
-    Register(0x01B, "apic_base", 0xFFFF_F900, "p6 msr"),  # base, enable, BSP; there is no APIC behind it
+    Register(0x01B, "apic_base", _ADDRESS | 0x900, "p6 msr"),  # base, enable, BSP; there is no APIC behind it
     Register(0x08B, None, _64_BITS, "p6 msr"),  # IA32_BIOS_SIGN_ID: no microcode revision
     # performance counters and their event selection: nothing counts
     *(Register(number, None, _40_BITS, "p6 counters") for number in (0x0C1, 0x0C2)),

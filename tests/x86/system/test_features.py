@@ -303,3 +303,17 @@ def test_capabilities_and_counters_read_as_constants(processors: Processors) -> 
     assert processors.run("interp", "pentium3", "rdmsr", ecx=0xFE, edx=9)[1] == [0x508, 0, 0xFE, 0]
     assert processors.run("interp", "pentium3", "wrmsr\nrdmsr", ecx=0xC1, eax=55, edx=0)[1] == [0, 0, 0xC1, 0]
     assert processors.run("interp", "pentium3", "rdpmc", ecx=1, eax=5, edx=5)[1] == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(("cr4", "ending"), [(0, GP), (cr.CR4_PCE, "ok")])
+@pytest.mark.parametrize("engine", factories())
+def test_counters_outside_level_0(processors: Processors, engine: str, cr4: int, ending: int | str) -> None:
+    """CR4.PCE lets every level read them; the HLT behind is #GP as such."""
+    processor = processors.get(engine, "pentium3")
+    processor.enter_level(3)
+    state = processor.cpu
+    state["cr4"], state["trap_vectors"], state["eip"], state["gpr", ECX] = cr4, (1 << 32) - 1, ORIGIN, 0
+    processor.write_code(ORIGIN, assemble("rdpmc\nhlt", 32, ORIGIN))
+    leave = processor.vcpu.run(10)
+    assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, GP)
+    assert state["eip"] == ORIGIN + (2 if ending == "ok" else 0)

@@ -45,12 +45,36 @@ CONTROL_REGISTERS = """
     mov cr4, eax      | eax=19c                                 => cr4=19c
     mov cr4, eax      | eax=20                                  => cr4=20
     mov cr4, eax      | eax=3                                   => cr4=3
+    mov cr4, eax      | eax=7ff                                 => cr4=7ff
     mov cr4, eax      | eax=80000000                            => #GP(0) cr4=0
+    mov cr4, eax      | eax=800                                 => #GP(0) cr4=0
+    mov cr4, eax      | eax=2000                                => #GP(0) cr4=0
+    mov cr4, eax      | eax=4000                                => #GP(0) cr4=0
+    mov cr4, eax      | eax=40000                               => #GP(0) cr4=0
+    mov cr4, eax      | eax=100000                              => #GP(0) cr4=0
+    mov cr4, eax      | eax=200000                              => #GP(0) cr4=0
+    mov cr4, eax      | eax=0 cpl=1                             => #GP(0)
+    mov cr0, eax      | eax=0                                   => cr0=10
+    mov cr0, eax      | eax=a0000001                            => #GP(0) cr0=11
+    mov cr0, eax      | eax=80000000 cr0=13                     => #GP(0) cr0=13
+    .byte 0x0f, 0x20, 0x00 |                                    => eax=11
+    .byte 0x0f, 0x20, 0xc8 |                                    => #UD
+    .byte 0x0f, 0x20, 0xe8 |                                    => #UD
+    .byte 0x0f, 0x20, 0xf0 |                                    => #UD
+    .byte 0x0f, 0x20, 0xf8 |                                    => #UD
+    .byte 0x0f, 0x22, 0xc8 |                                    => #UD
+    .byte 0x0f, 0x22, 0xf8 |                                    => #UD
+    .byte 0xf0, 0x0f, 0x20, 0xc0 |                              => #UD
     smsw eax          | eax=ffffffff cpl=3                      => eax=11
     smsw ax           | eax=ffffffff cpl=3                      => eax=ffff0011
     smsw [ebx]        | ebx=8000 [8000]=ffffffff cpl=3          => [8000]=1100ffff
     lmsw ax           | eax=e                                   => cr0=1f
     lmsw ax           | eax=fff0 cr0=1f                         => cr0=11
+    lmsw ax           | eax=0                                   => cr0=11
+    lmsw ax           | eax=0 cr0=10                            => cr0=10
+    lmsw ax           | eax=1 cr0=10                            => cr0=11
+    lmsw ax           | eax=ffff0000 cr0=5003f                  => cr0=50031
+    lmsw [ebx]        | ebx=8000 [8000]=0b00                    => cr0=1b
     lmsw ax           | cpl=3                                   => #GP(0)
     clts              | cr0=1b                                  => cr0=13
     clts              | cr0=1b cpl=3                            => #GP(0) cr0=1b
@@ -80,6 +104,10 @@ DEBUG_REGISTERS = """
     mov dr4, eax      | eax=ffffffff                            => dr6=ffffefff
     mov dr7, eax      | eax=0                                   => dr7=400
     mov dr7, eax      | eax=ffffdfff                            => dr7=ffff07ff
+    mov dr5, eax      | eax=d800                                => dr7=400
+    mov dr5, eax      | eax=2000                                => dr7=2400
+    mov dr6, eax      | dr7=2400                                => #DB dr6=ffff2ff0 dr7=2400
+    .byte 0x0f, 0x21, 0x18 | dr3=1234                           => eax=1234
     mov dr7, eax      | eax=0 cpl=3                             => #GP(0)
     mov eax, dr0      | dr7=2400                                => #DB dr6=ffff2ff0
 """
@@ -193,6 +221,10 @@ PORTS = """
     in eax, dx        | edx=7c cpl=3 [3066]=6800 [3077]=0f      => exit=IO eip=10000
     in eax, dx        | edx=7c cpl=3 [3066]=6800 [3077]=8f      => #GP(0)
     in al, 0x80       | cpl=3 [3066]=ff07                       => #GP(0)
+    in al, 0x80       | cpl=3 [3066]=ee07                       => exit=IO eip=10000
+    in al, 0x80       | cpl=3 [3066]=ef07                       => #GP(0)
+    in al, 0x80       | cpl=1 eflags=1002 [3066]=ff07           => exit=IO eip=10000
+    in al, 0x80       | cpl=2 eflags=1002 [3066]=ff07           => #GP(0)
     outsb             | esi=8000 [8000]=5a edx=80               => exit=IO exit_value=5a exit_write=1 eip=10000
     rep outsb         | ecx=0                                   =>
     insb              | edi=8000 edx=80                         => exit=IO exit_write=0 eip=10000
@@ -215,7 +247,18 @@ IDENTIFICATION = """
     wrmsr             | ecx=277 eax=00000002 edx=0              => #GP(0)
     wrmsr             | ecx=277 eax=00000003 edx=0              => #GP(0)
     wrmsr             | ecx=10 eax=100 edx=0 icount_base=f      => tsc_offset=f0
+    wrmsr             | ecx=10 eax=0 edx=1234 icount_base=f     => tsc_offset=1233fffffff0
     wrmsr             | ecx=12345                               => #GP(0)
+    wrmsr             | ecx=1b eax=fee00900 edx=f               => apic_base=ffee00900
+    wrmsr             | ecx=1b eax=fee00900 edx=10              => #GP(0)
+    wrmsr             | ecx=1b eax=fee00a00 edx=0               => #GP(0)
+    wrmsr             | ecx=1b eax=fee00c00 edx=0               => #GP(0)
+    wrmsr             | ecx=1b eax=fee00901 edx=0               => #GP(0)
+    wrmsr             | ecx=c0000080 eax=0 edx=0                => #GP(0)
+    rdmsr             | ecx=c0000080                            => #GP(0)
+    rdmsr             | ecx=c0000100                            => #GP(0)
+    rdmsr             | ecx=40000000                            => #GP(0)
+    rdmsr             | ecx=0                                   => eax=0 edx=0
     wrmsr             | ecx=8b eax=0 edx=0                      =>
     wrmsr             | ecx=17 eax=1 edx=0                      => #GP(0)
     wrmsr             | ecx=176 cpl=3                           => #GP(0)
