@@ -74,6 +74,7 @@ CATALOGUE: Final = (
     Guest("segment-matrix", "check", "matrix/segment-matrix.asm", "probes", {"accesses": "off"}),
     Guest("paging-matrix", "check", "matrix/paging-matrix.asm", "probes", {"reserved": "off", "nx": "off"}),
     Guest("task-matrix", "check", "matrix/task-matrix.asm", "switches", {"strict": "off"}),
+    Guest("fp-matrix", "check", "matrix/fp-matrix.asm", "probes", {"strict": "off"}),
     Guest("minikernel", "system", "minikernel/minikernel.asm", "faults and endings", {"n": "1", "hz": "250"}),
     Guest("bootsector", "boot", "boot/bootsector.asm", "", boot_sector=True),
 )

@@ -14,6 +14,7 @@ OPTIONS: Final = {
     "segment-matrix": "accesses=on",
     "paging-matrix": "reserved=on",
     "task-matrix": "strict=on",
+    "fp-matrix": "strict=on",
 }
 """What QEMU's emulator does not do, and Bochs does: CR4.VME, segment limits, all of SGDT's base (SDM vol. 3B, 8086
 emulation; vol. 3A 5.3; vol. 2, SGDT, where processors are as Bochs); the rest is in guest_images/README.md."""
