@@ -30,8 +30,8 @@ _EXTENDED_BYTES = 10
 
 
 def _check_alignment(b: NativeContext, linear: Value, size: Value) -> None:
-    """#AC(0) (SDM vol. 3A table 6-7): by their size up to 16 bytes, 80-bit operands as those of 64, environments and
-    what follows them as their words. 128 bits that need no alignment "may" raise it: they do on AMD's processors.
+    """#AC(0) (SDM vol. 3A table 6-7), before page faults: operands up to 16 bytes by their size, those of 80 bits as
+    those of 64, environments by their words. 128 bits that need no alignment "may" raise it: on AMD processors they do.
     """
     checked = (b.get("mode") & ALIGNMENT_FREE) == 0
     words = b.select((size & 3) != 0, b.const(1, 32), 3)
