@@ -10,13 +10,14 @@ and #SS get 0 here, those of #PF are made from the access and the layout.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import unicorn
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import Uc, UcError
 
-from bt.x86.opcodes import InstructionClass, Method
+from bt.x86.decode import DecodeError, decode
+from bt.x86.opcodes import Form, InstructionClass, Method
 from tests.cases import layout
 from tests.cases.instruction import form_of, split
 from tests.cases.model import (
@@ -29,6 +30,7 @@ from tests.cases.model import (
     State,
     Trap,
 )
+from tests.oracles.host_child import CODE_16_SELECTOR, STACK_16_SELECTOR
 
 INSTRUCTION_LIMIT = 100_000
 """A case that has not ended after so many does not end."""
@@ -50,11 +52,12 @@ _PAGE = 0xFFFF_E000
 _IRET, _FRAME = _PAGE + 0x100, _PAGE + 0x200
 _NOWHERE = 0xFFFF_FFFF
 """Where Unicorn would stop by itself."""
-_KERNEL_CODE, _KERNEL_DATA, _CODE_16, _STACK_16 = 0x08, 0x10, 0x33, 0x3B
+_KERNEL_CODE, _KERNEL_DATA, _LDT_SELECTOR, _LDT_RIGHTS = 0x08, 0x10, 0x40, 0x8200
 
 _WRITES = (unicorn.UC_MEM_WRITE_UNMAPPED, unicorn.UC_MEM_WRITE_PROT)
 _USER, _WRITE, _PRESENT = 4, 2, 1
 _PAGE_FAULT, _PROTECTION, _UNDEFINED, _ALIGNMENT = 14, 13, 6, 17
+_LONGEST = 15
 
 
 def _descriptor(access: int, default_32: bool) -> bytes:
@@ -70,10 +73,9 @@ _GDT = b"".join(
         bytes(8),
         _descriptor(0xFB, True),
         _descriptor(0xF3, True),
-        _descriptor(0xFB, False),
-        _descriptor(0xF3, False),
     )
 )
+_LDT = _descriptor(0xFB, False) + _descriptor(0xF3, False)
 
 
 class UnicornCpu:
@@ -89,6 +91,8 @@ class UnicornCpu:
         machine.mem_write(_PAGE, _GDT)
         machine.mem_write(_IRET, b"\xcf")
         machine.reg_write(x86.UC_X86_REG_GDTR, (0, _PAGE, len(_GDT) - 1, 0))
+        machine.mem_write(_PAGE + len(_GDT), _LDT)
+        machine.reg_write(x86.UC_X86_REG_LDTR, (_LDT_SELECTOR, _PAGE + len(_GDT), len(_LDT) - 1, _LDT_RIGHTS))
         machine.reg_write(x86.UC_X86_REG_CS, _KERNEL_CODE)
         machine.reg_write(x86.UC_X86_REG_SS, _KERNEL_DATA)
         for segment in _DATA_SEGMENTS:
@@ -165,47 +169,72 @@ class UnicornCpu:
 
 
 def _iret_frame(case: Case) -> bytes:
-    code = layout.CODE_SELECTOR if case.bits == 32 else _CODE_16
-    stack = layout.DATA_SELECTOR if case.stack_bits == 32 else _STACK_16
+    code = layout.CODE_SELECTOR if case.bits == 32 else CODE_16_SELECTOR
+    stack = layout.DATA_SELECTOR if case.stack_bits == 32 else STACK_16_SELECTOR
     return struct.pack("<5I", case.start.eip, code, case.start.eflags, case.start.registers[4], stack)
 
 
 def aborts(case: Case) -> bool:
     """Whether Unicorn takes the process with it: a locked bit test of a register."""
-    prefixes, rest = split(case.code + bytes(3))
-    modrm = rest[2]
-    return 0xF0 in prefixes and form_of(case.code).name in ("bt", "bts", "btr", "btc") and modrm >= 0xC0
+    for prefixes, rest, form in _instructions(case):
+        if 0xF0 in prefixes and form.name in ("bt", "bts", "btr", "btc") and rest[2] >= 0xC0:
+            return True
+    return False
 
 
 def deviation(case: Case, outcome: Outcome) -> str | None:
-    """Why Unicorn is not to be believed about a case whose true outcome is this; None if it is."""
-    prefixes, rest = split(case.code + bytes(3))
-    form, trap = form_of(case.code), outcome.trap
-    reasons = {
-        "does not check where LOCK is allowed": 0xF0 in prefixes and trap == Trap(_UNDEFINED),
-        "reads before it writes, and stores the first half of an access whose second half faults": trap is not None
-        and trap.vector == _PAGE_FAULT
-        and bool((trap.error_code or 0) & _WRITE),
-        "gives no error codes, and has no gates for INT n": trap is not None
-        and trap.vector != _PAGE_FAULT
-        and bool(trap.error_code),
-        "knows no alignment checks": trap is not None and trap.vector == _ALIGNMENT,
-        "does not check I/O permission": form.privilege == "io",
-        "takes control registers that do not exist for existing ones": form.cls is InstructionClass.UNDEFINED
-        and rest[0] == 0x0F
-        and rest[1] in (0x20, 0x22),
-        "does not know TEST by its second encoding": rest[0] in (0xF6, 0xF7) and rest[1] >> 3 & 7 == 1,
-        "takes the register forms of prefetches for undefined": rest[:2] == b"\x0f\x18" and rest[2] >= 0xC0,
-        "lets F2 win over F3 whatever their order": 0xF2 in prefixes and 0xF3 in prefixes,
-        "writes through CS": 0x2E in prefixes and trap == Trap(_PROTECTION, 0),
-        "does not try the new top of stack in ENTER, and loads all of EBP": form.name == "enter",
-        "takes the operand of RET for signed": form.name == "ret"
-        and form.operands[:1] != ()
-        and form.operands[0].method is Method.IMMEDIATE
-        and rest[2] >= 0x80,
-        "lets null segments be used": form.meaning == "segment.load" and outcome.state.eip != case.origin,
-        "fetches whole blocks at once from a page that ends": trap is not None
-        and trap.cr2 == layout.CODE.end
-        and outcome.state.eip >= layout.CODE.end - 2,
-    }
-    return next((reason for reason, applies in reasons.items() if applies), None)
+    """Why Unicorn is not to be believed about a case whose true outcome is this; None if it is.
+
+    Whatever instruction of the case it is about, for Unicorn may go there where nobody else does.
+    """
+    trap = outcome.trap
+    page_fault = trap is not None and trap.vector == _PAGE_FAULT
+    for prefixes, rest, form in _instructions(case):
+        reasons = {
+            "does not check where LOCK is allowed": 0xF0 in prefixes and trap == Trap(_UNDEFINED),
+            "does not check I/O permission": form.privilege == "io",
+            "takes control registers that do not exist for existing ones": form.cls is InstructionClass.UNDEFINED
+            and rest[0] == 0x0F
+            and rest[1] in (0x20, 0x22),
+            "does not know TEST by its second encoding": rest[0] in (0xF6, 0xF7) and rest[1] >> 3 & 7 == 1,
+            "takes the register forms of prefetches for undefined": rest[:2] == b"\x0f\x18" and rest[2] >= 0xC0,
+            "lets F2 win over F3 whatever their order": 0xF2 in prefixes and 0xF3 in prefixes,
+            "writes through CS": 0x2E in prefixes and trap == Trap(_PROTECTION, 0),
+            "does not try the new top of stack in ENTER, and loads all of EBP": form.name == "enter",
+            "takes the operand of RET for signed": form.name == "ret"
+            and form.operands[:1] != ()
+            and form.operands[0].method is Method.IMMEDIATE
+            and rest[2] >= 0x80,
+            "has FP of its own, without exceptions, alignment and the fields of environments": form.meaning.startswith(
+                ("fp.", "x87.", "sse.")
+            ),
+            "loses flags in CMPXCHG8B, and where LOOPE and LOOPNE end": form.name in ("cmpxchg8b", "loope", "loopne"),
+            "has flags of something else after LOCK NEG": form.name == "neg" and 0xF0 in prefixes,
+            "lets null segments be used": form.meaning == "segment.load" and outcome.state.eip != case.origin,
+        }
+        if reason := next((reason for reason, applies in reasons.items() if applies), None):
+            return reason
+    if page_fault and trap is not None:
+        if (trap.error_code or 0) & _WRITE:
+            return "reads before it writes, and stores the first half of an access whose second half faults"
+        if outcome.state.eip != case.origin:
+            return "does not always know the flags from before an instruction that faults"
+        if trap.cr2 == layout.CODE.end and outcome.state.eip >= layout.CODE.end - 2:
+            return "fetches whole blocks at once from a page that ends"
+    elif trap is not None and trap.error_code:
+        return "gives no error codes, and has no gates for INT n"
+    if trap is not None and trap.vector == _ALIGNMENT:
+        return "knows no alignment checks"
+    return None
+
+
+def _instructions(case: Case) -> Iterator[tuple[bytes, bytes, Form]]:
+    """Prefixes, the rest and the form of each instruction, as far as they can be told apart."""
+    code = case.code
+    while code:
+        prefixes, rest = split(code + bytes(3))
+        yield prefixes, rest, form_of(code)
+        try:
+            code = code[decode(code + bytes(_LONGEST), bits=32 if case.bits == 32 else 16).length :]
+        except DecodeError:
+            return
