@@ -209,11 +209,17 @@ def _pieces(pieces: Sequence[Piece], labels: Mapping[int, str]) -> tuple[Text, T
     names, code = [], []
     for piece in pieces:
         style = "bold yellow" if piece.kind == "stub" else ""
-        lines = [Text(line.text, style=style) for line in host_code.disassemble(piece, labels)]
+        lines = [_host_line(piece, line, style) for line in host_code.disassemble(piece, labels)]
         name = host_code.purpose(piece) if piece.kind != "stencil" else piece.name
         names += [Text(name, style=style), *[Text()] * (len(lines) - 1)]
         code += lines or [Text()]
     return Text("\n").join(names), Text("\n").join(code)
+
+
+def _host_line(piece: Piece, line: host_code.HostLine, style: str) -> Text:
+    """A host instruction, with its bytes where it was encoded for this place alone (floating point)."""
+    code = "" if piece.kind else f"{line.code.hex()} "
+    return Text.assemble((code, "dim"), (line.text, style))
 
 
 def _cold_table(unit: Unit, labels: Mapping[int, str]) -> Table:

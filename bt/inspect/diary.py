@@ -174,7 +174,7 @@ class Diary:
         for entry, end in zip(entries, ends, strict=True):
             if entry.kind in (TRACE_RECORD, TRACE_LINK, TRACE_END):
                 if position < entry.hot:  # code that no stencil, stub or jump accounts for
-                    hot.append(Piece("", "", position, ctypes.string_at(position, entry.hot - position)))
+                    hot.append(_plain(position, entry.hot))
                 position = entry.hot
                 if entry.kind == TRACE_RECORD:
                     instruction = unit.instructions[(entry.subject - block["records"]) // RECORD_BYTES]
@@ -184,18 +184,22 @@ class Diary:
             elif end is None:
                 cold.append(self._piece(entry, None))
             else:
-                hot.append(self._piece(entry, end))
+                piece = self._piece(entry, end)
+                hot.append(piece)
+                if piece.end < end:
+                    hot.append(_plain(piece.end, end))
                 position = end
 
     def _piece(self, entry: _Entry, end: int | None) -> Piece:
         """The piece of an entry; `end` is known of hot code."""
         if entry.kind == TRACE_STENCIL:
             stencil = Structure(STENCIL, self._cpu.control("stencils") + entry.subject * STENCIL.size)
-            if end is None:
-                end = entry.hot + stencil["length"]
-                if ctypes.string_at(end, len(JUMP_FREE)) == JUMP_FREE:
-                    end += len(JUMP_FREE)
-            code = ctypes.string_at(entry.hot, end - entry.hot)
+            size = stencil["length"]
+            if ctypes.string_at(entry.hot + size, len(JUMP_FREE)) == JUMP_FREE:
+                size += len(JUMP_FREE)
+            if end is not None:
+                size = min(size, end - entry.hot)
+            code = ctypes.string_at(entry.hot, size)
             return Piece("stencil", self._names[entry.subject], entry.hot, code)
         if entry.kind == TRACE_COPY:
             return Piece("copy", COPY, entry.hot, ctypes.string_at(entry.hot, entry.subject))
@@ -208,6 +212,11 @@ class Diary:
         code = ctypes.string_at(entry.hot, _STUB_BYTES)
         target = entry.hot + _STUB_BYTES + int.from_bytes(code[-4:], "little", signed=True)
         return Piece("stub", self._gates.get(target, f"{target:#x}"), entry.hot, code, site=site)
+
+
+def _plain(start: int, end: int) -> Piece:
+    """Code that no stencil, stub or jump accounts for: FP instructions are themselves."""
+    return Piece("", "", start, ctypes.string_at(start, end - start))
 
 
 def _hot_ends(entries: list[_Entry], start: int) -> list[int | None]:
