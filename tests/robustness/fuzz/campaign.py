@@ -152,6 +152,9 @@ class Child:
         original = program
         if self.totals.findings[key] < _REPORTED_ALIKE:
             program = minimise(program, lambda less: pair.differs_by(less, less.instructions) is not None)
+            if pair.is_stale_paging(program, pair.locate(program)):  # without what put the page tables right again
+                self.totals.stale += 1
+                return
         self._write_finding(key, program, f"{describe(pair, program)}\nat first {original.to_line()}")
 
     def _write_finding(self, key: str, program: Program, text: str) -> None:

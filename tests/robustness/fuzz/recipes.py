@@ -39,9 +39,11 @@ class Recipes(Instructions):
     def __init__(self, random: Random, bits: int, wanted: tuple[int, ...] = ()) -> None:
         super().__init__(random, bits, wanted)
         self._menu: tuple[tuple[float, Callable[[], bytes]], ...] = (
-            (26, self.any),
+            (24, self.any),
             (9, self.point),
-            (8, self.flags_and_user),
+            (6, self.flags_and_user),
+            (7, self.compare_and_jump),
+            (6, self.dead_flags),
             (5, self.loop),
             (5, self.branch),
             (5, self.self_modifying),
@@ -101,32 +103,36 @@ class Recipes(Instructions):
         value = some_address(random, self.bits) if self.chance(0.75) else some_value(random)
         return self._set(random.choice(_POINTERS), value)
 
-    def flags_and_user(self) -> bytes:
-        """Arithmetic, perhaps something in between, and one that depends on its flags."""
+    def _arithmetic(self) -> bytes:
+        """An instruction that writes flags, of registers mostly."""
         random = self.random
         modrm = bytes([0xC0 | random.getrandbits(6)])
         code = random.choice(
             (
                 bytes([random.randrange(8) << 3 | random.randrange(4)]) + modrm,
-                bytes([0x80, 0xC0 | random.getrandbits(6), random.getrandbits(8)]),
-                bytes([0x83, 0xC0 | random.getrandbits(6), random.getrandbits(8)]),
+                bytes([random.randrange(8) << 3 | random.randrange(4)]) + self.memory(random.randrange(8), self.bits),
+                bytes([random.choice((0x80, 0x83)), 0xC0 | random.getrandbits(6), random.getrandbits(8)]),
                 bytes([random.choice((0xC0, 0xC1)), 0xC0 | random.getrandbits(6), random.getrandbits(5)]),
                 bytes([random.randrange(0xD0, 0xD4), 0xC0 | random.getrandbits(6)]),
-                bytes([random.choice((0x84, 0x85))]) + modrm,
                 bytes([random.choice((0xF6, 0xF7)), 0xD0 | random.getrandbits(4)]),
                 bytes([random.choice((0xFE, 0xFF)), 0xC0 | random.getrandbits(4)]),
-                bytes([0x0F, random.choice((0xA3, 0xAB, 0xB3, 0xBB, 0xBC, 0xBD, 0xA5, 0xAD, 0xAF, 0xC1, 0xB1))])
-                + modrm,
-                bytes([random.choice((0x3B, 0x39, 0x03, 0x2B))]) + self.memory(random.randrange(8), self.bits),
+                bytes([0x0F, random.choice(_TWO_BYTE_ARITHMETIC)]) + modrm,
+                bytes([0x0F, random.choice((0xC0, 0xB0, 0xC1, 0xB1))]) + modrm,
+                bytes([0x0F, random.choice((0xA4, 0xAC))]) + modrm + bytes([random.getrandbits(5)]),
                 bytes([0x0F, random.choice((0x2E, 0x2F))]) + modrm,
                 bytes([0xDF, random.choice((0xE8, 0xF0)) | random.randrange(8)]),
             )
         )
-        code = self._wide(code, random.choice((self.bits, self.bits, 48 - self.bits)))
+        return self._wide(code, random.choice((self.bits, self.bits, self.bits, 48 - self.bits)))
+
+    def flags_and_user(self) -> bytes:
+        """Arithmetic, perhaps something in between, and one that depends on its flags."""
+        random = self.random
+        modrm = bytes([0xC0 | random.getrandbits(6)])
+        code = self._arithmetic()
         if self.chance(0.4):
-            code += random.choice(
-                (b"\x90", b"\x89" + modrm, b"\x8d\x40\x01", b"\xfc", bytes([0x40 | random.randrange(8)]))
-            )
+            increment = bytes([0x40 | random.randrange(8)])
+            code += random.choice((b"\x90", b"\x89" + modrm, b"\x8d\x40\x01", b"\xfc", increment))
         condition = random.randrange(16)
         return code + random.choice(
             (
@@ -141,6 +147,32 @@ class Recipes(Instructions):
                 bytes([0xDA | random.getrandbits(1), 0xC0 | random.randrange(32)]),
             )
         )
+
+    def compare_and_jump(self) -> bytes:
+        """What a translator makes one of: CMP, TEST, INC or DEC and the jump behind it."""
+        random, size = self.random, self.random.getrandbits(1)
+        modrm = bytes([0xC0 | random.getrandbits(6)])
+        byte = bytes([random.getrandbits(8)])
+        compare = random.choice(
+            (
+                bytes([0x38 | size]) + modrm,
+                bytes([0x3A | size]) + modrm,
+                bytes([0x84 | size]) + modrm,
+                bytes([0x84 | size]) + modrm,
+                bytes([0x38 | random.randrange(4)]) + self.memory(random.randrange(8), self.bits),
+                bytes([0x84 | size]) + self.memory(random.randrange(8), self.bits),
+                bytes([random.choice((0x80, 0x83)), 0xF8 | random.randrange(8)]) + byte,
+                bytes([0xF6, 0xC0 | random.randrange(8)]) + byte,
+                bytes([0x3C]) + byte,
+                bytes([0x40 | random.getrandbits(4)]),
+            )
+        )
+        return compare + bytes([0x70 | random.randrange(16), random.choice((0, 1, 2, 3)), 0x40 | random.randrange(4)])
+
+    def dead_flags(self) -> bytes:
+        """Arithmetic whose flags nobody sees, because the next overwrites them."""
+        killer = bytes([self.random.choice((0x01, 0x29, 0x31, 0x39, 0x85)), 0xC0 | self.random.getrandbits(6)])
+        return self._arithmetic() + (b"\x89\xc1" if self.chance(0.3) else b"") + killer
 
     def loop(self) -> bytes:
         """A few instructions several times over."""
