@@ -23,8 +23,6 @@ from bt.x86.state import GPR_NAMES
 FP_ENCODE = native("fp_encode", PTR, PTR, "i64", "i32", "i32", result="i64")
 # state, record: have a thunk ready for the record; OK, or EXIT when the area for thunks is full
 FP_MAKE_THUNK = native("fp_make_thunk", PTR, PTR)
-# A thunk: host address of the operand, general register or condition; answers general register or EFLAGS.
-THUNK = native("thunk", PTR, "i64", result="i64")
 
 _HOST_NUMBERS = {
     name: number

@@ -36,6 +36,7 @@ UPDATE_COMMIT = native("update_commit", PTR)
 # Operands of any size (bt/memory/wide.py): linear, bytes, OPERAND_* bits; operand pointer in memory_value.
 OPERAND_BEGIN = native("operand_begin", PTR, "i32", "i32", "i32")
 OPERAND_COMMIT = native("operand_commit", PTR)
+OPERAND_COMMIT_MASKED = native("operand_commit_masked", PTR, PTR)  # thunk of an instruction that writes some bytes only
 OPERAND_WRITE, OPERAND_FILL = 1, 2  # FILL: what is written may be less than the whole
 DIRECT = native("direct_pointer", PTR, "i32", "i32", result=PTR)  # linear, write; null when not plain RAM
 

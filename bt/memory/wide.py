@@ -13,6 +13,7 @@ from bt.codegen.value import Value
 from bt.memory.access import (
     OPERAND_BEGIN,
     OPERAND_COMMIT,
+    OPERAND_COMMIT_MASKED,
     OPERAND_FILL,
     OPERAND_WRITE,
     PAGE,
@@ -24,6 +25,7 @@ from bt.memory.slow import RESOLVE, Body, code_map_slot
 from bt.x86.context import AC, OK
 from bt.x86.mode import ALIGNMENT_FREE
 from bt.x86.services import WATCH_ACCESS, WATCH_READ, WATCH_WRITE
+from bt.x86.system.fp_state import THUNK
 
 _PIECE = 8  # bytes moved at a time
 _EXTENDED_BYTES = 10
@@ -41,10 +43,15 @@ def _check_alignment(b: NativeContext, linear: Value, size: Value) -> None:
     b.fault_if(checked & ((linear & mask) != 0), AC, 0)
 
 
-def _piece(b: NativeContext, left: Value) -> Value:
-    """Largest power of two up to 8 that is not above `left` bytes, i32."""
+def _piece(b: NativeContext, linear: Value, left: Value) -> Value:
+    """Largest power of two up to 8 that is not above `left` bytes and to which `linear` is aligned, i32.
+
+    Whether the whole is aligned has been checked; an environment of aligned words must not fail for its pieces.
+    """
     small = b.select((left & 4) != 0, b.const(4, 32), b.select((left & 2) != 0, b.const(2, 32), 1))
-    return b.select(left.uge(_PIECE), b.const(_PIECE, 32), small)
+    fits = b.select(left.uge(_PIECE), b.const(_PIECE, 32), small)
+    capped = linear | _PIECE
+    return b.intrinsic("umin", "i32", fits, capped & -capped)
 
 
 def _operand_begin(b: NativeContext) -> None:
@@ -80,7 +87,7 @@ def _fill(b: NativeContext, linear: Value, size: Value) -> None:
     with b.Loop() as loop:
         at = done.get()
         loop.break_if(at == size)
-        piece = _piece(b, size - at)
+        piece = _piece(b, linear + at, size - at)
         b.attempt(SLOW_READ, b.cpu, linear + at, piece, 0)
         # beyond the piece are bytes of the next one, or nobody's
         b.store(b.slot("fp_operand") + at, b.get("memory_value"))
@@ -93,14 +100,43 @@ def _operand_commit(b: NativeContext) -> None:
     with b.Loop() as loop:
         at = done.get()
         loop.break_if(at == size)
-        piece = _piece(b, size - at)
+        piece = _piece(b, linear + at, size - at)
         value = b.load(b.slot("fp_operand") + at, 64)
         status = b.call(SLOW_WRITE, b.cpu, linear + at, piece, value, 0)
-        with b.Unlikely(status != OK):
-            with b.If(b.get("fp_loaded") != 0):
-                b.call(host_fp.FXRSTOR, b.slot("fp_saved"))
-            b.ret(status)
+        _check_written(b, status)
         done.set(at + piece)
 
 
-RUNTIME: tuple[tuple[Signature, Body], ...] = ((OPERAND_BEGIN, _operand_begin), (OPERAND_COMMIT, _operand_commit))
+def _check_written(b: NativeContext, status: Value) -> None:
+    with b.Unlikely(status != OK):
+        with b.If(b.get("fp_loaded") != 0):
+            b.call(host_fp.FXRSTOR, b.slot("fp_saved"))
+        b.ret(status)
+
+
+def _operand_commit_masked(b: NativeContext) -> None:
+    """Write the bytes that the instruction writes: those that come out the same over zeros and over ones."""
+    thunk = b.arguments[1]
+    operand, over_zeros = b.slot("fp_operand"), b.slot("fp_scratch")
+    for background, result in ((0, over_zeros), (-1, operand)):
+        for half in (0, 8):
+            b.store(operand + half, b.const(background, 64))
+        b.call_pointer(thunk, THUNK, operand, b.const(0, 64))
+        for half in (0, 8):
+            b.store(result + half, b.load(operand + half, 64))
+    linear, size = b.get("fp_operand_linear", width=32), b.get("fp_operand_size", width=32)
+    done = b.local(32, 0)
+    with b.Loop() as loop:
+        at = done.get()
+        loop.break_if(at == size)
+        byte = b.load(operand + at, 8)
+        with b.If(byte == b.load(over_zeros + at, 8)):
+            _check_written(b, b.call(SLOW_WRITE, b.cpu, linear + at, 1, byte.zext(64), 0))
+        done.set(at + 1)
+
+
+RUNTIME: tuple[tuple[Signature, Body], ...] = (
+    (OPERAND_BEGIN, _operand_begin),
+    (OPERAND_COMMIT, _operand_commit),
+    (OPERAND_COMMIT_MASKED, _operand_commit_masked),
+)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from bt.codegen.builder import UNLIKELY
 from bt.codegen.value import PTR, Value
-from bt.engine.fp_encode import FP_MAKE_THUNK, THUNK, fp_form
+from bt.engine.fp_encode import FP_MAKE_THUNK, fp_form
 from bt.engine.fp_forms import FP_FORM
 from bt.engine.interp.context import HandlerContext, RecordMemory, RecordRegister
 from bt.engine.structures import CONTROL
+from bt.memory.access import OPERAND_COMMIT_MASKED
 from bt.x86 import flags
 from bt.x86.opcodes.fp import READY_SSE, UNIT_SSE, UNIT_X87, FpUse
 from bt.x86.state import CS, EDI
 from bt.x86.system.fp_exceptions import EXECUTE_SSE, EXECUTE_X87
-from bt.x86.system.fp_state import FOPCODE_COMPATIBILITY, FP_PREPARE
+from bt.x86.system.fp_state import FOPCODE_COMPATIBILITY, FP_PREPARE, THUNK
 
 
 def _thunk(b: HandlerContext) -> Value:
@@ -62,7 +63,6 @@ def execute(b: HandlerContext, use: FpUse) -> None:
             offset,
             use.memory,
             write=use.store,
-            fill=use.masked,
             align=use.memory if use.aligned else 1,
         )
     taken = _input(b, use)
@@ -83,7 +83,10 @@ def execute(b: HandlerContext, use: FpUse) -> None:
                     _note_opcode(b)
         with arm.otherwise():
             result.set(b.call_pointer(thunk, THUNK, operand, taken))
-    if use.store:
+    if use.masked:
+        with b.Unlikely(operand == b.slot("fp_operand")):
+            b.attempt(OPERAND_COMMIT_MASKED, b.cpu, thunk)
+    elif use.store:
         b.commit_operand(operand)
     if is_x87:
         _note_pointers(b, offset)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from bt.codegen import host_fp
 from bt.codegen.abi import native
-from bt.codegen.builder import Signature
 from bt.codegen.value import PTR, Value
 from bt.x86.context import OK, UD, XM, Context
 from bt.x86.system.control_registers import CR4_OSXMMEXCPT
@@ -24,12 +23,12 @@ from bt.x86.system.fp_state import (
     MXCSR_MASK_SHIFT,
     MXCSR_MASKS,
     STATUS_SUMMARY,
+    THUNK,
     X87_MASKS,
     host_mxcsr,
     host_status,
 )
 
-_THUNK = Signature("thunk", "i64", (PTR, "i64"))
 # thunk, operand, general register; its result in memory_value. The first never fails, and leaves in fp_scratch which
 # unmasked exceptions the instruction raised.
 EXECUTE_X87 = native("execute_x87", PTR, PTR, PTR, "i64")
@@ -45,11 +44,11 @@ def _execute_x87(b: Context) -> None:
     _, thunk, operand, register = b.arguments
     # With IGNNE# an exception may be pending; unmasked it would be reported to bt, by a signal.
     with b.If((host_status(b) & ~b.get("fpu_control", width=32) & X87_MASKS) != 0):
-        b.put("memory_value", b.call_pointer(thunk, _THUNK, operand, register))
+        b.put("memory_value", b.call_pointer(thunk, THUNK, operand, register))
         b.put("fp_scratch", 0)
         b.ret(OK)
     b.call(host_fp.FLDCW, b.slot("fpu_control"))
-    b.put("memory_value", b.call_pointer(thunk, _THUNK, operand, register))
+    b.put("memory_value", b.call_pointer(thunk, THUNK, operand, register))
     b.call(host_fp.FXSAVE, b.slot("fp_image"))
     b.call(host_fp.FNCLEX)  # FXRSTOR would report what is pending
     image = b.slot("fp_image")
@@ -69,7 +68,7 @@ def _run_masked(b: Context, thunk: Value, operand: Value, register: Value, extra
     clean = (host_mxcsr(b) & ~(MXCSR_FLAGS | _FLUSH_TO_ZERO)) | extra
     b.put("fp_scratch", clean)
     b.call(host_fp.LDMXCSR, b.slot("fp_scratch"))
-    b.put("memory_value", b.call_pointer(thunk, _THUNK, operand, register))
+    b.put("memory_value", b.call_pointer(thunk, THUNK, operand, register))
     return host_mxcsr(b) & MXCSR_FLAGS
 
 

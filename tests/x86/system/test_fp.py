@@ -218,6 +218,10 @@ def test_neighbouring_operands_fault_one_by_one(engine: Processor, room: int) ->
         ("movdqu xmm0, xmmword ptr [ebx]", [(DEVICE, 8, False), (DEVICE + 8, 8, False)], 16),
         ("movaps xmmword ptr [ebx], xmm0", [(DEVICE, 8, True), (DEVICE + 8, 8, True)], 16),
         ("movq qword ptr [ebx], mm0", [(DEVICE, 8, True)], 8),
+        ("movntps xmmword ptr [ebx], xmm0", [(DEVICE, 8, True), (DEVICE + 8, 8, True)], 16),
+        ("maskmovdqu xmm0, xmm1", [], 0),
+        ("movd xmm1, edi; maskmovdqu xmm0, xmm1", [(DEVICE + 2, 1, True)], 1),
+        ("pcmpeqb mm1, mm1; maskmovq mm0, mm1", [(DEVICE + at, 1, True) for at in range(8)], 8),
     ],
 )
 def test_operands_in_devices(engine: Processor, source: str, accesses: list[tuple[int, int, bool]], wide: int) -> None:
