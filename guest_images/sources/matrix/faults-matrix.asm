@@ -344,6 +344,9 @@ prepare:                                ; gates, descriptors and control registe
     je .tasks
     and byte [idt + eax*8 + 5], 0x7F
 .tasks:
+    mov eax, LDT_SELECTOR
+    lldt ax
+    mov byte [table + ABSENT_SELECTOR + 5], 0x72
     call make_tasks
     mov dword [tss + TSS_ESP1], ring_1_stack_top
     mov dword [tss + TSS_SS1], RING_1_DATA_SELECTOR + 1

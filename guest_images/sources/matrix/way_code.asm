@@ -285,6 +285,11 @@ absent_stack:                           ; of ring 0
     mov ecx, 0xFFFFF
     mov ebx, 0xC012
     jmp describe
+absent_for_any:                         ; ABSENT for the ring's own stack
+    cmp dword [ring], 0
+    jne no_setup
+    mov byte [table + ABSENT_SELECTOR + 5], 0x12
+    ret
 read_only:
     mov ecx, 0xFFFFF
     mov ebx, 0xC0F0
@@ -432,6 +437,31 @@ to_busy_task:
 to_far_offset:                          ; of a segment of 64 KiB
     mov word [idt + INNER_VECTOR*8 + 2], STUB_CODE_SELECTOR
     mov dword [idt + INNER_VECTOR*8 + 4], 0x0001EE00
+    ret
+
+remote_divide:                          ; the handler's segment is in an LDT on a page that is missing
+    mov edx, FAULT_DE
+    jmp remote
+remote_protection:
+    mov edx, FAULT_GP
+    jmp remote
+remote_undefined:
+    mov edx, FAULT_UD
+    jmp remote
+remote_page_fault:
+    mov edx, FAULT_PF
+    jmp remote
+remote_int:
+    mov edx, INNER_VECTOR
+remote:
+    mov word [idt + edx*8 + 2], 4
+    mov edx, NOWHERE
+    mov eax, SPARE_SELECTOR
+    mov ecx, LDT_BYTES - 1
+    mov ebx, 0x0082
+    call describe
+    mov eax, SPARE_SELECTOR
+    lldt ax
     ret
 
 call_gate_absent:

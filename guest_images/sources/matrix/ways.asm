@@ -148,9 +148,22 @@ ways:
     prepared "call gate to ring 2, SS2 null", do_call_inner, call_gate_null_stack, FAULT_GP, RING_2_CODE_SELECTOR, FAULT_TS, 0
     prepared "call gate, absent", do_call_inner, call_gate_absent, FAULT_NP, SPARE_SELECTOR, FAULT_NP, SPARE_SELECTOR
     prepared "retf to ring 0", do_far_return_inward, no_setup, NO_FAULT, 0, FAULT_GP, CODE_SELECTOR
+    full_way "#TS, no gate", do_iret_nested, no_setup, 0, FAULT_TS, FAULT_DF, 0, FAULT_DF, 0
+    full_way "#SS, no gate", do_ss_absent, absent_for_any, 0, FAULT_SS, FAULT_DF, 0, FAULT_DF, 0
+    prepared "#DE, #PF on the way", do_divide, remote_divide, FAULT_PF, 0, FAULT_PF, 0
+    prepared "#GP, #PF on the way", do_load_outside, remote_protection, FAULT_PF, 0, FAULT_PF, 0
+    prepared "#UD, #PF on the way", do_ud2, remote_undefined, FAULT_PF, 0, FAULT_PF, 0
+    prepared "#PF, #PF on the way", do_read_nowhere, remote_page_fault, FAULT_DF, 0, FAULT_DF, 0
+    prepared "int, #PF on the way", do_int_inner, remote_int, FAULT_PF, 0, FAULT_PF, 0
 strict_ways:
     way "int1", do_int1, FAULT_DB, 0, FAULT_DB, 0
     missing "#UD, no gate", do_ud2, FAULT_UD, FAULT_NP, FAULT_UD * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_UD * 8 + IDT_ERROR + EXTERNAL
+    full_way "#NM, no gate", do_fninit, fpu_switched, 0, FAULT_NM, FAULT_NP, FAULT_NM * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_NM * 8 + IDT_ERROR + EXTERNAL
+    missing "#BR, no gate", do_bound, FAULT_BR, FAULT_NP, FAULT_BR * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_BR * 8 + IDT_ERROR + EXTERNAL
+    missing "#MF, no gate", do_wait_for_error, FAULT_MF, FAULT_NP, FAULT_MF * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_MF * 8 + IDT_ERROR + EXTERNAL
+    missing "#XM, no gate", do_divide_packed, FAULT_XM, FAULT_NP, FAULT_XM * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_XM * 8 + IDT_ERROR + EXTERNAL
+    full_way "#AC, no gate", do_odd_word, alignment, 0, FAULT_AC, NO_FAULT, 0, FAULT_NP, FAULT_AC * 8 + IDT_ERROR + EXTERNAL
+    missing "#DB, no gate", do_step, FAULT_DB, FAULT_NP, FAULT_DB * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_DB * 8 + IDT_ERROR + EXTERNAL
     missing "int1, no gate", do_int1, FAULT_DB, FAULT_NP, FAULT_DB * 8 + IDT_ERROR + EXTERNAL, FAULT_NP, FAULT_DB * 8 + IDT_ERROR + EXTERNAL
     way "mov cr0, PG without PE", do_bad_cr0, FAULT_GP, 0, FAULT_GP, 0
     way "mov cr4, reserved bits", do_bad_cr4, FAULT_GP, 0, FAULT_GP, 0

@@ -9,7 +9,8 @@ import pytest
 from bt.x86.context import DB, NMI, SS_FAULT
 from bt.x86.exits import ExitReason
 from bt.x86.reset import power_on, read_eflags, write_eflags
-from bt.x86.state import EAX, ECX, EDI, EDX, ESP, SS
+from bt.x86.segment_cache import fill
+from bt.x86.state import CS, EAX, ECX, EDI, EDX, ESP, SS
 from guest_images.assembler import assemble
 from tests.x86.system.lines import ORIGIN
 from tests.x86.system.processor import (
@@ -117,6 +118,32 @@ ACCESSES = [
     ("cmp dword [0x8000], 1", WRITE, DWORD, 0),
     ("push dword [0x8000]", ACCESS, DWORD, 1),
 ]
+
+
+@pytest.mark.parametrize("virtual", [False, True])
+@pytest.mark.parametrize(("eflags", "size", "shielded"), [(2, 32, False), (2 | RF, 32, True), (2, 16, False)])
+def test_iret_of_the_8086_loads_rf(engine: Processor, virtual: bool, eflags: int, size: int, shielded: bool) -> None:
+    """In real mode, and in virtual-8086 mode with IOPL 3: from a 32-bit image (SDM vol. 2, IRET)."""
+    start(engine, "nop", dr7=enable(0, EXECUTE), address=ORIGIN + 0x100)
+    cpu = engine.cpu
+    engine.write_code(ORIGIN, bytes.fromhex("66cf" if size == 32 else "cf"))
+    engine.write_code(ORIGIN + 0x100, b"\x90\xf4")
+    if not virtual:
+        cpu["cr0"], cpu["idtr_base"], cpu["idtr_limit"] = 0x10, 0, 0x3FF
+        engine.ram.write(4, struct.pack("<HH", 0, HANDLER >> 4))
+    for segment in range(6):
+        selector = ORIGIN >> 4 if segment == CS else 0
+        access = 0xF3 if virtual else 0x93
+        fill(cpu, segment, selector=selector, base=selector << 4, limit=0xFFFF, access=access, big=False)
+    cpu["cpl"], cpu["eip"] = 3 if virtual else 0, 0
+    iopl = 0x3000 if virtual else 0
+    write_eflags(cpu, 2 | iopl | (0x20000 if virtual else 0))
+    engine.push(0x100, ORIGIN >> 4, eflags | iopl, width=size)
+    engine.vcpu.flush()
+    cpu["trap_vectors"] = (1 << 32) - 1
+    leave = engine.vcpu.run(100)
+    assert cpu["eip"] == (0x102 if shielded and not virtual else 0x101 if shielded else 0x100)
+    assert (leave.reason is ExitReason.EXCEPTION and leave.address == DB) != shielded
 
 
 @pytest.mark.parametrize(("code", "kind", "length", "hits"), ACCESSES)
