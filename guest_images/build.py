@@ -72,6 +72,7 @@ CATALOGUE: Final = (
     Guest("v86-matrix", "check", "v86/v86.asm", "snippets", {"vme": "off", "accesses": "off"}),
     Guest("faults-matrix", "check", "matrix/faults-matrix.asm", "probes", {"strict": "off"}),
     Guest("segment-matrix", "check", "matrix/segment-matrix.asm", "probes", {"accesses": "off"}),
+    Guest("gate-matrix", "check", "matrix/gate-matrix.asm", "probes", {"strict": "off"}),
     Guest("paging-matrix", "check", "matrix/paging-matrix.asm", "probes", {"reserved": "off", "nx": "off"}),
     Guest("task-matrix", "check", "matrix/task-matrix.asm", "switches", {"strict": "off"}),
     Guest("fp-matrix", "check", "matrix/fp-matrix.asm", "probes", {"strict": "off"}),

@@ -11,6 +11,7 @@ OPTIONS: Final = {
     "v86-matrix": "vme=on accesses=on",
     "real-mode-matrix": "accesses=on",
     "faults-matrix": "strict=on",
+    "gate-matrix": "strict=on",
     "segment-matrix": "accesses=on",
     "paging-matrix": "reserved=on",
     "task-matrix": "strict=on",

@@ -1,5 +1,5 @@
 ; Probes: a few instructions run at ring 0 or 3 that end with `int LEAVE_GATE`, or earlier with an exception. What the
-; four matrix guests share: GDT with room, LDT, catching, and the checksum of all that is printed.
+; matrix guests share: GDT with room, LDT, catching, and the checksum of all that is printed.
 
 LEAVE_GATE = 0x81                       ; ends a probe, DPL 3
 LDT_SELECTOR = 0x30
