@@ -272,6 +272,24 @@ def test_storing_into_the_code_that_follows(engine: Processor) -> None:
         assert (engine.cpu["gpr", 0], engine.cpu["gpr", 1]) == (0x1234567, 5)
 
 
+@pytest.mark.parametrize(
+    ("source", "opcode"),
+    [
+        ("fld1; fldz", 0),
+        ("fldcw [ebx]; fld1; fldz", 0),
+        ("fldcw [ebx]; fld1; fldz; fdivp st(1); fnclex; fld1; fldpi", 0x6F9),
+        ("fld1; mov ecx, 0x1a0; xor edx, edx; mov eax, 0x1805; wrmsr; fldz", 0x1EE),
+        ("mov ecx, 0x1a0; xor edx, edx; mov eax, 0x1805; wrmsr; fldz; mov al, 1; wrmsr; fldpi", 0x1EE),
+    ],
+)
+def test_last_opcode(engine: Processor, source: str, opcode: int) -> None:
+    """Of the last unmasked exception, or of every instruction in fopcode compatibility mode (SDM vol. 1 8.1.9)."""
+    start(engine, source)
+    engine.ram.write(DATA, struct.pack("<H", ALL_UNMASKED[0]))
+    run(engine)
+    assert engine.cpu["fpu_opcode"] == opcode
+
+
 SEGMENT, DATA_SEGMENT, IP, OPERAND = 0x1000, 0x2B00, 0x100, 0x345
 REAL_CODE = """
     fninit
