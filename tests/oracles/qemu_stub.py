@@ -1,6 +1,6 @@
 """One processor of QEMU's emulator, stopped after reset, by its debugger's stub: state in, one step, state out.
 
-Real mode only: what writes of segment registers mean there is what the stub does.
+Segment registers take what selectors mean in the mode of the moment: paragraphs, or descriptors from the GDT.
 """
 
 from __future__ import annotations
@@ -13,37 +13,23 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 QEMU = shutil.which("qemu-system-i386")
-# The stub's register numbers (gdb's i386-core.xml)
+# The stub's register numbers (QEMU's i386-32bit.xml)
 REGISTERS = (
-    "eax",
-    "ecx",
-    "edx",
-    "ebx",
-    "esp",
-    "ebp",
-    "esi",
-    "edi",
-    "eip",
-    "eflags",
-    "cs",
-    "ss",
-    "ds",
-    "es",
-    "fs",
-    "gs",
+    *("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags", "cs", "ss", "ds", "es", "fs", "gs"),
+    *("fs_base", "gs_base", "k_gs_base", "cr0"),
 )
 _TIMEOUT_SECONDS = 20
 _REGISTER = re.compile(r"\b(E[A-Z]{2}|CR0)=([0-9a-f]{8})")
 _SEGMENT = re.compile(r"^([CDEFGS]S) =([0-9a-f]{4}) ([0-9a-f]{8})", re.MULTILINE)
 _TABLE = re.compile(r"^([GI]DT)= *([0-9a-f]{8}) ([0-9a-f]{8})", re.MULTILINE)
+_LEVEL = re.compile(r"\bCPL=(\d)")
 _RENAMED = {"efl": "eflags"}
 
 
 class QemuStub:
-    """Use as a context manager."""
+    """A running QEMU, to be closed."""
 
     def __init__(self, folder: Path) -> None:
         """`folder`: an empty one for the socket."""
@@ -68,12 +54,8 @@ class QemuStub:
         self._command("qXfer:features:read:target.xml:0,ffb")  # only who knows the registers may write single ones
         self._command("Qqemu.sstep=7")  # no interrupts, no timers
 
-    def __enter__(self) -> QemuStub:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End QEMU."""
         self._socket.close()
         self._process.kill()
         self._process.wait()
@@ -102,6 +84,8 @@ class QemuStub:
         """General registers, EIP, EFLAGS, selectors, `ds.base` and the like, `cr0`, `gdtr_base`, `gdtr_limit`..."""
         text = self._monitor("info registers")
         found = {_RENAMED.get(name.lower(), name.lower()): int(value, 16) for name, value in _REGISTER.findall(text)}
+        if (level := _LEVEL.search(text)) is not None:
+            found["cpl"] = int(level[1])
         for name, selector, base in _SEGMENT.findall(text):
             found[name.lower()], found[f"{name.lower()}.base"] = int(selector, 16), int(base, 16)
         for name, base, limit in _TABLE.findall(text):

@@ -1,9 +1,9 @@
 """Real, virtual-8086 and 16-bit protected mode, a line each (lines.py).
 
-REAL is judged by QEMU as well (test_sixteen_bit.py). LIMITS are what QEMU 7.2 does not check in real mode: the SDM has
-them (vol. 3A 5.3, 6.15; vol. 3B 21.1.4, 21.2.3; vol. 2 under each instruction), recorded 80286 vectors (tests/vectors)
-and, under Bochs, the guest real-mode-matrix most kinds of them. VIRTUAL_8086 is vol. 3B 21.2 and 21.3 and vol. 2, kinds
-of it in the guest v86-matrix.
+REAL, VIRTUAL_8086 and PROTECTED are judged by QEMU as well (qemu_judge.py). *_LIMITS are what QEMU 7.2 does not check,
+and it has no virtual-8086 mode extensions nor INT1: the SDM has them (vol. 3A 5.3, 6.15; vol. 3B 21.1.4, 21.2, 21.3;
+vol. 2 under each instruction), recorded 80286 vectors (tests/vectors) and, under Bochs, the guests real-mode-matrix and
+v86-matrix most kinds of them.
 """
 
 from __future__ import annotations
@@ -205,20 +205,11 @@ LIMITS = """
 VIRTUAL_8086 = """
     mov al, [0x10]          | [20010]=5a                              => eax=5a
     mov ds, ax              | eax=1234                                => ds=1234 ds.base=12340 ds.limit=ffff
-    mov ax, [0xffff]        |                                         => #GP(0)
-    mov ax, [bp]            | ebp=ffff                                => #SS(0)
-    mov al, [ebx]           | ebx=10000                               => #GP(0)
     push ax                 | esp=0 eax=1234                          => esp=fffe [3fffe]=3412
-    push ax                 | esp=1                                   => #SS(0)
-    pusha                   | esp=5                                   => #SS(0)
-    nop                     | at=ffff                                 => eip=10000
-    .byte 0xb0, 0x5a        | at=ffff                                 => #GP(0)
     .byte 0xeb, 0x10        | at=fff0                                 => eip=2
-    .byte 0x66, 0xe9, 0, 0, 1, 0 |                                    => #GP(0)
     jmp 0x2000:0x100        |                                         => cs=2000 cs.base=20000 eip=100
     call 0x2000:0x100       |                                         => cs=2000 eip=100 esp=7ffc [37ffc]=05000010
     retf                    | [38000]=00010020                        => cs=2000 eip=100 esp=8004
-    .byte 0x66, 0xcb        | [38000]=0000010000200000                => #GP(0)
     les ax, [bx]            | ebx=10 [20010]=34127856                 => eax=1234 es=5678 es.base=56780
     cli                     | eflags=20202                            => #GP(0)
     cli                     | eflags=23202                            => eflags=23002
@@ -233,24 +224,11 @@ VIRTUAL_8086 = """
     iret                    | eflags=20002 [38000]=000100200000       => #GP(0)
     iret                    | eflags=23002 [38000]=00010020d70f       => cs=2000 eip=100 esp=8006 eflags=23fd7
     iretd                   | eflags=23002 [38000]=0001000000200000d70f1e00 => cs=2000 eip=100 esp=800c eflags=63fd7
-    iretd                   | eflags=23002 [38000]=000001000020000002000000 => #GP(0)
     int 0x21                | eflags=20002                            => #GP(0)
     int 0x21                | eflags=23002 [2108]=78560800008e3412    => #GP(10a)
     int 0x21                | eflags=23002 [2108]=7856080000ee3412    => eip=12345678 cs=8 cpl=0 esp=8fdc ds=0 es=0
     int3                    | eflags=20002 [2018]=7856080000ee3412    => eip=12345678 cs=8 cpl=0 esp=8fdc
     into                    | eflags=20802 [2020]=7856080000ee3412    => eip=12345678 cs=8 cpl=0 esp=8fdc
-    int1                    | eflags=20002 [2008]=78560800008e3412    => eip=12345678 cs=8 cpl=0 esp=8fdc
-    cli                     | eflags=a0202 cr4=1                      => eflags=20202
-    sti                     | eflags=20002 cr4=1                      => eflags=a0002
-    sti                     | eflags=120002 cr4=1                     => #GP(0)
-    pushf                   | eflags=a0002 cr4=1                      => esp=7ffe [37ffe]=0232
-    pushf                   | eflags=20202 cr4=1                      => esp=7ffe [37ffe]=0230
-    pushfd                  | eflags=a0002 cr4=1                      => #GP(0)
-    popf                    | eflags=20002 cr4=1 [38000]=0002         => esp=8002 eflags=a0002
-    popf                    | eflags=120002 cr4=1 [38000]=0002        => #GP(0)
-    popf                    | eflags=20002 cr4=1 [38000]=0001         => #GP(0)
-    iret                    | eflags=20002 cr4=1 [38000]=000100200002 => cs=2000 eip=100 esp=8006 eflags=a0002
-    iret                    | eflags=120002 cr4=1 [38000]=000100200002 => #GP(0)
     hlt                     |                                         => #GP(0)
     lgdt [bx]               |                                         => #GP(0)
     lidt [bx]               |                                         => #GP(0)
@@ -279,49 +257,80 @@ VIRTUAL_8086 = """
     lss sp, [bx]            | ebx=10 [20010]=34120040                 => esp=1234 ss=4000
 """
 
-PROTECTED = """
+VIRTUAL_8086_EXTENSIONS = """
+    int1                    | eflags=20002 [2008]=78560800008e3412    => eip=12345678 cs=8 cpl=0 esp=8fdc
+    cli                     | eflags=a0202 cr4=1                      => eflags=20202
+    sti                     | eflags=20002 cr4=1                      => eflags=a0002
+    sti                     | eflags=120002 cr4=1                     => #GP(0)
+    pushf                   | eflags=a0002 cr4=1                      => esp=7ffe [37ffe]=0232
+    pushf                   | eflags=20202 cr4=1                      => esp=7ffe [37ffe]=0230
+    pushfd                  | eflags=a0002 cr4=1                      => #GP(0)
+    popf                    | eflags=20002 cr4=1 [38000]=0002         => esp=8002 eflags=a0002
+    popf                    | eflags=120002 cr4=1 [38000]=0002        => #GP(0)
+    popf                    | eflags=20002 cr4=1 [38000]=0001         => #GP(0)
+    iret                    | eflags=20002 cr4=1 [38000]=000100200002 => cs=2000 eip=100 esp=8006 eflags=a0002
+    iret                    | eflags=120002 cr4=1 [38000]=000100200002 => #GP(0)
+"""
+
+VIRTUAL_8086_LIMITS = """
     mov ax, [0xffff]        |                                         => #GP(0)
     mov ax, [bp]            | ebp=ffff                                => #SS(0)
     mov al, [ebx]           | ebx=10000                               => #GP(0)
-    mov al, [bx + si]       | ebx=ffff esi=3 [20002]=5a               => eax=5a
-    push ax                 | esp=12340000 eax=1234                   => esp=1234fffe [3fffe]=3412
     push ax                 | esp=1                                   => #SS(0)
-    pop ax                  | esp=ffff                                => #SS(0)
     pusha                   | esp=5                                   => #SS(0)
-    pusha | esp=8 eax=1 edi=7 => esp=fff8 [3fff8]=0700000000000800 [30000]=0000000000000100
-    popad                   | esp=fffa                                => #SS(0)
-    enter 4, 2              | esp=8000 ebp=9000 [38ffe]=3412          => esp=7ff6 ebp=7ffe [37ffa]=fe7f34120090
-    leave                   | esp=12340001 ebp=abcd7ffe [37ffe]=3412  => esp=12348000 ebp=abcd1234
-    leave                   | ebp=ffff                                => #SS(0)
     nop                     | at=ffff                                 => eip=10000
     .byte 0xb0, 0x5a        | at=ffff                                 => #GP(0)
+    .byte 0x66, 0xe9, 0, 0, 1, 0 |                                    => #GP(0)
+    .byte 0x66, 0xcb        | [38000]=0000010000200000                => #GP(0)
+    iretd                   | eflags=23002 [38000]=000001000020000002000000 => #GP(0)
+"""
+
+PROTECTED = """
+    mov al, [bx + si]       | ebx=ffff esi=3 [20002]=5a               => eax=5a
+    push ax                 | esp=12340000 eax=1234                   => esp=1234fffe [3fffe]=3412
+    pusha | esp=8 eax=1 edi=7 => esp=fff8 [3fff8]=0700000000000800 [30000]=0000000000000100
+    enter 4, 2              | esp=8000 ebp=9000 [38ffe]=3412          => esp=7ff6 ebp=7ffe [37ffa]=fe7f34120090
+    leave                   | esp=12340001 ebp=abcd7ffe [37ffe]=3412  => esp=12348000 ebp=abcd1234
     .byte 0xeb, 0x10        | at=fff0                                 => eip=2
-    .byte 0x66, 0xeb, 0x10  | at=fff0                                 => #GP(0)
-    .byte 0x66, 0xc3        | [38000]=00000100                        => #GP(0)
     call ax                 | eax=12340100                            => eip=100 esp=7ffe [37ffe]=0200
     jmp 8:0x1234            |                                         => eip=1234 cs=8 cs.base=0 cs.limit=ffffffff
     .byte 0x66, 0xea, 0x78, 0x56, 0x34, 0x12, 8, 0 |                  => eip=12345678 cs=8
     call 8:0x1234           |                                         => eip=1234 cs=8 esp=7ffc [37ffc]=05000800
-    call 8:0x1234           | esp=1                                   => #SS(0)
     retf                    | [38000]=34120800                        => eip=1234 cs=8 esp=8004
     retf                    | cpl=1 [38000]=34120800                  => #GP(8)
     iret                    | [38000]=341208000302                    => eip=1234 cs=8 esp=8006 eflags=203
     mov ds, ax              | eax=10                                  => ds=10 ds.base=0 ds.limit=ffffffff
     mov ds, ax              | eax=2000                                => #GP(2000)
     les ax, [bx]            | ebx=10 [20010]=34121000                 => eax=1234 es=10
-    les ax, [bx]            | ebx=fffd                                => #GP(0)
     lgdt [bx]               | ebx=10 [20010]=341278563412             => gdtr_limit=1234 gdtr_base=345678
     .byte 0x66, 0x0f, 0x01, 0x17 | ebx=10 [20010]=341278563412        => gdtr_limit=1234 gdtr_base=12345678
     lgdt [bx]               | cpl=3                                   => #GP(0)
     int 0x21                | [2108]=3412080000860000                 => eip=1234 cs=8 esp=7ffa [37ffa]=020008000200
     int 0x21 | [2108]=34120800008e0000 => eip=1234 cs=8 esp=7ff4 [37ff4]=020000000800000002000000
-    int 0x21                | esp=5 [2108]=3412080000860000           => #SS(0)
     rep movsb               | esi=10 edi=ffff ecx=10001 [20010]=5a    => esi=11 edi=0 ecx=10000 [37fff]=5a
-    movsw                   | esi=10 edi=ffff                         => #GP(0)
-    .byte 0x67, 0xac        | esi=10000                               => #GP(0)
     .byte 0xe2, 0x10        | ecx=10000                               => eip=12 ecx=1ffff
     .byte 0x67, 0xe2, 0x10  | ecx=10000                               => eip=13 ecx=ffff
-    mov [0x10], al          | ds.limit=f                              => #GP(0)
     lar ax, bx              | ebx=8 eflags=2                          => eax=9b00 eflags=42
     lmsw ax                 | eax=fff0 cr0=11                         => cr0=11
+"""
+
+PROTECTED_LIMITS = """
+    mov ax, [0xffff]        |                                         => #GP(0)
+    mov ax, [bp]            | ebp=ffff                                => #SS(0)
+    mov al, [ebx]           | ebx=10000                               => #GP(0)
+    push ax                 | esp=1                                   => #SS(0)
+    pop ax                  | esp=ffff                                => #SS(0)
+    pusha                   | esp=5                                   => #SS(0)
+    popad                   | esp=fffa                                => #SS(0)
+    leave                   | ebp=ffff                                => #SS(0)
+    nop                     | at=ffff                                 => eip=10000
+    .byte 0xb0, 0x5a        | at=ffff                                 => #GP(0)
+    .byte 0x66, 0xeb, 0x10  | at=fff0                                 => #GP(0)
+    .byte 0x66, 0xc3        | [38000]=00000100                        => #GP(0)
+    call 8:0x1234           | esp=1                                   => #SS(0)
+    les ax, [bx]            | ebx=fffd                                => #GP(0)
+    int 0x21                | esp=5 [2108]=3412080000860000           => #SS(0)
+    movsw                   | esi=10 edi=ffff                         => #GP(0)
+    .byte 0x67, 0xac        | esi=10000                               => #GP(0)
+    mov [0x10], al          | ds.limit=f                              => #GP(0)
 """
