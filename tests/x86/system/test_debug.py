@@ -1,4 +1,4 @@
-"""Debug exceptions: breakpoints, single step, RF, shadows, general detect (SDM vol. 3B 18.2, 18.3); and NMI."""
+"""Debug exceptions: breakpoints, RF, shadows, general detect, tasks (SDM vol. 3B 18.2, 18.3); and NMI."""
 
 from __future__ import annotations
 
@@ -6,12 +6,29 @@ import struct
 
 import pytest
 
-from bt.x86.context import DB, NMI, SS_FAULT
+from bt.x86.context import DB, SS_FAULT
 from bt.x86.exits import ExitReason
 from bt.x86.reset import power_on, read_eflags, write_eflags
 from bt.x86.segment_cache import fill
-from bt.x86.state import CS, EAX, ECX, EDI, EDX, ESP, SS
+from bt.x86.state import CS, EAX, ECX, EDI, EDX, SS
 from guest_images.assembler import assemble
+from tests.x86.system.debugging import (
+    ACCESS,
+    BYTE,
+    DATA,
+    DWORD,
+    EXECUTE,
+    HANDLER,
+    PORT,
+    RF,
+    TF,
+    WORD,
+    WRITE,
+    enable,
+    next_trap,
+    push_resume_flag,
+    start,
+)
 from tests.x86.system.lines import ORIGIN
 from tests.x86.system.processor import (
     GDT,
@@ -24,57 +41,6 @@ from tests.x86.system.processor import (
     data_selector,
     descriptor,
 )
-
-HANDLER, DATA = 0x20000, 0x8000
-TF, RF, IF = 1 << 8, 1 << 16, 1 << 9
-CR4_DE = 8
-EXECUTE, WRITE, PORT, ACCESS = range(4)
-BYTE, WORD, DWORD = 0, 1, 3
-
-
-def enable(number: int, kind: int, length: int = BYTE) -> int:
-    """Bits of DR7 for a global breakpoint."""
-    return 2 << 2 * number | (kind | length << 2) << 16 + 4 * number
-
-
-def start(processor: Processor, code: str, *, dr7: int = 0, address: int = 0, eflags: int = 0) -> None:
-    """Code at ORIGIN with one address in DR0; handlers that stop for #DB and NMI."""
-    cpu = processor.cpu
-    processor.write_code(ORIGIN, assemble(code.replace("; ", "\n") + "\nhlt", 32, ORIGIN))
-    processor.write_code(HANDLER, assemble("hlt\niretd", 32, HANDLER))
-    for vector in (DB, NMI):
-        processor.gate(vector, code_selector(0), HANDLER, 0x8E)
-    cpu["eip"] = ORIGIN
-    cpu["cr4"] = CR4_DE
-    cpu["dr", 0], cpu["dr", 7] = address, 0x400 | dr7
-    write_eflags(cpu, eflags)
-    processor.vcpu.flush()
-
-
-def next_trap(processor: Processor) -> tuple[int, int, int] | None:
-    """Run to the next #DB: EIP pushed (from ORIGIN), EFLAGS pushed, DR6 bits; None if the code ends first."""
-    cpu = processor.cpu
-    assert processor.vcpu.run(10_000).reason is ExitReason.HLT
-    if cpu["eip"] != HANDLER + 1:
-        return None
-    eip, _, eflags = processor.stack(3)
-    dr6 = cpu["dr", 6] & 0xE00F
-    cpu["dr", 6] = 0xFFFF0FF0
-    return eip - ORIGIN, eflags, dr6
-
-
-def push_resume_flag(processor: Processor) -> None:
-    top = processor.cpu["gpr", ESP]
-    eflags = struct.unpack("<I", processor.ram.read(top + 8, 4))[0]
-    processor.ram.write(top + 8, struct.pack("<I", eflags | RF))
-
-
-def trap_places(processor: Processor) -> list[int]:
-    places = []
-    while (found := next_trap(processor)) is not None:
-        places.append(found[0])
-        assert len(places) < 100
-    return places
 
 
 def test_instruction_breakpoint_is_a_fault_that_rf_gets_past(engine: Processor) -> None:
@@ -198,79 +164,6 @@ def test_both_reasons_at_once(engine: Processor) -> None:
     assert next_trap(engine) == (5, 2 | TF, 0x4001)
 
 
-STEPS = [
-    ("nop; inc eax; nop", [1, 2, 3]),
-    ("mov ss, edx; nop; nop", [3, 4]),  # the trap after MOV SS is lost
-    ("mov ss, edx; mov ss, edx; nop", [4, 5]),  # but not that after a second one
-    ("push edx; pop ss; nop; nop", [1, 3, 4]),
-    ("mov ds, edx; nop", [2, 3]),
-    ("rep stosb; nop", [0, 0, 2, 3]),
-    ("jmp 0x10004; nop; nop; nop", [4, 5]),
-    ("cli; nop", [1, 2]),
-    ("pushfd; pop eax; nop", [1, 2, 3]),
-    ("and dword [esp], 0; popfd; nop", [4, 5]),  # the trap after the POPFD that clears TF still comes
-]
-
-
-@pytest.mark.parametrize(("code", "places"), STEPS)
-def test_single_step(engine: Processor, code: str, places: list[int]) -> None:
-    start(engine, code, eflags=TF)
-    cpu = engine.cpu
-    cpu["gpr", EDX], cpu["gpr", EDI], cpu["gpr", ECX] = data_selector(0), DATA, 3
-    found = trap_places(engine)
-    assert found == places
-
-
-def test_popfd_that_sets_tf_traps_one_instruction_later(engine: Processor) -> None:
-    start(engine, "push 0x102; popfd; nop; nop")
-    assert next_trap(engine) == (7, 2 | TF, 0x4000)
-
-
-def test_int_is_not_stepped_into(engine: Processor) -> None:
-    start(engine, "int 0x41; nop", eflags=TF)
-    engine.write_code(0x30000, assemble("nop\nnop\niretd", 32, 0x30000))
-    engine.gate(0x41, code_selector(0), 0x30000, 0x8E)
-    assert next_trap(engine) == (3, 2 | TF, 0x4000), "after the instruction that follows IRET"
-
-
-def test_stepping_over_a_software_interrupt_returns_by_its_iret(engine: Processor) -> None:
-    """INT and IRET as such: the trap of IRET is that of TF before it, not of the image."""
-    start(engine, "push 2; push 8; push 0x10010; iretd", eflags=TF)
-    engine.write_code(ORIGIN + 0x10, assemble("nop\nhlt", 32, ORIGIN + 0x10))
-    found = [next_trap(engine) for _ in range(5)]
-    assert [trap and trap[0] for trap in found] == [2, 4, 9, 0x10, None]
-    assert found[3] == (0x10, 2, 0x4000)
-
-
-@pytest.mark.parametrize(("code", "cpl"), [("sysenter", 3), ("sysexit", 0)])
-def test_system_calls_are_stepped_into(engine: Processor, code: str, cpl: int) -> None:
-    """SYSENTER and SYSEXIT leave TF alone: the trap comes at their target (SDM vol. 2)."""
-    start(engine, code)
-    engine.enter_level(cpl)
-    write_eflags(engine.cpu, TF)
-    engine.write_code(ORIGIN + 0x10, assemble("nop\nhlt", 32, ORIGIN + 0x10))
-    cpu = engine.cpu
-    cpu["sysenter_cs"], cpu["sysenter_eip"], cpu["sysenter_esp"] = code_selector(0), ORIGIN + 0x10, 0x8000
-    cpu["gpr", EDX], cpu["gpr", ECX] = ORIGIN + 0x10, 0x8000
-    assert next_trap(engine) == (0x10, 2 | TF, 0x4000)
-
-
-def test_far_transfers_are_stepped_over(engine: Processor) -> None:
-    start(engine, "jmp 8:0x10010", eflags=TF)
-    engine.write_code(ORIGIN + 0x10, assemble("call 8:0x10020\nhlt", 32, ORIGIN + 0x10))
-    engine.write_code(ORIGIN + 0x20, assemble("retf", 32, ORIGIN + 0x20))
-    assert trap_places(engine) == [0x10, 0x20, 0x17]
-
-
-def test_dr6_keeps_what_it_was_told(engine: Processor) -> None:
-    """The processor sets bits of DR6 and never clears them (SDM vol. 3B 18.2.3)."""
-    start(engine, "nop; mov [0x8000], eax; nop", dr7=enable(0, WRITE), address=DATA, eflags=TF)
-    engine.cpu["dr", 6] = 0xFFFF0FF8
-    assert next_trap(engine) == (1, 2 | TF, 0x4008)
-    engine.cpu["dr", 6] = 0xFFFF2FF0
-    assert next_trap(engine) == (6, 2 | TF, 0x6001)
-
-
 def test_data_breakpoint_on_mov_ss_before_int_comes_in_the_handler(engine: Processor) -> None:
     """Its trap waits for the next instruction, which has changed the level by then."""
     start(engine, "mov ss, [0x8000]; int 0x41; nop", dr7=enable(0, ACCESS, WORD), address=DATA)
@@ -278,32 +171,6 @@ def test_data_breakpoint_on_mov_ss_before_int_comes_in_the_handler(engine: Proce
     engine.write_code(HANDLER + 0x100, assemble("nop\nhlt", 32, HANDLER + 0x100))
     engine.gate(0x41, code_selector(0), HANDLER + 0x100, 0x8E)
     assert next_trap(engine) == (HANDLER + 0x100 - ORIGIN, 2, 1)
-
-
-def test_single_step_and_breakpoint_of_a_repeated_instruction(engine: Processor) -> None:
-    start(engine, "rep stosb; nop", dr7=enable(0, WRITE, BYTE), address=DATA + 1, eflags=TF)
-    engine.cpu["gpr", EDI], engine.cpu["gpr", ECX] = DATA, 3
-    found = [next_trap(engine) for _ in range(5)]
-    between = 2 | TF | RF
-    assert found == [(0, between, 0x4000), (0, between, 0x4001), (2, 2 | TF, 0x4000), (3, 2 | TF, 0x4000), None]
-
-
-@pytest.mark.parametrize("bits", [0, TF])
-def test_an_interrupt_between_iterations_pushes_rf(engine: Processor, bits: int) -> None:
-    start(engine, "rep stosb; nop", eflags=IF | bits)
-    cpu = engine.cpu
-    cpu["gpr", EDI], cpu["gpr", ECX] = DATA, 10_000
-    engine.gate(0x50, code_selector(0), HANDLER, 0x8E)
-    assert engine.vcpu.run(1).reason is ExitReason.BUDGET
-    if not bits:
-        cpu["intr_pending"] = 1
-        assert engine.vcpu.run(10).reason is ExitReason.INTERRUPT_WINDOW
-        cpu["intr_pending"] = 0
-        engine.vcpu.interrupt(0x50)
-    assert engine.vcpu.run(10).reason is ExitReason.HLT
-    eip, _, eflags = engine.stack(3)
-    assert (eip - ORIGIN, eflags) == (0, 2 | RF | IF | bits)
-    assert 0 < cpu["gpr", ECX] < 10_000
 
 
 def test_data_breakpoint_on_mov_ss_waits(engine: Processor) -> None:
