@@ -192,3 +192,4 @@ strict_ways:
 ways_end:
 
 .include "way_code.asm"
+.include "way_setups.asm"
