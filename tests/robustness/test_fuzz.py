@@ -17,7 +17,7 @@ from tests.robustness.fuzz.pair import Pair, minimise
 from tests.robustness.fuzz.program import Program, generate
 from tests.robustness.fuzz.settings import SETTINGS
 
-EVERYDAY_PROGRAMS, SLOW_PROGRAMS = 60, 4000
+EVERYDAY_PROGRAMS, SLOW_PROGRAMS = 60, 2500
 SECONDS = 600
 """Far more than it takes."""
 DAA, DAS = "27", "2F"

@@ -147,7 +147,6 @@ class Plan:
     write: bool = False
     ending: Ending = Ending.NEXT
     calls: bool = False  # predict the return first
-    observes: bool = False  # can fault: the flags must be right when it starts
 
 
 Emit = Callable[[StencilContext], None]
@@ -355,7 +354,6 @@ def _plan(catalogue: Catalogue, variant: Variant) -> Plan | None:
         write=write,
         ending=_ENDINGS.get(form.meaning, Ending.NEXT),
         calls=form.meaning in ("control.call", "control.call_indirect"),
-        observes=linear is not Linear.NONE or pre is Pre.LOAD or form.meaning in ("arith.div", "arith.idiv"),
     )
 
 

@@ -29,7 +29,7 @@ from bt.engine.structures import (
     STENCIL_SERVICE,
     VARIANTS,
 )
-from bt.engine.translator.catalogue import Catalogue, Plan, build_catalogue
+from bt.engine.translator.catalogue import Catalogue, Plan, Pre, build_catalogue
 from bt.engine.translator.fp_stencils import FP_HELPER_SIZES, FpHelpers, fp_helpers
 from bt.engine.translator.helper_stencils import Helpers, helpers
 from bt.x86 import flags
@@ -95,6 +95,7 @@ class StencilTables:
 
     def sections(self) -> dict[str, bytes]:
         self._numbers: dict[str, int] = {}
+        self._leaving: set[str] = set()  # stencils that can fault: the flags must be right when they start
         table, code, relocations = bytearray(), bytearray(), bytearray()
         for name, piece in self._all_pieces():
             body, holes = strip_continuation(piece)
@@ -104,6 +105,8 @@ class StencilTables:
             symbols = {slot for _, _, slot, _ in holes}
             bits = STENCIL_COLD * (_SLOT_NUMBERS["COLD"] in symbols)
             bits |= STENCIL_SERVICE * (_SLOT_NUMBERS["SERVICE"] in symbols)
+            if bits:
+                self._leaving.add(name)
             bits |= STENCIL_IDENTITY * self._is_identity(name, body)
             table += struct.pack("<IHHIB3x", len(code), len(body), len(holes), len(relocations) // 8, bits)
             code += body + bytes(-len(body) % _CODE_PADDING)
@@ -190,7 +193,7 @@ class StencilTables:
             "write": plan.write,
             "ending": plan.ending,
             "calls": plan.calls,
-            "observes": plan.observes,
+            "observes": plan.pre is Pre.LOAD or not self._leaving.isdisjoint(plan.live),
             "effect": effect,
         }
         record = bytearray(PLAN_BYTES)
