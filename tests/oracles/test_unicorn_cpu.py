@@ -9,16 +9,16 @@ import pytest
 
 from tests.cases.check import differences, expected_outcome
 from tests.cases.collect import executors
-from tests.cases.model import Case, Executor, ExecutorError
+from tests.cases.executors import Executors
+from tests.cases.model import Case, ExecutorError, Outcome
 from tests.cases.parse import parse_file, parse_line
 from tests.cases.undefined import undefined_flags
-from tests.engines import executors as engine_executors
 from tests.oracles import random_code
 from tests.oracles.latitude import comparable
 from tests.oracles.test_random_code import SEED, SHOWN
 from tests.oracles.unicorn_cpu import UnicornCpu, aborts, deviation
 
-EVERYDAY_SEQUENCES, SLOW_SEQUENCES = 1000, 20_000
+EVERYDAY_SEQUENCES, SLOW_SEQUENCES = 1000, 10_000
 CASE_FILES = sorted((Path(__file__).parents[1] / "cases").glob("*.case"))
 
 
@@ -27,39 +27,44 @@ def cpu() -> UnicornCpu:
     return UnicornCpu()
 
 
-def _sequences_differ(cpu: UnicornCpu, engine: Executor, seed: int, count: int) -> list[str]:
-    """Reports of random sequences, 16-bit ones among them; most must be comparable."""
-    reports, compared = [], Counter[int]()
+def _compare_sequences(cpu: UnicornCpu, available: Executors, seed: int, count: int) -> None:
+    """Random sequences, 16-bit ones among them; most must be comparable.
+
+    Where Unicorn alone stands against engine and host it is overruled: some of its defects show only now and then.
+    """
+    reports, compared, overruled = [], Counter[int](), 0
     for case in random_code.generate(seed, count):
         if aborts(case):
             continue
-        found = engine.run(case)
-        believed = comparable(case, found)
-        if believed is None or deviation(case, found) is not None:
-            continue
-        compared[case.bits] += 1
-        if unlike := differences(believed, cpu.run(case), found):
-            reports.append("\n    ".join([str(case), *unlike]))
+        found = {name: engine.run(case) for name, engine in available.engines.items()}
+        wanted: Outcome | None = None
+        for name, outcome in found.items():
+            believed = comparable(case, outcome)
+            if believed is None or deviation(case, outcome) is not None:
+                continue
+            wanted = wanted or cpu.run(case)
+            if not (unlike := differences(believed, wanted, outcome)):
+                continue
+            if available.oracle is not None and not differences(believed, available.oracle.run(case), outcome):
+                overruled += 1
+            else:
+                reports.append("\n    ".join([f"{name}: {case}", *unlike]))
+        compared[case.bits] += wanted is not None
+    assert not reports, "\n".join(reports[:SHOWN])
+    assert overruled <= 2 + count // 1000
     assert compared.total() > count // 2
     assert compared[16] > count // 50
-    return reports
 
 
-@pytest.mark.parametrize("engine_name", list(engine_executors()))
-def test_engines_agree_on_random_sequences(cpu: UnicornCpu, request: pytest.FixtureRequest, engine_name: str) -> None:
+def test_engines_agree_on_random_sequences(cpu: UnicornCpu, request: pytest.FixtureRequest) -> None:
     """Integer code of 32 and 16 bits; FP is the host's own, which Unicorn only approximates."""
-    engine = executors(request.config).engines[engine_name]
-    reports = _sequences_differ(cpu, engine, SEED, EVERYDAY_SEQUENCES)
-    assert not reports, "\n".join(reports[:SHOWN])
+    _compare_sequences(cpu, executors(request.config), SEED, EVERYDAY_SEQUENCES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine_name", list(engine_executors()))
-def test_engines_agree_on_many_sequences(cpu: UnicornCpu, request: pytest.FixtureRequest, engine_name: str) -> None:
+def test_engines_agree_on_many_sequences(cpu: UnicornCpu, request: pytest.FixtureRequest) -> None:
     """The same on many more."""
-    engine = executors(request.config).engines[engine_name]
-    reports = _sequences_differ(cpu, engine, SEED + 1, SLOW_SEQUENCES)
-    assert not reports, "\n".join(reports[:SHOWN])
+    _compare_sequences(cpu, executors(request.config), SEED + 1, SLOW_SEQUENCES)
 
 
 @pytest.mark.parametrize("path", CASE_FILES, ids=lambda path: path.stem)

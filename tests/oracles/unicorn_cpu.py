@@ -234,7 +234,9 @@ def _instructions(case: Case) -> Iterator[tuple[bytes, bytes, Form]]:
     while code:
         prefixes, rest = split(code + bytes(3))
         yield prefixes, rest, form_of(code)
-        try:
-            code = code[decode(code + bytes(_LONGEST), bits=32 if case.bits == 32 else 16).length :]
+        try:  # LOCK where it is not allowed is no reason to stop: a jump may pass over it
+            unlocked = prefixes.replace(b"\xf0", b"")
+            length = decode(unlocked + rest + bytes(_LONGEST), bits=32 if case.bits == 32 else 16).length
         except DecodeError:
             return
+        code = code[len(prefixes) - len(unlocked) + length :]

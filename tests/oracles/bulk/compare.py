@@ -10,7 +10,7 @@ from tests.cases import layout
 from tests.cases.model import REGISTERS, Outcome
 from tests.cases.undefined import COUNTED, undefined_by_count
 from tests.oracles.bulk.batch import FX_BYTES, REGISTER_BYTES, Batch
-from tests.oracles.bulk.program import FX, FX_AREA_BYTES, TABLE, Program
+from tests.oracles.bulk.program import SCRATCH, TABLE, Program
 from tests.oracles.bulk.rules import rule_of
 from tests.oracles.random_fp import IGNORED_IMAGE
 
@@ -109,7 +109,7 @@ def _ended_differently(program: Program, wanted: Outcome, found: Outcome) -> str
 def _outside(batch: Batch, outcome: Outcome, start: int) -> bytes:
     """A region without what records hold."""
     image = outcome.state.memory[start]
-    for hole, size in ((batch.where.window, batch.window_bytes), (FX, FX_AREA_BYTES)):
+    for hole, size in ((batch.where.window, batch.window_bytes), (SCRATCH.start, len(SCRATCH))):
         if start <= hole < start + len(image):
             image = image[: hole - start] + image[hole - start + size :]
     return image

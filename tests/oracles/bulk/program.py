@@ -26,8 +26,9 @@ from tests.oracles.bulk.variant import Variant, Where
 TABLE = layout.DATA
 _VARIABLES = layout.STACK.start
 _RECORD, _AFTER, _END, _WINDOW, _WINDOW_DWORDS, _SAVED_ESP, _SAVED_EAX = range(_VARIABLES, _VARIABLES + 28, 4)
-FX = layout.STACK.start + 0x100
-FX_AREA_BYTES = 512
+_FX = layout.STACK.start + 0x100
+SCRATCH = range(_VARIABLES, _FX + 512)
+"""What the loop needs: it ends with what the last record happens to hold."""
 _MARKER_BYTES, _SEGMENTS_BYTES = 4, 8
 
 # Where a window may begin: room on either side for what a wrong engine does.
@@ -54,10 +55,10 @@ _LOAD = f"""
     rep movsd
 """
 _LOAD_FP = f"""
-    mov edi, {FX}
+    mov edi, {_FX}
     mov ecx, {FX_BYTES // 4}
     rep movsd
-    fxrstor [{FX}]
+    fxrstor [{_FX}]
 """
 _LOAD_REGISTERS = f"""
     mov esp, [{_RECORD}]
@@ -79,8 +80,8 @@ _STORE = f"""
     rep movsd
 """
 _STORE_FP = f"""
-    fxsave [{FX}]
-    mov esi, {FX}
+    fxsave [{_FX}]
+    mov esi, {_FX}
     mov ecx, {FX_BYTES // 4}
     rep movsd
 """
