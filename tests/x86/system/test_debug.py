@@ -277,23 +277,36 @@ def test_a_breakpoint_on_the_way_to_its_own_handler_ends_with_the_budget(engine:
     assert engine.vcpu.instructions - before == 100
 
 
+NESTED = 1 << 14
+# how a task comes to run: the instruction, and whether it runs as a nested one
+SWITCHES = {
+    "jmp": (f"jmp {SPARE}:0", 0),
+    "call": (f"call {SPARE}:0", NESTED),
+    "int": ("int 0x41", NESTED),
+    "fault": ("ud2", NESTED),
+    "iret": ("iretd", 0),
+}
+
+
 def start_task(processor: Processor, how: str, *, eflags: int, trap: int = 0) -> None:
     """A switch to a task at ORIGIN + 100h, with a breakpoint on its first instruction."""
-    ways = {"jmp": f"jmp {SPARE}:0", "call": f"call {SPARE}:0", "int": "int 0x41", "fault": "ud2"}
-    start(processor, ways[how], dr7=enable(0, EXECUTE), address=ORIGIN + 0x100)
+    start(processor, SWITCHES[how][0], dr7=enable(0, EXECUTE), address=ORIGIN + 0x100)
     processor.write_code(ORIGIN + 0x100, assemble("nop\nhlt", 32, ORIGIN + 0x100))
-    processor.describe(SPARE, descriptor(0x6000, 0x67, 0x89, 0))
+    processor.describe(SPARE, descriptor(0x6000, 0x67, 0x8B if how == "iret" else 0x89, 0))
     data, code = data_selector(0), code_selector(0)
     image = struct.pack("<32xII16xI12x6IIHH", ORIGIN + 0x100, eflags, STACKS[1], data, code, *[data] * 4, 0, trap, 104)
     processor.ram.write(0x6000, image)
     for vector in (6, 0x41):
         processor.ram.write(IDT + 8 * vector, struct.pack("<HHHH", 0, SPARE, 0x8500, 0))
+    if how == "iret":
+        processor.ram.write(TSS, struct.pack("<H", SPARE))
+        write_eflags(processor.cpu, NESTED)
 
 
-@pytest.mark.parametrize("how", ["jmp", "call", "int", "fault"])
+@pytest.mark.parametrize("how", SWITCHES)
 def test_resume_flag_of_a_task(engine: Processor, how: str) -> None:
     """A task switch loads EFLAGS with RF, whichever way it comes about (SDM vol. 3A 7.3)."""
-    nested = 0 if how == "jmp" else 0x4000
+    nested = SWITCHES[how][1]
     start_task(engine, how, eflags=2)
     assert next_trap(engine) == (0x100, 2 | nested, 1)
     start_task(engine, how, eflags=2 | RF)
@@ -301,12 +314,12 @@ def test_resume_flag_of_a_task(engine: Processor, how: str) -> None:
     assert engine.cpu["eip"] == ORIGIN + 0x102
 
 
-@pytest.mark.parametrize("how", ["jmp", "call", "int", "fault"])
+@pytest.mark.parametrize("how", SWITCHES)
 @pytest.mark.parametrize("resume", [0, RF])
 def test_debug_trap_of_a_task(engine: Processor, how: str, resume: int) -> None:
     """T in the TSS: #DB before the first instruction of the new task, whose RF is still there."""
     start_task(engine, how, eflags=2 | resume, trap=1)
-    nested = 0 if how == "jmp" else 0x4000
+    nested = SWITCHES[how][1]
     assert next_trap(engine) == (0x100, 2 | nested | resume, 0x8000)
 
 
