@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
@@ -11,7 +13,7 @@ from bt.engine.library import load_library
 from bt.x86.opcodes import lookup
 from tests.engines import factories
 from tests.inspect.planted import library_with_handler
-from tests.robustness.fuzz.campaign import Child, describe, read_account, run_campaign
+from tests.robustness.fuzz.campaign import Child, describe, how_it_died, read_account, run_campaign
 from tests.robustness.fuzz.guest import Guest
 from tests.robustness.fuzz.pair import Pair, minimise
 from tests.robustness.fuzz.program import Program, generate
@@ -71,3 +73,18 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
         coverage, totals = read_account(tmp_path)
         assert totals.programs == programs
     assert coverage.features
+
+
+@pytest.mark.parametrize(
+    ("source", "how"),
+    [
+        ("arm(0.01)\nwhile True: pass", "hangs"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("arm(60)", None),
+        ("raise ValueError", None),
+    ],
+)
+def test_how_a_child_died(source: str, how: str | None) -> None:
+    program = f"from tests.robustness.fuzz.campaign import arm\n{source}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert how_it_died(done.returncode) == how

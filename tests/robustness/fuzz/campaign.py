@@ -15,7 +15,6 @@ import sys
 import time
 import traceback
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -39,7 +38,7 @@ _REPORTED_ALIKE = 3
 _HEARTBEAT_BYTES = 1 << 16
 
 
-def _arm(seconds: float) -> None:
+def arm(seconds: float) -> None:
     """End this process after so much CPU time; the default action of SIGPROF needs nothing of Python."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
@@ -86,7 +85,7 @@ class Child:
                     self._save()
                     saved = now
         finally:
-            _arm(0)
+            arm(0)
         self._save()
 
     def _one(self) -> None:
@@ -105,9 +104,11 @@ class Child:
             else:
                 self._look_at(program, pair)
         except Exception as error:  # whatever it is, it is a finding, and the campaign goes on
-            _arm(0)
+            arm(0)
             self._write_finding(type(error).__name__, program, traceback.format_exc())
-            self._pairs.clear()
+            for guest in (pair.left, pair.right):
+                guest.close()
+            del self._pairs[program.model]
 
     def _choose(self) -> Program:
         setting = self.setting or self.random.choices(list(SETTINGS), [s.weight for s in SETTINGS.values()])[0]
@@ -127,7 +128,7 @@ class Child:
         return self._pairs[model]
 
     def _watch(self, program: Program) -> None:
-        _arm(CPU_SECONDS)
+        arm(CPU_SECONDS)
         os.pwrite(self._current, program.to_line().encode().ljust(_HEARTBEAT_BYTES), 0)
 
     def _look_at(self, program: Program, pair: Pair) -> None:
@@ -209,6 +210,13 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
+def how_it_died(status: int) -> str | None:
+    """The name of a finding for the exit status of a child; None if it ended by itself."""
+    if status >= 0:
+        return None
+    return "hangs" if -status == signal.SIGPROF else signal.Signals(-status).name
+
+
 def run_campaign(
     directory: Path, *, seed: str, seconds: float, programs: int = MANY, setting: str = ""
 ) -> tuple[Coverage, Totals]:
@@ -223,11 +231,9 @@ def run_campaign(
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if not done.returncode:
             break
-        with suppress(ValueError):
-            how = signal.Signals(-done.returncode).name
-        if done.returncode > 0:
+        key = how_it_died(done.returncode)
+        if key is None:
             raise RuntimeError(f"the fuzzer itself fails:\n{done.stderr}")
-        key = "hangs" if how == "SIGPROF" else how
         deaths[key] += 1
         write_finding(directory, key, (directory / "current.txt").read_text().strip(), done.stderr[-2000:])
         number += 1

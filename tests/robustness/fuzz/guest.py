@@ -71,6 +71,11 @@ class Guest:
         self._parts = [(pointer + offset(first), offset(end) - offset(first)) for first, end in _EXACT]
         self._fp = pointer + offset("fp_image")
 
+    def close(self) -> None:
+        """Give everything back."""
+        self.cpu.close()
+        self.ram.close()
+
     def load(self, program: Program) -> None:
         """Put the program in place and the processor at its start."""
         self._set_limits(program)

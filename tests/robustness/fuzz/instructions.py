@@ -92,9 +92,8 @@ class Instructions:
         address_bits = 32 if (self.bits == 32) != (ADDRESS_SIZE in prefixes) else 16
         code = bytes(prefixes) + b"\x0f" * encoding.opcode_map + bytes([random.choice(encoding.opcodes)])
         if encoding.modrm:
-            register = random.choice(encoding.mods) and not form.memory_only
-            if all(encoding.mods) or (len(encoding.mods) == 2 and not form.memory_only):
-                register = self.chance(0.35) or not any(not mod for mod in encoding.mods)
+            shapes = [register for register in encoding.mods if not (register and form.memory_only)]
+            register = shapes[0] if len(shapes) == 1 else self.chance(0.35)
             reg = random.choice(encoding.regs)
             if register:
                 code += bytes([0xC0 | reg << 3 | random.choice(encoding.rms)])

@@ -312,8 +312,7 @@ class Recipes(Instructions):
         if self.chance(0.3) and bits == 32:
             eflags, selector = eflags | flags.VM, 0
             for _ in range(4):
-                code += b"\x6a\x00" if self.chance(0.5) else self._push(world.DATA >> 4, bits)
-            code = b"".join(self._wide(b"\x6a\x00", bits) for _ in range(4))
+                code += self._wide(b"\x6a\x00", bits) if self.chance(0.7) else self._push(world.DATA >> 4, bits)
         if self.chance(0.7):
             stack = world.DATA_BY_RING[ring] if selector else 0
             code += self._wide(b"\x68" + stack.to_bytes(bits // 8, "little"), bits)
