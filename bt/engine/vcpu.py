@@ -211,12 +211,12 @@ class Vcpu:
                     reason, s["exit_address"], s["exit_size"], bool(s["exit_write"]), s["exit_value"], s["exit_extra"]
                 )
             if reason is ExitReason.DECODE:
-                self._decide(s["exit_address"])
+                self.decide(s["exit_address"])
             else:
                 self.flush()
 
-    def _decide(self, physical: int) -> None:
-        """Judge bytes that capstone refused (see engine/decode.py)."""
+    def decide(self, physical: int) -> None:
+        """After a DECODE exit: judge the bytes at EIP, which capstone refused (see engine/decode.py)."""
         fetched = self._control.map[CONTROL.offsets["fetch"] :][:16]
         inside = physical & (PAGE - 1) <= PAGE - 16
         code = self.ram.read(physical, 16) if inside else bytes(fetched)

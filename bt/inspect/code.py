@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
@@ -22,6 +23,8 @@ LONGEST_INSTRUCTION = 15  # bytes
 _LARGE_PAGE = 4 << 20
 _32_BITS = (1 << 32) - 1
 _ADDRESS_SIZE, _ESCAPE = 0x67, 0x0F
+_SIGN_EXTENSIONS = {"cbw": ("cbw", "cwde"), "cwd": ("cwd", "cdq")}  # with operands of 16 and of 32 bits
+_WIDE_DISPLACEMENT = re.compile(r"\[0xffff([0-9a-f]{4})\]")  # 16 bits, sign-extended
 Bits = Literal[16, 32, 64]
 
 
@@ -115,18 +118,25 @@ def place_text(cpu: Vcpu, eip: int) -> str:
 def text_of(code: bytes, eip: int, bits: Literal[16, 32]) -> str | None:
     """Disassembly of one instruction that lies at EIP; None for bytes that are none.
 
-    In 16-bit code capstone lets branches lead beyond 64 KiB, and takes the prefix 66 of SIMD instructions for an
-    operand size: targets are worked out here, and SIMD instructions are shown to it as the same ones in 32-bit code.
+    By capstone, but for what it gets wrong: it refuses reserved NOPs; in 16-bit code it lets branches lead beyond 64
+    KiB, calls CBW CWDE and CWD CDQ and the other way round, and takes the prefix 66 of SIMD instructions for an operand
+    size (so they are shown to it as the same ones in 32-bit code).
     """
     line = next(disassembler(bits).disassemble(code, eip), None)
     try:
         instruction = decode(code, bits=bits)
     except DecodeError:
         return line.text if line else None
+    if instruction.form.name in _SIGN_EXTENSIONS:
+        return _SIGN_EXTENSIONS[instruction.form.name][instruction.operand_size == 32]
     if bits == 16 and instruction.form.chosen_by_prefix:
         line = next(disassembler(32).disassemble(_toggle_address_size(code[: instruction.length]), eip), None)
-    if line is None or instruction.relative is None:
-        return line.text if line else None
+        if line is not None and instruction.address_size == 16:
+            return _WIDE_DISPLACEMENT.sub(r"[0x\1]", line.text)
+    if line is None:
+        return instruction.form.name
+    if instruction.relative is None:
+        return line.text
     return f"{line.text.rpartition(' ')[0]} {instruction.target(eip + instruction.length):#x}"
 
 

@@ -9,6 +9,7 @@ from bt.codegen.layout import Layout
 from bt.engine.structures import BLOCK
 from bt.engine.vcpu import Vcpu
 from bt.inspect.code import translate
+from bt.x86.exits import ExitReason
 from bt.x86.state import CS
 
 # Slots that a look-up of code may change although the guest does nothing.
@@ -37,7 +38,16 @@ def find_block(cpu: Vcpu) -> Structure | None:
         return None
     saved = {name: cpu.state[name] for name in _LOOKUP_SLOTS}
     find = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(cpu.library.symbols["find_block"])
-    found: int | None = find(cpu.state.pointer)
+    while True:
+        cpu.state["exit_reason"] = 0
+        found: int | None = find(cpu.state.pointer)
+        reason = cpu.state["exit_reason"] if found is None else 0
+        if reason == ExitReason.DECODE:
+            cpu.decide(cpu.state["exit_address"])
+        elif reason == ExitReason.CACHE_FULL:
+            cpu.flush()
+        else:
+            break
     for name, value in saved.items():
         cpu.state[name] = value
     return None if found is None else Structure(BLOCK, found)

@@ -124,6 +124,13 @@ def test_an_instruction_that_the_model_lacks_has_no_host_code() -> None:
         ("66 0f 58 07", "addpd xmm0, xmmword ptr [bx]"),
         ("67 66 0f 58 07", "addpd xmm0, xmmword ptr [edi]"),
         ("0f 67 c1", "packuswb mm0, mm1"),
+        ("f3 0f 59 0e cd fd", "mulss xmm1, dword ptr [0xfdcd]"),
+        # sign extension goes by the operand size
+        ("98", "cbw"),
+        ("66 98", "cwde"),
+        ("99", "cwd"),
+        ("66 99", "cdq"),
+        ("0f 1a e3", "nop"),  # reserved, which capstone refuses
         ("26 0f 7f 07", "movq qword ptr es:[bx], mm0"),
     ],
 )
