@@ -309,6 +309,7 @@ def test_resume_flag_of_a_task(engine: Processor, how: str) -> None:
     nested = SWITCHES[how][1]
     start_task(engine, how, eflags=2)
     assert next_trap(engine) == (0x100, 2 | nested, 1)
+    engine.start()
     start_task(engine, how, eflags=2 | RF)
     assert next_trap(engine) is None
     assert engine.cpu["eip"] == ORIGIN + 0x102
