@@ -12,9 +12,12 @@ _SYSTEM_FLAGS = 0x1B_7000
 """IOPL, NT, RF, VM, VIF, VIP: what POPF and IRET at CPL 3 must not take over, but for NT."""
 _ID = FLAG_BITS["id"]
 
-DATA_SELECTORS = (layout.DATA_SELECTOR, layout.DATA_SELECTOR & ~3, layout.CODE_SELECTOR, 0x07, 0x0F, 0, 1, 3)
-"""What DS, ES, FS and GS can be loaded with: flat segments of the GDT and LDT, and null ones."""
-_ANY_SELECTORS = (*DATA_SELECTORS, layout.CODE_SELECTOR & ~3, 2, 0x17, 0xFFF7, 0xFFFB)
+DATA_SELECTORS = (layout.DATA_SELECTOR, layout.DATA_SELECTOR & ~3, layout.CODE_SELECTOR, 0x07, 0x0F, 0)
+"""What DS, ES, FS and GS can be loaded with: flat segments of the GDT and LDT, and null.
+
+Not a null selector with an RPL: any interrupt of the host makes it 0, for IRET to an outer level does.
+"""
+_ANY_SELECTORS = (*DATA_SELECTORS, layout.CODE_SELECTOR & ~3, 1, 2, 3, 0x17, 0xFFF7, 0xFFFB)
 """The last three lie behind the ends of LDT and GDT."""
 
 
