@@ -7,8 +7,9 @@ stack wrap at 64 KiB when SS.B = 0, whatever the operand size.
 from __future__ import annotations
 
 from bt.codegen.value import Value
-from bt.x86.context import Context, Operand
+from bt.x86.context import GP, Context, Operand
 from bt.x86.state import EAX, EBP, EBX, ECX, EDI, EDX, ESI, ESP, SS
+from bt.x86.system.operating_mode import has_8086_segments
 
 _ALL_PUSHED = (EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI)
 _MAX_NESTING = 31
@@ -42,6 +43,10 @@ def _write_below(b: Context, top: Value, mask: Value, number: int, value: Value)
 def pusha(b: Context) -> None:
     """PUSHA, PUSHAD: the ESP pushed is the one before."""
     width, mask, top = b.operand_size, b.stack_mask(), b.reg(ESP)
+    with b.Unlikely(has_8086_segments(b)):
+        # no room, and the one place where that is #GP and not #SS (SDM vol. 2 PUSHA, the exceptions of these modes)
+        pointer = top & mask
+        b.fault_if(((pointer & 1) != 0) & (pointer - 7).ule(15 - 7), GP, 0)
     for number, register in enumerate(_ALL_PUSHED, 1):
         _write_below(b, top, mask, number, b.reg(register, width))
     b.set_stack_pointer(top - len(_ALL_PUSHED) * width // 8)

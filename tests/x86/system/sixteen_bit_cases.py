@@ -128,8 +128,8 @@ REAL = """
     .byte 0xf0, 0x90        |                                         => #UD
 """
 
-# PUSHA with SP 7 to 15: #GP says vol. 2, as on the 286, where exceeding the stack segment was interrupt 13 for every
-# instruction; since the 386 that is 12 (vol. 3A 6.15), and Bochs has no exception for PUSHA.
+# PUSHA with an odd SP of 7 to 15 is #GP: SDM vol. 2 PUSHA, Real-Address Mode Exceptions. Everything else that exceeds
+# the stack segment is #SS (vol. 3A 6.15).
 LIMITS = """
     nop                     | at=ffff                                 => eip=10000
     retf 4                  | esp=fffe [3fffe]=0001 [30000]=0020      => cs=2000 eip=100 esp=6
@@ -152,9 +152,10 @@ LIMITS = """
     call 0x2000:0x100       | esp=3                                   => #SS
     call 0x2000:0x100       | esp=1                                   => #SS
     pusha                   | esp=1                                   => #SS
-    pusha                   | esp=7                                   => #SS
-    pusha                   | esp=7 deliver=1                         => cs=4000 eip=c esp=1 [30001]=000000100200
-    pusha                   | esp=f                                   => #SS
+    pusha                   | esp=7                                   => #GP
+    pusha                   | esp=7 deliver=1                         => cs=4000 eip=d esp=1 [30001]=000000100200
+    pusha                   | esp=f                                   => #GP
+    pusha                   | esp=11                                  => esp=1
     pusha                   | esp=5                                   => #SS
     popa                    | esp=fff1                                => #SS
     enter 0, 0              | esp=1                                   => #SS
@@ -278,6 +279,7 @@ VIRTUAL_8086_LIMITS = """
     mov al, [ebx]           | ebx=10000                               => #GP(0)
     push ax                 | esp=1                                   => #SS(0)
     pusha                   | esp=5                                   => #SS(0)
+    pusha                   | esp=9                                   => #GP(0)
     nop                     | at=ffff                                 => eip=10000
     .byte 0xb0, 0x5a        | at=ffff                                 => #GP(0)
     .byte 0x66, 0xe9, 0, 0, 1, 0 |                                    => #GP(0)
