@@ -36,7 +36,7 @@ def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...
     yield "wide", wide.RUNTIME
     yield "fp", fp_encode.RUNTIME
     yield "blocks", blocks.RUNTIME
-    yield "translator", gates.runtime()
+    yield "translator", gates.RUNTIME
     for info in iter_modules(bt.x86.system.__path__):
         functions = getattr(import_module(f"bt.x86.system.{info.name}"), "RUNTIME", ())
         if functions:

@@ -7,9 +7,8 @@ is native because it happens for every guest instruction that ever runs: Python 
 
 from __future__ import annotations
 
-from bt.codegen.abi import native
 from bt.codegen.builder import Local
-from bt.codegen.value import PTR, Value
+from bt.codegen.value import Value
 from bt.engine.structures import (
     BLOCK,
     CONTROL,
@@ -30,13 +29,12 @@ from bt.engine.structures import (
 from bt.engine.translator import trace
 from bt.engine.translator.catalogue import Pre
 from bt.engine.translator.fp import FpBlock
-from bt.engine.translator.gates import HEAD_GATE, SERVICE_GATE, STALE_GATE
 from bt.engine.translator.instruction import Instruction
+from bt.engine.translator.signatures import HEAD_GATE, SERVICE_GATE, STALE_GATE
 from bt.engine.translator.writer import FragmentWriter, address_of
 from bt.memory.access import NativeContext
 from bt.x86.state import CS
 
-TRANSLATE = native("translate", PTR, PTR, result="i64")  # state, block; host address of the fragment, 0 = cache full
 BYTES_PER_INSN = 400  # room one instruction may need, hot and cold each
 BYTES_PER_BLOCK = 400
 SITES_PER_INSN = 3

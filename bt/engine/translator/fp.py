@@ -15,8 +15,8 @@ from bt.engine.structures import CONTROL, NO_X87_EIP, NO_X87_SEGMENT, PLAN, RECO
 from bt.engine.translator.catalogue import Linear
 from bt.engine.translator.fp_run import FpRun
 from bt.engine.translator.fp_stencils import OPERAND_SIZES
-from bt.engine.translator.gates import FP_GATE, SERVICE_GATE, SLOW_GATE
 from bt.engine.translator.instruction import Instruction
+from bt.engine.translator.signatures import FP_GATE, SERVICE_GATE, SLOW_GATE
 from bt.engine.translator.writer import FragmentWriter, write_base
 from bt.memory.access import READ_TAG, WRITE_TAG
 from bt.x86 import state

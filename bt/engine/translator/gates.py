@@ -7,8 +7,6 @@ Python is entered only from there: registers are then in the state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from bt.codegen.abi import PINNED_PARAMETERS, PINNED_ROLES, native, pinned
 from bt.codegen.builder import Builder, Module, Signature
 from bt.codegen.objectfile import CodePiece
@@ -19,6 +17,19 @@ from bt.engine.interp.context import DISPATCH, record_cache_offset
 from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, NO_X87_SEGMENT, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.catalogue import Linear
 from bt.engine.translator.context import JUMP_FREE
+from bt.engine.translator.emit import emit_translate
+from bt.engine.translator.signatures import (
+    CHAIN_GATE,
+    EMIT_STENCIL,
+    FP_GATE,
+    HEAD_GATE,
+    MISS_GATE,
+    SERVICE_GATE,
+    SLOW_GATE,
+    STALE_GATE,
+    TRANSLATE,
+)
+from bt.engine.translator.writer import emit_emit_stencil
 from bt.memory.access import PAGE, NativeContext
 from bt.memory.slow import RESOLVE, Body, code_map_slot
 from bt.x86 import mode, state
@@ -44,13 +55,9 @@ RUN_BT = native("run_bt", PTR)
 NEXT_CODE = native("next_code", PTR, result="i64")  # everything afresh
 TRANSLATED = native("translated", PTR, result="i64")  # fragment for state's eip, 0 when there can be none
 INTERPRET = native("interpret", PTR, "i64")  # so many instructions
-TRANSLATE = native("translate", PTR, PTR, result="i64")
 JUMP_FREE_SYMBOL = pinned("jump_free")  # raw code: jump to the address in the free argument
 LEAVE_SYMBOL = pinned("leave_translated")  # raw code: return to run_bt
 
-CHAIN_GATE, MISS_GATE, SLOW_GATE = pinned("chain_gate"), pinned("miss_gate"), pinned("slow_gate")
-SERVICE_GATE, HEAD_GATE, STALE_GATE = pinned("service_gate"), pinned("head_gate"), pinned("stale_gate")
-FP_GATE = pinned("fp_gate")
 _CHAIN, _MISS, _SLOW = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("chain", "miss", "slow"))
 _SERVICE, _HEAD, _STALE = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("service", "head", "stale"))
 _FP = native("fp_exit", PTR, "i64", result="i64")
@@ -335,25 +342,20 @@ def _run_bt(b: NativeContext) -> None:
     b.call(FP_UNLOAD, b.cpu)
 
 
-def runtime() -> tuple[tuple[Signature, Body], ...]:
-    """Runtime functions of the translator, `translate` itself included."""
-    from bt.engine.translator.emit import emit_translate
-    from bt.engine.translator.writer import EMIT_STENCIL, emit_emit_stencil
-
-    functions: tuple[tuple[Signature, Callable[[NativeContext], None]], ...] = (
-        (RUN_BT, _run_bt),
-        (NEXT_CODE, _next_code),
-        (TRANSLATED, _translated),
-        (INTERPRET, _interpret),
-        (_CHAIN, _chain_exit),
-        (_MISS, _miss_exit),
-        (_SLOW, _slow_exit),
-        (_SERVICE, _service_exit),
-        (_HEAD, _head_exit),
-        (_STALE, _stale_exit),
-        (_FP, _fp_exit),
-        (FORGET_TRANSLATION, _forget),
-        (TRANSLATE, emit_translate),
-        (EMIT_STENCIL, emit_emit_stencil),
-    )
-    return functions
+# Runtime functions of the translator, `translate` itself included.
+RUNTIME: tuple[tuple[Signature, Body], ...] = (
+    (RUN_BT, _run_bt),
+    (NEXT_CODE, _next_code),
+    (TRANSLATED, _translated),
+    (INTERPRET, _interpret),
+    (_CHAIN, _chain_exit),
+    (_MISS, _miss_exit),
+    (_SLOW, _slow_exit),
+    (_SERVICE, _service_exit),
+    (_HEAD, _head_exit),
+    (_STALE, _stale_exit),
+    (_FP, _fp_exit),
+    (FORGET_TRANSLATION, _forget),
+    (TRANSLATE, emit_translate),
+    (EMIT_STENCIL, emit_emit_stencil),
+)

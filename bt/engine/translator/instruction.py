@@ -27,7 +27,7 @@ from bt.engine.structures import (
 )
 from bt.engine.translator import trace
 from bt.engine.translator.catalogue import Ending, Pre
-from bt.engine.translator.gates import CHAIN_GATE, SERVICE_GATE, SLOW_GATE
+from bt.engine.translator.signatures import CHAIN_GATE, SERVICE_GATE, SLOW_GATE
 from bt.engine.translator.writer import HELPER_PLACES, JUMP_REL32, FragmentWriter, write_base
 from bt.memory.access import ADDEND, PAGE, READ_TAG, WRITE_TAG, entry_offset
 from bt.x86.state import FS, GS

@@ -6,7 +6,6 @@ from the other, so that the hot code stays dense.
 
 from __future__ import annotations
 
-from bt.codegen.abi import native
 from bt.codegen.builder import Signature
 from bt.codegen.value import PTR, Value
 from bt.engine.structures import (
@@ -32,14 +31,12 @@ from bt.engine.structures import (
 )
 from bt.engine.translator import trace
 from bt.engine.translator.context import JUMP_FREE
-from bt.engine.translator.gates import CHAIN_GATE, MISS_GATE
+from bt.engine.translator.signatures import CHAIN_GATE, EMIT_STENCIL, MISS_GATE
 from bt.engine.translator.table import helper_offsets
 from bt.memory.access import ADDEND, PAGE, NativeContext
 from bt.x86 import state
 from bt.x86.mode import USER
 from bt.x86.state import TLB_BYTES
-
-EMIT_STENCIL = native("emit_stencil", PTR, PTR, PTR, "i32", "i64", result="i64")  # state, control, slots, id, at
 
 SLOT_OFFSETS = {name: 8 * number for number, name in enumerate(SLOTS)}
 HELPER_PLACES = helper_offsets()
