@@ -137,7 +137,9 @@ class _Decoder:
         )
         first = (escape.zext(32) << 10) | (row << 8) | opcode
         entry = b.local(32, b.load(dispatch + (first << 1).zext(64), 16).zext(32))
-        with b.If((entry.get() & 0x8000) != 0):
+        grouped = (entry.get() & 0x8000) != 0
+        self.looked_at = self.after + grouped.zext(32)  # bytes that the form depends on
+        with b.If(grouped):
             mod3 = modrm.uge(0xC0).zext(32) << 3
             index = (entry.get() & 0x7FFF) + ((modrm >> 3) & 7) + mod3
             entry.set(b.load(dispatch + (index << 1).zext(64), 16).zext(32))
@@ -149,7 +151,9 @@ class _Decoder:
         self.flags = SHAPE.get(b, self.shape, "flags").zext(32)
 
     def _length(self) -> Value:
-        """The instruction's length by capstone, by Python's verdict, or 1 for what is undefined anyway."""
+        """The instruction's length by capstone or by Python's verdict. What is undefined or too long is as long as the
+        bytes that make it so: when they change, the block must go.
+        """
         b = self.b
         length = b.local(32, 0)
         code, size = b.local(PTR, self.code), b.local(64, self.readable.zext(64))
@@ -184,14 +188,14 @@ class _Decoder:
                 RECORD.put(b, self.record, "variant", 0)
                 RECORD.put(b, self.record, "eip", self.eip)
                 RECORD.put(b, self.record, "next_eip", self.eip + 1)
-                b.ret(1)
+                b.ret(MAX_LENGTH)
             length.set(verdict)
         with b.If(~judged):
             with b.If(self.readable.ult(MAX_LENGTH)):
                 b.ret(DECODE_MORE)
-            with b.If((self.form != 0) | self.after.uge(MAX_LENGTH)):
+            with b.If((self.form != 0) | self.looked_at.ugt(MAX_LENGTH)):
                 b.ret(DECODE_ASK)
-            length.set(1)
+            length.set(self.looked_at)
 
     # -- operands -------------------------------------------------------------------------------------------------
 

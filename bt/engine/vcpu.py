@@ -223,8 +223,8 @@ class Vcpu:
         bits: Literal[16, 32] = 32 if self.state["mode"] & CODE_32 else 16
         try:
             length = decode(code, bits=bits).length
-        except InvalidInstruction:
-            length = 1
+        except InvalidInstruction as error:
+            length = error.length
         except InstructionTooLong:
             length = TOO_LONG
         self.set_control("override_physical", physical)

@@ -28,7 +28,11 @@ class DecodeError(Exception):
 
 
 class InvalidInstruction(DecodeError):
-    """The processor would raise #UD: reserved encoding, or LOCK where it is not allowed."""
+    """The processor would raise #UD: reserved encoding, or LOCK where it is not allowed; `length` bytes show it."""
+
+    def __init__(self, message: str, length: int) -> None:
+        super().__init__(message)
+        self.length = length
 
 
 class InstructionTooLong(DecodeError):
@@ -193,7 +197,7 @@ def decode(code: bytes, *, bits: int) -> Instruction:
     modrm = stream.unsigned(1) if needs_modrm(opcode_map, opcode, prefixes.mandatory) else None
     form = lookup(opcode_map, opcode, modrm or 0, prefixes.mandatory)
     if form is UNDEFINED:
-        raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: reserved encoding")
+        raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: reserved encoding", stream.at)
     if form.has_modrm and modrm is None:
         modrm = stream.unsigned(1)
     operand_size = form.fixed_operand_size or operand_size
@@ -218,7 +222,7 @@ def decode(code: bytes, *, bits: int) -> Instruction:
                 segment = _DS if prefixes.segment is None else prefixes.segment
                 memory = MemoryOperand(None, None, 1, stream.unsigned(address_size // 8), segment)
     if prefixes.lock and not (form.lock and memory is not None):
-        raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: LOCK is not allowed with {form!r}")
+        raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: LOCK is not allowed with {form!r}", stream.at)
     return Instruction(
         form=form,
         length=stream.at,
