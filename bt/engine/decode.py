@@ -38,6 +38,8 @@ from bt.engine.structures import (
 from bt.memory.access import NativeContext
 from bt.x86 import state
 from bt.x86.mode import CODE_32
+from bt.x86.opcodes import FORMS, Method
+from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.state import DS, SS
 from bt.x86.system.fp_state import FP_UNLOAD
 
@@ -63,6 +65,16 @@ def _nibbles(b: NativeContext, values: tuple[int, ...], index: Value) -> Value:
     """values[index] for a table of eight values below 16, i32."""
     packed = sum(v << (4 * i) for i, v in enumerate(values))
     return (b.const(packed, 32) >> (index << 2)) & 15
+
+
+def _opcodes_with_immediates() -> list[int]:
+    """Opcodes of both maps (map << 8 | opcode) with forms that have an immediate."""
+    found = set()
+    for form in FORMS[1:]:
+        if any(operand.method is Method.IMMEDIATE for operand in form.operands):
+            encoding = parse_encoding(form.encoding)
+            found |= {encoding.opcode_map << 8 | opcode for opcode in encoding.opcodes}
+    return sorted(found)
 
 
 class _Decoder:
@@ -122,6 +134,7 @@ class _Decoder:
         at = self.at.get()
         opcode = _byte(b, self.code, at)
         escape = opcode == 0x0F
+        self.escape = escape
         position = b.select(escape, at + 1, at)
         opcode = b.select(escape, _byte(b, self.code, at + 1), opcode)
         self.opcode = opcode
@@ -191,11 +204,21 @@ class _Decoder:
                 b.ret(MAX_LENGTH)
             length.set(verdict)
         with b.If(~judged):
-            with b.If(self.readable.ult(MAX_LENGTH)):
+            undefined = (self.form == 0) & self.looked_at.ule(self.readable) & ~self._needs_immediate()
+            with b.If(self.readable.ult(MAX_LENGTH) & ~undefined):
                 b.ret(DECODE_MORE)
             with b.If((self.form != 0) | self.looked_at.ugt(MAX_LENGTH)):
                 b.ret(DECODE_ASK)
             length.set(self.looked_at)
+
+    def _needs_immediate(self) -> Value:
+        """Whether an immediate follows the opcode, i1: processors fetch it before they look at ModRM."""
+        needed = self.b.local(1, 0)
+        with self.b.Switch((self.escape.zext(32) << 8) | self.opcode) as cases:
+            for opcode in _opcodes_with_immediates():
+                with cases.case(opcode):
+                    needed.set(1)
+        return needed.get()
 
     # -- operands -------------------------------------------------------------------------------------------------
 
