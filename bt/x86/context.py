@@ -72,7 +72,6 @@ class Context(Builder, ABC):
     condition_code: int = 0  # of jcc, setcc, cmovcc: 0-15 as encoded
     stack_bias: int = 0  # what address computations add to ESP as a base register, bytes (POP to memory)
     flags_live: bool = True  # False: nobody will see this instruction's arithmetic flags, so do not store them
-    carry_live: bool = True
     captured: tuple[str, Value, Value, Value] | None = None  # last flag-setting operation: kind, operands, result
 
     # -- state ----------------------------------------------------------------------------------------------------

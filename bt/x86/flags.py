@@ -29,6 +29,7 @@ ALWAYS_ONE = 1 << 1
 DEFINED = ARITHMETIC | TF | IF | DF | IOPL | NT | RF | VM | AC | VIF | VIP | ID
 
 _SIGN_FLIP, _PARITY_FLIP = 40, 41
+_CARRY_BYTE, _FLIPS_BYTE = 4, 5  # the bytes of R and X with bit 32, the byte of X with the flips
 _BOTH_CARRIES = 3 << 31  # flipping both changes CF and leaves OF alone
 
 # Condition codes as the low nibble of Jcc, SETcc and CMOVcc encodes them (SDM vol. 1 appendix B); odd = negated.
@@ -38,6 +39,15 @@ CONDITION_NAMES = ("o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "
 def _commit(b: Context, result: Value, aux: Value) -> None:
     b.put("flag_result", result)
     b.put("flag_aux", aux)
+
+
+def _commit_but_carry(b: Context, result: Value, aux: Value) -> None:
+    """All flags but CF, whose byte is neither written nor waited for: a loop that counts down by DEC would otherwise
+    take as long as its own stores take to come back."""
+    change = _carry_byte(b).zext(32) ^ ((result ^ aux) >> 32).trunc(32)
+    b.store(b.slot("flag_aux"), aux.trunc(32) ^ (change << 31))
+    b.store(b.slot("flag_result"), result.trunc(32))
+    b.store(b.slot("flag_aux") + _FLIPS_BYTE, b.const(0, 8))
 
 
 def _widen(value: Value) -> Value:
@@ -57,10 +67,10 @@ def _carry_chain(b: Context, a: Value, c: Value, wide: Value, *, keep_carry: boo
         aux = result ^ (((carries << (32 - width)) & _BOTH_CARRIES) | (carries & AF))
     else:
         result = wide
-    if keep_carry and b.carry_live:
-        change = carry(b).zext(64) ^ ((result ^ aux) >> 32 & 1)
-        aux = aux ^ (change * _BOTH_CARRIES)
-    _commit(b, result, aux)
+    if keep_carry:
+        _commit_but_carry(b, result, aux)
+    else:
+        _commit(b, result, aux)
 
 
 def add(b: Context, a: Value, c: Value, carry_in: Value | None = None, *, keep_carry: bool = False) -> Value:
@@ -136,8 +146,13 @@ def _carries(b: Context) -> Value:
     return b.get("flag_result") ^ b.get("flag_aux")
 
 
+def _carry_byte(b: Context) -> Value:
+    """Bits 39-32 of C; CF is bit 0."""
+    return b.load(b.slot("flag_result") + _CARRY_BYTE, 8) ^ b.load(b.slot("flag_aux") + _CARRY_BYTE, 8)
+
+
 def carry(b: Context) -> Value:
-    return _carries(b).bit(32)
+    return _carry_byte(b).bit(0)
 
 
 def overflow(b: Context) -> Value:
