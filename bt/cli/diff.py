@@ -1,4 +1,4 @@
-"""`bt diff IMAGE`: run a guest on two engines in lock step and find where they first differ."""
+"""`bt diff IMAGE`: run a guest on two engines in lock step, or on one and QEMU, and find where they first differ."""
 
 from __future__ import annotations
 
@@ -13,28 +13,43 @@ from rich.table import Table
 from rich.text import Text
 
 from bt import machine
-from bt.cli import library, options
+from bt.cli import begin, library, options
+from bt.errors import BadUsage
+from bt.inspect import qemu_stub, single_step
 from bt.inspect.code import Instruction
 from bt.inspect.lockstep import LockStep, Report
-from bt.inspect.peer import MachinePeer, PeerFactory
+from bt.inspect.peer import MachinePeer
+from bt.inspect.single_step import SingleStep
 
 if TYPE_CHECKING:
     from rich.status import Status
 
 ENGINES: tuple[machine.EngineName, ...] = ("interp", "bt")
-EPILOG = """\
+QEMU_OPTIONS = ("after", "until", "ignore", "differences")
+EPILOG = f"""\
 Compares registers, hidden parts of segment registers and output every so many instructions, RAM and devices less
 often, and finds the exact instruction after which the engines first differ. The guest's output is not shown.
 
-exit status: 0 no difference; 1 the engines differ; 2 bad usage or image"""
+With qemu as the second (--engines bt,qemu) an engine and {qemu_stub.PROGRAM} execute single instructions from the
+same state, which QEMU gets from bt. What the processor shows is compared after each of them, all of RAM every so many
+(--every, by default {single_step.RAM_PERIOD:,}). The engine leads: QEMU takes over what devices, time stamps and
+CPUID answer, undefined flags, and the state after interrupts. PLACE is a linear address (0x7c00), or selector and
+offset in hexadecimal (f000:fff0); NAMES are registers, flags, and physical addresses of bytes: fstat,af,0x9002.
+
+exit status: 0 no difference; 1 there is one; 2 bad usage or image, or no QEMU"""
 
 
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     image, initrd = options.chosen_image(given), options.chosen_initrd(given)
+    judged = given.engines[1] == single_step.NAME
+    if not judged and (useless := [name for name in QEMU_OPTIONS if getattr(given, name)]):
+        raise BadUsage(f"--{useless[0]}: only with qemu, as in --engines bt,qemu")
+    if judged:
+        qemu_stub.require()
     library.load()  # a first start compiles here, with a progress bar
 
-    def factory(engine: machine.EngineName) -> PeerFactory:
+    def factory(engine: machine.EngineName) -> Callable[[], MachinePeer]:
         config = machine.MachineConfig(memory=given.memory, cpu=given.cpu, engine=engine)
         return lambda: MachinePeer(
             config,
@@ -45,27 +60,54 @@ def main(arguments: Sequence[str]) -> int:
 
     status, progress = _status()
     with status:
-        comparison = LockStep(*map(factory, given.engines), every=given.every, limit=given.max_insns, progress=progress)
-        report = comparison.run()
-    show(report, Console())
-    return 0 if report.identical else 1
+        if judged:
+            reports = SingleStep(
+                factory(given.engines[0]),
+                advance=lambda pc: begin.advance(pc, given.after, given.until),
+                limit=given.max_insns,
+                every=given.every or single_step.RAM_PERIOD,
+                ignore=given.ignore,
+                progress=progress,
+            ).run(given.differences or 1)
+        else:
+            left, right = map(factory, given.engines)
+            reports = [LockStep(left, right, every=given.every, limit=given.max_insns, progress=progress).run()]
+    show_all(reports, Console())
+    return 0 if reports[0].identical else 1
 
 
 def _parser() -> options.Parser:
     parser = options.Parser("bt diff", "Run a guest on two engines in lock step; stop where they differ.", EPILOG)
     options.add_guest(parser, machine.MachineConfig.memory)
     add = parser.add_argument
-    add("--engines", metavar="A,B", type=_engines, default=ENGINES, help="what to compare (default interp,bt)")
+    add("--engines", metavar="A,B", type=_engines, default=ENGINES,
+        help="what to compare: interp, bt; as the second also qemu (default interp,bt)")  # fmt: skip
     add("--max-insns", metavar="N", type=options.count, help="compare no more than N instructions")
     add("--every", metavar="N", type=options.count, help="instructions between comparisons (default: more and more)")
+    begin.add(parser, "with qemu: ")
+    add("--ignore", metavar="NAMES", type=_ignored, default=(), help="with qemu: what may differ")
+    add("--differences", metavar="N", type=options.count, help="with qemu: go on with the engine's state, show N")
     return parser
 
 
-def _engines(text: str) -> tuple[machine.EngineName, ...]:
-    chosen = tuple(known for name in text.split(",") for known in ENGINES if known == name)
-    if len(chosen) != 2 or text.count(",") != 1:
-        raise ArgumentTypeError(f"{text!r}: give two of {', '.join(ENGINES)}, with a comma between them")
-    return chosen
+def _engines(text: str) -> tuple[str, str]:
+    first, comma, second = text.partition(",")
+    if not comma or first not in ENGINES or second not in (*ENGINES, single_step.NAME):
+        known = f"two of {', '.join(ENGINES)}, or one of them and {single_step.NAME}"
+        raise ArgumentTypeError(f"{text!r}: give {known}, with a comma between them")
+    return first, second
+
+
+def _ignored(text: str) -> tuple[str, ...]:
+    names = tuple(text.lower().split(","))
+    for name in names:
+        if name.startswith("0x"):
+            options.address(name)
+        elif name not in single_step.IGNORABLE:
+            raise ArgumentTypeError(
+                f"{name!r} is none of {' '.join(sorted(single_step.IGNORABLE))}, nor an address (0x1000)"
+            )
+    return names
 
 
 def _status() -> tuple[AbstractContextManager[Status | None], Callable[[str], None]]:
@@ -76,15 +118,28 @@ def _status() -> tuple[AbstractContextManager[Status | None], Callable[[str], No
     return status, status.update
 
 
-def show(report: Report, console: Console) -> None:
-    """Print what came of a comparison."""
-    console.print(_verdict(report), highlight=False, soft_wrap=True)
+def show_all(reports: Sequence[Report], console: Console) -> None:
+    """Print what came of a comparison that may have gone on after a difference."""
+    for report in reports:
+        if report is not reports[0]:
+            console.print()
+        show(report, console, again=report is not reports[0])
+
+
+def show(report: Report, console: Console, again: bool = False) -> None:
+    """Print what came of a comparison; `again`: there was a difference before."""
+    verdict = _verdict(report)
+    if again:
+        verdict = verdict.replace(" first differ ", " differ again ").replace(" agree: ", " agree on the rest of: ")
+    console.print(verdict, highlight=False, soft_wrap=True)
     if report.culprit is not None:
         console.print()
         console.print(_code(report, report.culprit))
     if not report.identical:
         console.print()
         console.print(_differences(report))
+    if report.notes:
+        console.print("", *report.notes, sep="\n", highlight=False, soft_wrap=True)
 
 
 def _verdict(report: Report) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from argparse import ArgumentTypeError
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
@@ -12,9 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bt import machine
-from bt.cli import library, options
+from bt.cli import begin, library, options
 from bt.engine.translator.vcpu import TranslatingVcpu
-from bt.errors import BadUsage
 from bt.inspect import host_code, modes
 from bt.inspect.code import Address, translate
 from bt.inspect.diary import GuestInstruction, Piece, Unit
@@ -73,10 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         flat=given.flat,
         boot_sector=bool(given.boot_sector),
     )
-    if given.after:
-        _run(pc, given.after, f"--after {given.after}")
-    while given.until is not None and not given.until.is_next(pc.cpu):
-        _run(pc, 1, f"--until {given.until}")
+    begin.advance(pc, given.after, given.until)
     assert isinstance(pc.cpu, TranslatingVcpu)
     cpu = pc.cpu
     blocks = given.blocks or (None if given.insns else DEFAULT_BLOCKS)
@@ -96,34 +90,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(pc: machine.Machine, instructions: int, option: str) -> None:
-    """Run the guest; BadUsage if it ends before."""
-    result = pc.run(max_insns=instructions)
-    if result.reason != "max-insns":
-        raise BadUsage(f"{option}: the guest ended before, after {result.instructions:,} instructions")
-
-
 def _parser() -> options.Parser:
     parser = options.Parser("bt explain", "Show what the translator makes of a guest's code.", EPILOG)
     options.add_guest(parser, machine.MachineConfig.memory)
     add = parser.add_argument
-    add("--at", metavar="PLACE", type=_place, help="explain the code there, not at the entry")
-    add("--after", metavar="N", type=options.count, help="run N instructions first")
-    add("--until", metavar="PLACE", type=_place, help="then step (10,000 instructions a second) until it gets there")
+    add("--at", metavar="PLACE", type=begin.place, help="explain the code there, not at the entry")
+    begin.add(parser)
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--blocks", metavar="N", type=options.count, help=f"so many blocks (default {DEFAULT_BLOCKS})")
     amount.add_argument("--insns", metavar="N", type=options.count, help="blocks that make up so many instructions")
     return parser
-
-
-def _place(text: str) -> Place:
-    """A linear address as `options.address` has it, or SELECTOR:OFFSET, both hexadecimal."""
-    match = re.fullmatch(r"(?:0x)?([0-9a-f]{1,4}):(?:0x)?([0-9a-f]{1,8})", text.lower())
-    if match is not None:
-        return Place(int(match[2], 16), int(match[1], 16))
-    if ":" in text:
-        raise ArgumentTypeError(f"{text!r} is no selector and offset; write f000:fff0")
-    return Place(options.address(text))
 
 
 def show(unit: Unit, address: Address, labels: Mapping[int, str], console: Console) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bt.inspect.peer import Peer
@@ -69,9 +69,16 @@ def _ram(left: Peer, right: Peer) -> list[Difference]:
     if a == b:
         return []
     pages = sorted(page for page in a.keys() | b.keys() if a.get(page) != b.get(page))
+    return ram_differences(pages, left.page, right.page)
+
+
+def ram_differences(
+    pages: Sequence[int], left: Callable[[int], bytes], right: Callable[[int], bytes]
+) -> list[Difference]:
+    """What differs in pages of RAM, of which two functions give the contents; the first MOST_BYTES of it."""
     found: list[Difference] = []
     for page in pages:
-        mine, other = left.page(page), right.page(page)
+        mine, other = left(page), right(page)
         for at in range(0, len(mine), _WORD):
             if mine[at : at + _WORD] != other[at : at + _WORD]:
                 if len(found) == MOST_BYTES:

@@ -50,6 +50,7 @@ class Report:
     unstopped: tuple[int, int] | None = None
     piece: tuple[Instruction, ...] = ()  # several, when only all of them together go wrong; culprit is then the last
     before: tuple[Instruction, ...] = ()
+    notes: tuple[str, ...] = ()  # what else is to be known, a line each
 
     @property
     def identical(self) -> bool:

@@ -1,6 +1,6 @@
 """Machines that can be compared in lock step, and what is compared of them.
 
-`Peer` is all that the comparison asks for: an emulator behind a debugger's protocol can be one as well.
+`Peer` is all that the comparison in lock step asks for. QEMU is none: it counts no instructions (single_step.py).
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class MachinePeer:
 
     def pages(self) -> dict[int, bytes]:
         found = {}
-        for start, end in _written_extents(self.machine.ram.fd):
+        for start, end in written_extents(self.machine.ram.fd):
             for physical in range(start, end, PAGE_SIZE):
                 contents = self.page(physical)
                 if contents != _ZEROS:
@@ -139,7 +139,7 @@ class MachinePeer:
         self._library.arena.close()
 
 
-def _written_extents(fd: int) -> Iterator[tuple[int, int]]:
+def written_extents(fd: int) -> Iterator[tuple[int, int]]:
     """The parts of a memfd that were ever touched, in whole pages."""
     size = os.fstat(fd).st_size
     at = 0

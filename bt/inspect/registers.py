@@ -51,6 +51,8 @@ _DEBUG_REGISTERS = (0, 1, 2, 3, 6, 7)
 _FLAG_NAMES = {letter: f"{letter}f" for letter in "cpazstido"} | {
     "l": "iopl", "n": "nt", "r": "rf", "v": "vm", "k": "ac", "f": "vif", "g": "vip", "x": "id",
 }  # fmt: skip
+FLAGS = {name: EFLAGS_BITS[letter] for letter, name in _FLAG_NAMES.items()}
+"""Masks in EFLAGS by the names that `describe` uses."""
 
 
 def read_registers(cpu: CpuState, instructions: int) -> dict[str, int]:

@@ -11,7 +11,7 @@ import guest_images
 from bt.boot.boot_sector import LOAD_ADDRESS, SIGNATURE, SIGNATURE_OFFSET
 from bt.engine.library import Library, load_library
 from bt.engine.structures import STENCIL, VARIANTS
-from bt.inspect.peer import MachinePeer, PeerFactory
+from bt.inspect.peer import MachinePeer
 from bt.machine import EngineName, Machine, MachineConfig
 from bt.x86 import flags, reset
 from bt.x86.opcodes import FORMS
@@ -41,7 +41,9 @@ class Guest:
             machine.load(code.ljust(SIGNATURE_OFFSET, b"\0") + SIGNATURE, boot_sector=True)
 
 
-def peer(guest: str | Guest, engine: EngineName, library: Callable[[], Library] = load_library) -> PeerFactory:
+def peer(
+    guest: str | Guest, engine: EngineName, library: Callable[[], Library] = load_library
+) -> Callable[[], MachinePeer]:
     """Makes machines about to run a guest (or flat 32-bit source); sound ones unless the library is not."""
     return lambda: MachinePeer(_config(engine), _guest(guest).load, library)
 

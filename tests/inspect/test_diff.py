@@ -291,7 +291,7 @@ def test_command_says_what_it_took_to_see_the_difference(capsys: pytest.CaptureF
     )
 
 
-@pytest.mark.parametrize("engines", ["bt", "bt,qemu", "bt,interp,bt"])
+@pytest.mark.parametrize("engines", ["bt", "qemu,bt", "qemu,qemu", "bt,interp,bt"])
 def test_command_refuses_engines_it_has_not(engines: str) -> None:
-    with pytest.raises(BadUsage, match="give two of interp, bt"):
+    with pytest.raises(BadUsage, match="give two of interp, bt, or one of them and qemu"):
         diff.main(["hello", "--engines", engines])

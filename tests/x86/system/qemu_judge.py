@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from bt.inspect.qemu_stub import QemuStub
 from bt.x86.state import CS, GPR_NAMES, SEGMENT_NAMES, SS
 from guest_images.assembler import assemble
-from tests.oracles.qemu_stub import QemuStub
 from tests.x86.system.lines import Line
 from tests.x86.system.processor import (
     CODE,

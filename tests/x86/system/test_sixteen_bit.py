@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from bt.engine.library import Library
-from tests.oracles.qemu_stub import QEMU, QemuStub
+from bt.inspect.qemu_stub import PROGRAM, QemuStub
 from tests.x86.system.lines import Line, run_line
 from tests.x86.system.processor import Processor
 from tests.x86.system.qemu_judge import Judge
@@ -43,11 +44,11 @@ def test_line(engine: Processor, text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def judges(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Judge]]:
-    if QEMU is None:
+def judges(library: Library) -> Iterator[dict[str, Judge]]:
+    if shutil.which(PROGRAM) is None:
         pytest.skip("qemu-system-i386 is not installed")
     processor = Processor(library)
-    stubs = {mode: QemuStub(tmp_path_factory.mktemp(mode)) for mode in MODES}
+    stubs = {mode: QemuStub() for mode in MODES}
     yield {mode: Judge(stub, mode, processor) for mode, stub in stubs.items()}
     for stub in stubs.values():
         stub.close()
