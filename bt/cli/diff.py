@@ -15,7 +15,7 @@ from rich.text import Text
 from bt import machine
 from bt.cli import begin, library, options
 from bt.errors import BadUsage
-from bt.inspect import qemu_stub, single_step
+from bt.inspect import ignored, qemu_stub, single_step
 from bt.inspect.code import Instruction
 from bt.inspect.lockstep import LockStep, Report
 from bt.inspect.peer import MachinePeer
@@ -34,7 +34,8 @@ With qemu as the second (--engines bt,qemu) an engine and {qemu_stub.PROGRAM} ex
 same state, which QEMU gets from bt. What the processor shows is compared after each of them, all of RAM every so many
 (--every, by default {single_step.RAM_PERIOD:,}). The engine leads: QEMU takes over what devices, time stamps and
 CPUID answer, undefined flags, and the state after interrupts. PLACE is a linear address (0x7c00), or selector and
-offset in hexadecimal (f000:fff0); NAMES are registers, flags, and physical addresses of bytes: fstat,af,0x9002.
+offset in hexadecimal (f000:fff0); NAMES are registers, flags, physical addresses of bytes, and `accessed` for the
+accessed bits of descriptors and pages: accessed,rf,fstat,0x9002.
 
 exit status: 0 no difference; 1 there is one; 2 bad usage or image, or no QEMU"""
 
@@ -103,10 +104,8 @@ def _ignored(text: str) -> tuple[str, ...]:
     for name in names:
         if name.startswith("0x"):
             options.address(name)
-        elif name not in single_step.IGNORABLE:
-            raise ArgumentTypeError(
-                f"{name!r} is none of {' '.join(sorted(single_step.IGNORABLE))}, nor an address (0x1000)"
-            )
+        elif name not in ignored.NAMES:
+            raise ArgumentTypeError(f"{name!r} is none of {' '.join(sorted(ignored.NAMES))}, nor an address (0x1000)")
     return names
 
 

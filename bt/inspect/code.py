@@ -14,12 +14,13 @@ from bt.x86.capstone_layout import Handle
 from bt.x86.decode import DecodeError, decode
 from bt.x86.features import FEATURE_BITS
 from bt.x86.mode import CODE_32, FLAT_CS
-from bt.x86.state import CS
+from bt.x86.state import ATTR_BIG, CS, ESP, SS
 from bt.x86.system.control_registers import CR0_PG, CR4_PAE, CR4_PSE
 from bt.x86.system.pae_paging import FRAME, LARGE_OFFSET
 from bt.x86.system.paging import LARGE, PRESENT, PSE_36_BITS, PSE_36_SHIFT
 
 LONGEST_INSTRUCTION = 15  # bytes
+RPL, IN_LDT, SELECTOR_INDEX = 3, 4, 0xFFF8  # parts of a selector: privilege level, table, index in bytes
 _LARGE_PAGE = 4 << 20
 _32_BITS = (1 << 32) - 1
 _ADDRESS_SIZE, _ESCAPE = 0x67, 0x0F
@@ -100,6 +101,13 @@ def read_linear(cpu: Vcpu, linear: int, size: int) -> bytes:
             break
         found += cpu.ram.read(physical, part)
     return bytes(found)
+
+
+def stack_top(cpu: Vcpu) -> int:
+    """Linear address of what POP would take."""
+    wide = cpu.state.segment(SS, "attributes") & ATTR_BIG
+    offset = cpu.state["gpr", ESP] & (_32_BITS if wide else 0xFFFF)
+    return (cpu.state.segment(SS, "base") + offset) & _32_BITS
 
 
 def code_bits(mode: int) -> Literal[16, 32]:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from bt.engine.vcpu import Vcpu
 from bt.errors import BadUsage
-from bt.inspect.code import read_linear
+from bt.inspect.code import IN_LDT, SELECTOR_INDEX, read_linear
 from bt.inspect.modes import operating_mode
 from bt.x86 import segment_cache
 from bt.x86.state import ATTR_CODE_OR_DATA, ATTR_DPL_SHIFT, ATTR_PRESENT, CS, LDTR, SEGMENT_FIELDS
 
-_IN_LDT, _SELECTOR_INDEX = 4, ~7
 _CODE, _CONFORMING = 1 << 3, 1 << 2
 _GRANULAR, _BIG = 8, 4  # of a descriptor's flags
 
@@ -92,9 +91,9 @@ def _descriptor(cpu: Vcpu, place: Place) -> bytes:
     assert place.selector is not None
     state = cpu.state
     base, limit = state["gdtr_base"], state["gdtr_limit"]
-    if place.selector & _IN_LDT:
+    if place.selector & IN_LDT:
         base, limit = state.segment(LDTR, "base"), state.segment(LDTR, "limit")
-    index = place.selector & _SELECTOR_INDEX
+    index = place.selector & SELECTOR_INDEX
     descriptor = read_linear(cpu, base + index, 8) if index + 7 <= limit else b""
     if len(descriptor) < 8 or place.selector & ~3 == 0:
         raise BadUsage(f"--at {place}: no descriptor for selector {place.selector:04x}")

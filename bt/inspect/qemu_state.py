@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from bt.engine.vcpu import Vcpu
-from bt.inspect.code import translate
+from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX, translate
 from bt.inspect.qemu_stub import QemuStub
 from bt.x86 import cpu_model, flags, reset
 from bt.x86.features import FEATURE_BITS, IMPLIED
@@ -24,7 +24,6 @@ _MSRS = {0x174: "sysenter_cs", 0x175: "sysenter_esp", 0x176: "sysenter_eip", 0x2
 _CODE, _OPERAND, _DESCRIPTOR, _FP = 0x1000, 0x1040, 0x1080, 0x1100  # physical: what QEMU executes, and its operands
 _SCRATCH_END = 0x1200
 _CR0_ET = 1 << 4
-_RPL, _IN_LDT = 3, 4  # bits of a selector
 _BUSY, _GRANULAR, _LDT = 2, 1 << 15, 0x82  # attributes
 _MXCSR_MASKS = 0x1F80
 _ONLY_SHOWN = {"ss", "ht"}  # features that are nothing but bits of CPUID
@@ -93,7 +92,7 @@ def hidden(cpu: CpuState) -> dict[str, int]:
     for number, name in enumerate(SEGMENT_NAMES):
         selector = cpu.segment(number, "selector")
         found[name] = selector
-        if (protected or number < LDTR) and not (protected and selector & ~_RPL == 0):
+        if (protected or number < LDTR) and not (protected and selector & ~RPL == 0):
             found[f"{name}.base"] = cpu.segment(number, "base")
             found[f"{name}.limit"] = cpu.segment(number, "limit")
     return found
@@ -186,9 +185,9 @@ class StateCopy:
     def _load_segment(self, number: int) -> None:
         """From a table of one descriptor, which lies where the selector's index says."""
         selector = self._state.segment(number, "selector")
-        index = selector & ~(_RPL | _IN_LDT)
+        index = selector & SELECTOR_INDEX
         base = _DESCRIPTOR - index
-        if selector & _IN_LDT:
+        if selector & IN_LDT:
             table = _packed(base & 0xFFFF_FFFF, 0xFFFF, _LDT)
             self._stub.write(_DESCRIPTOR, table)
             self._load_table(0x16, _DESCRIPTOR - 8, 0xFFFF)
@@ -201,19 +200,19 @@ class StateCopy:
     def _load_system_segment(self, number: int, modrm: int, mask: int) -> None:
         """LLDT or LTR; the latter does not take a busy task, and has no null selector."""
         selector = self._state.segment(number, "selector")
-        if selector & ~_RPL == 0 and number == TR:
+        if selector & ~RPL == 0 and number == TR:
             return
         descriptor = bytearray(self._descriptor(number))
         descriptor[5] &= mask & 0xFF
         self._stub.write(_DESCRIPTOR, bytes(descriptor))
-        self._load_table(0x16, _DESCRIPTOR - (selector & ~7), 0xFFFF)
+        self._load_table(0x16, _DESCRIPTOR - (selector & SELECTOR_INDEX), 0xFFFF)
         self._execute(b"\xb8" + selector.to_bytes(2, "little"), bytes((0x0F, 0x00, modrm)))
 
     def _load_in_place(self, number: int) -> None:
         """From the guest's own tables, whatever they hold now: behind CS and SS no instruction of ours can follow."""
         selector = self._state.segment(number, "selector")
-        base = self._state.segment(LDTR, "base") if selector & _IN_LDT else self._state["gdtr_base"]
-        linear = base + (selector & ~(_RPL | _IN_LDT))
+        base = self._state.segment(LDTR, "base") if selector & IN_LDT else self._state["gdtr_base"]
+        linear = base + (selector & SELECTOR_INDEX)
         physical = translate(self._cpu, linear).physical
         if physical is None:
             return

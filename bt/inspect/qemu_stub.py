@@ -195,6 +195,8 @@ class QemuStub:
         while (match := re.search(rb"\$([^#]*)#..", self._buffer)) is None:
             try:
                 data = self._socket.recv(1 << 16)
+            except TimeoutError as error:
+                raise QemuGone(f"{PROGRAM} has not stopped for {_TIMEOUT_SECONDS} s") from error
             except ConnectionError:
                 data = b""
             if not data:

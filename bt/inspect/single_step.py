@@ -15,12 +15,13 @@ from dataclasses import replace
 
 from bt.inspect.code import Instruction, code_bits, next_instruction
 from bt.inspect.difference import Difference
+from bt.inspect.ignored import Ignored
 from bt.inspect.lockstep import HISTORY, Progress, Report
 from bt.inspect.peer import MachinePeer
 from bt.inspect.qemu_memory import QemuMemory
-from bt.inspect.qemu_state import REGISTERS, StateCopy, cpu_option, hidden, shown, visible
+from bt.inspect.qemu_state import StateCopy, cpu_option, hidden, shown, visible
 from bt.inspect.qemu_stub import QemuGone, QemuStub
-from bt.inspect.registers import FLAGS, describe
+from bt.inspect.registers import describe
 from bt.inspect.stores import Stores
 from bt.machine import Machine
 from bt.x86 import flags
@@ -30,7 +31,6 @@ from bt.x86.opcodes import Form, InstructionClass, eflags_mask
 from bt.x86.state import CS, ECX, CpuState
 
 NAME = "qemu"
-IGNORABLE = REGISTERS | FLAGS.keys()
 RAM_PERIOD = 1000  # instructions between comparisons of all RAM
 FEW_ITERATIONS = 8  # of a repeated instruction, which are stepped; more are run, with interrupts off
 _32_BITS = (1 << 32) - 1
@@ -63,10 +63,10 @@ class SingleStep:
         progress: Progress = lambda text: None,
     ) -> None:
         """`advance` takes a new machine to where the comparison begins; `limit`: instructions compared at most;
-        `every`: instructions between comparisons of RAM; `ignore`: registers and flags that may differ.
+        `every`: instructions between comparisons of RAM; `ignore`: what may differ (ignored.py).
         """
         self._make, self._advance, self._limit, self._every = make, advance, limit, every
-        self._ignored = _Ignored(ignore)
+        self._ignored = Ignored(ignore)
         self._progress = progress
 
     def run(self, most: int = 1) -> list[Report]:
@@ -114,20 +114,6 @@ class SingleStep:
             yield _Pair(peer, stub, memory, self._ignored, self._progress)
 
 
-class _Ignored:
-    """What may differ, by name: registers, flags of EFLAGS, physical addresses of bytes."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        chosen = set(names)
-        self.flags = sum(FLAGS[name] for name in chosen & FLAGS.keys())
-        self.addresses = frozenset(int(name, 16) for name in chosen if name.startswith("0x"))
-        self.registers = frozenset(chosen - FLAGS.keys())
-
-    def admits(self, name: str, ours: int, theirs: int) -> bool:
-        """Whether a difference in a register is of no interest."""
-        return name in self.registers or (name == "eflags" and (ours ^ theirs) & ~self.flags == 0)
-
-
 def _may_be_bts(state: CpuState, decoded: Decoded | None) -> bool:
     """Whether QEMU is likely to get bt's state after the next instruction."""
     waits = decoded is not None and decoded.form.name == "hlt"
@@ -138,7 +124,7 @@ class _Pair:
     """bt's machine and QEMU, in the same state."""
 
     def __init__(
-        self, peer: MachinePeer, stub: QemuStub, memory: QemuMemory, ignored: _Ignored, progress: Progress
+        self, peer: MachinePeer, stub: QemuStub, memory: QemuMemory, ignored: Ignored, progress: Progress
     ) -> None:
         self._peer, self._stub, self._memory, self._ignored, self._progress = peer, stub, memory, ignored, progress
         self._cpu = peer.machine.cpu
@@ -161,9 +147,7 @@ class _Pair:
             found = self._step()
             if not found and (self._over(limit) or peer.instructions - agreed >= every):
                 self._progress(f"{peer.instructions - self._start:,} instructions alike")
-                for address in self._ignored.addresses:
-                    self._memory.take_over(self._stub, address, 1)
-                found = self._memory.differences()
+                found = self._ram_differences()
                 if not found:
                     agreed = peer.instructions
         return self._report(found), agreed
@@ -202,8 +186,9 @@ class _Pair:
             decoded = decode(instruction.code, bits=code_bits(cpu.state["mode"]))
         except DecodeError:
             decoded = None
-        if _may_be_bts(cpu.state, decoded) and (found := self._memory.differences()):
-            return found  # before it, and not to be taken over with what comes now
+        if _may_be_bts(cpu.state, decoded) and (found := self._ram_differences()):
+            self._trail.pop()  # it was one before; what comes now is no reason to take it over
+            return found
         stores = Stores(cpu, decoded)
         exits = machine.exits.copy()
         self._peer.run_to(self._peer.instructions + 1)
@@ -230,9 +215,10 @@ class _Pair:
         deep = form is None or form.cls in _DEEP_CLASSES or form.cpuid is not None or theirs["cs"] != self._theirs["cs"]
         self._theirs = theirs
         found = self._differences(theirs, deep=deep)
-        for address in self._ignored.addresses:
-            self._memory.take_over(self._stub, address, 1)
-        for physical, size in stores.extents():
+        touched = [*stores.extents(), *(stores.descriptors() if deep else ())]
+        if any(self._memory.differences_at(physical, size) for physical, size in touched):
+            self._forgive()
+        for physical, size in touched:
             found += self._memory.differences_at(physical, size)
         return found
 
@@ -290,6 +276,20 @@ class _Pair:
                 self._memory.take_over(self._stub, physical, size)
         self._stub.set_registers({_STUB_NAMES.get(name, name): value for name, value in taken.items()})
         return theirs | taken
+
+    def _ram_differences(self) -> list[Difference]:
+        """In all of it."""
+        found = self._memory.differences()
+        if found:
+            self._forgive()
+            found = self._memory.differences()
+        return found
+
+    def _forgive(self) -> None:
+        """QEMU takes over what may differ in memory."""
+        for address in list(self._ignored.bytes_of(self._cpu, self._memory)):
+            self._memory.take_over(self._stub, address, 1)
+            self._taken["ignored byte"] += 1
 
     def _differences(self, theirs: dict[str, int], *, deep: bool) -> list[Difference]:
         ours = visible(self._cpu.state)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bt.engine.vcpu import Vcpu
-from bt.inspect.code import translate
+from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX, stack_top, translate
 from bt.memory.ram import PAGE_SIZE
+from bt.x86 import flags
 from bt.x86.decode import Instruction
 from bt.x86.opcodes import Method, Width
-from bt.x86.state import EDI, ES, ESP, SS
+from bt.x86.state import EDI, ES, LDTR, SEGMENT_NAMES
+from bt.x86.system.control_registers import CR0_PE
 
 _BYTES = {Width.SAVE: 108, Width.ENVIRONMENT: 28, Width.FX: 512}
 _OTHERS = 16  # bytes of any other operand, at most
@@ -25,7 +27,7 @@ class Stores:
         """`instruction`: None for one that is none."""
         state = cpu.state
         self._cpu = cpu
-        self._stack = self._stack_top()
+        self._stack = stack_top(cpu)
         self._operand: list[Extent] = []
         self._string: tuple[int, int] | None = None
         if instruction is None:
@@ -51,13 +53,19 @@ class Stores:
             start, end = min(before, now), max(before, now) + 4
             base = self._cpu.state.segment(ES, "base")
             yield from self._physical(base + start, min(end - start, PAGE_SIZE * 8))
-        if (top := self._stack_top()) != self._stack:
+        if (top := stack_top(self._cpu)) != self._stack:
             yield from self._physical(top, _STACK)
 
-    def _stack_top(self) -> int:
+    def descriptors(self) -> Iterator[Extent]:
+        """Those that the segment registers name now: loading them sets accessed and busy bits."""
         state = self._cpu.state
-        wide = state.segment(SS, "attributes") >> 14 & 1
-        return state.segment(SS, "base") + (state["gpr", ESP] & (_32_BITS if wide else 0xFFFF))
+        if not state["cr0"] & CR0_PE or state["eflags_system"] & flags.VM:
+            return
+        for number in range(len(SEGMENT_NAMES)):
+            selector = state.segment(number, "selector")
+            base = state.segment(LDTR, "base") if selector & IN_LDT else state["gdtr_base"]
+            if selector & ~RPL:
+                yield from self._physical(base + (selector & SELECTOR_INDEX), 8)
 
     def _physical(self, linear: int, size: int) -> Iterator[Extent]:
         while size > 0:
