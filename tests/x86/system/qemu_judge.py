@@ -30,6 +30,11 @@ _INTERRUPT_GATE_32, _BUSY = 0x8E, 2
 _BEYOND_THE_STUB = frozenset(("a20", "cr0", "cr4", "tsc_offset", "icount_base"))
 
 
+def can_judge(line: Line) -> bool:
+    """Whether the stub can set and see all that a case names."""
+    return not (line.setup.keys() | line.result.keys()) & _BEYOND_THE_STUB and "exit" not in line.result
+
+
 class Judge:
     """One QEMU for the cases of one mode."""
 
@@ -41,10 +46,6 @@ class Judge:
         for vector in range(256):
             processor.gate(vector, code_selector(0), _PROTECTED_HANDLERS + vector, _INTERRUPT_GATE_32)
         self._tables = processor.ram.read(0, _TABLES)
-
-    def can_judge(self, line: Line) -> bool:
-        """Whether the stub can set and see all that a case names."""
-        return not (line.setup.keys() | line.result.keys()) & _BEYOND_THE_STUB and "exit" not in line.result
 
     def _enter_protected_mode(self) -> None:
         """By the processor's own instructions, as far as the stub has no register for it."""
