@@ -90,6 +90,7 @@ def power_on(cpu: CpuState) -> None:
         **dict.fromkeys(("fpu_ip", "fpu_cs", "fpu_dp", "fpu_ds", "fpu_opcode"), 0),
         "inhibit": (1 << 64) - 1,
         "debug_shadow": (1 << 64) - 1,
+        "trapped_at": (1 << 64) - 1,
         "resume_at": (1 << 64) - 1,
         "debug_hits": 0,
         "pushed_resume_flag": 0,

@@ -131,6 +131,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("intr_pending", 1),  # the PIC's INTR line
     ("inhibit", 1),  # no interrupt while the instruction count is this (after sti, mov ss, pop ss); 0: none
     ("debug_shadow", 1),  # no trap and no breakpoint while the instruction count is this (after mov ss, pop ss)
+    ("trapped_at", 1),  # a trap for this instruction count has been delivered; more of them cost an instruction each
     ("resume_at", 1),  # EFLAGS.RF: no instruction breakpoint while the instruction count is this
     ("loaded_resume_flag", 1),  # 1: IRET or a task switch has just loaded EFLAGS with RF set: shields what comes next
     ("debugging", 1),  # 1: DR7 enables breakpoints; derived by update_mode

@@ -141,7 +141,9 @@ class _Boundary:
         b.put("step_trap", 0)
         with b.Unlikely(reasons != 0):
             now = self._instruction_count()
-            with b.If(b.get("debug_shadow") != now):
+            # what the trap itself hit waits for budget to be there
+            with b.If((b.get("debug_shadow") != now) & (b.get("trapped_at") != now)):
+                b.put("trapped_at", now)
                 b.put("pushed_resume_flag", b.get("resume_at") == now)  # between two iterations, as above
                 _deliver_debug_exception(b, reasons)
 

@@ -10,7 +10,7 @@ from bt.x86.context import DB, SS_FAULT
 from bt.x86.exits import ExitReason
 from bt.x86.reset import power_on, read_eflags, write_eflags
 from bt.x86.segment_cache import fill
-from bt.x86.state import CS, EAX, ECX, EDI, EDX, SS
+from bt.x86.state import CS, EAX, ECX, EDI, EDX, ESP, SS
 from guest_images.assembler import assemble
 from tests.x86.system.debugging import (
     ACCESS,
@@ -268,6 +268,19 @@ def test_the_processors_own_accesses_hit_breakpoints(
         engine.gate(vector, code_selector(0), HANDLER + 0x100, 0x8E)
     found = next_trap(engine)
     assert (found and found[0]) == place
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 7])
+def test_where_a_run_ends_between_debug_exceptions_does_not_show(engine: Processor, budget: int) -> None:
+    """Each delivery of #DB hits the breakpoint again and costs an instruction, wherever budgets end."""
+    seen = []
+    for step in (42, budget):
+        engine.start()
+        start(engine, "nop; nop", dr7=enable(0, ACCESS, DWORD), address=IDT + 8 * DB, eflags=TF)
+        for _ in range(42 // step):
+            assert engine.vcpu.run(step).reason is ExitReason.BUDGET
+        seen.append((engine.cpu["eip"], engine.cpu["gpr", ESP], engine.cpu["dr", 6]))
+    assert seen[0] == seen[1]
 
 
 def test_a_breakpoint_on_the_way_to_its_own_handler_ends_with_the_budget(engine: Processor) -> None:
