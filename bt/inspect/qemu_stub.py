@@ -21,6 +21,7 @@ NO_INTERRUPTS_NO_TIMERS = 7  # bits of Qqemu.sstep: step, without interrupts, wi
 DEFAULT_CPU = "qemu32"  # not that of an ISA PC, a 486
 DEFAULT_MEMORY = 16 << 20
 _TIMEOUT_SECONDS = 20
+_ENDING_SECONDS = 1
 _CHUNK = 1024  # bytes of memory in a packet
 _DESCRIBED = re.compile(r'<reg name="(\w+)" bitsize="(\d+)"')
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -110,6 +111,14 @@ class QemuStub:
         self._process.kill()
         self._process.communicate()
 
+    def goes_on(self) -> bool:
+        """Whether QEMU is still there when it has had time to end."""
+        try:
+            self._process.wait(_ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def use_physical_addresses(self) -> None:
@@ -186,12 +195,13 @@ class QemuStub:
     def _send(self, text: str) -> None:
         data = text.encode()
         try:
-            self._socket.sendall(b"$" + data + b"#" + f"{sum(data) & 0xFF:02x}".encode())
+            # acknowledges the answer before as well: a message less
+            self._socket.sendall(b"+$" + data + b"#" + f"{sum(data) & 0xFF:02x}".encode())
         except ConnectionError as error:
             raise self._gone() from error
 
     def _receive(self) -> str:
-        """The next packet, acknowledged."""
+        """The next packet, acknowledged by what is sent next."""
         while (match := re.search(rb"\$([^#]*)#..", self._buffer)) is None:
             try:
                 data = self._socket.recv(1 << 16)
@@ -205,7 +215,6 @@ class QemuStub:
         self._buffer = self._buffer[match.end() :]
         if match[1][:1] == b"W":  # the process has exited
             raise self._gone()
-        self._socket.sendall(b"+")
         return match[1].decode()
 
     def _gone(self) -> QemuGone:

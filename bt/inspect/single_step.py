@@ -171,7 +171,7 @@ class _Pair:
             self._peer.ended,
             tuple(found),
             culprit=trail[-1] if found and trail else None,
-            before=tuple(trail[:-1]),
+            before=tuple(trail[:-1]) if found else (),
             notes=(f"taken over from {names[0]}: {', '.join(notes)}",) if notes else (),
         )
 
@@ -208,8 +208,9 @@ class _Pair:
             if self._peer.ended is None:
                 return [Difference("guest", "goes on", "shuts down or resets the machine")]
             return []
-        if self._peer.ended is not None:
-            return []
+        if (ended := self._peer.ended) is not None:
+            over = ended.startswith(("shutdown", "reset"))  # else by a device that QEMU has not
+            return [Difference("guest", ended, "goes on")] if over and self._stub.goes_on() else []
         form = decoded.form if decoded is not None else None
         theirs = self._take_over(form, bool(left_for["mmio"]), stores, theirs)
         deep = form is None or form.cls in _DEEP_CLASSES or form.cpuid is not None or theirs["cs"] != self._theirs["cs"]

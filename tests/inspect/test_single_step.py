@@ -14,7 +14,7 @@ from bt.inspect.peer import MachinePeer
 from bt.inspect.qemu_stub import PROGRAM, QemuMissing
 from bt.inspect.single_step import SingleStep
 from bt.machine import Machine, MachineConfig
-from tests.inspect.planted import Guest, PlantedPeer, flip_carry, library_with, library_with_handler, peer
+from tests.inspect.planted import ADDRESS, Guest, PlantedPeer, flip_carry, library_with, library_with_handler, peer
 
 needs_qemu = pytest.mark.skipif(shutil.which(PROGRAM) is None, reason=f"{PROGRAM} is not installed")
 
@@ -103,6 +103,41 @@ def test_what_qemu_does_otherwise(name: str, after: int, text: str, what: str, b
     assert report.culprit.text == text
     assert [difference.what for difference in report.differences] == [what]
     assert compare(Guest(name=name), after=after, limit=200, ignore=(bug,)).identical
+
+
+@needs_qemu
+@pytest.mark.parametrize(
+    ("source", "ended"),
+    [
+        (f"lidt [{ADDRESS + 0x800}]\nud2", "shutdown with status 3"),
+        ("mov al, 0xfe\nout 0x64, al\nhlt", "reset with status 0"),
+        ("mov edx, 0xf4\nout dx, eax\nhlt", "exit with status 1"),
+    ],
+)
+def test_the_end_of_the_machine(source: str, ended: str) -> None:
+    report = compare(source)
+    assert report.identical, report
+    assert report.ended == ended
+
+
+@needs_qemu
+def test_a_shutdown_that_should_not_be() -> None:
+    """Where no handler can be found, NOP executes as UD2."""
+    source = f"lidt [{ADDRESS + 0x800}]\nnop\nhlt"
+    report = SingleStep(peer(source, "interp", partial(library_with_handler, "90", "0F 0B"))).run()[0]
+    assert report.culprit is not None
+    assert report.culprit.text == "nop"
+    assert [(d.what, d.left, d.right) for d in report.differences] == [("guest", "shutdown with status 3", "goes on")]
+
+
+@needs_qemu
+def test_old_processor() -> None:
+    """A processor without SSE, FXSAVE and MSRs has less to be copied."""
+
+    def make() -> MachinePeer:
+        return MachinePeer(MachineConfig(memory=16 << 20, cpu="486"), Guest(name="hello").load)
+
+    assert SingleStep(make, ignore=QEMU_BUGS).run()[0].identical
 
 
 @needs_qemu
