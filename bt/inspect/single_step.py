@@ -114,6 +114,17 @@ class SingleStep:
             yield _Pair(peer, stub, memory, self._ignored, self._progress)
 
 
+def _decode(instruction: Instruction, bits: int) -> Decoded | None:
+    try:
+        return decode(instruction.code, bits=bits)
+    except DecodeError:
+        return None
+
+
+def _is_repeated(decoded: Decoded | None) -> bool:
+    return decoded is not None and decoded.rep is not None and decoded.form.rep is not None
+
+
 def _may_be_bts(state: CpuState, decoded: Decoded | None) -> bool:
     """Whether QEMU is likely to get bt's state after the next instruction."""
     waits = decoded is not None and decoded.form.name == "hlt"
@@ -182,17 +193,14 @@ class _Pair:
         cpu, machine = self._cpu, self._peer.machine
         instruction = next_instruction(cpu)
         self._trail.append(instruction)
-        try:
-            decoded = decode(instruction.code, bits=code_bits(cpu.state["mode"]))
-        except DecodeError:
-            decoded = None
+        decoded = _decode(instruction, code_bits(cpu.state["mode"]))
         if _may_be_bts(cpu.state, decoded) and (found := self._ram_differences()):
             self._trail.pop()  # it was one before; what comes now is no reason to take it over
             return found
         stores = Stores(cpu, decoded)
         exits = machine.exits.copy()
         self._peer.run_to(self._peer.instructions + 1)
-        if decoded is not None and decoded.rep is not None and decoded.form.rep is not None:
+        if _is_repeated(decoded):
             while cpu.state["eip"] == instruction.eip and self._peer.ended is None and cpu.state["gpr", ECX]:
                 self._peer.run_to(self._peer.instructions + 1)  # bt counts every so many iterations as an instruction
         left_for = machine.exits - exits
@@ -229,7 +237,7 @@ class _Pair:
         eip = self._cpu.state["eip"]
         if theirs == self._theirs and eip != instruction.eip:  # now and then a step ends before it has begun
             theirs = self._single_step()
-        if decoded is None or decoded.rep is None or decoded.form.rep is None:
+        if decoded is None or not _is_repeated(decoded):
             return theirs
         # QEMU executes an iteration at a time, and bt very many
         mask = (1 << decoded.address_size) - 1
@@ -254,29 +262,29 @@ class _Pair:
         ours = visible(self._cpu.state)
         taken: dict[str, int] = {}
         for name, value in ours.items():
-            if value == theirs[name]:
-                continue
-            outside = form is not None and name in _OUTSIDE.get(form.name, ())
-            undefined = (
-                name == "eflags" and form is not None and (value ^ theirs[name]) & ~eflags_mask(form.undefines) == 0
-            )
-            if outside or undefined or (mmio and name != "eip") or self._ignored.admits(name, value, theirs[name]):
+            if value != theirs[name] and (why := self._why_taken(name, value, theirs[name], form, mmio)):
                 taken[name] = value
-                what = (
-                    "MMIO"
-                    if mmio
-                    else form.name
-                    if outside and form is not None
-                    else "undefined flags"
-                    if undefined
-                    else name
-                )
-                self._taken[what] += 1
+                self._taken[why] += 1
         if mmio or (form is not None and form.name == "ins"):
             for physical, size in stores.extents():
                 self._memory.take_over(self._stub, physical, size)
         self._stub.set_registers({_STUB_NAMES.get(name, name): value for name, value in taken.items()})
         return theirs | taken
+
+    def _why_taken(self, name: str, ours: int, theirs: int, form: Form | None, mmio: bool) -> str:
+        """For people, why QEMU takes over a register that differs; empty if there is no reason."""
+        if mmio and name != "eip":
+            return "MMIO"
+        if form is not None and name in _OUTSIDE.get(form.name, ()):
+            return form.name
+        if self._ignored.admits(name, ours, theirs):
+            return name
+        undefined = eflags_mask(form.undefines) if form is not None and name == "eflags" else 0
+        return (
+            "undefined flags"
+            if undefined and self._ignored.admits(name, ours & ~undefined, theirs & ~undefined)
+            else ""
+        )
 
     def _ram_differences(self) -> list[Difference]:
         """In all of it."""
