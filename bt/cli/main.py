@@ -14,7 +14,7 @@ from bt.errors import BtError
 COMMANDS = {
     "run": "run a guest",
     "bench": "measure the engines, against each other and against their peers",
-    "diff": "run a guest on two engines in lock step; find where they differ",
+    "diff": "run a guest on two engines, or on one and QEMU; find where they differ",
     "explain": "show what the translator makes of a guest's code",
     "images": "list the guests that are built in or fetched",
 }

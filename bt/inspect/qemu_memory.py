@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from types import TracebackType
 
 from bt.inspect.difference import Difference, ram_differences
@@ -57,9 +58,8 @@ class QemuMemory:
 
     def differences(self) -> list[Difference]:
         """What differs in all of RAM, for people."""
-        return ram_differences(
-            self.unlike(), *((lambda page, ram=ram: ram.read(page, PAGE_SIZE)) for ram in (self.ours, self.ram))
-        )
+        ours, theirs = (partial(ram.read, n=PAGE_SIZE) for ram in (self.ours, self.ram))
+        return ram_differences(self.unlike(), ours, theirs)
 
     def differences_at(self, physical: int, size: int) -> list[Difference]:
         """What differs in some bytes, which may lie outside of RAM."""

@@ -115,6 +115,7 @@ class SingleStep:
 
 
 def _decode(instruction: Instruction, bits: int) -> Decoded | None:
+    """None for bytes that are no instruction."""
     try:
         return decode(instruction.code, bits=bits)
     except DecodeError:
@@ -122,6 +123,7 @@ def _decode(instruction: Instruction, bits: int) -> Decoded | None:
 
 
 def _is_repeated(decoded: Decoded | None) -> bool:
+    """Whether REP counts."""
     return decoded is not None and decoded.rep is not None and decoded.form.rep is not None
 
 
