@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from bt.inspect.code import next_instruction
+from bt.x86.system.control_registers import CR0_PG
 from tests.robustness.fuzz import world
 from tests.robustness.fuzz.guest import Guest
 from tests.robustness.fuzz.program import Event, Program, cut
@@ -118,9 +119,11 @@ class Pair:
         self._run_to(program, found.bad)
         changed = self.left.has_changed_page_tables or self.right.has_changed_page_tables
         same_ram = self.left.ram_without_access_bits == self.right.ram_without_access_bits
-        if not changed and (self._registers_differ() or not same_ram):
+        # an entry may have been changed and put right again
+        restored = program.limited and bool(self.left.cpu.state["cr0"] & CR0_PG)
+        if not (changed or restored) and (self._registers_differ() or not same_ram):
             return False
-        if program.limited and self.run(replace(program, limited=False)) is None:
+        if program.limited and self.run(replace(program, limited=False)) is None and changed:
             return True
         self._run_to(program, found.good)
         for guest in (self.left, self.right):
