@@ -19,6 +19,9 @@ ARGUMENT_REGISTERS = ("r12", "r13", "r14", "r15", "rdi", "rsi", "rdx", "rcx", "r
 # Translated code: the role of each argument. "free" is scratch at stencil borders; "t" is the scratch value
 # (effective address or operand) handed from one stencil of an instruction to the next.
 PINNED_ROLES = ("free", "state", "t", "budget", "edi", "esi", "edx", "ecx", "ebx", "ebp", "esp", "eax")
+# Their numbers in ModRM, SIB and (bit 3) REX.
+_NUMBERED = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+HOST_NUMBERS = {role: _NUMBERED.index(name) for role, name in zip(PINNED_ROLES, ARGUMENT_REGISTERS, strict=True)}
 PINNED_PARAMETERS = tuple("ptr" if role == "state" else "i64" for role in PINNED_ROLES)
 
 # Interpreter handlers: same register for the state, the same for the budget.

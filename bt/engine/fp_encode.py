@@ -7,7 +7,7 @@ pinned ones, and everything else stays: results, rounding, flags and tags are th
 
 from __future__ import annotations
 
-from bt.codegen.abi import ARGUMENT_REGISTERS, PINNED_ROLES, native
+from bt.codegen.abi import HOST_NUMBERS, native
 from bt.codegen.builder import Local, Signature
 from bt.codegen.value import PTR, Value
 from bt.engine.fp_forms import FIELD_GPR, FIELD_RECORD, FP_FORM, FP_FORM_BYTES
@@ -24,13 +24,7 @@ FP_ENCODE = native("fp_encode", PTR, PTR, "i64", "i32", "i32", result="i64")
 # state, record: have a thunk ready for the record; OK, or EXIT when the area for thunks is full
 FP_MAKE_THUNK = native("fp_make_thunk", PTR, PTR)
 
-_HOST_NUMBERS = {
-    name: number
-    for number, name in enumerate(
-        ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
-    )
-}
-_PINNED = [_HOST_NUMBERS[ARGUMENT_REGISTERS[PINNED_ROLES.index(name)]] for name in GPR_NAMES]
+_PINNED = [HOST_NUMBERS[name] for name in GPR_NAMES]
 _RDI, _SIB_FOLLOWS = 7, 4
 _REX, _REX_R, _REX_B = 0x40, 4, 1
 _MOD_INDIRECT, _MOD_DISP8, _MOD_DISP32, _MOD_REGISTER = range(4)

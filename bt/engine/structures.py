@@ -103,7 +103,7 @@ CONTROL = Layout(
         ("insns_decoded", 64),
         ("blocks_killed", 64),
         ("write_delta", 64),  # added to a host address to write there (W^X: two mappings)
-        ("fp_forms", 64),  # one FP_FORM a form and mod, see fp_shapes.py
+        ("fp_forms", 64),  # one FP_FORM a form and mod, see fp_forms.py
         ("thunks", 64),  # area of thunks that execute FP instructions, host addresses
         ("thunks_next", 64),
         ("thunks_end", 64),

@@ -17,7 +17,7 @@ from bt.engine.translator.fp_run import FpRun
 from bt.engine.translator.fp_stencils import OPERAND_SIZES
 from bt.engine.translator.instruction import Instruction
 from bt.engine.translator.signatures import FP_GATE, SERVICE_GATE, SLOW_GATE
-from bt.engine.translator.writer import FragmentWriter, write_base
+from bt.engine.translator.writer import FragmentWriter
 from bt.memory.access import READ_TAG, WRITE_TAG
 from bt.x86 import state
 from bt.x86.state import CS, FS
@@ -91,11 +91,7 @@ class _FpInstruction:
         return FP_FORM.get(self.b, self.form, name)
 
     def _bytes(self, code: bytes) -> None:
-        b, o = self.b, self.outer
-        where = write_base(b, o.control, o.at.get())
-        for offset, byte in enumerate(code):
-            b.store(where + offset, b.const(byte, 8))
-        o.at.set(o.at.get() + len(code))
+        self.outer.at.set(self.outer.write_bytes(self.outer.at.get(), code))
 
     def emit(self) -> None:
         b = self.b

@@ -17,7 +17,7 @@ from bt.engine.fp_forms import FP_FORM
 from bt.engine.structures import CONTROL, RECORD, RECORD_BYTES, TRACE_COPY, VARIANT_MEMORY
 from bt.engine.translator import trace
 from bt.engine.translator.fp_stencils import VECTOR_BYTES
-from bt.engine.translator.writer import JUMP_REL32, FragmentWriter, write_base
+from bt.engine.translator.writer import FragmentWriter
 from bt.memory.access import READ_TAG, WRITE_TAG
 
 MOST_BYTES = 512  # a longer range would cross a page too often
@@ -125,11 +125,9 @@ class FpRun:
             emit(o.records + (index.get().zext(64) * RECORD_BYTES), index.get())
             loop.break_if(index.get() == self._last.get())
             index.set(index.get() + 1)
-        where = write_base(b, o.control, o.at.get())
-        b.store(where, b.const(JUMP_REL32, 8))
-        b.store(where + 1, (resume - (o.at.get() + 5)).trunc(32))
+        end = o.write_jump(o.at.get(), resume)
         CONTROL.put(b, o.control, "trace_next", diary)
-        trace.note(b, o.control, TRACE_COPY, o.at.get() + 5 - self._copy.get(), self._copy.get())
+        trace.note(b, o.control, TRACE_COPY, end - self._copy.get(), self._copy.get())
         o.at.set(resume)
         o.x87_eip.set(eip)
         o.x87_segment.set(segment)

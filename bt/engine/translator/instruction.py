@@ -28,7 +28,7 @@ from bt.engine.structures import (
 from bt.engine.translator import trace
 from bt.engine.translator.catalogue import Ending, Pre
 from bt.engine.translator.signatures import CHAIN_GATE, SERVICE_GATE, SLOW_GATE
-from bt.engine.translator.writer import HELPER_PLACES, JUMP_REL32, FragmentWriter, write_base
+from bt.engine.translator.writer import HELPER_PLACES, JUMP_BYTES, FragmentWriter
 from bt.memory.access import ADDEND, PAGE, READ_TAG, WRITE_TAG, entry_offset
 from bt.x86.state import FS, GS
 
@@ -164,13 +164,11 @@ class Instruction:
         b, o = self.b, self.outer
         back = self._field("next_eip")
         with b.If(o.same_page(back)):
-            slot = o.cold.get() - 5
+            slot = o.cold.get() - JUMP_BYTES
             o.cold.set(slot)
             trace.note(b, o.control, TRACE_JUMP, o.site_number.get(), slot)
             stub = o.exit_stub(back, slot + 1)
-            where = write_base(b, o.control, slot)
-            b.store(where, b.const(JUMP_REL32, 8))
-            b.store(where + 1, (stub - (slot + 5)).trunc(32))
+            o.write_jump(slot, stub)
             o.slot("LANDING", slot)
             o.emit(o.helper("push_return"))
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bt.codegen.abi import ARGUMENT_REGISTERS, PINNED_ROLES
+from bt.codegen.abi import HOST_NUMBERS
 from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
 from bt.x86.state import GPR_NAMES
 
-_ENCODED = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
-_HOST_OF_ROLE = {role: _ENCODED.index(name) for role, name in zip(PINNED_ROLES, ARGUMENT_REGISTERS, strict=True)}
-HOST_REGISTERS = tuple(_HOST_OF_ROLE[name] for name in GPR_NAMES)  # host register number of each guest register
-HOST_T = _HOST_OF_ROLE["t"]
+HOST_REGISTERS = tuple(HOST_NUMBERS[name] for name in GPR_NAMES)  # host register number of each guest register
+HOST_T = HOST_NUMBERS["t"]
 
 _SIB_FOLLOWS, _NO_INDEX, _DISPLACEMENT_ONLY = 4, 4, 5
 _LEA, _MOV, _MOV_IMMEDIATE, _GROUP_1 = 0x8D, 0x8B, 0xB8, 0x81

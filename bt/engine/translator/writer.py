@@ -40,7 +40,7 @@ from bt.x86.state import TLB_BYTES
 
 SLOT_OFFSETS = {name: 8 * number for number, name in enumerate(SLOTS)}
 HELPER_PLACES = helper_offsets()
-JUMP_REL32 = 0xE9
+_JUMP_REL32, JUMP_BYTES = 0xE9, 5
 _MOV_FREE = 0xBC41  # mov r12d, imm32
 FAR_EXIT_BYTES = 96  # room for the far_exit stencil and its jump
 
@@ -163,7 +163,7 @@ class FragmentWriter:
         where = write_base(b, self.control, at)
         b.store(where, b.const(_MOV_FREE, 16))
         b.store(where + 2, site.trunc(32))
-        b.store(where + 6, b.const(JUMP_REL32, 8))
+        b.store(where + 6, b.const(_JUMP_REL32, 8))
         b.store(where + 7, (gate - (at + 11)).trunc(32))
 
     def emit(self, number: Value) -> None:
@@ -174,12 +174,26 @@ class FragmentWriter:
         """Tell the diary where the code has got to."""
         trace.note(self.b, self.control, kind, subject.zext(64), self.at.get(), self.cold.get())
 
-    def jump_free(self, at: Value) -> Value:
+    def write_bytes(self, at: Value, code: bytes) -> Value:
+        """Put fixed bytes at a host address; answers where they end."""
         b = self.b
         where = write_base(b, self.control, at)
-        for offset, byte in enumerate(JUMP_FREE):
+        for offset, byte in enumerate(code):
             b.store(where + offset, b.const(byte, 8))
-        return at + len(JUMP_FREE)
+        return at + len(code)
+
+    def write_jump(self, at: Value, target: Value) -> Value:
+        """A jmp rel32 at one host address to another; answers where it ends."""
+        b = self.b
+        where = write_base(b, self.control, at)
+        end = at + JUMP_BYTES
+        b.store(where, b.const(_JUMP_REL32, 8))
+        b.store(where + 1, (target - end).trunc(32))
+        return end
+
+    def jump_free(self, at: Value) -> Value:
+        """To the address in the free argument."""
+        return self.write_bytes(at, JUMP_FREE)
 
     def mode_slots(self) -> None:
         """What the holes of memory accesses and branch misses stand for in the mode of this block."""
@@ -203,10 +217,7 @@ class FragmentWriter:
                 at = self.at.get()
                 trace.note(b, self.control, TRACE_JUMP, self.site_number.get(), at)
                 stub = self.exit_stub(target, at + 1)
-                where = write_base(b, self.control, at)
-                b.store(where, b.const(JUMP_REL32, 8))
-                b.store(where + 1, (stub - (at + 5)).trunc(32))
-                self.at.set(at + 5)
+                self.at.set(self.write_jump(at, stub))
             with arm.otherwise():
                 self.slot("TARGET", target)
                 self.emit(self.helper("far_exit"))

@@ -34,57 +34,58 @@ _SHIFTS: Final = (
 _LOW_UNPACKS: Final = (("60", "punpcklbw"), ("61", "punpcklwd"), ("62", "punpckldq"))
 
 
-def _simd(encoding: str, name: str, operands: tuple[Operand, ...], cpuid: str, meaning: str = "fp.execute") -> Form:
+def simd(encoding: str, name: str, operands: tuple[Operand, ...], cpuid: str, meaning: str = "fp.execute") -> Form:
+    """A form on MMX or XMM registers that the host executes."""
     return Form(encoding, name, operands, meaning, IDENTITY, cpuid=cpuid)
 
 
 _REGULAR: Final = (
-    *(_simd(f"0F {opcode} /r", name, (Pq, Qq), cpuid) for opcode, name, cpuid in _PAIRS),
-    *(_simd(f"66 0F {opcode} /r", name, (Vx, Wx), "sse2") for opcode, name, _ in _PAIRS),
-    *(_simd(f"0F {opcode} /r", name, (Pq, Qd), "mmx") for opcode, name in _LOW_UNPACKS),
-    *(_simd(f"66 0F {opcode} /r", name, (Vx, Wx), "sse2") for opcode, name in _LOW_UNPACKS),
-    *(_simd(f"0F {opcode} mod=3", name, (Nq, Ib), "mmx") for opcode, name in _SHIFTS),
-    *(_simd(f"66 0F {opcode} mod=3", name, (Ux, Ib), "sse2") for opcode, name in _SHIFTS),
+    *(simd(f"0F {opcode} /r", name, (Pq, Qq), cpuid) for opcode, name, cpuid in _PAIRS),
+    *(simd(f"66 0F {opcode} /r", name, (Vx, Wx), "sse2") for opcode, name, _ in _PAIRS),
+    *(simd(f"0F {opcode} /r", name, (Pq, Qd), "mmx") for opcode, name in _LOW_UNPACKS),
+    *(simd(f"66 0F {opcode} /r", name, (Vx, Wx), "sse2") for opcode, name in _LOW_UNPACKS),
+    *(simd(f"0F {opcode} mod=3", name, (Nq, Ib), "mmx") for opcode, name in _SHIFTS),
+    *(simd(f"66 0F {opcode} mod=3", name, (Ux, Ib), "sse2") for opcode, name in _SHIFTS),
 )
 # Columns line up; the formatter would tear them apart.
 # fmt: off
 _ROWS: Final = (
-    _simd("66 0F 6C /r",          "punpcklqdq",  (Vx, Wx),       "sse2"),
-    _simd("66 0F 6D /r",          "punpckhqdq",  (Vx, Wx),       "sse2"),
-    _simd("66 0F 73 /3 mod=3",    "psrldq",      (Ux, Ib),       "sse2"),
-    _simd("66 0F 73 /7 mod=3",    "pslldq",      (Ux, Ib),       "sse2"),
-    _simd("0F 77",                "emms",        (),             "mmx"),
+    simd("66 0F 6C /r",          "punpcklqdq",  (Vx, Wx),       "sse2"),
+    simd("66 0F 6D /r",          "punpckhqdq",  (Vx, Wx),       "sse2"),
+    simd("66 0F 73 /3 mod=3",    "psrldq",      (Ux, Ib),       "sse2"),
+    simd("66 0F 73 /7 mod=3",    "pslldq",      (Ux, Ib),       "sse2"),
+    simd("0F 77",                "emms",        (),             "mmx"),
     # -- moves
-    _simd("0F 6E /r",             "movd",        (Pd, Ed),       "mmx"),
-    _simd("66 0F 6E /r",          "movd",        (Vd, Ed),       "sse2"),
-    _simd("0F 7E /r",             "movd",        (Ed, Pd),       "mmx",  "fp.store"),
-    _simd("66 0F 7E /r",          "movd",        (Ed, Vd),       "sse2", "fp.store"),
-    _simd("0F 6F /r",             "movq",        (Pq, Qq),       "mmx"),
-    _simd("0F 7F /r",             "movq",        (Qq, Pq),       "mmx",  "fp.store"),
-    _simd("F3 0F 7E /r",          "movq",        (Vq, Wq),       "sse2"),
-    _simd("66 0F D6 /r",          "movq",        (Wq, Vq),       "sse2", "fp.store"),
-    _simd("66 0F 6F /r",          "movdqa",      (Vx, Wx),       "sse2"),
-    _simd("66 0F 7F /r",          "movdqa",      (Wx, Vx),       "sse2", "fp.store"),
-    _simd("F3 0F 6F /r",          "movdqu",      (Vx, Wu),       "sse2"),
-    _simd("F3 0F 7F /r",          "movdqu",      (Wu, Vx),       "sse2", "fp.store"),
-    _simd("F3 0F D6 /r mod=3",    "movq2dq",     (Vx, Nq),       "sse2"),
-    _simd("F2 0F D6 /r mod=3",    "movdq2q",     (Pq, Ux),       "sse2"),
-    _simd("0F E7 /r mem",         "movntq",      (Mq, Pq),       "sse",  "fp.store"),
-    _simd("66 0F E7 /r mem",      "movntdq",     (Mx, Vx),       "sse2", "fp.store"),
-    _simd("0F F7 /r mod=3",       "maskmovq",    (Pq, Nq),       "sse",  "fp.masked_store"),
-    _simd("66 0F F7 /r mod=3",    "maskmovdqu",  (Vx, Ux),       "sse2", "fp.masked_store"),
-    Form("0F C3 /r mem",          "movnti",      (Md, Gd),       "move.mov", IDENTITY, cpuid="sse2"),
+    simd("0F 6E /r",             "movd",        (Pd, Ed),       "mmx"),
+    simd("66 0F 6E /r",          "movd",        (Vd, Ed),       "sse2"),
+    simd("0F 7E /r",             "movd",        (Ed, Pd),       "mmx",  "fp.store"),
+    simd("66 0F 7E /r",          "movd",        (Ed, Vd),       "sse2", "fp.store"),
+    simd("0F 6F /r",             "movq",        (Pq, Qq),       "mmx"),
+    simd("0F 7F /r",             "movq",        (Qq, Pq),       "mmx",  "fp.store"),
+    simd("F3 0F 7E /r",          "movq",        (Vq, Wq),       "sse2"),
+    simd("66 0F D6 /r",          "movq",        (Wq, Vq),       "sse2", "fp.store"),
+    simd("66 0F 6F /r",          "movdqa",      (Vx, Wx),       "sse2"),
+    simd("66 0F 7F /r",          "movdqa",      (Wx, Vx),       "sse2", "fp.store"),
+    simd("F3 0F 6F /r",          "movdqu",      (Vx, Wu),       "sse2"),
+    simd("F3 0F 7F /r",          "movdqu",      (Wu, Vx),       "sse2", "fp.store"),
+    simd("F3 0F D6 /r mod=3",    "movq2dq",     (Vx, Nq),       "sse2"),
+    simd("F2 0F D6 /r mod=3",    "movdq2q",     (Pq, Ux),       "sse2"),
+    simd("0F E7 /r mem",         "movntq",      (Mq, Pq),       "sse",  "fp.store"),
+    simd("66 0F E7 /r mem",      "movntdq",     (Mx, Vx),       "sse2", "fp.store"),
+    simd("0F F7 /r mod=3",       "maskmovq",    (Pq, Nq),       "sse",  "fp.masked_store"),
+    simd("66 0F F7 /r mod=3",    "maskmovdqu",  (Vx, Ux),       "sse2", "fp.masked_store"),
+    Form("0F C3 /r mem",         "movnti",      (Md, Gd),       "move.mov", IDENTITY, cpuid="sse2"),
     # -- shuffles, insertion, extraction
-    _simd("0F 70 /r",             "pshufw",      (Pq, Qq, Ib),   "sse"),
-    _simd("66 0F 70 /r",          "pshufd",      (Vx, Wx, Ib),   "sse2"),
-    _simd("F3 0F 70 /r",          "pshufhw",     (Vx, Wx, Ib),   "sse2"),
-    _simd("F2 0F 70 /r",          "pshuflw",     (Vx, Wx, Ib),   "sse2"),
-    _simd("0F C4 /r",             "pinsrw",      (Pq, Ew, Ib),   "sse"),
-    _simd("66 0F C4 /r",          "pinsrw",      (Vx, Ew, Ib),   "sse2"),
-    _simd("0F C5 /r mod=3",       "pextrw",      (Gd, Nq, Ib),   "sse"),
-    _simd("66 0F C5 /r mod=3",    "pextrw",      (Gd, Ux, Ib),   "sse2"),
-    _simd("0F D7 /r mod=3",       "pmovmskb",    (Gd, Nq),       "sse"),
-    _simd("66 0F D7 /r mod=3",    "pmovmskb",    (Gd, Ux),       "sse2"),
+    simd("0F 70 /r",             "pshufw",      (Pq, Qq, Ib),   "sse"),
+    simd("66 0F 70 /r",          "pshufd",      (Vx, Wx, Ib),   "sse2"),
+    simd("F3 0F 70 /r",          "pshufhw",     (Vx, Wx, Ib),   "sse2"),
+    simd("F2 0F 70 /r",          "pshuflw",     (Vx, Wx, Ib),   "sse2"),
+    simd("0F C4 /r",             "pinsrw",      (Pq, Ew, Ib),   "sse"),
+    simd("66 0F C4 /r",          "pinsrw",      (Vx, Ew, Ib),   "sse2"),
+    simd("0F C5 /r mod=3",       "pextrw",      (Gd, Nq, Ib),   "sse"),
+    simd("66 0F C5 /r mod=3",    "pextrw",      (Gd, Ux, Ib),   "sse2"),
+    simd("0F D7 /r mod=3",       "pmovmskb",    (Gd, Nq),       "sse"),
+    simd("66 0F D7 /r mod=3",    "pmovmskb",    (Gd, Ux),       "sse2"),
 )
 # fmt: on
 SIMD: Final[tuple[Form, ...]] = _REGULAR + _ROWS

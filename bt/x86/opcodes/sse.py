@@ -27,6 +27,7 @@ from .form import (
     Wu,
     Wx,
 )
+from .simd import simd
 
 # Operations on packed and scalar singles (SSE) and doubles (SSE2), by mandatory prefix.
 _ARITHMETIC: Final = (
@@ -42,23 +43,19 @@ _TYPES: Final = (
 _VIRTUAL = "the masks are the guest's own"
 
 
-def _sse(encoding: str, name: str, operands: tuple[Operand, ...], cpuid: str, meaning: str = "fp.execute") -> Form:
-    return Form(encoding, name, operands, meaning, IDENTITY, cpuid=cpuid)
-
-
 def _compare(encoding: str, name: str, operands: tuple[Operand, ...], cpuid: str) -> Form:
     return Form(encoding, name, operands, "fp.compare", IDENTITY, writes="oszapc", cpuid=cpuid)
 
 
 _REGULAR: Final = (
     *(
-        _sse(f"{prefix}0F {opcode} /r", name + suffix, operands, cpuid)
+        simd(f"{prefix}0F {opcode} /r", name + suffix, operands, cpuid)
         for opcode, name in _ARITHMETIC
         for prefix, suffix, operands, cpuid in _TYPES
     ),
-    *(_sse(f"{prefix}0F C2 /r", f"cmp{suffix}", (*operands, Ib), cpuid) for prefix, suffix, operands, cpuid in _TYPES),
+    *(simd(f"{prefix}0F C2 /r", f"cmp{suffix}", (*operands, Ib), cpuid) for prefix, suffix, operands, cpuid in _TYPES),
     *(
-        _sse(f"{prefix}0F {opcode} /r", name + suffix, operands, cpuid)
+        simd(f"{prefix}0F {opcode} /r", name + suffix, operands, cpuid)
         for opcode, name in _LOGIC
         for prefix, suffix, operands, cpuid in _TYPES[:2]
     ),
@@ -67,66 +64,66 @@ _REGULAR: Final = (
 # fmt: off
 _ROWS: Final = (
     # -- moves
-    _sse("0F 10 /r",              "movups",      (Vx, Wu),       "sse"),
-    _sse("0F 11 /r",              "movups",      (Wu, Vx),       "sse",  "fp.store"),
-    _sse("66 0F 10 /r",           "movupd",      (Vx, Wu),       "sse2"),
-    _sse("66 0F 11 /r",           "movupd",      (Wu, Vx),       "sse2", "fp.store"),
-    _sse("F3 0F 10 /r",           "movss",       (Vd, Wd),       "sse"),
-    _sse("F3 0F 11 /r",           "movss",       (Wd, Vd),       "sse",  "fp.store"),
-    _sse("F2 0F 10 /r",           "movsd",       (Vq, Wq),       "sse2"),
-    _sse("F2 0F 11 /r",           "movsd",       (Wq, Vq),       "sse2", "fp.store"),
-    _sse("0F 12 /r mem",          "movlps",      (Vq, Mq),       "sse"),
-    _sse("0F 12 /r mod=3",        "movhlps",     (Vx, Ux),       "sse"),
-    _sse("66 0F 12 /r mem",       "movlpd",      (Vq, Mq),       "sse2"),
-    _sse("0F 13 /r mem",          "movlps",      (Mq, Vq),       "sse",  "fp.store"),
-    _sse("66 0F 13 /r mem",       "movlpd",      (Mq, Vq),       "sse2", "fp.store"),
-    _sse("0F 16 /r mem",          "movhps",      (Vq, Mq),       "sse"),
-    _sse("0F 16 /r mod=3",        "movlhps",     (Vx, Ux),       "sse"),
-    _sse("66 0F 16 /r mem",       "movhpd",      (Vq, Mq),       "sse2"),
-    _sse("0F 17 /r mem",          "movhps",      (Mq, Vq),       "sse",  "fp.store"),
-    _sse("66 0F 17 /r mem",       "movhpd",      (Mq, Vq),       "sse2", "fp.store"),
-    _sse("0F 28 /r",              "movaps",      (Vx, Wx),       "sse"),
-    _sse("0F 29 /r",              "movaps",      (Wx, Vx),       "sse",  "fp.store"),
-    _sse("66 0F 28 /r",           "movapd",      (Vx, Wx),       "sse2"),
-    _sse("66 0F 29 /r",           "movapd",      (Wx, Vx),       "sse2", "fp.store"),
-    _sse("0F 2B /r mem",          "movntps",     (Mx, Vx),       "sse",  "fp.store"),
-    _sse("66 0F 2B /r mem",       "movntpd",     (Mx, Vx),       "sse2", "fp.store"),
-    _sse("0F 50 /r mod=3",        "movmskps",    (Gd, Ux),       "sse"),
-    _sse("66 0F 50 /r mod=3",     "movmskpd",    (Gd, Ux),       "sse2"),
+    simd("0F 10 /r",              "movups",      (Vx, Wu),       "sse"),
+    simd("0F 11 /r",              "movups",      (Wu, Vx),       "sse",  "fp.store"),
+    simd("66 0F 10 /r",           "movupd",      (Vx, Wu),       "sse2"),
+    simd("66 0F 11 /r",           "movupd",      (Wu, Vx),       "sse2", "fp.store"),
+    simd("F3 0F 10 /r",           "movss",       (Vd, Wd),       "sse"),
+    simd("F3 0F 11 /r",           "movss",       (Wd, Vd),       "sse",  "fp.store"),
+    simd("F2 0F 10 /r",           "movsd",       (Vq, Wq),       "sse2"),
+    simd("F2 0F 11 /r",           "movsd",       (Wq, Vq),       "sse2", "fp.store"),
+    simd("0F 12 /r mem",          "movlps",      (Vq, Mq),       "sse"),
+    simd("0F 12 /r mod=3",        "movhlps",     (Vx, Ux),       "sse"),
+    simd("66 0F 12 /r mem",       "movlpd",      (Vq, Mq),       "sse2"),
+    simd("0F 13 /r mem",          "movlps",      (Mq, Vq),       "sse",  "fp.store"),
+    simd("66 0F 13 /r mem",       "movlpd",      (Mq, Vq),       "sse2", "fp.store"),
+    simd("0F 16 /r mem",          "movhps",      (Vq, Mq),       "sse"),
+    simd("0F 16 /r mod=3",        "movlhps",     (Vx, Ux),       "sse"),
+    simd("66 0F 16 /r mem",       "movhpd",      (Vq, Mq),       "sse2"),
+    simd("0F 17 /r mem",          "movhps",      (Mq, Vq),       "sse",  "fp.store"),
+    simd("66 0F 17 /r mem",       "movhpd",      (Mq, Vq),       "sse2", "fp.store"),
+    simd("0F 28 /r",              "movaps",      (Vx, Wx),       "sse"),
+    simd("0F 29 /r",              "movaps",      (Wx, Vx),       "sse",  "fp.store"),
+    simd("66 0F 28 /r",           "movapd",      (Vx, Wx),       "sse2"),
+    simd("66 0F 29 /r",           "movapd",      (Wx, Vx),       "sse2", "fp.store"),
+    simd("0F 2B /r mem",          "movntps",     (Mx, Vx),       "sse",  "fp.store"),
+    simd("66 0F 2B /r mem",       "movntpd",     (Mx, Vx),       "sse2", "fp.store"),
+    simd("0F 50 /r mod=3",        "movmskps",    (Gd, Ux),       "sse"),
+    simd("66 0F 50 /r mod=3",     "movmskpd",    (Gd, Ux),       "sse2"),
     # -- approximations, shuffles, comparisons
-    _sse("0F 52 /r",              "rsqrtps",     (Vx, Wx),       "sse"),
-    _sse("F3 0F 52 /r",           "rsqrtss",     (Vd, Wd),       "sse"),
-    _sse("0F 53 /r",              "rcpps",       (Vx, Wx),       "sse"),
-    _sse("F3 0F 53 /r",           "rcpss",       (Vd, Wd),       "sse"),
-    _sse("0F C6 /r",              "shufps",      (Vx, Wx, Ib),   "sse"),
-    _sse("66 0F C6 /r",           "shufpd",      (Vx, Wx, Ib),   "sse2"),
+    simd("0F 52 /r",              "rsqrtps",     (Vx, Wx),       "sse"),
+    simd("F3 0F 52 /r",           "rsqrtss",     (Vd, Wd),       "sse"),
+    simd("0F 53 /r",              "rcpps",       (Vx, Wx),       "sse"),
+    simd("F3 0F 53 /r",           "rcpss",       (Vd, Wd),       "sse"),
+    simd("0F C6 /r",              "shufps",      (Vx, Wx, Ib),   "sse"),
+    simd("66 0F C6 /r",           "shufpd",      (Vx, Wx, Ib),   "sse2"),
     _compare("0F 2E /r",          "ucomiss",     (Vd, Wd),       "sse"),
     _compare("66 0F 2E /r",       "ucomisd",     (Vq, Wq),       "sse2"),
     _compare("0F 2F /r",          "comiss",      (Vd, Wd),       "sse"),
     _compare("66 0F 2F /r",       "comisd",      (Vq, Wq),       "sse2"),
     # -- conversions
-    _sse("0F 2A /r",              "cvtpi2ps",    (Vq, Qq),       "sse"),
-    _sse("66 0F 2A /r",           "cvtpi2pd",    (Vx, Qq),       "sse2"),
-    _sse("F3 0F 2A /r",           "cvtsi2ss",    (Vd, Ed),       "sse"),
-    _sse("F2 0F 2A /r",           "cvtsi2sd",    (Vq, Ed),       "sse2"),
-    _sse("0F 2C /r",              "cvttps2pi",   (Pq, Wq),       "sse"),
-    _sse("66 0F 2C /r",           "cvttpd2pi",   (Pq, Wx),       "sse2"),
-    _sse("F3 0F 2C /r",           "cvttss2si",   (Gd, Wd),       "sse"),
-    _sse("F2 0F 2C /r",           "cvttsd2si",   (Gd, Wq),       "sse2"),
-    _sse("0F 2D /r",              "cvtps2pi",    (Pq, Wq),       "sse"),
-    _sse("66 0F 2D /r",           "cvtpd2pi",    (Pq, Wx),       "sse2"),
-    _sse("F3 0F 2D /r",           "cvtss2si",    (Gd, Wd),       "sse"),
-    _sse("F2 0F 2D /r",           "cvtsd2si",    (Gd, Wq),       "sse2"),
-    _sse("0F 5A /r",              "cvtps2pd",    (Vx, Wq),       "sse2"),
-    _sse("66 0F 5A /r",           "cvtpd2ps",    (Vq, Wx),       "sse2"),
-    _sse("F3 0F 5A /r",           "cvtss2sd",    (Vq, Wd),       "sse2"),
-    _sse("F2 0F 5A /r",           "cvtsd2ss",    (Vd, Wq),       "sse2"),
-    _sse("0F 5B /r",              "cvtdq2ps",    (Vx, Wx),       "sse2"),
-    _sse("66 0F 5B /r",           "cvtps2dq",    (Vx, Wx),       "sse2"),
-    _sse("F3 0F 5B /r",           "cvttps2dq",   (Vx, Wx),       "sse2"),
-    _sse("66 0F E6 /r",           "cvttpd2dq",   (Vq, Wx),       "sse2"),
-    _sse("F3 0F E6 /r",           "cvtdq2pd",    (Vx, Wq),       "sse2"),
-    _sse("F2 0F E6 /r",           "cvtpd2dq",    (Vq, Wx),       "sse2"),
+    simd("0F 2A /r",              "cvtpi2ps",    (Vq, Qq),       "sse"),
+    simd("66 0F 2A /r",           "cvtpi2pd",    (Vx, Qq),       "sse2"),
+    simd("F3 0F 2A /r",           "cvtsi2ss",    (Vd, Ed),       "sse"),
+    simd("F2 0F 2A /r",           "cvtsi2sd",    (Vq, Ed),       "sse2"),
+    simd("0F 2C /r",              "cvttps2pi",   (Pq, Wq),       "sse"),
+    simd("66 0F 2C /r",           "cvttpd2pi",   (Pq, Wx),       "sse2"),
+    simd("F3 0F 2C /r",           "cvttss2si",   (Gd, Wd),       "sse"),
+    simd("F2 0F 2C /r",           "cvttsd2si",   (Gd, Wq),       "sse2"),
+    simd("0F 2D /r",              "cvtps2pi",    (Pq, Wq),       "sse"),
+    simd("66 0F 2D /r",           "cvtpd2pi",    (Pq, Wx),       "sse2"),
+    simd("F3 0F 2D /r",           "cvtss2si",    (Gd, Wd),       "sse"),
+    simd("F2 0F 2D /r",           "cvtsd2si",    (Gd, Wq),       "sse2"),
+    simd("0F 5A /r",              "cvtps2pd",    (Vx, Wq),       "sse2"),
+    simd("66 0F 5A /r",           "cvtpd2ps",    (Vq, Wx),       "sse2"),
+    simd("F3 0F 5A /r",           "cvtss2sd",    (Vq, Wd),       "sse2"),
+    simd("F2 0F 5A /r",           "cvtsd2ss",    (Vd, Wq),       "sse2"),
+    simd("0F 5B /r",              "cvtdq2ps",    (Vx, Wx),       "sse2"),
+    simd("66 0F 5B /r",           "cvtps2dq",    (Vx, Wx),       "sse2"),
+    simd("F3 0F 5B /r",           "cvttps2dq",   (Vx, Wx),       "sse2"),
+    simd("66 0F E6 /r",           "cvttpd2dq",   (Vq, Wx),       "sse2"),
+    simd("F3 0F E6 /r",           "cvtdq2pd",    (Vx, Wq),       "sse2"),
+    simd("F2 0F E6 /r",           "cvtpd2dq",    (Vq, Wx),       "sse2"),
     # -- the state
     Form("0F AE /0 mem", "fxsave", (Mfx,), "sse.fxsave", IDENTITY, cpuid="fxsr", treatment=_VIRTUAL),
     Form("0F AE /1 mem", "fxrstor", (Mfx,), "sse.fxrstor", IDENTITY, cpuid="fxsr", treatment=_VIRTUAL),
