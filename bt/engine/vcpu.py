@@ -196,7 +196,6 @@ class Vcpu:
         s = self.state
         left = budget
         while True:
-            s["exit_reason"] = 0
             s["budget"] = s["run_budget"] = left
             self._entry(s.pointer)
             # the budget is signed: a fault while fetching may overdraw it by one
@@ -204,7 +203,8 @@ class Vcpu:
             s["icount_base"] += left - rest
             s["run_budget"], s["budget"] = 0, 0
             left = rest
-            reason = ExitReason(s["exit_reason"])
+            # only now: what `interrupt` came upon is an exit too
+            reason, s["exit_reason"] = ExitReason(s["exit_reason"]), 0
             if reason in STOP_REASONS:
                 self.set_control("override_physical", NO_PAGE)  # a verdict not used yet may be about other bytes later
                 return Exit(

@@ -14,10 +14,8 @@ from bt.inspect.diary import runtime_names
 from bt.x86 import state
 from bt.x86.exits import ExitReason
 from bt.x86.opcodes import FORMS
+from bt.x86.vectors import vector_name
 
-# Mnemonics of the exceptions that instructions raise (SDM vol. 3A table 6-1)
-_VECTORS = {0: "#DE", 1: "#DB", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 10: "#TS", 11: "#NP", 12: "#SS",
-    13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 19: "#XM"}  # fmt: skip
 OPERAND_LIMIT = "limit"  # stands for #SS or #GP, by the segment of the memory operand
 _CALL = re.compile(r"call +\w+ @(\w+)\(")
 _STORE = re.compile(
@@ -68,7 +66,7 @@ class Handlers:
             if match["exit"]:
                 exits[ExitReason(value or 0).name] = None
             else:
-                faults[OPERAND_LIMIT if value is None else _VECTORS[value]] = None
+                faults[OPERAND_LIMIT if value is None else vector_name(value)] = None
         calls = dict.fromkeys(name for name in _CALL.findall(text) if not name.startswith(_PREFIX))
         return Handler(self._names[place].removeprefix(_PREFIX), tuple(calls), tuple(faults), tuple(exits))
 

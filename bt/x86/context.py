@@ -19,11 +19,10 @@ from bt.codegen.builder import Builder, Signature
 from bt.codegen.value import PTR, Value
 from bt.x86 import state
 from bt.x86.state import ESP, SS
+from bt.x86.vectors import Vector
 
-# Exception vectors (SDM vol. 3A table 6-1)
-DE, DB, NMI, BP, OF, BR, UD, NM, DF, TS, NP, SS_FAULT, GP, PF, MF, AC, MC, XM = (
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19,
-)  # fmt: skip
+# Short names of the exceptions, which meanings are full of; SS is the segment register.
+DE, DB, NMI, BP, OF, BR, UD, NM, DF, TS, NP, SS_FAULT, GP, PF, MF, AC, MC, XM = map(int, Vector)
 
 # What a runtime function answers: go on, an exception is pending in fault_*, or leave to Python and run this
 # instruction again.

@@ -101,6 +101,8 @@ def power_on(cpu: CpuState) -> None:
         "deferred": 0,
         "delivering": 0,
         "fault_in_new_task": 0,
+        "fault_depth": 0,
+        "exit_reason": 0,
     }.items():
         cpu[name] = value
     for name, slots in _CLEARED:

@@ -32,7 +32,7 @@ PORT_WRITE = native("port_write", PTR, "i32", "i32", "i32")
 WATCH_ACCESS = native("watch_access", PTR, "i32", "i32", "i32")
 WATCH_WRITE, WATCH_PORT, WATCH_READ = 1, 2, 3
 # Deliver the pending exception (fault_*) through the IDT; handles double faults; sets SHUTDOWN exit. EIP = the faulting
-# instruction's. Always succeeds (answers OK), perhaps by ending in the shutdown exit.
+# instruction's. Answers OK, perhaps with the shutdown exit, or EXIT: call it again.
 DELIVER_FAULT = native("deliver_fault", PTR)
 # Deliver an interrupt: vector, kind (INT_*), EIP to return to. FAULT when delivery itself faults.
 DELIVER_INTERRUPT = native("deliver_interrupt", PTR, "i32", "i32", "i32")

@@ -44,6 +44,14 @@ RETURN_STACK_ENTRIES = 16
 VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
 CPUID_LEAVES = 12
 
+# The longest way to a shutdown: interrupt, contributory exception, page fault, double fault (SDM vol. 3A table 6-5).
+FAULT_CHAIN_ENTRIES = 4
+# An exception or interrupt under delivery: vector (and FAULT_INTERRUPT), error code (all ones: none), where the
+# processor was, and with which exception delivery failed.
+FAULT_FIELDS = ("event", "error", "cr2", "cs", "cs_base", "eip", "mode", "cr3", "raised", "raised_error")
+FAULT_BYTES = 8 * len(FAULT_FIELDS)
+FAULT_INTERRUPT, FAULT_NO_ERROR = 1 << 8, (1 << 64) - 1
+
 # (name, number of 64-bit slots). Order is layout: hot ones first.
 _FIELDS: tuple[tuple[str, int], ...] = (
     ("gpr", 8),
@@ -143,8 +151,8 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fault_vector", 1),
     ("fault_error", 1),
     ("fault_has_error", 1),
-    ("fault_depth", 1),  # exceptions being delivered: 2nd = double fault, 3rd = shutdown
-    ("fault_class", 1),  # class of the exception under delivery (SDM table 6-5): 0 benign, 1 contributory, 2 page fault
+    ("fault_depth", 1),  # deliveries that failed, one because of the other, since an event was last to be delivered
+    ("fault_chain", FAULT_CHAIN_ENTRIES * len(FAULT_FIELDS)),  # these and the one under way, see fault_chain.py
     ("fault_in_new_task", 1),  # 1: the fault came after a task switch, EIP is the new task's, not the instruction's
     ("trap_vectors", 1),  # debugger: bit n = leave with an EXCEPTION exit instead of delivering vector n
     # -- exits to Python

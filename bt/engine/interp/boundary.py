@@ -15,8 +15,10 @@ from bt.x86 import flags
 from bt.x86.context import DB, EXIT, FAULT, NMI, OK, Context
 from bt.x86.exits import ExitReason
 from bt.x86.services import DELIVER_FAULT, DELIVER_INTERRUPT, INT_EXTERNAL
+from bt.x86.state import FAULT_INTERRUPT, FAULT_NO_ERROR
 from bt.x86.system.breakpoints import INSTRUCTION_BREAKPOINTS
 from bt.x86.system.control_registers import DR6_BS
+from bt.x86.system.exceptions import note_delivery, note_failure
 
 # Decide what comes before the next instruction. state, budget; answers the budget to go on with, or -1 to leave (the
 # budget is then in the state).
@@ -32,6 +34,7 @@ def deliver(b: Context) -> None:
     b.put("step_trap", 0)  # an instruction that faults has not been stepped over
     b.put("debug_hits", 0)
     b.put("delivering", DELIVERING_EXCEPTION)
+    b.put("fault_depth", 0)
     b.call(DELIVER_PENDING, b.cpu)
 
 
@@ -57,8 +60,12 @@ def emit_deliver_pending(b: Context) -> None:
         between = (b.get("resume_at") == b.get("icount_base")) & (b.get("run_budget") == 0)
         b.put("pushed_resume_flag", between)
         eip = b.get("eip", width=32)
-        status.set(b.call(DELIVER_INTERRUPT, b.cpu, what - DELIVERING_INTERRUPT, INT_EXTERNAL, eip))
+        vector = what - DELIVERING_INTERRUPT
+        b.put("fault_depth", 0)
+        note_delivery(b, vector.zext(64) | FAULT_INTERRUPT, b.const(FAULT_NO_ERROR, 64))
+        status.set(b.call(DELIVER_INTERRUPT, b.cpu, vector, INT_EXTERNAL, eip))
         with b.If(status.get() == FAULT):
+            note_failure(b)
             _forget_accesses(b)
             b.put("delivering", DELIVERING_EXCEPTION)
     with b.If(status.get() == FAULT):
@@ -86,8 +93,10 @@ class _Boundary:
             with b.Unlikely(b.get("loaded_resume_flag") != 0):
                 b.put("loaded_resume_flag", 0)
                 b.put("resume_at", self._instruction_count())
-            with b.Unlikely((b.get("delivering") != 0) & (b.get("exit_reason") == 0)):
+            with b.Unlikely(self._is_delivering() & budget.sgt(0)):
                 b.call(DELIVER_PENDING, b.cpu)
+                with b.If(self._is_delivering()):
+                    self.budget.set(budget - 1)  # it may go on like this for ever
                 loop.continue_()
             with b.If(b.get("exit_reason") != 0):
                 self._leave()
@@ -120,6 +129,10 @@ class _Boundary:
             with b.If(self.alone.get()):
                 self._alone()
             b.ret(budget)
+
+    def _is_delivering(self) -> Value:
+        """Whether an event is on its way to its handler, i1."""
+        return (self.b.get("delivering") != 0) & (self.b.get("exit_reason") == 0)
 
     def _instruction_count(self) -> Value:
         b = self.b

@@ -6,9 +6,10 @@ from enum import IntEnum
 
 from bt.codegen.value import Value
 from bt.x86 import flags
-from bt.x86.context import AC, BR, DB, DE, DF, FAULT, GP, MF, NM, NP, OK, PF, SS_FAULT, TS, UD, XM, Context
+from bt.x86.context import AC, BR, DB, DE, DF, EXIT, FAULT, GP, MF, NM, NP, OK, PF, SS_FAULT, TS, UD, XM, Context
 from bt.x86.exits import ExitReason
 from bt.x86.services import DELIVER_FAULT, INT_EXCEPTION
+from bt.x86.state import CS, FAULT_BYTES, FAULT_CHAIN_ENTRIES, FAULT_FIELDS, FAULT_NO_ERROR
 from bt.x86.system.control_registers import DR7_GD
 from bt.x86.system.interrupt_delivery import DELIVER_EVENT
 
@@ -65,8 +66,48 @@ def _is_one_of(pairs: frozenset[tuple[ExceptionClass, ExceptionClass]], first: V
     return (first.b.const(packed, 64) >> (first << 2 | second)).trunc(1)
 
 
+def note_delivery(b: Context, event: Value, error: Value) -> None:
+    """Say in the fault chain what is about to be delivered, and where. `event`, `error` (i64): as in FAULT_FIELDS.
+
+    Always, not only when delivery fails: a task switch and a second page fault leave nothing to note afterwards.
+    """
+    entry = _fault_entry(b)
+    for name, value in {
+        "event": event,
+        "error": error,
+        "cr2": b.get("cr2"),
+        "cs": b.get_segment(CS, "selector"),
+        "cs_base": b.get_segment(CS, "base"),
+        "eip": b.get("eip"),
+        "mode": b.get("mode"),
+        "cr3": b.get("cr3"),
+    }.items():
+        b.store(entry + 8 * FAULT_FIELDS.index(name), value)
+
+
+def note_failure(b: Context) -> None:
+    """The delivery noted last has raised what is in `fault_*`."""
+    entry = _fault_entry(b)
+    for name, value in {"raised": b.get("fault_vector"), "raised_error": _pending_error(b)}.items():
+        b.store(entry + 8 * FAULT_FIELDS.index(name), value)
+    b.put("fault_depth", b.get("fault_depth") + 1)
+
+
+def _fault_entry(b: Context) -> Value:
+    """Pointer to the delivery under way. No chain is longer than its room; were one, its end would be what is kept."""
+    depth, last = b.get("fault_depth"), FAULT_CHAIN_ENTRIES - 1
+    return b.slot("fault_chain") + b.select(depth.ult(last), depth, last) * FAULT_BYTES
+
+
+def _pending_error(b: Context) -> Value:
+    return b.select(b.get("fault_has_error") != 0, b.get("fault_error"), FAULT_NO_ERROR)
+
+
 def _deliver_fault(b: Context) -> None:
-    """DELIVER_FAULT. All it knows is in the state, so that after an EXIT (a stack in MMIO) it can be called again."""
+    """DELIVER_FAULT. All it knows is in the state, so that it can be called again after an EXIT.
+
+    That is for a stack in MMIO; or, without an exit reason, for one failure after the other.
+    """
     (cpu,) = b.arguments
     with b.Loop():
         b.put("fault_in_new_task", 0)
@@ -77,6 +118,7 @@ def _deliver_fault(b: Context) -> None:
             b.put("exit_value", b.get("fault_error"))
             b.put("exit_extra", b.get("fault_has_error"))
             b.ret(OK)
+        note_delivery(b, vector, _pending_error(b))
         first = _lookup(b, CLASSES, vector)
         is_fault = b.const(sum(1 << n for n in FAULTS), 64) >> (vector & 63)
         resume_flag = ((is_fault.trunc(32) & 1) | b.get("pushed_resume_flag", width=32)) * flags.RF
@@ -97,6 +139,7 @@ def _deliver_fault(b: Context) -> None:
             b.ret(OK)
         with b.If(status != FAULT):
             b.ret(status)
+        note_failure(b)
         second = _lookup(b, CLASSES, b.get("fault_vector"))
         with b.If(_is_one_of(ESCALATES_TO_SHUTDOWN, first, second)):
             b.put("exit_reason", ExitReason.SHUTDOWN)
@@ -105,6 +148,10 @@ def _deliver_fault(b: Context) -> None:
             b.put("fault_vector", DF)
             b.put("fault_has_error", 1)
             b.put("fault_error", 0)
+        # No chain of different classes is so long: some benign exception, #AC of a misaligned stack, raises itself.
+        # Processors then do nothing else for ever (CVE-2015-5307).
+        with b.Unlikely(b.get("fault_depth").uge(FAULT_CHAIN_ENTRIES)):
+            b.ret(EXIT)
 
 
 RUNTIME = ((DELIVER_FAULT, _deliver_fault),)

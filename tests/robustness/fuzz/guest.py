@@ -43,7 +43,7 @@ _EXACT = (
     ("tsc_offset", "icount_base"),
     ("a20_mask", "intr_pending"),
     ("nmi_pending", "delivering"),
-    ("fault_depth", "fault_class"),
+    ("fault_depth", "fault_in_new_task"),
 )
 _ACCESSES = (ExitReason.IO, ExitReason.MMIO)
 _SHADOWS = ("inhibit", "debug_shadow", "resume_at")
