@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bt.cli import library
+from bt.end import End
 from bt.errors import BtError
 from bt.machine import Machine, MachineConfig
 from guest_images.assembler import assemble
@@ -90,7 +91,7 @@ def measure(code: bytes) -> Pass:
     machine = Machine(MachineConfig(memory=8 << 20, engine="bt"), library=library.load())
     machine.load(code, flat=LOAD_ADDRESS)
     cold, warm = machine.run(timeout=60), machine.run(timeout=60)
-    if (cold.reason, warm.reason) != ("exit", "exit"):
+    if not cold.reason is warm.reason is End.EXIT:
         raise BtError(f"benchmarks.translate: the guest ended by {cold.reason} and {warm.reason}")
     counters = warm.statistics
     machine.close()

@@ -1,10 +1,12 @@
 """Errors that end up in front of a user: one line with what, where and what to do."""
 
+from bt.end import End
+
 
 class BtError(Exception):
     """Base of every error bt reports to its user instead of a traceback."""
 
-    exit_code = 2
+    exit_code = End.BAD_USAGE.exit_status()
 
 
 class BadImage(BtError):

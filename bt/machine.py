@@ -36,15 +36,17 @@ from bt.devices.port61 import Port61
 from bt.devices.port92 import Port92
 from bt.devices.post_port import PostPort
 from bt.devices.uart16550 import Uart16550
+from bt.end import End
 from bt.engine.library import Library, load_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
 from bt.memory.bus import Bus
 from bt.memory.ram import GuestRam
 from bt.vmm.clock import ClockMode, VirtualClock
-from bt.x86 import cpu_model, reset
+from bt.x86 import cpu_model, fault_chain, reset
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
+from bt.x86.fault_chain import Failure
 from bt.x86.state import CS, EAX, ESP, SS
 
 EngineName = Literal["interp", "bt"]
@@ -67,19 +69,22 @@ class MachineConfig:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. `reason`: exit, shutdown, reset, halted, bios-service, no-handler, max-insns,
-    timeout, interrupted.
+    """How a run ended, and what it took.
+
+    The keys of `exits` (why the guest was left, how often) and `statistics` (what the engine counted) are listed in
+    docs/results.md. `callouts`: how often translated code had the interpreter do an instruction, by mnemonic.
     """
 
-    reason: str
-    status: int  # exit status for the shell
+    reason: End  # its `sentence` says more
+    status: int  # exit status for the shell: the end's, or the guest's own (End.EXIT)
     instructions: int
     seconds: float  # host wall time in `run`
     cpu_seconds: float = 0.0  # host processor time in `run`, all threads of the process
     exits: dict[str, int] = field(default_factory=dict)
     statistics: dict[str, int] = field(default_factory=dict)
-    callouts: dict[str, int] = field(default_factory=dict)  # by mnemonic
-    detail: str = ""
+    callouts: dict[str, int] = field(default_factory=dict)
+    detail: str = ""  # what BIOS service was called, which interrupt had no handler
+    fault_chain: tuple[Failure, ...] = ()  # of a triple fault; bt/inspect/fault_report.py puts it into words
 
 
 class Machine:
@@ -104,7 +109,8 @@ class Machine:
         self._posted: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._deadline: float | None = None
-        self._verdict: tuple[str, int] | None = None
+        self._end: End | None = None
+        self._guest_status = 0
         self._stop_requested = False
         self._wire(serial or _discard, console or _discard)
 
@@ -154,10 +160,10 @@ class Machine:
         self.cpu.call("flush_tlb", 1)
 
     def _reset_requested(self) -> None:
-        self._verdict = ("reset", 0)
+        self._end = End.RESET
 
     def _guest_exit(self, status: int) -> None:
-        self._verdict = ("exit", status & 0xFF)
+        self._end, self._guest_status = End.EXIT, status & 0xFF
 
     # -- loading and running ------------------------------------------------------------------------------------------
 
@@ -205,10 +211,10 @@ class Machine:
         self._stop_requested = False
         limit = None if max_insns is None else self.cpu.instructions + max_insns
         with self._interruptible():
-            reason, status = self._run(limit)
+            end = self._run(limit)
         return Result(
-            reason,
-            status,
+            end,
+            end.exit_status(self._guest_status),
             self.cpu.instructions,
             time.monotonic() - start,
             time.process_time() - cpu_start,
@@ -216,31 +222,32 @@ class Machine:
             self.cpu.statistics(),
             dict(self.cpu.callouts().most_common()),
             detail=stop.detail if (stop := self._stop_for_want_of_firmware()) is not None else "",
+            fault_chain=fault_chain.read(self.cpu.state) if end is End.TRIPLE_FAULT else (),
         )
 
-    def _run(self, limit: int | None) -> tuple[str, int]:
-        self._verdict = None
+    def _run(self, limit: int | None) -> End:
+        self._end = None
         while not self._ended():
             left = SLICE_INSNS if limit is None else min(SLICE_INSNS, limit - self.cpu.instructions)
             if left <= 0:
-                return ("max-insns", 4)
+                return End.MAX_INSNS
             before = self.cpu.instructions
             leave = self.cpu.run(self.clock.budget(left))
             self.clock.advance(self.cpu.instructions - before)
             self._serve(leave)
             self.clock.run_due()
             self._do_posted()
-        assert self._verdict is not None
-        return self._verdict
+        assert self._end is not None
+        return self._end
 
     def _ended(self) -> bool:
         """Look at the reasons to stop that do not come from the guest's instructions."""
-        if self._verdict is None:
+        if self._end is None:
             if self._stop_requested:
-                self._verdict = ("interrupted", 130)
+                self._end = End.INTERRUPTED
             elif self._deadline is not None and time.monotonic() > self._deadline:
-                self._verdict = ("timeout", 4)
-        return self._verdict is not None
+                self._end = End.TIMEOUT
+        return self._end is not None
 
     def _do_posted(self) -> None:
         while self._posted:
@@ -262,7 +269,7 @@ class Machine:
             case ExitReason.INTERRUPT_WINDOW:
                 self.cpu.interrupt(self.pic.acknowledge())
             case ExitReason.SHUTDOWN:
-                self._verdict = ("shutdown", 3)
+                self._end = End.TRIPLE_FAULT
             case ExitReason.BUDGET:
                 pass
             case _:
@@ -280,13 +287,13 @@ class Machine:
         while not self.cpu.state["nmi_pending"] and not self._ended():
             if not self.cpu.interrupts_enabled:
                 stop = self._stop_for_want_of_firmware()
-                self._verdict = ("halted", 0) if stop is None else (stop.reason, stop.status)
+                self._end = End.HALTED if stop is None else stop.end
                 return
             if self.cpu.state["intr_pending"]:
                 return
             if not self.clock.skip_to_next_event():
                 if not self.input_open:
-                    self._verdict = ("halted", 0)
+                    self._end = End.HALTED
                     return
                 self._sleep(IDLE_SECONDS)
             self.clock.run_due()

@@ -7,11 +7,12 @@ enabled. There is no BIOS: each vector of the interrupt table leads to a HLT of 
 
 import struct
 from dataclasses import dataclass
-from typing import Literal
 
 from bt.boot.placement import PhysicalMemory
 from bt.boot.state import GENERAL_REGISTERS, SEGMENT_REGISTERS, SERIAL_8N1, EntryState, SegmentSetting
+from bt.end import End
 from bt.errors import BadImage
+from bt.x86.vectors import Vector, vector_name
 
 SECTOR = 512
 SIGNATURE, SIGNATURE_OFFSET = b"\x55\xaa", 510
@@ -36,16 +37,14 @@ _INTERRUPT_CONTROLLERS = (
 _INT = 0xCD  # opcode of INT n
 _FIRST_SERVICE = 0x10  # below are exceptions, and interrupts of the first controller
 _FIRST_IRQ = 8
-_EXCEPTIONS = {0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 12: "#SS",
-    13: "#GP"}  # fmt: skip
+_NOT_IN_REAL_MODE = (Vector.TS, Vector.NP, Vector.PF)
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a guest cannot go on without firmware; `status` is for the shell."""
+    """Why a guest cannot go on without firmware: `end` says how that ends the run."""
 
-    reason: Literal["bios-service", "no-handler"]
-    status: int
+    end: End
     detail: str
 
 
@@ -88,9 +87,7 @@ def why_stopped(code_segment: int, eip: int, stack: int, ax: int, ram: PhysicalM
     ip, segment = struct.unpack("<HH", ram.read(stack, 4))
     before = ram.read((segment * 16 + ip - 2) & 0xFFFFF, 2)
     if number >= _FIRST_SERVICE or before == bytes((_INT, number)):
-        return Stop("bios-service", 2, f"it called BIOS service int {number:#04x} with AX={ax:#06x}; bt has no BIOS")
-    causes = [_EXCEPTIONS[number]] if number in _EXCEPTIONS else []
+        return Stop(End.BIOS_SERVICE, f"int {number:#04x} with AX={ax:#06x}; bt has no BIOS")
+    causes = [vector_name(number)] if number in set(Vector).difference(_NOT_IN_REAL_MODE) else []
     causes += [f"IRQ {number - _FIRST_IRQ}"] if number >= _FIRST_IRQ else []
-    return Stop(
-        "no-handler", 3, f"interrupt {number:#04x} ({' or '.join(causes)}) at {segment:04x}:{ip:04x}, without a handler"
-    )
+    return Stop(End.NO_HANDLER, f"{number:#04x} ({' or '.join(causes)}) at {segment:04x}:{ip:04x}")

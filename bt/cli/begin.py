@@ -7,6 +7,7 @@ from argparse import ArgumentTypeError
 
 from bt import machine
 from bt.cli import options
+from bt.end import End
 from bt.errors import BadUsage
 from bt.inspect.place import Place
 
@@ -38,7 +39,7 @@ def advance(pc: machine.Machine, after: int | None, until: Place | None) -> None
 
 def _run(pc: machine.Machine, instructions: int, option: str) -> None:
     result = pc.run(max_insns=instructions)
-    if result.reason == "interrupted":
+    if result.reason is End.INTERRUPTED:
         raise KeyboardInterrupt
-    if result.reason != "max-insns":
+    if result.reason is not End.MAX_INSNS:
         raise BadUsage(f"{option}: the guest ended before, after {result.instructions:,} instructions")

@@ -6,12 +6,15 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TextIO
 
 from bt import __version__, machine
 from bt.cli import library, options
 from bt.cli.serial import SerialPort
+from bt.end import End, statuses
 from bt.errors import BadUsage
 
 RESULT_SCHEMA = "bt.run/1"
@@ -19,9 +22,8 @@ EPILOG = """\
 IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF file, or a Linux bzImage.
 With --serial stdio: Ctrl-C or Ctrl-A x stops, Ctrl-A b sends a break.
 
-exit status: what the guest wrote to the debug-exit port, v * 2 + 1; 0 if it halted for good or reset the machine;
-2 bad usage or image, or a BIOS service was called; 3 shutdown (triple fault), or no handler in a boot sector; 4 limit
-reached; 130 stopped by the user
+exit status (a signal that ends bt, SIGTERM or SIGHUP or the SIGPIPE of closed output, is none: the shell adds 128):
+{statuses}
 
 BT_DEBUG=1 to 5 in the environment shows on stderr what gets translated, in growing detail (docs/debugging.md)"""
 
@@ -57,13 +59,20 @@ def main(arguments: Sequence[str]) -> int:
         from bt.cli.stats import show  # rich takes longer to import than a small guest to run
 
         show(result)
-    if (complaint := _complaint(result, given)) is not None:
-        print(f"bt: {complaint}", file=sys.stderr)
+    if result.reason is End.TRIPLE_FAULT:
+        from bt.boot.elf_symbols import Symbols  # as above
+        from bt.inspect.fault_report import describe_triple_fault
+
+        lines = describe_triple_fault(pc.cpu, result.fault_chain, Symbols(_contents(image)))
+        print("bt:", "\n".join(lines), file=sys.stderr)
+    elif result.reason.needs_a_word:
+        detail = f": {result.detail}" if result.detail else ""
+        print(f"bt: {result.reason.sentence} after {result.instructions:,} instructions{detail}", file=sys.stderr)
     return result.status
 
 
 def _parser() -> options.Parser:
-    parser = options.Parser("bt run", "Run a guest until it ends.", EPILOG)
+    parser = options.Parser("bt run", "Run a guest until it ends.", EPILOG.format(statuses="\n".join(_statuses())))
     options.add_guest(parser, machine.MachineConfig.memory)
     add = parser.add_argument
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
@@ -75,6 +84,20 @@ def _parser() -> options.Parser:
     add("--stats", action="store_true", help="show what the run cost, on stderr")
     add("--json", metavar="FILE", help="write the result there (- for stdout)")
     return parser
+
+
+def _contents(image: Path) -> bytes:
+    """The image once more; nothing if somebody has taken it away."""
+    try:
+        return image.read_bytes()
+    except OSError:
+        return b""
+
+
+def _statuses() -> Iterator[str]:
+    for status, ends in statuses().items():
+        shown = "odd" if status is None else str(status)
+        yield f"{shown:>5}  {'; '.join(end.sentence for end in ends)}"
 
 
 def _open_record(path: str) -> TextIO:
@@ -96,6 +119,8 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "cpu": given.cpu,
         "memory_bytes": given.memory,
         "reason": result.reason,
+        "detail": result.detail,
+        "fault_chain": [asdict(failure) for failure in result.fault_chain],
         "status": result.status,
         "instructions": result.instructions,
         "wall_seconds": result.seconds,
@@ -103,21 +128,3 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "exits": result.exits,
         "statistics": result.statistics,
     }
-
-
-def _complaint(result: machine.Result, given: Namespace) -> str | None:
-    """One line for a run that the guest did not end itself."""
-    done = f"{result.instructions:,} instructions"
-    match result.reason:
-        case "shutdown":
-            return f"guest shutdown after {done}: triple fault{f' ({result.detail})' if result.detail else ''}"
-        case "bios-service" | "no-handler":
-            return f"guest stopped after {done}: {result.detail}"
-        case "max-insns":
-            return f"stopped after {done}, as --max-insns says"
-        case "timeout":
-            return f"stopped after {given.timeout:g} s and {done}, as --timeout says"
-        case "interrupted":
-            return f"stopped by the user after {done}"
-        case _:
-            return None

@@ -157,14 +157,18 @@ def _toggle_address_size(code: bytes) -> bytes:
 
 def next_instruction(cpu: Vcpu) -> Instruction:
     """The instruction at CS:EIP."""
-    eip, bits = cpu.state["eip"], code_bits(cpu.state["mode"])
-    code = read_linear(cpu, cpu.state.segment(CS, "base") + eip, LONGEST_INSTRUCTION)
+    eip = cpu.state["eip"]
+    code, text = fetch(cpu, cpu.state.segment(CS, "base"), eip, code_bits(cpu.state["mode"]))
+    return Instruction(cpu.instructions, eip, code, text, place_text(cpu, eip), describe_mode(cpu.state))
+
+
+def fetch(cpu: Vcpu, base: int, eip: int, bits: Literal[16, 32]) -> tuple[bytes, str]:
+    """The bytes of the instruction at EIP in a code segment, and its disassembly or what is wrong with it."""
+    code = read_linear(cpu, base + eip, LONGEST_INSTRUCTION)
     text = text_of(code, eip, bits)
     if text is None:
-        code, text = code[:1], "(undefined)" if code else "(no memory)"
-    else:
-        code = code[: _length(code, bits)]
-    return Instruction(cpu.instructions, eip, code, text, place_text(cpu, eip), describe_mode(cpu.state))
+        return code[:1], "(undefined)" if code else "(no memory)"
+    return code[: _length(code, bits)], text
 
 
 def _length(code: bytes, bits: Literal[16, 32]) -> int:

@@ -29,6 +29,8 @@ def level(environment: dict[str, str] | os._Environ[str] = os.environ) -> int:
 
 def attach(machine: Machine, detail: int, output: Print) -> None:
     """Have every unit described that the machine translates from now on; units there are already stay unseen."""
+    if not detail:
+        return
     if not isinstance(machine.cpu, TranslatingVcpu):
         output(f"{VARIABLE}: engine {machine.cpu.name} translates nothing")
         return

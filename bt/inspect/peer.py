@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Protocol
 
+from bt.end import End
 from bt.engine.library import Library, load_library
 from bt.engine.structures import MAX_BLOCK_INSNS
 from bt.engine.translator.gates import TRANSLATABLE
@@ -77,6 +78,7 @@ class MachinePeer:
     def __init__(self, config: MachineConfig, load: Loader, library: Callable[[], Library] = load_library) -> None:
         self.name = str(config.engine)
         self.ended: str | None = None
+        self.end: End | None = None
         self._output = bytearray()
         # a library for each machine: closing its arena is the only way to get a code cache's room back
         self._library = library()
@@ -92,10 +94,10 @@ class MachinePeer:
         if left <= 0 or self.ended is not None:
             return
         result = self.machine.run(max_insns=left)
-        if result.reason == "interrupted":
+        if result.reason is End.INTERRUPTED:
             raise KeyboardInterrupt
-        if result.reason != "max-insns":
-            self.ended = f"{result.reason} with status {result.status}"
+        if result.reason is not End.MAX_INSNS:
+            self.end, self.ended = result.reason, f"{result.reason} with status {result.status}"
 
     def stretch(self) -> int:
         cpu = self.machine.cpu

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from bt.end import End
 from bt.inspect.code import Instruction, code_bits, next_instruction
 from bt.inspect.difference import Difference
 from bt.inspect.ignored import Ignored
@@ -219,7 +220,7 @@ class _Pair:
                 return [Difference("guest", "goes on", "shuts down or resets the machine")]
             return []
         if (ended := self._peer.ended) is not None:
-            over = ended.startswith(("shutdown", "reset"))  # else by a device that QEMU has not
+            over = self._peer.end in (End.TRIPLE_FAULT, End.RESET)  # else by a device that QEMU has not
             return [Difference("guest", ended, "goes on")] if over and self._stub.goes_on() else []
         form = decoded.form if decoded is not None else None
         theirs = self._take_over(form, bool(left_for["mmio"]), stores, theirs)

@@ -110,3 +110,33 @@ def bzimage(
     struct.pack_into("<IIBBHI", setup, 0x22C, initrd_addr_max, alignment, relocatable, 12, xloadflags, cmdline_size)
     struct.pack_into("<QI", setup, 0x258, pref_address, init_size)
     return bytes(setup) + payload
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A symbol of `with_symbols`; `section` 1 stands for any section of the image."""
+
+    name: str
+    value: int
+    size: int = 0
+    kind: int = 0
+    binding: int = 1
+    section: int = 1
+
+
+def with_symbols(image: bytes, symbols: Sequence[Symbol]) -> bytes:
+    """An ELF32 with a symbol table, its strings and three section headers (the first is always empty) appended."""
+    strings, table = b"\0", bytes(16)
+    for each in symbols:
+        info = each.binding << 4 | each.kind
+        table += struct.pack("<IIIBBH", len(strings), each.value, each.size, info, 0, each.section)
+        strings += each.name.encode() + b"\0"
+    at = len(image)
+    headers = bytes(40)
+    headers += struct.pack("<10I", 0, 2, 0, 0, at, len(table), 2, 1, 4, 16)
+    headers += struct.pack("<10I", 0, 3, 0, 0, at + len(table), len(strings), 0, 0, 1, 0)
+    where = at + len(table) + len(strings)
+    patched = bytearray(image + table + strings + headers)
+    struct.pack_into("<I", patched, 32, where)
+    struct.pack_into("<HHH", patched, 46, 40, 3, 0)
+    return bytes(patched)

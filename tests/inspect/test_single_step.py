@@ -109,7 +109,7 @@ def test_what_qemu_does_otherwise(name: str, after: int, text: str, what: str, b
 @pytest.mark.parametrize(
     ("source", "ended"),
     [
-        (f"lidt [{ADDRESS + 0x800}]\nud2", "shutdown with status 3"),
+        (f"lidt [{ADDRESS + 0x800}]\nud2", "shutdown with status 6"),
         ("mov al, 0xfe\nout 0x64, al\nhlt", "reset with status 0"),
         ("mov edx, 0xf4\nout dx, eax\nhlt", "exit with status 1"),
     ],
@@ -127,7 +127,7 @@ def test_a_shutdown_that_should_not_be() -> None:
     report = SingleStep(peer(source, "interp", partial(library_with_handler, "90", "0F 0B"))).run()[0]
     assert report.culprit is not None
     assert report.culprit.text == "nop"
-    assert [(d.what, d.left, d.right) for d in report.differences] == [("guest", "shutdown with status 3", "goes on")]
+    assert [(d.what, d.left, d.right) for d in report.differences] == [("guest", "shutdown with status 6", "goes on")]
 
 
 @needs_qemu
