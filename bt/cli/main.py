@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bt import __version__
-from bt.errors import BtError
+from bt.cli import signals
+from bt.end import End
+from bt.errors import BadUsage, BtError
+
+if TYPE_CHECKING:
+    from traceback import StackSummary
 
 COMMANDS = {
     "run": "run a guest",
@@ -18,36 +27,90 @@ COMMANDS = {
     "explain": "show what the translator makes of a guest's code",
     "images": "list the guests that are built in or fetched",
 }
-USAGE_ERROR = 2
-INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
-BROKEN_PIPE = 141  # 128 + SIGPIPE
+DEBUG = "BT_DEBUG"
+_SOURCES = Path(__file__).parents[2]
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to a file or terminal may end in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line (without the program's name); the exit status for the shell."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    """Run a command line (without the program's name); the exit status for the shell.
+
+    A signal that ends programs, and output that nobody reads any more, end the process by that signal.
+    """
+    try:
+        with signals.raised():
+            return _status(sys.argv[1:] if arguments is None else list(arguments))
+    except signals.Signalled as signalled:
+        signals.end_by(signalled.number)
+    except BrokenPipeError:
+        signals.end_by(signal.SIGPIPE)
+
+
+def _status(arguments: list[str]) -> int:
+    """The exit status of a command, whatever it raises, with all its output written."""
+    try:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                status = _command(arguments)
+        except SystemExit as done:  # argparse, after --help; rich, where nobody reads
+            if isinstance(done.__context__, BrokenPipeError):
+                raise done.__context__ from None
+            status = int(done.code or 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BtError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain(End.INTERRUPTED.sentence, End.INTERRUPTED.exit_status())
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            if sys.stdout is not None:  # the interpreter must not stumble over it once more when it flushes
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _complain(f"cannot write: {error.strerror}", End.BAD_USAGE.exit_status())
+        return _own_fault(error)
+
+
+def _command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
-        return 0 if arguments else USAGE_ERROR
+        return 0 if arguments else End.BAD_USAGE.exit_status()
     if arguments[0] in ("-V", "--version"):
         print(f"bt {__version__}")
         return 0
     command = arguments[0]
     if command not in COMMANDS:
-        return _complain(f"{command}: no such command; there are {', '.join(COMMANDS)}", USAGE_ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            # imported only now: `bt run` must not wait for what the other commands need
-            return int(import_module(f"bt.cli.{command}").main(arguments[1:]))
-    except BtError as error:
-        return _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # whoever read our output has gone; the interpreter must not stumble over it once more when it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        raise BadUsage(f"{command}: no such command; there are {', '.join(COMMANDS)}")
+    # imported only now: `bt run` must not wait for what the other commands need
+    return int(import_module(f"bt.cli.{command}").main(arguments[1:]))
+
+
+def _own_fault(error: Exception) -> int:
+    """bt itself has failed: one line, and with BT_DEBUG the traceback before it."""
+    import traceback  # no part of an ordinary start
+
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    what = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    place = _place(traceback.extract_tb(error.__traceback__))
+    return _complain(
+        f"{End.INTERNAL_ERROR.sentence}: {what} ({place}); please report it as an issue of bt, "
+        f"with the traceback that {DEBUG}=0 in the environment shows",
+        End.INTERNAL_ERROR.exit_status(),
+    )
+
+
+def _place(frames: StackSummary) -> str:
+    """The innermost line of bt's own that an exception went through."""
+    place = "?"
+    for frame in frames:
+        path = Path(frame.filename)
+        if path.is_relative_to(_SOURCES / "bt"):
+            place = f"{path.relative_to(_SOURCES)}:{frame.lineno}"
+    return place
 
 
 def _help() -> str:

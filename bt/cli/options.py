@@ -7,12 +7,15 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import guest_images
 from bt.errors import BadImage, BadUsage
 from bt.x86 import cpu_model
 from guest_images import third_party
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30}
 _LEAST_MEMORY = 2 << 20  # images load at 1 MiB
@@ -31,6 +34,10 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """As argparse does, but for its silence where nobody reads it, or there is no room."""
+        print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
         raise BadUsage(f"{message}; see `{self.prog} --help`")

@@ -7,9 +7,10 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
+from bt.cli import signals
 from bt.errors import BadUsage
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ESCAPE = 0x01  # Ctrl-A, as in QEMU
 READ_BYTES = 4096
+
+_Mode = list[Any]  # as termios has it
 
 
 class SerialPort:
@@ -28,6 +31,8 @@ class SerialPort:
         self._interactive = specification == "stdio"
         self._cleanup = ExitStack()
         if self._interactive:
+            if sys.stdout is None:  # bt was started so
+                raise BadUsage("--serial stdio: standard output is closed; give --serial null or file:PATH")
             self._fd: int | None = sys.stdout.fileno()
         elif specification == "null":
             self._fd = None
@@ -69,20 +74,30 @@ def _listen(machine: Machine, cleanup: ExitStack) -> None:
     except (OSError, ValueError):  # closed
         return
     if terminal:
-        cleanup.callback(termios.tcsetattr, fd, termios.TCSADRAIN, termios.tcgetattr(fd))
-        _one_character_at_a_time(fd)
+        mode = termios.tcgetattr(fd)
+        # not after what the guest has printed (TCSADRAIN): a terminal that is held up would hold up the signal
+        cleanup.enter_context(signals.put_right_by(lambda: _set_mode(fd, termios.TCSANOW, mode)))
+        cleanup.callback(_set_mode, fd, termios.TCSADRAIN, mode)
+        _set_mode(fd, termios.TCSADRAIN, _one_character_at_a_time(mode))
     machine.input_open = True
     feed = Keyboard(machine).type if terminal else _wire(machine)
     threading.Thread(target=_read_until_end, args=(fd, machine, feed), name="bt-serial-input", daemon=True).start()
 
 
-def _one_character_at_a_time(fd: int) -> None:
+def _set_mode(fd: int, when: int, mode: _Mode) -> None:
+    """tcsetattr, but for a terminal that has gone away, or is another job's: that would stop us."""
+    with suppress(OSError, termios.error):
+        if os.tcgetpgrp(fd) == os.getpgrp():
+            termios.tcsetattr(fd, when, mode)
+
+
+def _one_character_at_a_time(before: _Mode) -> _Mode:
     """No echo, no line editing, Enter is CR as on a terminal's wire. Ctrl-C still stops bt, output is left alone."""
-    mode = termios.tcgetattr(fd)
+    mode = [*before[:6], [*before[6]]]
     mode[0] &= ~(termios.ISTRIP | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON)
     mode[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
     mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-    termios.tcsetattr(fd, termios.TCSADRAIN, mode)
+    return mode
 
 
 def _read_until_end(fd: int, machine: Machine, feed: Callable[[bytes], None]) -> None:
