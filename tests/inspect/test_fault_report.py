@@ -389,13 +389,25 @@ def test_registers(library: Library) -> None:
     assert lines[-1] == "  protected mode, no paging, CPL 0, 32-bit code, 32-bit stack, flat segments"
 
 
-def test_only_a_triple_fault_has_a_chain(library: Library) -> None:
-    """An exception whose delivery failed and was then put right leaves none."""
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("handler", "end", "delivered"),
+    [
+        ("cli\nhlt", End.HALTED, []),
+        ("int3", End.TRIPLE_FAULT, [Vector.GP, Vector.DF]),
+    ],
+)
+def test_what_was_delivered_in_the_end_is_not_in_the_chain(
+    library: Library, engine: EngineName, handler: str, end: End, delivered: list[int]
+) -> None:
+    """#UD becomes #NP, which has a handler."""
     gates: dict[int, bytes] = {Vector.UD: ABSENT_GATE, Vector.NP: tables.interrupt_gate(CODE, ADDRESS + 0x100)}
     scenario = Scenario("recovers", "ud2", "", gates=gates)
-    machine = Machine(MachineConfig(memory=MEMORY), library=library)
-    machine.load(assemble(scenario.code(), 32, ADDRESS).ljust(0x100, b"\x90") + b"\xfa\xf4", flat=ADDRESS)
+    machine = Machine(MachineConfig(memory=MEMORY, engine=engine), library=library)
+    code = assemble(scenario.code(), 32, ADDRESS).ljust(0x100, b"\x90") + assemble(handler, 32, ADDRESS + 0x100)
+    machine.load(code, flat=ADDRESS)
     for at, contents in {**BASE, IDT: scenario.idt()}.items():
         machine.ram.write(at, contents)
     result = machine.run(max_insns=1000)
-    assert (result.reason, result.fault_chain) == (End.HALTED, ())
+    assert result.reason is end
+    assert [failure.vector for failure in result.fault_chain] == delivered
