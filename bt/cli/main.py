@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from bt import __version__
-from bt.errors import BtError
+from bt.errors import BtError, one_line
 
 COMMANDS = {
     "run": "run a guest",
@@ -63,7 +63,7 @@ Run unmodified x86 guests by binary translation.
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"bt: {message}", file=sys.stderr)
+    print(f"bt: {one_line(message)}", file=sys.stderr)
     return status
 
 

@@ -16,7 +16,7 @@ from bt.errors import BadUsage
 
 RESULT_SCHEMA = "bt.run/1"
 EPILOG = """\
-IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF file, or a Linux bzImage.
+IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF file, or a Linux bzImage; gzip'ed, too.
 With --serial stdio: Ctrl-C or Ctrl-A x stops, Ctrl-A b sends a break.
 
 exit status: what the guest wrote to the debug-exit port, v * 2 + 1; 0 if it halted for good or reset the machine;
