@@ -24,6 +24,8 @@ from tests.boot.foreign_images import (
     FOREIGN,
     LOAD,
     MEMORY_MIB,
+    PARTITION,
+    SIGNATURE,
     Foreign,
     at,
     boot_disk,
@@ -32,6 +34,7 @@ from tests.boot.foreign_images import (
     newc,
     note,
     noted_elf,
+    raw_multiboot,
     tar,
 )
 from tests.boot.images import BoundlessRam, Ram, Segment, bzimage, elf, multiboot_elf, multiboot_header
@@ -184,7 +187,7 @@ def test_what_only_looks_like_multiboot_2_is_started() -> None:
 
 def test_a_boot_sector_may_look_like_anything() -> None:
     for beginning in (b"MZ", b"BC\xc0\xde", b"\x4c\1\1\0", b"#!", b"\xeb\x3c\x90MSDOS5.0"):
-        image = at((0, beginning), (510, b"\x55\xaa"), (0x1BE, b"\x80"), (0x36, b"FAT12   "), size=1536)
+        image = at((0, beginning), SIGNATURE, PARTITION, (0x36, b"FAT12   "), size=1536)
         assert load(image, Ram(MEMORY)).entry_kind == "boot sector"
 
 
@@ -246,6 +249,31 @@ def test_memory_that_is_advised_is_enough(image: bytes, small: int, modules: int
         assert small < enough <= 3 << 10
         assert refusal(image, BoundlessRam(enough << 20), **options) is None
         assert refusal(image, BoundlessRam((enough - 1) << 20), **options) is not None
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "said"),
+    [
+        (0x12_2C00, 0x2400, "an initrd of 0.0 MiB does not fit; this kernel has room for one from 1.1 to 1.1 MiB"),
+        (0x8000_0000, 0xD_F800, "and an initrd of 0.9 MiB above that, there are 2; give -m 3M or more"),
+        (0x8000_0000, 0xD_F000, None),
+    ],
+)
+def test_an_initrd_begins_on_a_page_behind_the_kernel(limit: int, size: int, said: str | None) -> None:
+    """The kernel ends inside a page, and what is left of that is no room."""
+    image = bzimage(init_size=0x2_0401, initrd_addr_max=limit - 1)
+    ram = Ram(2 << 20)
+    message = refusal(image, ram, initrd=b"i" * size)
+    if said is None:
+        assert message is None
+        assert ram.u32(0x1_0218) == 0x12_1000
+    else:
+        assert said in (message or "")
+
+
+def test_modules_behind_an_image_at_the_end_of_the_address_space() -> None:
+    message = refusal(raw_multiboot(bss_end=0xFFFF_FFFF), Ram(MEMORY), modules=[Module(b"module")])
+    assert message == "image: image at 0x100000..0xfffffffe can never be in RAM, which ends at 0xbfffffff at most"
 
 
 @pytest.mark.parametrize("bss_end", [0x7F_F000, 0x80_0000])
