@@ -14,7 +14,7 @@ from bt.boot.placement import (
     EBDA,
     HIGH_MEMORY,
     MIB,
-    MOST_MEMORY,
+    MOST_RAM,
     PAGE,
     PhysicalMemory,
     align_down,
@@ -175,9 +175,9 @@ def _make_room(name: str, header: SetupHeader, initrd_bytes: int | None, ram_siz
     if initrd_bytes == 0:
         raise BadImage(f"{name}: the initrd is empty")
     needs = f"{name}: this kernel needs {header.needs_until / MIB:.1f} MiB of RAM to unpack itself"
-    if header.needs_until > MOST_MEMORY:
-        raise BadImage(f"{needs}; a guest has {MOST_MEMORY / MIB:g} at most")
-    highest = min(header.initrd_addr_max + 1, MOST_MEMORY)
+    if header.needs_until > MOST_RAM:
+        raise BadImage(f"{needs}; a guest has {MOST_RAM / MIB:g} at most")
+    highest = min(header.initrd_addr_max + 1, MOST_RAM)
     enough = header.needs_until
     if initrd_bytes is not None:
         size = f"an initrd of {initrd_bytes / MIB:.1f} MiB"

@@ -20,7 +20,7 @@ EBDA = 0x9_FC00  # extended BIOS data area: one KiB, where PC firmware keeps it
 VIDEO_HOLE = 0xA_0000  # adapters and ROMs from here up to 1 MiB: no RAM
 ROM = 0xF_0000
 HIGH_MEMORY = 0x10_0000
-MOST_MEMORY = 0xC000_0000  # bytes of RAM that a machine may have: above lie the addresses of devices
+MOST_RAM = 3 << 30  # above lie the addresses of devices
 
 BIOS_DATA_AREA = 0x400
 TABLES_FROM = 0x8000  # where loaders without a fixed layout begin to look for room
@@ -117,8 +117,8 @@ def check_pieces(name: str, pieces: Sequence[Piece], ram_size: int) -> None:
     More memory is advised only where nothing else is wrong, and then so much that the pieces fit.
     """
     for each in pieces:
-        if each.paddr < 0 or each.end > MOST_MEMORY:
-            raise BadImage(f"{name}: {each.place} can never be in RAM, which ends at {MOST_MEMORY - 1:#x} at most")
+        if each.paddr < 0 or each.end > MOST_RAM:
+            raise BadImage(f"{name}: {each.place} can never be in RAM, which ends at {MOST_RAM - 1:#x} at most")
         if each.overlaps(VIDEO_HOLE, HIGH_MEMORY):
             raise BadImage(f"{name}: {each.place} lies in the hole {VIDEO_HOLE:#x}..{HIGH_MEMORY - 1:#x}: no RAM there")
     ascending = sorted(pieces, key=lambda each: each.paddr)
@@ -131,7 +131,7 @@ def check_pieces(name: str, pieces: Sequence[Piece], ram_size: int) -> None:
 
 
 def enough_memory(size: int) -> str:
-    """The advice to give a guest at least `size` bytes (at most `MOST_MEMORY`)."""
+    """The advice to give a guest at least `size` bytes (at most `MOST_RAM`)."""
     return f"give -m {-(-size // MIB)}M or more"
 
 

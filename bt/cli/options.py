@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import guest_images
-from bt.boot.placement import MOST_MEMORY
+from bt.boot.placement import MOST_RAM
 from bt.errors import BadImage, BadUsage
 from bt.x86 import cpu_model
 from guest_images import third_party
@@ -93,7 +93,7 @@ def memory_size(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write 64, 64M or 1G")
     size = int(match[1]) << _UNITS[match[2] or "M"]
-    if size % _PAGE or not _LEAST_MEMORY <= size <= MOST_MEMORY:
+    if size % _PAGE or not _LEAST_MEMORY <= size <= MOST_RAM:
         raise argparse.ArgumentTypeError(f"{text}: a guest has 2M to 3G, in whole pages of 4 KiB")
     return size
 
