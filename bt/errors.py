@@ -8,6 +8,9 @@ class BtError(Exception):
 
     exit_code = End.BAD_USAGE.exit_status()
 
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
 
 class BadImage(BtError):
     """A guest image, kernel or initrd cannot be used as given."""
@@ -15,3 +18,8 @@ class BadImage(BtError):
 
 class BadUsage(BtError):
     """A command line or an API call asks for something impossible."""
+
+
+def one_line(text: str) -> str:
+    """A message whatever it cites: names may contain line ends, and sequences that terminals obey."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -58,7 +58,7 @@ def load(name: str, image: bytes, ram: PhysicalMemory) -> EntryState:
     if len(image) < SECTOR:
         raise BadImage(f"{name}: no boot sector ({len(image)} bytes, a sector has {SECTOR})")
     if not is_boot_sector(image):
-        raise BadImage(f"{name}: no boot sector (bytes 510 and 511 are not 55 AA); for a raw image give --flat ADDRESS")
+        raise BadImage(f"{name}: no boot sector (bytes 510 and 511 are not 55 AA): no BIOS would start it")
     if len(image) > LARGEST:
         raise BadImage(f"{name}: {len(image)} bytes are no boot sector; at most {LARGEST} fit below 512 KiB")
     vectors = [struct.pack("<HH", SERVICE_OFFSET + number, SERVICE_SEGMENT) for number in range(VECTORS)]

@@ -1,7 +1,7 @@
 """What kind of image is this, and how is it started.
 
-In this order: what the user says, bzImage, multiboot, plain ELF, boot sector. Whatever is wrong with a file ends in
-one line, and RAM is written only when nothing is.
+In this order: what the user says, bzImage, multiboot, plain ELF, boot sector; gzip'ed ones are unpacked first. Whatever
+is wrong with a file ends in one line that names what it is, and RAM is written only when nothing is.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from bt.boot import elf, linux, multiboot
-from bt.boot.boot_sector import is_boot_sector
+from bt.boot.boot_sector import LARGEST, is_boot_sector
 from bt.boot.boot_sector import load as load_boot_sector
 from bt.boot.flat import load as load_flat
 from bt.boot.multiboot import Module
@@ -20,7 +20,8 @@ from bt.errors import BadImage, BadUsage
 
 Source = str | os.PathLike[str] | bytes
 
-_LARGEST_FILE = 1 << 32  # physical memory ends there
+_LARGEST_FILE = 1 << 32  # bytes; physical memory ends there
+_LARGE_FILE = 16 << 20  # bytes; a larger one is looked at before it is read, for it may be a disk image
 _GZIP = b"\x1f\x8b"
 
 
@@ -37,16 +38,15 @@ def load(
 ) -> EntryState:
     """Put a guest image into `ram` and say how to enter it.
 
-    `image` is a path, or the image itself; `name` what errors and the multiboot command line call it (default: the
-    file's name). `append` is the command line. `initrd` goes to Linux as it is; for multiboot a string lists
-    modules the way QEMU's -initrd does, "FILE [ARGS],FILE [ARGS]..." with ",," for a comma, and other sources are one
-    module. `modules` are further multiboot modules. `flat` starts a raw image at that physical address,
-    `boot_sector` one in real mode whatever else it looks like.
+    `image` is a path, or the image itself; either may be gzip'ed. `name` is what errors and the multiboot command line
+    call it (default: the file's name). `append` is the command line. `initrd` goes to Linux as it is; for multiboot a
+    string lists modules the way QEMU's -initrd does, "FILE [ARGS],FILE [ARGS]..." with ",," for a comma, and other
+    sources are one module. `modules` are further multiboot modules. `flat` starts a raw image at that physical
+    address, `boot_sector` one in real mode whatever else it looks like.
 
     Raises BadImage if a file cannot be used, BadUsage if the options do not go together.
     """
     name = name or (os.path.basename(os.fspath(image)) if not isinstance(image, bytes) else "image")
-    contents = _read(image)
     command_line = _encode(name, append)
     if flat is not None and boot_sector:
         raise BadUsage(
@@ -54,26 +54,52 @@ def load(
         )
     if flat is not None:
         _refuse(name, "a raw image", append=append, initrd=initrd, modules=modules)
-        return load_flat(name, contents, ram, flat)
+        return load_flat(name, _read(image), ram, flat)
     if boot_sector:
-        return _load_boot_sector(name, contents, ram, append=append, initrd=initrd, modules=modules)
+        return _load_boot_sector(name, _read(image), ram, append=append, initrd=initrd, modules=modules)
+    contents = _read_guest(name, image, ram.size)
     if linux.is_bzimage(contents):
         _refuse(name, "a Linux kernel", modules=modules)
         ramdisk = None if initrd is None else _read(initrd)
         return linux.load(name, contents, ram, command_line=command_line, initrd=ramdisk)
+    if not elf.is_elf(contents):
+        _refuse_disk(name, contents)
     header = multiboot.find_header(name, contents)
     if header is not None:
         listed = [*_modules_from(initrd), *modules]
         full_line = _encode(name, f"{name} {append}" if append else name)
         return multiboot.load(name, contents, header, ram, command_line=full_line, modules=listed)
+    if (place := multiboot.find_multiboot_2(contents)) is not None:
+        if elf.is_elf(contents):
+            elf.check_processor(name, contents, "a multiboot 2 kernel")
+        raise BadImage(
+            f"{name}: a multiboot 2 kernel (header at {place:#x}); bt starts multiboot 1: give it such a header, too"
+        )
     if elf.is_elf(contents):
         _refuse(name, "an ELF without multiboot header", append=append, initrd=initrd, modules=modules)
         return elf.load(name, contents, ram)
-    if is_boot_sector(contents):
+    if is_boot_sector(contents) and len(contents) <= LARGEST:
         return _load_boot_sector(name, contents, ram, append=append, initrd=initrd, modules=modules)
-    if contents.startswith(_GZIP):
-        raise BadImage(f"{name}: compressed with gzip; unpack it first (gunzip)")
-    raise BadImage(
+    raise _unknown(name, contents)
+
+
+def _refuse_disk(name: str, contents: bytes) -> None:
+    """Raise BadImage for a disk image: it may well have a boot sector, or a boot loader with a multiboot header."""
+    from bt.boot import foreign
+
+    foreign.refuse_disk(name, foreign.glance_at(contents))
+
+
+def _unknown(name: str, contents: bytes) -> BadImage:
+    """What is wrong with an image that nobody starts."""
+    from bt.boot import foreign
+
+    if not contents:
+        return BadImage(f"{name}: the file is empty")
+    foreign.refuse_known(name, foreign.glance_at(contents))
+    if not any(contents[: foreign.HEAD]):
+        return BadImage(f"{name}: begins with {min(len(contents), foreign.HEAD)} zeroes, not a guest")
+    return BadImage(
         f'{name}: not a bzImage (no "HdrS" at 0x202) nor multiboot nor ELF nor boot sector; '
         "for a raw image give --flat ADDRESS"
     )
@@ -89,7 +115,41 @@ def _load_boot_sector(
     modules: Sequence[Module],
 ) -> EntryState:
     _refuse(name, "a boot sector", append=append, initrd=initrd, modules=modules)
+    if contents and not is_boot_sector(contents):
+        from bt.boot import foreign
+
+        foreign.refuse_known(name, foreign.glance_at(contents))
     return load_boot_sector(name, contents, ram)
+
+
+def _read_guest(name: str, source: Source, ram_size: int) -> bytes:
+    """The image, unpacked if it is gzip'ed. Raises BadImage, for a large foreign file without reading all of it."""
+    if not isinstance(source, bytes):
+        _refuse_large(name, Path(source))
+    contents = _read(source)
+    if contents.startswith(_GZIP):
+        from bt.boot.unpack import gunzip  # and zlib with it: hardly anybody needs them
+
+        return gunzip(name, contents, ram_size)
+    return contents
+
+
+def _refuse_large(name: str, path: Path) -> None:
+    """Raise BadImage for a large file that is known not to be a guest: disk images can be larger than our memory."""
+    try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode) or status.st_size <= _LARGE_FILE:
+            return
+        from bt.boot import foreign
+
+        glance = foreign.glance_at_file(path)
+    except (OSError, ValueError):
+        return  # `_read` says it
+    if glance.head.startswith((_GZIP, elf.MAGIC)) or linux.is_bzimage(glance.head):
+        return
+    foreign.refuse_disk(name, glance)
+    if multiboot.find_header(name, glance.head) is None:
+        foreign.refuse_known(name, glance)
 
 
 def _read(source: Source) -> bytes:

@@ -3,14 +3,18 @@
 A segment goes to its *physical* address. The entry may be given as a virtual address of a segment (kernels linked
 high) or directly as a physical one; both are understood.
 
-A plain static executable without multiboot header starts in flat protected mode at its entry, with a small stack.
+A plain static executable without multiboot header starts in flat protected mode at its entry, with a small stack. One
+that wants to be started otherwise says so in a note and is refused.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
 
 from bt.boot.flat import enter
-from bt.boot.placement import Executable, PhysicalMemory, Piece
+from bt.boot.placement import Executable, PhysicalMemory, Piece, align_up
 from bt.boot.state import EntryState
 from bt.errors import BadImage
 
@@ -20,13 +24,30 @@ _HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
 _PROGRAM_HEADER = struct.Struct("<IIIIIIII")
 
 _ELFCLASS32, _ELFCLASS64 = 1, 2
-_ELFDATA2LSB = 1
+_BYTE_ORDERS: dict[int, Literal["little", "big"]] = {1: "little", 2: "big"}  # by data encoding
+_MACHINE = 18  # offset of e_machine, whatever the class
 _ET_EXEC = 2
-_EM_386 = 3
-_PT_LOAD, _PT_INTERP = 1, 3
+_X86 = (_EM_386, _EM_X86_64) = (3, 62)
+_PT_LOAD, _PT_INTERP, _PT_NOTE = 1, 3, 4
 _PN_XNUM = 0xFFFF
+_FREEBSD_INTERPRETER = b"/red/herring"  # sys/conf/kern.pre.mk
 
-_TYPE_NAMES = {1: "a relocatable object", 3: "a shared object or position-independent executable", 4: "a core dump"}
+_OTHER_TYPES = {
+    0: "an ELF without a type",
+    1: "a relocatable object; link it statically to fixed addresses",
+    3: "a shared object or position-independent executable; link it statically to fixed addresses",
+    4: "a core dump, not a guest",
+}
+_MOST_NOTES = 1000  # thousands of headers may name the same bytes
+_LONGER_NAME = 8  # bytes; than any below
+_NOTE = struct.Struct("<III")  # bytes of the name, bytes of the description, type
+_OTHER_STARTS = {
+    # XEN_ELFNOTE_PHYS32_ENTRY (xen/include/public/elfnote.h)
+    (b"Xen\0", 18): "a kernel to be entered by PVH, which bt does not know; take its bzImage, or give it a multiboot 1 "
+    "header",
+    # NT_GNU_ABI_TAG (Linux Standard Base 5.0, core, 11.3): the C library's startup code puts it there
+    (b"GNU\0", 1): "a program for an operating system; bt runs kernels",
+}
 
 
 @dataclass(frozen=True)
@@ -46,17 +67,10 @@ def is_elf(image: bytes) -> bool:
 
 def parse(name: str, image: bytes) -> Executable:
     """Read a static i386 executable. Whether it fits into RAM is for `check_pieces` to say. Raises BadImage."""
-    if len(image) < _HEADER.size:
-        raise BadImage(f"{name}: ELF header is cut off: the file has {len(image)} of {_HEADER.size} bytes")
-    ident, kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = _HEADER.unpack_from(image)
-    if ident[4] == _ELFCLASS64:
-        raise BadImage(f"{name}: a 64-bit ELF; bt runs 32-bit ones (objcopy -O elf32-i386 converts a multiboot kernel)")
-    if ident[4] != _ELFCLASS32 or ident[5] != _ELFDATA2LSB:
-        raise BadImage(f"{name}: ELF class {ident[4]}, data encoding {ident[5]}; i386 has class 1 and encoding 1")
-    if machine != _EM_386:
-        raise BadImage(f"{name}: an ELF for machine {machine}; i386 is machine {_EM_386}")
+    check_processor(name, image)
+    _, kind, _, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = _HEADER.unpack_from(image)
     if kind != _ET_EXEC:
-        raise BadImage(f"{name}: {_TYPE_NAMES.get(kind, f'ELF type {kind}')}; link it statically to fixed addresses")
+        raise BadImage(f"{name}: {_OTHER_TYPES.get(kind, f'ELF type {kind:#x}, not an executable')}")
     if phentsize != _PROGRAM_HEADER.size or not 0 < phnum < _PN_XNUM:
         raise BadImage(
             f"{name}: {phnum} ELF program headers of {phentsize} bytes; expected 1.. of {_PROGRAM_HEADER.size}"
@@ -75,12 +89,38 @@ def parse(name: str, image: bytes) -> Executable:
     return Executable(_physical_entry(name, entry, list(segments.values())), pieces)
 
 
+def check_processor(name: str, image: bytes, kind: str = "an ELF") -> None:
+    """Raise BadImage unless an ELF is for i386. The machine is judged before the class, which follows from it."""
+    if len(image) < _HEADER.size:
+        raise BadImage(f"{name}: ELF header is cut off: the file has {len(image)} of {_HEADER.size} bytes")
+    elf_class, encoding = image[4], image[5]
+    if elf_class not in (_ELFCLASS32, _ELFCLASS64) or encoding not in _BYTE_ORDERS:
+        raise BadImage(f"{name}: damaged ELF header (class {elf_class}, data encoding {encoding}; i386 has 1 and 1)")
+    machine = int.from_bytes(image[_MACHINE : _MACHINE + 2], _BYTE_ORDERS[encoding])
+    as_little_endian = int.from_bytes(image[_MACHINE : _MACHINE + 2], "little")
+    if machine not in _X86 and as_little_endian not in _X86:
+        from bt.boot.formats import ELF_MACHINES  # for those few who need it
+
+        processor = ELF_MACHINES.get(machine, f"processor number {machine} (e_machine)")
+        raise BadImage(f"{name}: {kind} for {processor}; bt's processor is a 32-bit x86")
+    if _BYTE_ORDERS[encoding] != "little" or (machine, elf_class) == (_EM_386, _ELFCLASS64):
+        raise BadImage(
+            f"{name}: damaged ELF header (class {elf_class}, data encoding {encoding} for an x86; i386 has 1 and 1)"
+        )
+    if machine == _EM_X86_64:
+        processor = "64-bit x86 (x86-64)" if elf_class == _ELFCLASS64 else "64-bit x86 with 32-bit addresses (x32)"
+        raise BadImage(f"{name}: {kind} for {processor}; bt's processor is a 32-bit x86: take or build one for i386")
+
+
 def _segments(name: str, image: bytes, phoff: int, phnum: int) -> dict[int, _Segment]:
     """PT_LOAD headers that occupy memory, by their number in the program header table."""
     segments = {}
     for number in range(phnum):
-        kind, offset, vaddr, paddr, filesz, memsz, _, _ = _PROGRAM_HEADER.unpack_from(image, phoff + number * 32)
+        place = phoff + number * _PROGRAM_HEADER.size
+        kind, offset, vaddr, paddr, filesz, memsz, _, _ = _PROGRAM_HEADER.unpack_from(image, place)
         if kind == _PT_INTERP:
+            if image[offset : offset + filesz].rstrip(b"\0") == _FREEBSD_INTERPRETER:
+                raise BadImage(f"{name}: a FreeBSD kernel, which FreeBSD's own loader must start; bt has no disks yet")
             raise BadImage(
                 f"{name}: dynamically linked; a guest image has no loader to find libraries: link with -static"
             )
@@ -110,4 +150,20 @@ def _physical_entry(name: str, entry: int, segments: list[_Segment]) -> int:
 
 def load(name: str, image: bytes, ram: PhysicalMemory) -> EntryState:
     """Put a plain executable into RAM and enter it as a flat image is entered. Raises BadImage."""
-    return enter(name, parse(name, image), ram)
+    executable = parse(name, image)
+    for note in islice(_notes(image), _MOST_NOTES):
+        if note in _OTHER_STARTS:
+            raise BadImage(f"{name}: {_OTHER_STARTS[note]}")
+    return enter(name, executable, ram)
+
+
+def _notes(image: bytes) -> Iterator[tuple[bytes, int]]:
+    """Name and type of each note of a parsed executable; what lies beyond the end of the file is left out."""
+    phoff, phnum = _HEADER.unpack_from(image)[5], _HEADER.unpack_from(image)[10]
+    for number in range(phnum):
+        kind, offset, _, _, size, _, _, _ = _PROGRAM_HEADER.unpack_from(image, phoff + number * _PROGRAM_HEADER.size)
+        notes = memoryview(image)[offset : offset + size] if kind == _PT_NOTE else memoryview(b"")
+        while len(notes) >= _NOTE.size:
+            name_bytes, description_bytes, note_type = _NOTE.unpack_from(notes)
+            yield bytes(notes[_NOTE.size : _NOTE.size + min(name_bytes, _LONGER_NAME)]), note_type
+            notes = notes[_NOTE.size + align_up(name_bytes, 4) + align_up(description_bytes, 4) :]

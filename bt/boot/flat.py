@@ -22,13 +22,11 @@ def load(name: str, image: bytes, ram: PhysicalMemory, address: int) -> EntrySta
 
 def enter(name: str, executable: Executable, ram: PhysicalMemory) -> EntryState:
     """Store the executable, a GDT and a stack page, and enter it. Raises BadImage."""
-    pieces = executable.pieces
-    check_pieces(name, pieces, ram.size)
     gdt = flat_gdt(CODE_SELECTOR, DATA_SELECTOR)
-    stack = first_fit(name, PAGE + len(gdt), pieces, ram.size)
-    gdt_base = stack + PAGE
-    tables = [piece(gdt_base, gdt, "GDT")]
-    store(ram, [*pieces, *tables, *bios_data_area([*pieces, *tables])])
+    gdt_base = first_fit(PAGE + len(gdt), executable.pieces) + PAGE
+    pieces = [*executable.pieces, piece(gdt_base, gdt, "GDT")]
+    check_pieces(name, pieces, ram.size)
+    store(ram, [*pieces, *bios_data_area(pieces)])
     registers = {"esp": gdt_base}
     return flat_entry(
         "flat", executable.entry, code=CODE_SELECTOR, data=DATA_SELECTOR, gdt_base=gdt_base, gpr=registers

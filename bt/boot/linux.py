@@ -14,12 +14,14 @@ from bt.boot.placement import (
     EBDA,
     HIGH_MEMORY,
     MIB,
+    MOST_RAM,
     PAGE,
     PhysicalMemory,
     align_down,
     align_up,
     bios_data_area,
     check_pieces,
+    enough_memory,
     memory_map,
     piece,
     store,
@@ -143,13 +145,8 @@ def load(
         raise BadUsage(
             f"{name}: command line of {len(command_line)} bytes; this kernel takes {longest}: shorten -append"
         )
-    if header.needs_until > ram.size:
-        raise BadImage(
-            f"{name}: this kernel needs {header.needs_until / MIB:.1f} MiB of RAM to unpack itself, "
-            f"there are {ram.size / MIB:g}: give more with -m"
-        )
     kernel = piece(header.code32_start, image[header.code_offset :], "kernel")
-    initrd_start = 0 if initrd is None else _place_initrd(name, header, len(initrd), ram.size)
+    initrd_start = _make_room(name, header, None if initrd is None else len(initrd), ram.size)
     pieces = [
         kernel,
         piece(GDT, flat_gdt(CODE_SELECTOR, DATA_SELECTOR), "GDT"),
@@ -170,18 +167,30 @@ def load(
     )
 
 
-def _place_initrd(name: str, header: SetupHeader, size: int, ram_size: int) -> int:
-    """As high as the kernel allows, out of the way of what it unpacks."""
-    if not size:
+def _make_room(name: str, header: SetupHeader, initrd_bytes: int | None, ram_size: int) -> int:
+    """Where the initrd goes (0 if there is none): as high as the kernel allows, clear of what that unpacks to.
+
+    Raises BadImage, with the advice to give more memory only if that helps.
+    """
+    if initrd_bytes == 0:
         raise BadImage(f"{name}: the initrd is empty")
-    top = min(header.initrd_addr_max + 1, ram_size)
-    start = align_down(top - size, PAGE)
-    if start < header.needs_until:
-        raise BadImage(
-            f"{name}: an initrd of {size / MIB:.1f} MiB does not fit between the kernel's end at "
-            f"{header.needs_until / MIB:.1f} and {top / MIB:.1f} MiB: give more RAM with -m"
-        )
-    return start
+    needs = f"{name}: this kernel needs {header.needs_until / MIB:.1f} MiB of RAM to unpack itself"
+    if header.needs_until > MOST_RAM:
+        raise BadImage(f"{needs}; a guest has {MOST_RAM / MIB:g} at most")
+    highest = min(header.initrd_addr_max + 1, MOST_RAM)
+    enough = header.needs_until
+    if initrd_bytes is not None:
+        size = f"an initrd of {initrd_bytes / MIB:.1f} MiB"
+        enough = align_up(header.needs_until, PAGE) + initrd_bytes
+        if align_down(highest - initrd_bytes, PAGE) < header.needs_until:
+            raise BadImage(
+                f"{name}: {size} does not fit; this kernel has room for one from {header.needs_until / MIB:.1f} "
+                f"to {highest / MIB:.1f} MiB"
+            )
+        needs = f"{needs} and {size} above that"
+    if enough > ram_size:
+        raise BadImage(f"{needs}, there are {ram_size / MIB:g}; {enough_memory(enough)}")
+    return align_down(min(highest, ram_size) - initrd_bytes, PAGE) if initrd_bytes else 0
 
 
 def _zero_page(header: SetupHeader, ram_size: int, initrd_start: int, initrd_bytes: int) -> bytes:

@@ -9,13 +9,14 @@ conventional memory unless the image fills that. Modules follow the image above 
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bt.boot import elf
 from bt.boot.flat import CODE_SELECTOR, DATA_SELECTOR
 from bt.boot.placement import (
     HIGH_MEMORY,
+    MOST_RAM,
     PAGE,
     Executable,
     PhysicalMemory,
@@ -37,6 +38,9 @@ from bt.errors import BadImage
 HEADER_MAGIC = 0x1BADB002
 ENTRY_MAGIC = 0x2BADB002
 SEARCH_BYTES = 8192
+MULTIBOOT_2_MAGIC = 0xE85250D6  # Multiboot2 Specification 2.0, 3.1.1
+MULTIBOOT_2_SEARCH_BYTES = 32768
+_MULTIBOOT_2_ARCHITECTURES = (0, 4)  # i386 in protected mode, MIPS
 LOADER_NAME = b"bt"
 
 # Header flags. The low half are demands: a loader must refuse what it does not know.
@@ -78,10 +82,8 @@ def find_header(name: str, image: bytes) -> Header | None:
     """Search the first 8 KiB, on 4-byte boundaries. BadImage if there are only damaged headers or unknown demands."""
     searched = image[:SEARCH_BYTES]
     damaged = None
-    for offset in range(0, len(searched) - 11, 4):
+    for offset in _places(searched, HEADER_MAGIC, 4, 12):
         magic, flags, checksum = struct.unpack_from("<III", searched, offset)
-        if magic != HEADER_MAGIC:
-            continue
         remainder = (magic + flags + checksum) & 0xFFFF_FFFF
         if remainder:
             damaged = damaged or f"multiboot header at {offset:#x}: magic + flags + checksum is {remainder:#x}, not 0"
@@ -97,6 +99,26 @@ def find_header(name: str, image: bytes) -> Header | None:
     if damaged:
         raise BadImage(f"{name}: {damaged}")
     return None
+
+
+def find_multiboot_2(image: bytes) -> int | None:
+    """File offset of a multiboot 2 header, which we know only to say so, damaged or not."""
+    for offset in _places(image[:MULTIBOOT_2_SEARCH_BYTES], MULTIBOOT_2_MAGIC, 8, 16):
+        _, architecture, length, _ = struct.unpack_from("<IIII", image, offset)
+        # the check sum aside, the odds are 1 in 2^47 that code contains this by chance
+        if architecture in _MULTIBOOT_2_ARCHITECTURES and length < MULTIBOOT_2_SEARCH_BYTES:
+            return offset
+    return None
+
+
+def _places(searched: bytes, magic: int, alignment: int, size: int) -> Iterator[int]:
+    """Aligned offsets of a magic number with a header of `size` bytes behind it."""
+    wanted = magic.to_bytes(4, "little")
+    offset = searched.find(wanted)
+    while 0 <= offset <= len(searched) - size:
+        if offset % alignment == 0:
+            yield offset
+        offset = searched.find(wanted, offset + 1)
 
 
 def _parse(name: str, image: bytes, header: Header) -> Executable:
@@ -198,16 +220,17 @@ def load(
         module_starts.append(start)
         pieces.append(piece(start, module.data, f"module {number}"))
         free = start + len(module.data)
-    check_pieces(name, pieces, ram.size)
+    check_pieces(name, pieces, MOST_RAM)  # before addresses are put into fields of 32 bits
 
     gdt = flat_gdt(CODE_SELECTOR, DATA_SELECTOR)
     information_bytes = align_up(len(_information(0, ram.size, command_line, modules, module_starts)), 8)
-    stack = first_fit(name, PAGE + information_bytes + len(gdt), pieces, ram.size)
+    stack = first_fit(PAGE + information_bytes + len(gdt), pieces)
     information_base = stack + PAGE
     information = _information(information_base, ram.size, command_line, modules, module_starts)
     gdt_base = information_base + information_bytes
-    tables = [piece(information_base, information, "multiboot information"), piece(gdt_base, gdt, "GDT")]
-    store(ram, [*pieces, *tables, *bios_data_area([*pieces, *tables])])
+    pieces += [piece(information_base, information, "multiboot information"), piece(gdt_base, gdt, "GDT")]
+    check_pieces(name, pieces, ram.size)
+    store(ram, [*pieces, *bios_data_area(pieces)])
     return flat_entry(
         "multiboot",
         executable.entry,

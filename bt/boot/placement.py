@@ -20,6 +20,7 @@ EBDA = 0x9_FC00  # extended BIOS data area: one KiB, where PC firmware keeps it
 VIDEO_HOLE = 0xA_0000  # adapters and ROMs from here up to 1 MiB: no RAM
 ROM = 0xF_0000
 HIGH_MEMORY = 0x10_0000
+MOST_RAM = 3 << 30  # above lie the addresses of devices
 
 BIOS_DATA_AREA = 0x400
 TABLES_FROM = 0x8000  # where loaders without a fixed layout begin to look for room
@@ -89,6 +90,10 @@ class Piece:
     def end(self) -> int:
         return self.paddr + self.size
 
+    @property
+    def place(self) -> str:
+        return f"{self.what} at {self.paddr:#x}..{self.end - 1:#x}"
+
     def overlaps(self, start: int, end: int) -> bool:
         return self.paddr < end and start < self.end
 
@@ -107,31 +112,44 @@ def piece(paddr: int, data: bytes, what: str) -> Piece:
 
 
 def check_pieces(name: str, pieces: Sequence[Piece], ram_size: int) -> None:
-    """Raise BadImage unless all pieces lie in RAM, outside the video hole, and apart from each other."""
+    """Raise BadImage unless all pieces lie in RAM, outside the video hole, and apart from each other.
+
+    More memory is advised only where nothing else is wrong, and then so much that the pieces fit.
+    """
     for each in pieces:
-        place = f"{each.what} at {each.paddr:#x}..{each.end - 1:#x}"
-        if each.paddr < 0 or each.end > ram_size:
-            raise BadImage(f"{name}: {place} lies outside RAM ({ram_size / MIB:g} MiB); give more with -m")
+        if each.paddr < 0 or each.end > MOST_RAM:
+            raise BadImage(f"{name}: {each.place} can never be in RAM, which ends at {MOST_RAM - 1:#x} at most")
         if each.overlaps(VIDEO_HOLE, HIGH_MEMORY):
-            raise BadImage(f"{name}: {place} lies in the hole {VIDEO_HOLE:#x}..{HIGH_MEMORY - 1:#x}: no RAM there")
+            raise BadImage(f"{name}: {each.place} lies in the hole {VIDEO_HOLE:#x}..{HIGH_MEMORY - 1:#x}: no RAM there")
     ascending = sorted(pieces, key=lambda each: each.paddr)
     for low, high in pairwise(ascending):
         if low.end > high.paddr:
             raise BadImage(f"{name}: {high.what} at {high.paddr:#x} overlaps {low.what}, which ends at {low.end:#x}")
+    last = max(pieces, key=lambda each: each.end)
+    if last.end > ram_size:
+        raise BadImage(f"{name}: {last.place} lies outside RAM ({ram_size / MIB:g} MiB); {enough_memory(last.end)}")
 
 
-def first_fit(name: str, size: int, taken: Iterable[Piece], ram_size: int) -> int:
-    """Lowest page from `TABLES_FROM` up with `size` free bytes: below 640 KiB, above 1 MiB only if that is full."""
+def enough_memory(size: int) -> str:
+    """The advice to give a guest at least `size` bytes (at most `MOST_RAM`)."""
+    return f"give -m {-(-size // MIB)}M or more"
+
+
+def first_fit(size: int, taken: Iterable[Piece]) -> int:
+    """Lowest page from `TABLES_FROM` up with `size` free bytes: below 640 KiB, above 1 MiB only if that is full.
+
+    Whether there is RAM is for `check_pieces` to say.
+    """
     occupied = sorted(taken, key=lambda each: each.paddr)
-    for start, end in ((TABLES_FROM, min(EBDA, ram_size)), (HIGH_MEMORY, ram_size)):
-        for each in occupied:
-            if each.overlaps(start, start + size):
-                start = align_up(each.end, PAGE)
-        if start + size <= end:
-            return start
-    raise BadImage(
-        f"{name}: leaves no room for {size} bytes of boot tables in {ram_size / MIB:g} MiB; give more with -m"
-    )
+    low = _above(TABLES_FROM, size, occupied)
+    return low if low + size <= EBDA else _above(HIGH_MEMORY, size, occupied)
+
+
+def _above(start: int, size: int, occupied: Sequence[Piece]) -> int:
+    for each in occupied:
+        if each.overlaps(start, start + size):
+            start = align_up(each.end, PAGE)
+    return start
 
 
 def bios_data_area(taken: Iterable[Piece]) -> list[Piece]:

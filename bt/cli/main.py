@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bt import __version__
 from bt.cli import signals
 from bt.end import End
-from bt.errors import BadUsage, BtError
+from bt.errors import BadUsage, BtError, one_line
 
 if TYPE_CHECKING:
     from traceback import StackSummary
@@ -126,7 +126,7 @@ Run unmodified x86 guests by binary translation.
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"bt: {message}", file=sys.stderr)
+    print(f"bt: {one_line(message)}", file=sys.stderr)
     return status
 
 

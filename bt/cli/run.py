@@ -19,7 +19,7 @@ from bt.errors import BadUsage
 
 RESULT_SCHEMA = "bt.run/1"
 EPILOG = """\
-IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF file, or a Linux bzImage.
+IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF file, or a Linux bzImage; gzip'ed, too.
 With --serial stdio: Ctrl-C or Ctrl-A x stops, Ctrl-A b sends a break.
 
 exit status (a signal that ends bt, SIGTERM or SIGHUP or the SIGPIPE of closed output, is none: the shell adds 128):

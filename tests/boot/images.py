@@ -36,6 +36,21 @@ class Ram:
         return bytes(self.bytes[paddr : self.bytes.index(0, paddr)])
 
 
+class BoundlessRam:
+    """RAM of any size, into which one can only write."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.written = False
+
+    def read(self, paddr: int, n: int, /) -> bytes:
+        raise NotImplementedError
+
+    def write(self, paddr: int, data: bytes, /) -> None:
+        assert 0 <= paddr <= paddr + len(data) <= self.size
+        self.written = True
+
+
 @dataclass(frozen=True)
 class Segment:
     """A program header with its contents; `memsz` None is as long as the contents."""

@@ -36,11 +36,6 @@ def test_unknown_image_says_what_it_is_not(tmp_path: Path) -> None:
     )
 
 
-def test_gzip() -> None:
-    with pytest.raises(BadImage, match="unpack it first"):
-        load(b"\x1f\x8b\x08" + bytes(100), Ram())
-
-
 @pytest.mark.parametrize("image", [b"", b"H", b"\x7fELF", bytes(12), bytes(0x206)])
 def test_tiny_images(image: bytes) -> None:
     with pytest.raises(BadImage):

@@ -106,7 +106,7 @@ def test_setup_sects_zero_means_four() -> None:
         (bzimage(alignment=0), "kernel_alignment 0x0"),
         (bzimage(alignment=0x3000), "not a power of two"),
         (bzimage(alignment=1 << 31), "needs 2048.1 MiB of RAM"),
-        (bzimage(init_size=8 << 20), "needs 9.0 MiB of RAM to unpack itself, there are 8: give more with -m"),
+        (bzimage(init_size=8 << 20), "needs 9.0 MiB of RAM to unpack itself, there are 8; give -m 9M or more"),
         (bzimage(pref_address=1 << 63), "MiB of RAM to unpack itself"),
     ],
 )
@@ -123,7 +123,7 @@ def test_damage(image: bytes, complaint: str) -> None:
     ("options", "complaint"),
     [
         ({"initrd": b""}, "the initrd is empty"),
-        ({"initrd": bytes(8 << 20)}, "does not fit between the kernel's end at 1.1 and 8.0 MiB"),
+        ({"initrd": bytes(8 << 20)}, "and an initrd of 8.0 MiB above that, there are 8; give -m 10M or more"),
         ({"initrd": "/nonexistent/initrd"}, "/nonexistent/initrd: No such file or directory"),
         ({"initrd": "/dev/zero"}, "/dev/zero: not a regular file"),
         ({"append": "x" * 256}, "command line of 256 bytes; this kernel takes 255"),

@@ -152,7 +152,7 @@ def _raw(header: int = LOAD, load_: int = LOAD, load_end: int = 0, bss_end: int 
         (_raw(bss_end=LOAD + 1), "do not ascend"),
         (_raw(entry=LOAD - 1), "entry_addr 0xfffff lies outside the image"),
         (_raw(entry=LOAD + 96), "lies outside the image"),
-        (_raw(bss_end=0xFFFF_FFFF), "outside RAM"),
+        (_raw(bss_end=0xFFFF_FFFF), "can never be in RAM"),
         (elf([Segment(LOAD, multiboot_header(0))], LOAD + 64), "lies in none of its segments"),
     ],
 )

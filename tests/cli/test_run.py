@@ -103,7 +103,7 @@ def test_ctrl_c_ends_it_promptly(tmp_path: Path, engine: str, source: str) -> No
         (["run", "hello", "--flat", "x"], "bt: argument --flat: 'x' is no address"),
         (["run", "hello", "--flat", "0x100000", "-append", "a"], "bt: hello.elf: a raw image cannot take -append"),
         (["run", "hello", "--frobnicate"], "bt: unrecognized arguments: --frobnicate"),
-        (["run", __file__], "bt: test_run.py: not a bzImage"),
+        (["run", __file__], "bt: test_run.py: a text file, not a guest"),
         (["run", "/"], "bt: /: not a regular file"),
         (["walk"], "bt: walk: no such command"),
         (["bench", "no-such-guest", "--engines", "interp"], "bt: no-such-guest: no built-in guest of this name"),

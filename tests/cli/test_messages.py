@@ -1,0 +1,77 @@
+"""`bt run` and images that are damaged or foreign: status 2, one line on stderr, nothing on stdout."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import guest_images
+from bt.cli.main import main
+from tests.boot.foreign_images import FOREIGN, MEMORY_MIB, Foreign
+from tests.cli.conftest import Bt
+
+
+@pytest.mark.parametrize("image", FOREIGN, ids=[image.name for image in FOREIGN])
+def test_status_2_and_one_line(image: Foreign, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "image.bin"
+    path.write_bytes(image.make())
+    assert main(["run", str(path), "-m", str(MEMORY_MIB), "--max-insns", "1000"]) == 2
+    stdout, stderr = capfd.readouterr()
+    assert stdout == ""
+    assert stderr.startswith("bt: image.bin: ")
+    assert stderr.endswith("\n")
+    assert stderr[:-1].isprintable(), "one line"
+    assert [words for words in image.said.split("|") if words not in stderr] == [], stderr
+    assert [words for words in image.never if words in stderr] == [], stderr
+
+
+@pytest.mark.parametrize("command", ["run", "diff", "explain"])
+def test_each_command_says_it(bt: Bt, tmp_path: Path, command: str) -> None:
+    path = tmp_path / "image.iso"
+    path.write_bytes(bytes(0x8001) + b"CD001" + bytes(2000))
+    done = bt(command, str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    said = "an ISO 9660 image (CD or DVD); bt has no disks yet: take the kernel out of it and run that"
+    assert done.stderr == f"bt: image.iso: {said}\n"
+
+
+def test_a_compressed_guest_runs(bt: Bt, tmp_path: Path) -> None:
+    hello = guest_images.image("hello")
+    path = tmp_path / "hello.gz"
+    path.write_bytes(gzip.compress(hello.path.read_bytes()))
+    done = bt("run", str(path))
+    assert (done.stdout, done.returncode, done.stderr) == (hello.transcript, hello.exit_status, "")
+
+
+@pytest.mark.parametrize("way", ["IMAGE", "-kernel", "--boot-sector", "-initrd", "--serial", "--json", "command"])
+def test_what_is_cited_stays_on_one_line(bt: Bt, tmp_path: Path, way: str) -> None:
+    odd = "two\nlines\x1b[2J"
+    (tmp_path / odd).write_bytes(b"\xeb\xfe" * 300)
+    arguments = {
+        "IMAGE": ["run", str(tmp_path / odd)],
+        "-kernel": ["run", "-kernel", str(tmp_path / odd)],
+        "--boot-sector": ["run", "--boot-sector", str(tmp_path / odd)],
+        "-initrd": ["run", "hello", "-initrd", str(tmp_path / f"no-{odd}")],
+        "--serial": ["run", "hello", "--serial", odd],
+        "--json": ["run", "hello", "--json", str(tmp_path / "no" / odd)],
+        "command": [odd],
+    }
+    done = bt(*arguments[way])
+    assert done.returncode == 2
+    assert done.stderr.endswith("\n")
+    assert done.stderr[:-1].isprintable()
+    assert r"two\nlines\x1b[2J" in done.stderr
+
+
+def test_a_guest_that_starts_does_not_wait_for_tables_of_others() -> None:
+    program = (
+        "import sys; from bt.cli.main import main; main(['run', 'hello', '--serial', 'null']); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(done.stdout.split())
+    assert "bt.boot.multiboot" in loaded
+    assert loaded & {"bt.boot.foreign", "bt.boot.formats", "bt.boot.unpack", "gzip"} == set()
