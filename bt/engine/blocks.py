@@ -10,7 +10,7 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.builder import Local, Signature
 from bt.codegen.value import PTR, Value
-from bt.engine.decode import DECODE, DECODE_ASK, DECODE_MORE, MAX_LENGTH
+from bt.engine.decode import DECODE, DECODE_MORE, LOOK_AHEAD, MAX_LENGTH
 from bt.engine.structures import (
     BLOCK,
     BLOCK_BYTES,
@@ -39,8 +39,6 @@ MAKE_BLOCK = native("make_block", PTR, "i64", PTR, result=PTR)
 FORGET_TRANSLATION = native("forget_translation", PTR, PTR, result="void")
 # Forget everything decoded and translated (the areas are full): state.
 RESET_BLOCKS = native("reset_blocks", PTR)
-# Bytes that decoding may look at, the longest instruction and what could be its immediate: behind RAM is nothing.
-LOOK_AHEAD = 24
 # Fetch the instruction that crosses a page into CONTROL.fetch: state, bytes on the first page.
 GATHER = native("gather", PTR, PTR, "i32")
 
@@ -178,9 +176,8 @@ class _BlockMaker:
         code = self.code + self.bytes.get().zext(64)
         room = b.const(PAGE, 32) - ((self.physical & (PAGE - 1)).trunc(32) + self.bytes.get())
         limit_room = b.get_segment(CS, "limit") - self.eip.get().zext(64) + 1
-        physical = self.physical + self.bytes.get().zext(64)
-        arguments = (self.eip.get(), physical, record)
-        with b.IfElse(room.ugt(LOOK_AHEAD)) as arm:
+        arguments = (self.eip.get(), record)
+        with b.IfElse(room.uge(LOOK_AHEAD)) as arm:
             with arm.then():
                 length.set(b.call(DECODE, b.cpu, code, MAX_LENGTH, *arguments))
             with arm.otherwise():
@@ -190,30 +187,28 @@ class _BlockMaker:
                 length.set(b.call(DECODE, b.cpu, fetch, readable, *arguments))
                 with b.If(length.get() == DECODE_MORE), b.IfElse(self.count.get() == 0) as first:
                     with first.then():
+                        self._beyond_limit(limit_room.ule(room.zext(64)))
                         status = b.call(GATHER, b.cpu, code, room)
                         with b.Unlikely(status != OK):
                             _give_up(b, self.control, status)
                         self.second_page.set(b.get("memory_value"))
                         length.set(b.call(DECODE, b.cpu, fetch, MAX_LENGTH, *arguments))
-                        with b.If((length.get().ule(room)) & (length.get() != DECODE_ASK)):
-                            self.second_page.set(NO_PAGE)
                     with first.otherwise():
                         length.set(0)
-        with b.Unlikely(length.get() == DECODE_ASK):
-            with b.If(self.count.get() != 0):
-                length.set(0)
-            with b.If(self.count.get() == 0):
-                b.put("exit_reason", int(ExitReason.DECODE))
-                b.put("exit_address", physical)
-                _give_up(b, self.control, EXIT)
         with b.Unlikely(length.get().zext(64).ugt(limit_room)):
-            # Fetching beyond the limit of CS is #GP(0) (SDM vol. 3A 5.3), once everything before has run.
-            with b.If(self.count.get() == 0):
-                b.put("fault_vector", GP)
-                b.put("fault_has_error", 1)
-                b.put("fault_error", 0)
-                _give_up(b, self.control, FAULT)
+            self._beyond_limit(self.count.get() == 0)
             length.set(0)
+
+    def _beyond_limit(self, fault: Value) -> None:
+        """Fetching beyond the limit of CS is #GP(0) (SDM vol. 3A 5.3), once everything before has run; the page behind
+        it is not looked at.
+        """
+        b = self.b
+        with b.Unlikely(fault):
+            b.put("fault_vector", GP)
+            b.put("fault_has_error", 1)
+            b.put("fault_error", 0)
+            _give_up(b, self.control, FAULT)
 
     def _chain_record(self) -> None:
         """Behind the last instruction: what goes on at the next block when there was no transfer."""

@@ -1,14 +1,13 @@
 """Guest bytes to decoded records, in generated code.
 
-capstone says how long an instruction is; our own opcode table says what it means (capstone's groups and operands are
-not reliable, DESIGN 10). Prefixes, ModRM and immediates are taken from the bytes. What capstone refuses though the
-table knows it (reserved NOPs and the like) is decided in Python by bt/x86/decode.py, once per place.
+Everything comes from the bytes and our own opcode table, the length too: no byte is fetched that the processor would
+not fetch, so an instruction that ends with its page runs whatever lies behind. bt/x86/decode.py is the same in Python.
 """
 
 from __future__ import annotations
 
 from bt.codegen.abi import native
-from bt.codegen.builder import Local, Signature
+from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.engine.structures import (
     CONTROL,
@@ -21,7 +20,6 @@ from bt.engine.structures import (
     IMMEDIATE_OFFSET,
     IMMEDIATE_SIGNED_BYTE,
     IMMEDIATE_WORD,
-    NO_PAGE,
     NO_REGISTER,
     RECORD,
     SHAPE,
@@ -38,18 +36,17 @@ from bt.engine.structures import (
 from bt.memory.access import NativeContext
 from bt.x86 import state
 from bt.x86.mode import CODE_32
-from bt.x86.opcodes import FORMS, Method
-from bt.x86.opcodes.encoding import parse_encoding
+from bt.x86.opcodes import FORMS, UNDEFINED
 from bt.x86.state import DS, SS
-from bt.x86.system.fp_state import FP_UNLOAD
 
 MAX_LENGTH = 15
-INSN_SIZE_OFFSET = 16  # cs_insn.size; checked against capstone's own ctypes classes by bt/x86/capstone_layout.py
+# Bytes that decoding may look at, whatever they are: the most prefixes, then the longest instruction without any.
+LOOK_AHEAD = 32
 
-# state, code bytes, bytes readable there, EIP, guest physical address, record to fill. Answers the length, or
-# DECODE_MORE (needs bytes beyond those readable) or DECODE_ASK (Python must decide).
-DECODE = native("decode_instruction", PTR, PTR, "i32", "i32", "i64", PTR)
-DECODE_MORE, DECODE_ASK = -1, -2
+# state, code bytes, bytes readable there (at most MAX_LENGTH), EIP, record to fill. Answers the length, or DECODE_MORE
+# (needs bytes beyond those readable).
+DECODE = native("decode_instruction", PTR, PTR, "i32", "i32", PTR)
+DECODE_MORE = -1
 
 _PREFIX_SEGMENTS = {0x26: 0, 0x2E: 1, 0x36: 2, 0x3E: 3, 0x64: 4, 0x65: 5}
 # Base and index of 16-bit addressing (SDM vol. 2 table 2-1), by ModRM.rm; 8 = none.
@@ -67,22 +64,12 @@ def _nibbles(b: NativeContext, values: tuple[int, ...], index: Value) -> Value:
     return (b.const(packed, 32) >> (index << 2)) & 15
 
 
-def _opcodes_with_immediates() -> list[int]:
-    """Opcodes of both maps (map << 8 | opcode) with forms that have an immediate."""
-    found = set()
-    for form in FORMS[1:]:
-        if any(operand.method is Method.IMMEDIATE for operand in form.operands):
-            encoding = parse_encoding(form.encoding)
-            found |= {encoding.opcode_map << 8 | opcode for opcode in encoding.opcodes}
-    return sorted(found)
-
-
 class _Decoder:
     """Builds `decode_instruction`; one method a stage."""
 
     def __init__(self, b: NativeContext) -> None:
         self.b = b
-        _, self.code, self.readable, self.eip, self.physical, self.record = b.arguments
+        _, self.code, self.readable, self.eip, self.record = b.arguments
         self.control = b.get_pointer("engine")
         self.code32 = (b.get("mode") & CODE_32) != 0
 
@@ -90,13 +77,11 @@ class _Decoder:
         b = self.b
         self._prefixes()
         self._opcode()
-        length = self._length()
-        operand32 = b.select(self.operand_override.get(), ~self.code32, self.code32)
+        self.operand32 = b.select(self.operand_override.get(), ~self.code32, self.code32)
         self.address32 = b.select(self.address_override.get(), ~self.code32, self.code32)
-        self.operand32 = operand32
-        self._operands(length)
+        self._operands()
         self._handler()
-        b.ret(length)
+        b.ret(self.length)
 
     def _prefixes(self) -> None:
         b = self.b
@@ -134,7 +119,6 @@ class _Decoder:
         at = self.at.get()
         opcode = _byte(b, self.code, at)
         escape = opcode == 0x0F
-        self.escape = escape
         position = b.select(escape, at + 1, at)
         opcode = b.select(escape, _byte(b, self.code, at + 1), opcode)
         self.opcode = opcode
@@ -151,7 +135,6 @@ class _Decoder:
         first = (escape.zext(32) << 10) | (row << 8) | opcode
         entry = b.local(32, b.load(dispatch + (first << 1).zext(64), 16).zext(32))
         grouped = (entry.get() & 0x8000) != 0
-        self.looked_at = self.after + grouped.zext(32)  # bytes that the form depends on
         with b.If(grouped):
             mod3 = modrm.uge(0xC0).zext(32) << 3
             index = (entry.get() & 0x7FFF) + ((modrm >> 3) & 7) + mod3
@@ -160,65 +143,29 @@ class _Decoder:
             index = (entry.get() & 0x7FFF) + (modrm & 7)
             entry.set(b.load(dispatch + (index << 1).zext(64), 16).zext(32))
         self.form = entry.get()
-        self.shape = CONTROL.get_pointer(b, self.control, "shapes") + (self.form * SHAPE_BYTES).zext(64)
+        undefined = (escape.zext(32) << 8) + opcode + len(FORMS)
+        number = b.select(self.form == UNDEFINED.id, undefined, self.form)
+        self.shape = CONTROL.get_pointer(b, self.control, "shapes") + (number * SHAPE_BYTES).zext(64)
         self.flags = SHAPE.get(b, self.shape, "flags").zext(32)
 
-    def _length(self) -> Value:
-        """The instruction's length by capstone or by Python's verdict. What is undefined or too long is as long as the
-        bytes that make it so: when they change, the block must go.
+    def _fetched(self, end: Value) -> None:
+        """Leave unless the instruction's `end` bytes are readable and not too many; set `length`.
+
+        Where they are not all readable `end` was worked out from bytes that mean nothing. But the readable ones ask for
+        the first of these, so that `end` lies beyond the readable ones in any case.
         """
         b = self.b
-        length = b.local(32, 0)
-        code, size = b.local(PTR, self.code), b.local(64, self.readable.zext(64))
-        address = b.local(64, self.eip.zext(64))
-        handle = b.select(
-            self.code32, CONTROL.get(b, self.control, "handle32"), CONTROL.get(b, self.control, "handle16")
-        )
-        insn = CONTROL.get_pointer(b, self.control, "insn")
-        disasm = Signature("cs_disasm_iter", "i8", ("i64", PTR, PTR, PTR, PTR))
-        pointers = [Value(b, variable.ref, PTR) for variable in (code, size, address)]
-        b.call(FP_UNLOAD, b.cpu)  # capstone is compiled like any other library
-        found = b.call_pointer(CONTROL.get_pointer(b, self.control, "disasm_iter"), disasm, handle, *pointers, insn)
-        with b.IfElse(found != 0) as arm:
-            with arm.then():
-                length.set(b.load(insn + INSN_SIZE_OFFSET, 16).zext(32))
-            with arm.otherwise():
-                self._refused(length)
-        return length.get()
-
-    def _refused(self, length: Local) -> None:
-        b = self.b
-        judged = CONTROL.get(b, self.control, "override_physical") == self.physical
-        with b.If(judged):
-            verdict = CONTROL.get(b, self.control, "override_length").trunc(32)
-            with b.If((verdict.ugt(self.readable)) & self.readable.ult(MAX_LENGTH)):
+        with b.Unlikely(end.ugt(self.readable)):
+            # what is too long is only found out when 15 bytes have been fetched
+            with b.If(self.readable.ult(MAX_LENGTH)):
                 b.ret(DECODE_MORE)
-            # good once: other bytes may be there the next time
-            CONTROL.put(b, self.control, "override_physical", NO_PAGE)
-            with b.If(verdict.ugt(MAX_LENGTH)):
-                RECORD.put(b, self.record, "handler", CONTROL.get(b, self.control, "length_handler"))
-                RECORD.put(b, self.record, "form", 0)
-                RECORD.put(b, self.record, "variant", 0)
-                RECORD.put(b, self.record, "eip", self.eip)
-                RECORD.put(b, self.record, "next_eip", self.eip + 1)
-                b.ret(MAX_LENGTH)
-            length.set(verdict)
-        with b.If(~judged):
-            undefined = (self.form == 0) & self.looked_at.ule(self.readable) & ~self._needs_immediate()
-            with b.If(self.readable.ult(MAX_LENGTH) & ~undefined):
-                b.ret(DECODE_MORE)
-            with b.If((self.form != 0) | self.looked_at.ugt(MAX_LENGTH)):
-                b.ret(DECODE_ASK)
-            length.set(self.looked_at)
-
-    def _needs_immediate(self) -> Value:
-        """Whether an immediate follows the opcode, i1: processors fetch it before they look at ModRM."""
-        needed = self.b.local(1, 0)
-        with self.b.Switch((self.escape.zext(32) << 8) | self.opcode) as cases:
-            for opcode in _opcodes_with_immediates():
-                with cases.case(opcode):
-                    needed.set(1)
-        return needed.get()
+            RECORD.put(b, self.record, "handler", CONTROL.get(b, self.control, "length_handler"))
+            RECORD.put(b, self.record, "form", UNDEFINED.id)
+            RECORD.put(b, self.record, "variant", 0)
+            RECORD.put(b, self.record, "eip", self.eip)
+            RECORD.put(b, self.record, "next_eip", self.eip + 1)
+            b.ret(MAX_LENGTH)
+        self.length = end
 
     # -- operands -------------------------------------------------------------------------------------------------
 
@@ -228,7 +175,7 @@ class _Decoder:
         first = state.offset("gpr")
         return ((number - (high << 2)) << 3) + high + first
 
-    def _operands(self, length: Value) -> None:
+    def _operands(self) -> None:
         b, record = self.b, self.record
         self.memory = b.local(1, 0)
         base, index = b.local(32, NO_REGISTER), b.local(32, NO_REGISTER)
@@ -246,7 +193,7 @@ class _Decoder:
                         self._modrm32(position, base, index, scale, displacement)
                     with arm.otherwise():
                         self._modrm16(position, base, index, displacement)
-        self._immediate(position.get(), displacement)
+        self._fetched(self._immediate(position.get(), displacement))
         base_number = base.get()
         stack = (base_number == state.ESP) | (base_number == state.EBP)
         default = b.select(stack, b.const(SS, 32), DS)
@@ -254,7 +201,7 @@ class _Decoder:
         for name, value in (
             ("eip", self.eip),
             # not cut to 16 bits: code that runs off the end meets the limit of CS (SDM vol. 3B, 8086 emulation)
-            ("next_eip", self.eip + length),
+            ("next_eip", self.eip + self.length),
             ("displacement", displacement.get()),
             ("address_mask", b.select(self.address32, b.const(-1, 32), 0xFFFF)),
             ("base", self._address_register(base_number)),
@@ -264,7 +211,7 @@ class _Decoder:
             ("form", self.form),
             ("scale", scale.get()),
             ("segment", b.select(segment == 8, default, segment)),
-            ("length", length),
+            ("length", self.length),
             ("reg_number", (self.modrm >> 3) & 7),
             ("rm_number", rm_number.get()),
             ("base_number", base_number),
@@ -325,10 +272,10 @@ class _Decoder:
         with b.If(only_displacement):
             base.set(NO_REGISTER)
 
-    def _immediate(self, at: Value, displacement: Local) -> None:
-        """Immediate, relative target, far pointer or absolute offset at position `at`."""
+    def _immediate(self, at: Value, displacement: Local) -> Value:
+        """Immediate, relative target, far pointer or absolute offset at position `at`; answers the position behind."""
         b = self.b
-        immediate, second = b.local(32, 0), b.local(32, 0)
+        immediate, second, end = b.local(32, 0), b.local(32, 0), b.local(32, at)
         pointer = self.code + at.zext(64)
         full = b.select(self.operand32, b.load(pointer, 32), b.load(pointer, 16).zext(32))
         signed_byte = b.load(pointer, 8).sext(32)
@@ -337,27 +284,37 @@ class _Decoder:
         with b.Switch(SHAPE.get(b, self.shape, "immediate")) as kind:
             with kind.case(IMMEDIATE_BYTE):
                 immediate.set(signed_byte & 0xFF)
+                end.set(at + 1)
             with kind.case(IMMEDIATE_WORD):
                 immediate.set(b.load(pointer, 16).zext(32))
+                end.set(at + 2)
             with kind.case(IMMEDIATE_FULL):
                 immediate.set(full)
+                end.set(at + size)
             with kind.case(IMMEDIATE_SIGNED_BYTE):
                 immediate.set(signed_byte)
+                end.set(at + 1)
             with kind.case(IMMEDIATE_JUMP_BYTE):
-                immediate.set((self.eip + at + 1 + signed_byte) & target_mask)
+                end.set(at + 1)
+                immediate.set((self.eip + end.get() + signed_byte) & target_mask)
             with kind.case(IMMEDIATE_JUMP):
-                immediate.set((self.eip + at + size + full) & target_mask)
+                end.set(at + size)
+                immediate.set((self.eip + end.get() + full) & target_mask)
             with kind.case(IMMEDIATE_FAR):
                 immediate.set(full)
                 second.set(b.load(pointer + size.zext(64), 16).zext(32))
+                end.set(at + size + 2)
             with kind.case(IMMEDIATE_OFFSET):
                 displacement.set(b.select(self.address32, b.load(pointer, 32), b.load(pointer, 16).zext(32)))
+                end.set(at + b.select(self.address32, b.const(4, 32), 2))
                 self.memory.set(1)
             with kind.case(IMMEDIATE_ENTER):
                 immediate.set(b.load(pointer, 16).zext(32))
                 second.set(b.load(pointer + 2, 8).zext(32))
+                end.set(at + 3)
         RECORD.put(b, self.record, "immediate", immediate.get())
         RECORD.put(b, self.record, "immediate2", second.get())
+        return end.get()
 
     def _handler(self) -> None:
         """Pick the interpreter handler: LOCK where it is not allowed is #UD (SDM vol. 2, LOCK)."""
@@ -366,8 +323,8 @@ class _Decoder:
         repeat = b.select((self.flags & SHAPE_REP) != 0, self.rep.get(), 0)
         variant = (~self.operand32).zext(32) | (memory.zext(32) * VARIANT_MEMORY) | repeat
         legal = ~self.lock.get() | (memory & ((self.flags & SHAPE_LOCK) != 0))
-        form = b.select(legal, self.form, 0)
-        variant = b.select(legal, variant, 0)
+        form = b.select(legal, self.form, UNDEFINED.id)
+        variant = b.select(form == UNDEFINED.id, b.const(0, 32), variant)
         RECORD.put(b, self.record, "form", form)
         RECORD.put(b, self.record, "variant", variant)
         handlers = CONTROL.get_pointer(b, self.control, "handlers")

@@ -22,7 +22,7 @@ from bt.engine.structures import (
     SHAPE_REGISTER_RM,
     SHAPE_REP,
 )
-from bt.x86.opcodes import FORMS, UNDEFINED, Form, Method, Width
+from bt.x86.opcodes import FORMS, UNDEFINED, Form, Method, Width, undefined_form
 
 _IMMEDIATES = {
     (Method.IMMEDIATE, Width.B): IMMEDIATE_BYTE,
@@ -63,10 +63,11 @@ def _is_byte(form: Form, *methods: Method) -> bool:
 
 
 def shape_table() -> bytes:
-    """One SHAPE a form, in the order of form ids."""
-    table = bytearray(SHAPE_BYTES * len(FORMS))
-    for form in FORMS:
-        at = SHAPE_BYTES * form.id
+    """One SHAPE a form, in the order of form ids; then one for each opcode's undefined encodings, map << 8 | opcode."""
+    forms = (*FORMS, *(undefined_form(opcode_map, opcode) for opcode_map in (0, 1) for opcode in range(256)))
+    table = bytearray(SHAPE_BYTES * len(forms))
+    for number, form in enumerate(forms):
+        at = SHAPE_BYTES * number
         table[at + SHAPE.offsets["flags"]] = _flags(form)
         table[at + SHAPE.offsets["condition"]] = form.condition or 0
         table[at + SHAPE.offsets["immediate"]] = _immediate(form)

@@ -73,12 +73,8 @@ HASH_ENTRIES = 1 << 16
 # The engine's own state, one per vCPU; `engine` in the CPU state points to it.
 CONTROL = Layout(
     (
-        ("disasm_iter", 64),  # capstone's cs_disasm_iter, a handle per code size, an instruction buffer
-        ("handle16", 64),
-        ("handle32", 64),
-        ("insn", 64),
         ("dispatch", 64),  # opcode tables, see bt/x86/opcodes/table.py
-        ("shapes", 64),  # one SHAPE a form
+        ("shapes", 64),  # one SHAPE a form, then one an opcode of both maps for its undefined encodings
         ("handlers", 64),  # VARIANTS handler addresses a form
         ("stale_handler", 64),  # handler of records whose code has changed
         ("chain_handler", 64),  # handler of the record behind a block that ends without a transfer
@@ -92,8 +88,6 @@ CONTROL = Layout(
         ("hash", 64),
         ("page_blocks", 64),  # u32 a RAM page: newest block with code from it
         ("open_bus", 64),  # a page of ones: what is fetched where there is no RAM
-        ("override_physical", 64),  # Python's verdict on bytes that capstone refused, NO_PAGE = none
-        ("override_length", 64),
         ("fetch", 64),  # 32 bytes: an instruction that crosses a page, put together
         ("fetch1", 64),
         ("fetch2", 64),

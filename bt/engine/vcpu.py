@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections import Counter
-from typing import Literal
 
 from bt.engine.library import Library
 from bt.engine.protocol import Exit
@@ -15,16 +14,13 @@ from bt.engine.structures import (
     DELIVERING_INTERRUPT,
     HASH_ENTRIES,
     MAX_BLOCK_INSNS,
-    NO_PAGE,
     RECORD_BYTES,
     THUNK_BYTES,
 )
 from bt.memory.ram import GuestRam
-from bt.x86 import capstone_layout, cpu_model, flags
+from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
-from bt.x86.decode import InstructionTooLong, InvalidInstruction, decode
 from bt.x86.exits import ExitReason
-from bt.x86.mode import CODE_32
 from bt.x86.opcodes import FORMS
 from bt.x86.state import MMIO_SLOTS, TLB_BYTES, CpuState
 
@@ -32,9 +28,8 @@ RECORDS = 1 << 20
 BLOCKS = 1 << 18
 THUNKS_BYTES = 1 << 20
 PAGE = 4096
-TOO_LONG = 16  # verdict on an instruction of more than 15 bytes
 PORTS = 1 << 16
-STOP_REASONS = frozenset(ExitReason) - {ExitReason.DECODE, ExitReason.CACHE_FULL}
+STOP_REASONS = frozenset(ExitReason) - {ExitReason.CACHE_FULL}
 
 
 class Area:
@@ -75,7 +70,6 @@ class Vcpu:
             ctypes.create_string_buffer(t, len(t)) for t in (handlers, library.dispatch, library.shapes, fp_forms)
         ]
         self._thunks = library.claim(THUNKS_BYTES)
-        self._handles = {bits: self._open(bits) for bits in (16, 32)}
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
         self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
         self._call2 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
@@ -98,18 +92,10 @@ class Vcpu:
     def _entry_name() -> str:
         return "run_interp"
 
-    @staticmethod
-    def _open(bits: Literal[16, 32]) -> capstone_layout.Handle:
-        return capstone_layout.Handle(bits, detail=False)
-
     def _wire(self) -> None:
         handlers, dispatch, shapes, fp_forms = (ctypes.addressof(t) for t in self._tables)
         symbols, arena = self.library.symbols, self.library.arena
         for name, value in {
-            "disasm_iter": capstone_layout.entry_points().cs_disasm_iter,
-            "handle16": self._handles[16].value,
-            "handle32": self._handles[32].value,
-            "insn": self._handles[32].insn,
             "dispatch": dispatch,
             "shapes": shapes,
             "fp_forms": fp_forms,
@@ -126,7 +112,6 @@ class Vcpu:
             "hash": self._hash.address,
             "page_blocks": self._page_blocks.address,
             "open_bus": self._open_bus.address,
-            "override_physical": NO_PAGE,
         }.items():
             self.set_control(name, value)
         s = self.state
@@ -206,35 +191,14 @@ class Vcpu:
             # only now: what `interrupt` came upon is an exit too
             reason, s["exit_reason"] = ExitReason(s["exit_reason"]), 0
             if reason in STOP_REASONS:
-                self.set_control("override_physical", NO_PAGE)  # a verdict not used yet may be about other bytes later
                 return Exit(
                     reason, s["exit_address"], s["exit_size"], bool(s["exit_write"]), s["exit_value"], s["exit_extra"]
                 )
-            if reason is ExitReason.DECODE:
-                self.decide(s["exit_address"])
-            else:
-                self.flush()
-
-    def decide(self, physical: int) -> None:
-        """After a DECODE exit: judge the bytes at EIP, which capstone refused (see engine/decode.py)."""
-        fetched = self._control.map[CONTROL.offsets["fetch"] :][:16]
-        inside = physical & (PAGE - 1) <= PAGE - 16
-        code = self.ram.read(physical, 16) if inside else bytes(fetched)
-        bits: Literal[16, 32] = 32 if self.state["mode"] & CODE_32 else 16
-        try:
-            length = decode(code, bits=bits).length
-        except InvalidInstruction as error:
-            length = error.length
-        except InstructionTooLong:
-            length = TOO_LONG
-        self.set_control("override_physical", physical)
-        self.set_control("override_length", length)
+            self.flush()
 
     def close(self) -> None:
         """Give back what the library lent; the vCPU is of no use afterwards."""
         self.library.release(self._thunks, THUNKS_BYTES)
-        for handle in self._handles.values():
-            handle.close()
 
     @property
     def interrupts_enabled(self) -> bool:

@@ -42,12 +42,9 @@ def find_block(cpu: Vcpu) -> Structure | None:
         cpu.state["exit_reason"] = 0
         found: int | None = find(cpu.state.pointer)
         reason = cpu.state["exit_reason"] if found is None else 0
-        if reason == ExitReason.DECODE:
-            cpu.decide(cpu.state["exit_address"])
-        elif reason == ExitReason.CACHE_FULL:
-            cpu.flush()
-        else:
+        if reason != ExitReason.CACHE_FULL:
             break
+        cpu.flush()
     for name, value in saved.items():
         cpu.state[name] = value
     return None if found is None else Structure(BLOCK, found)

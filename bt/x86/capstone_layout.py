@@ -1,22 +1,21 @@
-"""capstone 5 without its Python package: the shared library, its entry points, its C structures by byte offset.
+"""capstone 5 without its Python package: the shared library and its C structures by byte offset.
 
-Generated code calls `cs_disasm_iter` itself and reads the result at the offsets below (0.4 us an instruction instead of
-20-30 us through capstone's Python objects). Importing the package would cost every command 24 ms, so the library
-is found and loaded without it. The offsets are capstone 5's; they are proved twice: `check_layout` compares them
-with the ctypes classes of the installed package (when the stencil library is built, and in tests), and every
-32-bit detail handle decodes one known instruction and looks at each field (microseconds, so always).
+It puts instructions into words, the guest's and the host's; what guest code means and how long it is only our own table
+says. Importing the package would cost every command 24 ms, so the library is found and loaded without it. The offsets
+are capstone 5's; they are proved twice: `check_layout` compares them with the ctypes classes of the installed package
+(in tests), and every 32-bit detail handle decodes one known instruction and looks at each field (microseconds, so
+always).
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from bt.errors import BtError
 
@@ -78,15 +77,6 @@ class CapstoneMismatch(BtError):
     """The installed capstone is missing or not the one this module describes."""
 
 
-@dataclass(frozen=True, slots=True)
-class EntryPoints:
-    """Addresses of capstone's functions in this process, for calls from generated code (C calling convention)."""
-
-    cs_disasm_iter: int  # bool (size_t handle, const u8 **code, size_t *size, u64 *address, cs_insn *insn)
-    cs_errno: int  # int (size_t handle)
-    cs_option: int  # int (size_t handle, int option, size_t value)
-
-
 class Line(NamedTuple):
     """One disassembled instruction."""
 
@@ -131,16 +121,6 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def entry_points() -> EntryPoints:
-    """Load the library and give its functions' addresses. Raises CapstoneMismatch."""
-    library = _library()
-
-    def address(function: Any) -> int:  # ctypes functions have no public type
-        return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-    return EntryPoints(address(library.cs_disasm_iter), address(library.cs_errno), address(library.cs_option))
-
-
 class Handle:
     """An open disassembler and one cs_insn for it to fill. Not safe for use by two threads at once.
 
@@ -161,11 +141,6 @@ class Handle:
         self._insn: int | None = self._library.cs_malloc(self._handle)
         if detail and bits == 32:
             self._probe()
-
-    @property
-    def value(self) -> int:
-        """The csh that capstone's functions take."""
-        return self._handle.value
 
     @property
     def insn(self) -> int:

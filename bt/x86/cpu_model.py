@@ -20,7 +20,7 @@ from bt.x86.opcodes import FORMS
 from bt.x86.state import CPUID_LEAVES, CpuState
 from bt.x86.system import control_registers as cr
 
-_EXTENDED_NX = 1 << 20
+EXTENDED_FEATURES, EXTENDED_NX = 0x8000_0001, 1 << 20
 # fmt: off
 _I486 = frozenset({"fpu", "vme", "pse"})
 _PENTIUM = _I486 | {"de", "tsc", "msr", "mce", "cx8", "mmx"}
@@ -86,7 +86,7 @@ class CpuModel:
         leaves = [(1, self.signature, line_size | logical_processors, 0, self.feature_mask & 0xFFFF_FFFF)]
         if self.descriptors is not None:
             leaves.append((2, *self.descriptors))
-        extended = [(0x8000_0001, 0, 0, 0, _EXTENDED_NX if "nx" in self.features else 0)]
+        extended = [(EXTENDED_FEATURES, 0, 0, 0, EXTENDED_NX if "nx" in self.features else 0)]
         if self.brand is not None:
             words = _words(self.brand.ljust(48, "\0"))
             extended += [(0x8000_0002 + n, *words[4 * n : 4 * n + 4]) for n in range(3)]  # type: ignore[misc]  # 1 + 4

@@ -1,7 +1,7 @@
 """The exact decoder: bytes -> Instruction, driven by the opcode table (SDM vol. 2 chapter 2 and appendix A).
 
-The translator decodes with capstone called from generated code; this decoder serves everything that may take
-microseconds but not be wrong: encodings capstone refuses, `bt explain`, `bt diff`, tests.
+The engines decode in generated code (bt/engine/decode.py); this decoder serves everything that may take microseconds:
+`bt explain`, `bt diff`, tests.
 
 Register numbers are the hardware's (0 eax ... 7 edi; segments 0 es ... 5 gs). Unsigned values are masked to their
 width; only `Instruction.relative` is signed.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from .opcodes import UNDEFINED, Form, Method, Width, lookup, needs_modrm
+from .opcodes import UNDEFINED, Form, Method, Width, lookup, needs_modrm, undefined_form
 
 LENGTH_LIMIT: Final = 15  # bytes; one more is #GP(0), SDM vol. 2 2.3.11
 
@@ -28,7 +28,7 @@ class DecodeError(Exception):
 
 
 class InvalidInstruction(DecodeError):
-    """The processor would raise #UD: reserved encoding, or LOCK where it is not allowed; `length` bytes show it."""
+    """The processor would raise #UD: reserved encoding, or LOCK where it is not allowed; `length` bytes are fetched."""
 
     def __init__(self, message: str, length: int) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class InstructionTooLong(DecodeError):
 
 
 class TruncatedInstruction(DecodeError):
-    """The bytes given end before the instruction does."""
+    """The bytes given, fewer than 15, end before the instruction does: the processor would fetch more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,10 @@ class _Bytes:
 
     def unsigned(self, size: int) -> int:
         end = self.at + size
+        if end > len(self.code) < LENGTH_LIMIT:
+            raise TruncatedInstruction(f"{self.code.hex(' ')}: needs at least {end} bytes, has {len(self.code)}")
         if end > LENGTH_LIMIT:
             raise InstructionTooLong(f"{self.code[:LENGTH_LIMIT].hex(' ')}: longer than {LENGTH_LIMIT} bytes")
-        if end > len(self.code):
-            raise TruncatedInstruction(f"{self.code.hex(' ')}: needs at least {end} bytes, has {len(self.code)}")
         value = int.from_bytes(self.code[self.at : end], "little")
         self.at = end
         return value
@@ -196,8 +196,9 @@ def decode(code: bytes, *, bits: int) -> Instruction:
 
     modrm = stream.unsigned(1) if needs_modrm(opcode_map, opcode, prefixes.mandatory) else None
     form = lookup(opcode_map, opcode, modrm or 0, prefixes.mandatory)
-    if form is UNDEFINED:
-        raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: reserved encoding", stream.at)
+    undefined = form is UNDEFINED
+    if undefined:
+        form = undefined_form(opcode_map, opcode)
     if form.has_modrm and modrm is None:
         modrm = stream.unsigned(1)
     operand_size = form.fixed_operand_size or operand_size
@@ -221,6 +222,8 @@ def decode(code: bytes, *, bits: int) -> Instruction:
             case Method.OFFSET:
                 segment = _DS if prefixes.segment is None else prefixes.segment
                 memory = MemoryOperand(None, None, 1, stream.unsigned(address_size // 8), segment)
+    if undefined:
+        raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: reserved encoding", stream.at)
     if prefixes.lock and not (form.lock and memory is not None):
         raise InvalidInstruction(f"{code[: stream.at].hex(' ')}: LOCK is not allowed with {form!r}", stream.at)
     return Instruction(

@@ -17,7 +17,6 @@ class ExitReason(IntEnum):
     INTERRUPT_WINDOW = 6  # INTR is pending and the guest can take it now
     EXCEPTION = 7  # vector exit_address is in trap_vectors; exit_value = error code, exit_extra = has one
     CALLOUT = 8  # exit_address = number of a rare instruction served in Python
-    DECODE = 9  # capstone refused the bytes at exit_address (guest physical): Python decides
     CACHE_FULL = 10  # no room for more code: flush and go on
     INTERNAL = 11  # a broken promise inside bt
     FP_ERROR = 12  # FERR#: an x87 exception with CR0.NE clear; the guest waits for the interrupt that comes of it

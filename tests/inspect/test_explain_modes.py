@@ -69,7 +69,7 @@ def test_real_mode_is_shown_record_by_record(machine: Machine) -> None:
     [
         ("mov ds, ax", "load_segment", (), ()),
         ("lgdt [bx]", "slow_read", ("#GP",), ()),
-        ("arpl [bx], ax", "update_begin", ("#UD", "#GP"), ()),
+        ("arpl [bx], ax", "slow_write", ("#UD", "#GP"), ()),
         ("hlt", None, ("#GP",), ("HLT",)),
         ("in al, dx", "check_port", (), ()),
         ("int 0x10", "software_interrupt", (), ()),

@@ -14,11 +14,9 @@ _FRAME_BYTES = 33 * 4
 """What ENTER with 31 levels stores before it can fault: more than PUSHA."""
 _POPA_LOADS = (0, 1, 2, 3, 5, 6, 7)
 _PAGE_FAULT = 14
-_PRESENT, _WRITE = 1 << 0, 1 << 1
+_PRESENT = 1 << 0
 _ANY_WORD_FIRST = frozenset(("fldenv", "fnsave", "fnstenv", "frstor", "fxrstor", "fxsave", "iret", "popa", "ret far"))
 """Which word comes first, and whether POPA reads the one it skips, shows in CR2 and the error code."""
-MAY_ONLY_READ = "arpl"
-"""AMD processors write only what changes: an operand that is not there faults as a read, a read-only one not at all."""
 
 
 def comparable(case: Case, outcome: Outcome) -> Case | None:
@@ -81,6 +79,4 @@ def settled(case: Case, outcome: Outcome) -> Outcome:
     assert trap.error_code is not None
     if name in _ANY_WORD_FIRST:  # the words may lie in a page that is not there and in one that is read-only
         return replace(outcome, trap=replace(trap, cr2=None, error_code=trap.error_code & ~_PRESENT))
-    if name == MAY_ONLY_READ:
-        return replace(outcome, trap=replace(trap, error_code=trap.error_code & ~_WRITE))
     return outcome

@@ -30,7 +30,7 @@ _SCRATCH = (_EAX, _ECX, _EDX)
 _SENSITIVE_BUT_SAFE = frozenset({"segment.store", "segment.push", "flags.pushf", "interrupts.into", "interrupts.int3"})
 """Sensitive instructions whose result at CPL 3 is the same on the host as in a flat guest."""
 _LEFT_OUT = {
-    "arpl": "whether it writes without a change is up to the processor",
+    "arpl": "Unicorn's writes, and faults, without a change as well",
     "jmp": "its register form would run data as code",
     "call": "likewise",
 }

@@ -63,6 +63,7 @@ class Rule:
     skip: bool = True
     registers: tuple[str, ...] = ()  # not compared
     vector: int | None = None  # of the exception, in place of the recorded one
+    sampled: bool = True  # False: only files of the whole set that the sample leaves out have such vectors
 
 
 def _lock_is_illegal(vector: Vector, encoding: Encoding) -> bool:
@@ -76,6 +77,23 @@ def _is_string_fault(vector: Vector, encoding: Encoding) -> bool:
 
 def _is_stack_fault(vector: Vector, encoding: Encoding) -> bool:
     return vector.exception == GP and encoding.segment == SS
+
+
+def _is_idiv_beyond_a_byte(vector: Vector, encoding: Encoding) -> bool:
+    """IDIV of AX by a byte without an exception, whose quotient and remainder are those of no divisor at all."""
+    if encoding.opcode != 0xF6 or encoding.modrm >> 3 & 7 != 7 or vector.exception is not None:
+        return False
+    dividend, result = _signed(vector.initial["ax"], 16), vector.final["ax"]
+    quotient, remainder = _signed(result, 8), _signed(result >> 8, 8)
+    return not any(
+        dividend == quotient * divisor + remainder and abs(remainder) < abs(divisor) and dividend * remainder >= 0
+        for divisor in range(-0x80, 0x80)
+    )
+
+
+def _signed(value: int, bits: int) -> int:
+    value &= (1 << bits) - 1
+    return value - (value >> (bits - 1) << bits)
 
 
 RULES = (
@@ -108,6 +126,12 @@ RULES = (
         _is_stack_fault,
         skip=False,
         vector=12,
+    ),
+    Rule(
+        "idiv",
+        "one recording of IDIV of a byte has a quotient beyond a byte and no exception; it is #DE (SDM vol. 2 IDIV)",
+        _is_idiv_beyond_a_byte,
+        sampled=False,
     ),
 )
 

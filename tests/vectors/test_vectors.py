@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bt.engine.library import load_library
+from bt.x86.context import DE
 from tests.engines import factories
 from tests.vectors.conformance import make_runner, read_batch
 from tests.vectors.differences import RULES, rule_for
@@ -49,7 +50,35 @@ def test_everything(runner: VectorRunner) -> None:
 @pytest.mark.slow
 def test_each_rule_has_vectors() -> None:
     found = {rule.key for opcode in opcodes() for vector in load(opcode) if (rule := rule_for(vector)) is not None}
-    assert found == {rule.key for rule in RULES}
+    assert found == {rule.key for rule in RULES if rule.sampled}
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "after", "exception", "key"),
+    [
+        ("f6fb", 0x0100, 0x0000, None, "idiv"),
+        ("f6fb", 0xFEFE, 0x007F, None, "idiv"),
+        ("f6fb", 0x0080, 0x0080, None, None),  # by -1
+        ("f6fb", 0xFF00, 0x0080, None, None),  # by 2
+        ("f63f", 0x0007, 0x0103, None, None),  # by 2 in memory
+        ("f6fb", 0x0100, 0x0100, DE, None),
+        ("f6f3", 0x0100, 0x0000, None, None),  # DIV
+    ],
+)
+def test_idiv_that_should_have_raised(
+    code: str, before: int, after: int, exception: int | None, key: str | None
+) -> None:
+    """The sample has no F6."""
+    vector = _vector()
+    changed = replace(
+        vector,
+        code=bytes.fromhex(code + "f4"),
+        initial={**vector.initial, "ax": before},
+        final={**vector.final, "ax": after},
+        exception=exception,
+    )
+    rule = rule_for(changed)
+    assert (rule and rule.key) == key
 
 
 # -- the runner itself ------------------------------------------------------------------------------------------------

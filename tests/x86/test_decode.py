@@ -432,14 +432,6 @@ def test_layout_is_that_of_the_installed_package() -> None:
     assert sizes == (capstone_layout.INSN_BYTES, capstone_layout.OPERAND_BYTES)
 
 
-def test_entry_points_are_callable_addresses() -> None:
-    points = capstone_layout.entry_points()
-    errno = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_size_t)(points.cs_errno)
-    with Handle(32) as handle:
-        assert errno(handle.value) == 0
-        assert len({points.cs_disasm_iter, points.cs_errno, points.cs_option, 0}) == 4
-
-
 def test_handle_disassembles_and_closes() -> None:
     with Handle(64, detail=False) as handle:
         lines = list(handle.disassemble(bytes.fromhex("48 01 c8 c3 06"), 0x1000))

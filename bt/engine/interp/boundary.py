@@ -16,7 +16,7 @@ from bt.x86.context import DB, EXIT, FAULT, NMI, OK, Context
 from bt.x86.exits import ExitReason
 from bt.x86.services import DELIVER_FAULT, DELIVER_INTERRUPT, INT_EXTERNAL
 from bt.x86.state import FAULT_INTERRUPT, FAULT_NO_ERROR
-from bt.x86.system.breakpoints import INSTRUCTION_BREAKPOINTS
+from bt.x86.system.breakpoints import INSTRUCTION_BREAKPOINTS, report_debug_exception
 from bt.x86.system.control_registers import DR6_BS
 from bt.x86.system.exceptions import note_delivery, note_failure
 
@@ -44,8 +44,8 @@ def _forget_accesses(b: Context) -> None:
 
 
 def _deliver_debug_exception(b: Context, reasons: Value) -> None:
-    """#DB with bits of DR6 (i64) added."""
-    b.put("dr", b.get("dr", 6) | reasons, 6)
+    """#DB for what these bits of DR6 (i64) say."""
+    report_debug_exception(b, reasons)
     b.put("fault_vector", DB)
     b.put("fault_has_error", 0)
     deliver(b)

@@ -20,7 +20,7 @@ from .form import (
     Width,
     eflags_mask,
 )
-from .table import FORMS, PREFIXES, UNDEFINED, UNDEFINED_ENCODINGS, dispatch_table, lookup, needs_modrm
+from .table import FORMS, PREFIXES, UNDEFINED, UNDEFINED_ENCODINGS, dispatch_table, lookup, needs_modrm, undefined_form
 
 __all__ = [
     "ALL_FLAGS",
@@ -40,4 +40,5 @@ __all__ = [
     "eflags_mask",
     "lookup",
     "needs_modrm",
+    "undefined_form",
 ]

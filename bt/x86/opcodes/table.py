@@ -28,7 +28,7 @@ from functools import cache
 from typing import Final
 
 from .encoding import MANDATORY_PREFIXES, Encoding, parse_encoding
-from .form import UNDEFINED_CLASS, Form
+from .form import UNDEFINED_CLASS, Form, Method, Operand
 from .one_byte import ONE_BYTE, ONE_BYTE_UNDEFINED
 from .simd import SIMD, SIMD_UNDEFINED
 from .sse import SSE, SSE_UNDEFINED
@@ -179,3 +179,38 @@ def lookup(opcode_map: int, opcode: int, modrm: int = 0, prefix: int = 0) -> For
 def needs_modrm(opcode_map: int, opcode: int, prefix: int = 0) -> bool:
     """True if the form depends on ModRM (group opcodes)."""
     return _entries()[opcode_map << 10 | MANDATORY_PREFIXES[prefix] << 8 | opcode] >= GO_ON
+
+
+_DECIDE_LENGTH: Final = (Method.IMMEDIATE, Method.REGISTER_RM)
+
+
+@cache
+def _undefined_forms() -> dict[tuple[int, int], Form]:
+    modrm: set[tuple[int, int]] = set()
+    operands: dict[tuple[int, int], dict[Operand, None]] = {}
+    listed = [(form.encoding, form.operands) for form in FORMS[1:]]
+    for text, all_operands in listed + [(text, ()) for text in UNDEFINED_ENCODINGS]:
+        encoding = parse_encoding(text)
+        for key in ((encoding.opcode_map, opcode) for opcode in encoding.opcodes):
+            own = operands.setdefault(key, {})
+            own |= {operand: None for operand in all_operands if operand.method in _DECIDE_LENGTH}
+            if encoding.modrm:
+                modrm.add(key)
+    return {
+        key: replace(
+            UNDEFINED,
+            encoding="0F " * key[0] + f"{key[1]:02X}" + " /r" * (key in modrm),
+            operands=tuple(own),
+        )
+        for key, own in operands.items()
+    }
+
+
+def undefined_form(opcode_map: int, opcode: int) -> Form:
+    """What an undefined encoding of an opcode looks like: `UNDEFINED` with ModRM and immediate as the opcode has them.
+
+    A processor finds out how long an instruction is by its opcode, before it knows that there is no such instruction:
+    so these bytes are fetched, and can fault, all the same. Three-byte opcodes and prefixes of later extensions
+    (UNDEFINED_ENCODINGS says which) end as early as they can.
+    """
+    return _undefined_forms().get((opcode_map, opcode), UNDEFINED)

@@ -200,7 +200,7 @@ TWO_BYTE_UNDEFINED: Final[dict[str, str]] = {
     "0F A6-A7": "VIA PadLock; cmpxchg of the earliest 486",
     "0F AA": "rsm: #UD outside system-management mode, which bt has not",
     "0F AE /0-4 mod=3": "ptwrite; rdfsbase and others in long mode",
-    "0F B8": "popcnt, or jmpe of Itanium",
+    "0F B8 /r": "popcnt, or jmpe of Itanium",
     "0F BA /0-3": "reserved",
     "0F C7 /0": "reserved",
     "0F C7 /2-7": "VMX, rdrand, xsavec and others",

@@ -18,8 +18,19 @@ from bt.x86.system.control_registers import CR4_DE
 # DR6 bits of the breakpoints on the instruction at state's EIP.
 INSTRUCTION_BREAKPOINTS = native("instruction_breakpoints", PTR)
 
+# DR6 bits B0 to B3: the breakpoints of the newest debug exception
+DR6_BREAKPOINTS = 15
 # R/W field of DR7; the others are WATCH_*
 EXECUTED = 0
+
+
+def report_debug_exception(b: Context, reasons: Value | int) -> None:
+    """A debug exception's bits of DR6 (i64): B0-B3 are what this one hit, all others stay until software clears them.
+
+    (SDM vol. 3B 18.2.3: "certain debug exceptions may clear bits 0-3", the remaining ones "are never cleared by the
+    processor".)
+    """
+    b.put("dr", (b.get("dr", 6) & ~DR6_BREAKPOINTS) | reasons, 6)
 
 
 def _field(dr7: Value, number: int, shift: int) -> Value:

@@ -7,6 +7,7 @@ from bt.codegen.value import PTR, Value
 from bt.x86.context import DB, GP, OK, UD, Context
 from bt.x86.services import FLUSH_TLB, UPDATE_MODE
 from bt.x86.system import control_registers as cr
+from bt.x86.system.breakpoints import report_debug_exception
 from bt.x86.system.descriptor import require_cpl_0
 from bt.x86.system.pae_paging import LOAD_PAGE_DIRECTORY_BASE, LOAD_PDPTES
 
@@ -68,7 +69,7 @@ def _debug_register(b: Context, number: Value) -> Value:
     b.fault_if(is_alias & ((b.get("cr4", width=32) & cr.CR4_DE) != 0), UD)
     require_cpl_0(b)
     with b.Unlikely((b.get("dr", 7, width=32) & cr.DR7_GD) != 0):
-        b.put("dr", b.get("dr", 6) | cr.DR6_BD, 6)
+        report_debug_exception(b, cr.DR6_BD)
         b.put("pushed_resume_flag", 1)  # it is a fault, unlike other #DB
         b.fault(DB)
     return number | b.select(is_alias, b.const(2, 32), 0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR
 from bt.x86.context import Context
+from bt.x86.cpu_model import EXTENDED_FEATURES, EXTENDED_NX
 from bt.x86.state import CPUID_LEAVES, EAX, EBX, ECX, EDX
+from bt.x86.system.msr import execute_disable_is_off
 
 CPUID = native("cpuid", PTR)
 
@@ -22,6 +24,8 @@ def _cpuid(b: Context) -> None:
     row = b.slot("cpuid") + at.get()
     for place, register in enumerate((EAX, EBX, ECX, EDX), 1):
         b.set_reg(register, b.load(row + 8 * place, 32))
+    with b.If((b.load(row, 32) == EXTENDED_FEATURES) & execute_disable_is_off(b)):
+        b.set_reg(EDX, b.reg(EDX) & ~EXTENDED_NX)
 
 
 def cpuid(b: Context) -> None:

@@ -1,7 +1,7 @@
 """Where the guest's x87, MMX and XMM registers are, and whether an FP instruction may run (SDM vol. 1 8, 10, 11).
 
 They live in the host's own registers while guest code runs (`fp_loaded`), else in `fp_image`. Nothing of ours touches
-an FP register, so they move only when the guest first uses them, and before anything foreign runs: Python, capstone.
+an FP register, so they move only when the guest first uses them, and before Python runs.
 
 The host's exception masks are always set, whatever the guest's are: a guest must not raise signals in bt. While the
 guest's are set too, and CR0 and CR4 allow FP instructions, `fp_ready` says so and they are simply executed. Otherwise

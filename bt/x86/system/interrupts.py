@@ -6,6 +6,7 @@ from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import BP, DB, OF, UD, Context, Operand
 from bt.x86.services import DELIVER_INTERRUPT, INT_EXCEPTION, INT_SOFTWARE
+from bt.x86.system.breakpoints import report_debug_exception
 from bt.x86.system.fast_system_call import SYSTEM_CALL_ENTER, SYSTEM_CALL_EXIT
 from bt.x86.system.returns import INTERRUPT_RETURN
 from bt.x86.system.virtual_8086 import SOFTWARE_INTERRUPT
@@ -33,8 +34,16 @@ def into(b: Context) -> None:
 
 
 def int1(b: Context) -> None:
-    """INT1 (ICEBP): a debug exception that looks at no DPL and reports nothing in DR6."""
-    _trap(b, DB, INT_EXCEPTION)
+    """INT1 (ICEBP): a debug exception that looks at no DPL and has no bit in DR6.
+
+    The data breakpoint of a MOV SS or POP SS before it has waited for it: both are one exception. (INT 1 is an
+    interrupt, and the breakpoint's exception comes before its handler's first instruction.)
+    """
+    waiting = b.get("debug_hits")
+    b.put("debug_hits", 0)
+    b.attempt(DELIVER_INTERRUPT, b.cpu, DB, INT_EXCEPTION, b.next_eip())
+    report_debug_exception(b, waiting)
+    b.resume()
 
 
 def iret(b: Context) -> None:

@@ -49,6 +49,7 @@ class Register:
     index: int = 0
     rule: Rule = Rule.ANY
     value: int = 0
+    writable_with_nx: int = 0  # more bits, where the CPU model has execute disable
 
 
 _32_BITS, _64_BITS = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
@@ -58,6 +59,7 @@ _ADDRESS = 0xF_FFFF_F000  # page number of a 36-bit physical address
 MTRR_CAPABILITIES = VARIABLE_MTRRS | 1 << 8 | 1 << 10
 FIXED_RANGES = (0x250, 0x258, 0x259, *range(0x268, 0x270))
 EFER_NXE = 1 << 11
+XD_BIT_DISABLE = 1 << 34  # of IA32_MISC_ENABLE
 
 REGISTERS = (
     Register(0x000, None, 0, "mce"),  # P5_MC_ADDR, P5_MC_TYPE: no machine check has happened
@@ -75,7 +77,7 @@ REGISTERS = (
     # machine-check architecture (SDM vol. 3B 16.3.1) without a bank that could report an error
     Register(0x179, None, 0, "mca", rule=Rule.READ_ONLY),  # IA32_MCG_CAP
     Register(0x17A, "mcg_status", 7, "mca"),  # RIPV, EIPV, MCIP
-    Register(0x1A0, "misc_enable", _32_BITS, "netburst msr"),
+    Register(0x1A0, "misc_enable", _32_BITS, "netburst msr", writable_with_nx=XD_BIT_DISABLE),
     *(
         register
         for n in range(VARIABLE_MTRRS)
@@ -109,8 +111,30 @@ def _set_pair(b: Context, value: Value) -> None:
     b.set_reg(EDX, (value >> 32).trunc(32))
 
 
+def _has(b: Context, feature: str) -> Value:
+    return (b.get("features") & (1 << FEATURE_BITS[feature])) != 0
+
+
 def _require(b: Context, feature: str) -> None:
-    b.fault_if((b.get("features") & (1 << FEATURE_BITS[feature])) == 0, GP, 0)
+    b.fault_if(~_has(b, feature), GP, 0)
+
+
+def execute_disable_is_off(b: Context) -> Value:
+    """Whether IA32_MISC_ENABLE has taken execute disable away, i1: its CPUID bit is clear, EFER.NXE reserved."""
+    return (b.get("misc_enable") & XD_BIT_DISABLE) != 0
+
+
+def _write_misc_enable(b: Context, value: Value) -> None:
+    """Bit 34, XD Bit Disable (SDM vol. 4 table 2-2), disables the feature: what the bit of CPUID allowed is no more.
+
+    So EFER.NXE goes with it, as if it had never been set: bit 63 of a PAE entry is reserved from here on (SDM vol. 3A
+    4.4.2), and whoever clears bit 34 again sets NXE anew. What an NXE left behind would do is in no manual.
+    """
+    b.put("misc_enable", value)
+    b.put("fp_ready", 0)
+    with b.If(execute_disable_is_off(b) & (b.get("efer") != 0)):
+        b.put("efer", 0)
+        b.attempt(FLUSH_TLB, b.cpu, 1)
 
 
 def _read_msr(b: Context) -> None:
@@ -129,7 +153,10 @@ def _read_msr(b: Context) -> None:
 
 
 def _check(b: Context, register: Register, value: Value) -> None:
-    b.fault_if((value & ~register.writable) != 0, GP, 0)
+    writable = b.const(register.writable, 64)
+    if register.writable_with_nx:
+        writable = b.select(_has(b, "nx"), writable | register.writable_with_nx, writable)
+    b.fault_if((value & ~writable) != 0, GP, 0)
     match register.rule:
         case Rule.PAT_TYPES:
             b.fault_if(_is_bad_type(b, value, bytes_of=_EACH_BYTE, pat=True), GP, 0)
@@ -152,12 +179,13 @@ def _write_msr(b: Context) -> None:
                 _require(b, register.feature)
                 _check(b, register, value)
                 if register.slot == "efer":  # what may be executed has changed
+                    b.fault_if((value != 0) & execute_disable_is_off(b), GP, 0)
                     b.put("efer", value)
                     b.attempt(FLUSH_TLB, b.cpu, 1)
+                elif register.slot == "misc_enable":
+                    _write_misc_enable(b, value)
                 elif register.slot is not None:
                     b.put(register.slot, value, register.index)
-                    if register.slot == "misc_enable":
-                        b.put("fp_ready", 0)
         with which.otherwise():
             b.fault(GP, 0)
     b.ret(OK)
@@ -187,8 +215,7 @@ def rdpmc(b: Context) -> None:
     """
     disabled = (b.get("cr4", width=32) & CR4_PCE) == 0
     b.fault_if(disabled & (current_privilege_level(b) != 0), GP, 0)
-    exists = (b.get("features") & (1 << FEATURE_BITS["p6 counters"])) != 0
-    b.fault_if(~exists | b.reg(ECX).ugt(1), GP, 0)
+    b.fault_if(~_has(b, "p6 counters") | b.reg(ECX).ugt(1), GP, 0)
     _set_pair(b, b.const(0, 64))
 
 

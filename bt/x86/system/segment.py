@@ -170,10 +170,11 @@ def verw(b: Context, src: Operand) -> None:
 
 
 def arpl(b: Context, dst: Operand, src: Operand) -> None:
-    """ARPL: raise the RPL of dst to that of src; ZF if it was lower."""
-    old, wanted = dst.read_for_update(), src.read() & SELECTOR_RPL
+    """ARPL: raise the RPL of dst to that of src; ZF if it was lower. Where nothing changes nothing is written."""
+    old, wanted = dst.read(), src.read() & SELECTOR_RPL
     lower = (old & SELECTOR_RPL).ult(wanted)
-    dst.write(b.select(lower, (old & ~SELECTOR_RPL) | wanted, old))
+    with b.If(lower):
+        dst.write((old & ~SELECTOR_RPL) | wanted)
     flags.set_zero(b, lower)
 
 

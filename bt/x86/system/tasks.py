@@ -15,6 +15,7 @@ from bt.x86 import flags
 from bt.x86.context import DB, FAULT, GP, NP, OK, SS_FAULT, TS, Context
 from bt.x86.services import FLUSH_TLB, UPDATE_MODE
 from bt.x86.state import CS, DS, ES, FS, GS, LDTR, SS, TR
+from bt.x86.system.breakpoints import report_debug_exception
 from bt.x86.system.control_registers import CR0_PG, CR0_TS, DR6_BT, DR7_LOCAL
 from bt.x86.system.descriptor_table import (
     BUSY,
@@ -236,7 +237,7 @@ def _enter_task(b: Context) -> None:
         with size.otherwise():
             b.push(error_value.trunc(16))
     with b.If(trap != 0):
-        b.put("dr", b.get("dr", 6) | DR6_BT, 6)
+        report_debug_exception(b, DR6_BT)
         b.put("pushed_resume_flag", b.get("loaded_resume_flag"))  # no instruction has cleared RF yet
         b.fault(DB)
 

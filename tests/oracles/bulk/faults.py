@@ -12,7 +12,6 @@ from tests.oracles.bulk.compare import undefined
 from tests.oracles.bulk.coverage import Treatment, forms
 from tests.oracles.bulk.program import Maker, where_at
 from tests.oracles.bulk.rules import alignment, rule_of
-from tests.oracles.latitude import MAY_ONLY_READ
 
 _IMAGE = layout.DATA.start
 _IMAGE_BYTES = 512
@@ -49,7 +48,7 @@ def _faulting(maker: Maker, form: Form) -> Iterator[Batch]:
     step = alignment(form)
     if step > 1:
         yield maker.batch(form, 1, where_at(form, _ELSEWHERE))
-    for edge in _MISSING if form.name == MAY_ONLY_READ else _MISSING + _READ_ONLY:
+    for edge in _MISSING + _READ_ONLY:
         start = edge - maker.random.randrange(0, rule_of(form).window, step)
         yield maker.batch(form, 1, where_at(form, start, step))
 

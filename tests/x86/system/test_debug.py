@@ -173,6 +173,26 @@ def test_data_breakpoint_on_mov_ss_before_int_comes_in_the_handler(engine: Proce
     assert next_trap(engine) == (HANDLER + 0x100 - ORIGIN, 2, 1)
 
 
+@pytest.mark.parametrize(
+    ("code", "traps"),
+    [
+        (".byte 0xf1", [(1, 1), None]),  # both are one exception
+        (".byte 0x2e, 0x2e, 0xf1", [(3, 1), None]),
+        ("int 1", [(HANDLER - ORIGIN, 1), (2, 0), None]),  # the second comes before the handler's first instruction
+    ],
+)
+def test_data_breakpoint_on_mov_ss_before_int1(
+    engine: Processor, code: str, traps: list[tuple[int, int] | None]
+) -> None:
+    """One debug exception with INT1, two with INT 1: so the `debug` of kvm-unit-tests has it."""
+    load = "mov ss, [0x8000]"
+    start(engine, f"{load}; {code}; nop", dr7=enable(0, ACCESS, WORD), address=DATA)
+    engine.ram.write(DATA, struct.pack("<H", data_selector(0)))
+    size = len(assemble(load, 32, ORIGIN))
+    wanted = [trap and (trap[0] + (size if trap[0] < 0x100 else 0), 2, trap[1]) for trap in traps]
+    assert [next_trap(engine) for _ in traps] == wanted
+
+
 def test_data_breakpoint_on_mov_ss_waits(engine: Processor) -> None:
     start(engine, "mov ss, [0x8000]; inc eax; nop", dr7=enable(0, ACCESS, WORD), address=DATA)
     engine.ram.write(DATA, struct.pack("<H", data_selector(0)))
@@ -197,7 +217,8 @@ def test_a_fault_in_the_instruction_forgets_its_hits(engine: Processor) -> None:
 
 def test_general_detect(engine: Processor) -> None:
     start(engine, "mov eax, dr0; nop", dr7=1 << 13)
-    assert next_trap(engine) == (0, 2 | RF, 0x2000)
+    engine.cpu["dr", 6] = 0xFFFF4FF5
+    assert next_trap(engine) == (0, 2 | RF, 0x6000)
     assert engine.cpu["dr", 7] & 1 << 13 == 0
     assert next_trap(engine) is None
 

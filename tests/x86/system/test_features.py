@@ -285,6 +285,9 @@ MSRS = [
     ("pentium4,+nx", 0xC000_0080, 0x100, 0, GP),
     ("pentium4", 0xC000_0080, 0x800, 0, GP),
     ("pentium4", 0x1A0, 0x1801, 0, "ok"),
+    ("pentium4", 0x1A0, 0x1801, 4, GP),
+    ("pentium4,+nx", 0x1A0, 0x1801, 4, "ok"),
+    ("pentium4,+nx", 0x1A0, 0x1801, 8, GP),
     ("pentium3", 0x1A0, 0x1801, 0, GP),
     ("pentium4", 0x1234, 0, 0, GP),
 ]
@@ -297,6 +300,45 @@ def test_msr(processors: Processors, cpu: str, number: int, low: int, high: int,
     assert ended == ending
     if ended == "ok":
         assert (values[0], values[3]) == (low, high)
+
+
+EXECUTE_DISABLE = """
+    mov ecx, 0xc0000080
+    mov eax, {before}
+    xor edx, edx
+    wrmsr
+    mov ecx, 0x1a0
+    rdmsr
+    or edx, 4
+    wrmsr
+    {then}
+"""
+NX_OF_CPUID = "mov eax, 0x80000001\ncpuid\nmov eax, edx"
+READ_EFER = "mov ecx, 0xc0000080\nrdmsr"
+SET_NXE = "mov ecx, 0xc0000080\nmov eax, 0x800\nxor edx, edx\nwrmsr"
+ALLOW_AGAIN = "rdmsr\nand edx, ~4\nwrmsr\n"
+
+
+@pytest.mark.parametrize("before", [0, 0x800])
+@pytest.mark.parametrize(
+    ("then", "ending", "eax"),
+    [
+        (NX_OF_CPUID, "ok", 0),
+        (READ_EFER, "ok", 0),
+        (SET_NXE, GP, 0x800),
+        (ALLOW_AGAIN + NX_OF_CPUID, "ok", 1 << 20),
+        (ALLOW_AGAIN + READ_EFER, "ok", 0),
+        (ALLOW_AGAIN + SET_NXE, "ok", 0x800),
+    ],
+    ids=["cpuid", "efer", "set nxe", "allowed: cpuid", "allowed: efer", "allowed: set nxe"],
+)
+@pytest.mark.parametrize("engine", factories())
+def test_xd_bit_disable(
+    processors: Processors, engine: str, before: int, then: str, ending: int | str, eax: int
+) -> None:
+    """Bit 34 of IA32_MISC_ENABLE: no execute disable in CPUID, EFER.NXE clear and reserved (SDM vol. 4 table 2-2)."""
+    ended, values = processors.run(engine, "pentium4,+nx", EXECUTE_DISABLE.format(before=before, then=then))
+    assert (ended, values[0]) == (ending, eax)
 
 
 def test_capabilities_and_counters_read_as_constants(processors: Processors) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import struct
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
+from bt.engine.library import Library
+from bt.x86 import cpu_model
 from bt.x86.context import GP, PF
 from bt.x86.exits import ExitReason
 from bt.x86.services import (
@@ -18,6 +21,9 @@ from bt.x86.services import (
     WALKED_NO_EXECUTE,
     WALKED_WRITABLE,
 )
+from bt.x86.state import CS
+from guest_images.assembler import assemble
+from tests.engines import factories
 from tests.x86.system.processor import CR0_PE, CR0_PG, CR0_WP, DIRECTORY, TABLE, Processor, Trouble
 
 P, W, U, A, D, PS, G, NX = 1, 2, 4, 32, 64, 128, 256, 1 << 63
@@ -186,6 +192,21 @@ def test_a_page_that_was_read_cannot_be_executed(engine: Processor, nxe: bool) -
         assert leave.reason is ExitReason.HLT
 
 
+def test_xd_bit_disable_makes_the_bit_of_entries_reserved(library: Library) -> None:
+    """At once: the page is in the TLB when bit 34 of IA32_MISC_ENABLE takes EFER.NXE away."""
+    for make in factories().values():
+        processor = Processor(library, partial(make, model=cpu_model.parse("pentium4,+nx")))
+        map_low_memory(processor, TARGET, NX)
+        read = "mov ebx, [0x12000]\n"
+        disable = "mov ecx, 0x1a0\nrdmsr\nor edx, 4\nwrmsr\n"
+        processor.write_code(CODE, assemble(read + disable + read, 32, CODE))
+        processor.cpu["eip"] = CODE
+        leave = processor.vcpu.run(100)
+        assert (leave.reason, leave.address, leave.value) == (ExitReason.EXCEPTION, PF, 9), "present, reserved bit"
+        assert processor.cpu["eip"] == CODE + len(assemble(read + disable, 32, CODE))
+        processor.close()
+
+
 def test_an_instruction_that_reaches_into_a_page_without_execution(engine: Processor) -> None:
     map_low_memory(engine, TARGET, NX)
     engine.write_code(TARGET - 2, bytes.fromhex("b801000000f4"))
@@ -193,6 +214,18 @@ def test_an_instruction_that_reaches_into_a_page_without_execution(engine: Proce
     leave = engine.vcpu.run(100)
     assert (leave.reason, leave.address, leave.value) == (ExitReason.EXCEPTION, PF, 0x11)
     assert (engine.cpu["cr2"], engine.cpu["eip"]) == (TARGET, TARGET - 2)
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 5])
+def test_the_limit_of_cs_comes_before_the_page_behind_it(engine: Processor, beyond: int) -> None:
+    """An instruction that crosses into a page that is not there: #GP(0), unless CS reaches into that page."""
+    map_low_memory(engine, TARGET, 0)
+    engine.ram.write(TABLE + 8 * (TARGET >> 12), bytes(8))
+    engine.write_code(TARGET - 2, bytes.fromhex("b801000000f4"))
+    engine.cpu["eip"] = TARGET - 2
+    engine.cpu.set_segment(CS, "limit", TARGET - 1 + beyond)
+    leave = engine.vcpu.run(100)
+    assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, PF if beyond else GP)
 
 
 READ_RELOAD_READ = bytes.fromhex("a100200100 0f20d9 0f22d9 8b1500200100 f4")

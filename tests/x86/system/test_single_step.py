@@ -88,13 +88,17 @@ def test_far_transfers_are_stepped_over(engine: Processor) -> None:
     assert trap_places(engine) == [0x10, 0x20, 0x17]
 
 
-def test_dr6_keeps_what_it_was_told(engine: Processor) -> None:
-    """The processor sets bits of DR6 and never clears them (SDM vol. 3B 18.2.3)."""
-    start(engine, "nop; mov [0x8000], eax; nop", dr7=enable(0, WRITE), address=DATA, eflags=TF)
+def test_dr6_names_the_newest_breakpoints_and_keeps_the_rest(engine: Processor) -> None:
+    """B0 to B3 are those of this exception; BD, BS and BT stay until software clears them (SDM vol. 3B 18.2.3)."""
+    start(engine, "nop; mov [0x8000], eax; nop; .byte 0xf1", dr7=enable(0, WRITE), address=DATA, eflags=TF)
     engine.cpu["dr", 6] = 0xFFFF0FF8
-    assert next_trap(engine) == (1, 2 | TF, 0x4008)
-    engine.cpu["dr", 6] = 0xFFFF2FF0
-    assert next_trap(engine) == (6, 2 | TF, 0x6001)
+    assert next_trap(engine) == (1, 2 | TF, 0x4000)
+    engine.cpu["dr", 6] = 0xFFFFAFFE
+    assert next_trap(engine) == (6, 2 | TF, 0xE001)
+    engine.cpu["dr", 6] = 0xFFFF8FFF
+    assert next_trap(engine) == (7, 2 | TF, 0xC000)
+    engine.cpu["dr", 6] = 0xFFFF2FF6
+    assert next_trap(engine) == (8, 2 | TF, 0x2000), "INT1 has no bit"
 
 
 def test_single_step_and_breakpoint_of_a_repeated_instruction(engine: Processor) -> None:

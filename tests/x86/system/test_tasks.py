@@ -225,8 +225,9 @@ def test_entry_beyond_the_limit(processor: Processor) -> None:
 
 def test_debug_trap_bit(processor: Processor) -> None:
     prepare(processor, image=image_32(trap=1))
+    processor.cpu["dr", 6] = 0xFFFF4FF2
     assert switch(processor, "call") == Trouble(DB, None)
-    assert processor.cpu["dr", 6] & 0x8000
+    assert processor.cpu["dr", 6] == 0xFFFFCFF0
     assert (processor.cpu["eip"], processor.cpu.segment(ES, "selector")) == (TARGET, data_selector(0))
 
 
