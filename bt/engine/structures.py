@@ -196,6 +196,7 @@ SLOTS = (
     "ENTRY_ADDEND",
     "PAGE",
     "COUNT",
+    "BEHIND",
     "LANDING",
     "CONT",
     "TAKEN",
