@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,9 +40,10 @@ from bt.end import End
 from bt.engine.library import Library, load_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
-from bt.memory.bus import Bus
+from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
 from bt.memory.ram import GuestRam
-from bt.vmm.clock import ClockMode, VirtualClock
+from bt.vmm.clock import VirtualClock
+from bt.vmm.host_clock import HostClock
 from bt.x86 import cpu_model, fault_chain, reset
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
@@ -50,10 +51,10 @@ from bt.x86.fault_chain import Failure
 from bt.x86.state import CS, EAX, ESP, SS
 
 EngineName = Literal["interp", "bt"]
+ClockMode = Literal["icount", "host"]
 SLICE_INSNS = 5_000_000  # the guest is left this often to look at Ctrl-C and the time limit
 IDLE_SECONDS = 0.1  # a halted guest sleeps no longer at a time
 EXIT_PORTS = (0xF4, 0x501)
-INSNS_PER_SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class Machine:
         self.ram = GuestRam(self.config.memory)
         self.library = library or load_library()
         self.cpu = _make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
-        self.clock = VirtualClock(INSNS_PER_SECOND, self.config.clock, host_sleep=self._sleep)
-        self.exits: Counter[str] = Counter()
+        self.clock = _make_clock(self.config.clock, self.cpu, self._sleep)
+        self._exit_counts = [0] * len(ExitReason)
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
         self._posted: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
@@ -113,11 +114,12 @@ class Machine:
         self._guest_status = 0
         self._stop_requested = False
         self._wire(serial or _discard, console or _discard)
+        self._servers = [self._server(reason) for reason in ExitReason]  # by number: 16 ns instead of 400 by name
 
     def _wire(self, serial: Callable[[int], None], console: Callable[[int], None]) -> None:
         """Put the devices where a PC has them."""
-        self.ports = Bus("ports", 16, self.cpu.latch_values.map)
-        self.mmio = Bus("memory", 36)
+        self.ports = Bus("ports", 16, PORT_ACCESS_NS, self.cpu.latch_values.map)
+        self.mmio = Bus("memory", 36, DEVICE_WINDOW_ACCESS_NS)
         intr = Line("INTR")
         intr.watch(self._intr_changed)
         self.pic = Pic8259Pair(intr)
@@ -218,7 +220,7 @@ class Machine:
             self.cpu.instructions,
             time.monotonic() - start,
             time.process_time() - cpu_start,
-            dict(self.exits),
+            self.exits,
             self.cpu.statistics(),
             dict(self.cpu.callouts().most_common()),
             detail=stop.detail if (stop := self._stop_for_want_of_firmware()) is not None else "",
@@ -227,16 +229,18 @@ class Machine:
 
     def _run(self, limit: int | None) -> End:
         self._end = None
+        cpu, clock = self.cpu, self.clock
         while not self._ended():
-            left = SLICE_INSNS if limit is None else min(SLICE_INSNS, limit - self.cpu.instructions)
+            left = SLICE_INSNS if limit is None else min(SLICE_INSNS, limit - cpu.instructions)
             if left <= 0:
                 return End.MAX_INSNS
-            before = self.cpu.instructions
-            leave = self.cpu.run(self.clock.budget(left))
-            self.clock.advance(self.cpu.instructions - before)
-            self._serve(leave)
-            self.clock.run_due()
-            self._do_posted()
+            leave = cpu.run(clock.budget(left), clock.offset_ns, clock.scale)
+            clock.advance(leave.instructions, leave.beside_ns)
+            self._exit_counts[leave.code] += 1
+            self._servers[leave.code](leave)
+            clock.run_due()
+            if self._posted:
+                self._do_posted()
         assert self._end is not None
         return self._end
 
@@ -253,36 +257,63 @@ class Machine:
         while self._posted:
             self._posted.popleft()()
 
-    def _serve(self, leave: Exit) -> None:
-        """Do what the guest left for."""
-        self.exits[leave.reason.name.lower()] += 1
-        match leave.reason:
+    def _server(self, reason: ExitReason) -> Callable[[Exit], None]:
+        """What is done when the guest has left for `reason`."""
+        match reason:
             case ExitReason.IO:
-                self._access(self.ports, leave)
+                return self._access(self.ports)
             case ExitReason.MMIO:
-                self._access(self.mmio, leave)
+                return self._access(self.mmio)
             case ExitReason.HLT:
-                self._halt()
+                return self._halt
             case ExitReason.FP_ERROR:
-                self.fpu_error.raise_error()
-                self._halt()
+                return self._wait_for_fp_error
             case ExitReason.INTERRUPT_WINDOW:
-                self.cpu.interrupt(self.pic.acknowledge())
+                return self._interrupt
             case ExitReason.SHUTDOWN:
-                self._end = End.TRIPLE_FAULT
+                return self._shut_down
             case ExitReason.BUDGET:
-                pass
+                return self._go_on
             case _:
-                raise AssertionError(f"engine left with {leave}")
+                return self._left_astray
 
-    def _access(self, bus: Bus, leave: Exit) -> None:
-        if leave.write:
-            bus.write(leave.address, leave.size, leave.value)
-            self.cpu.complete(0)
-        else:
-            self.cpu.complete(bus.read(leave.address, leave.size))
+    def _access(self, bus: Bus) -> Callable[[Exit], None]:
+        read, write, complete, spend = bus.read, bus.write, self.cpu.complete, self.clock.spend
+        access_ns = bus.access_ns
 
-    def _halt(self) -> None:
+        def serve(leave: Exit) -> None:
+            value = 0
+            if leave.write:
+                write(leave.address, leave.size, leave.value)
+            else:
+                value = read(leave.address, leave.size)
+            complete(value)
+            spend(access_ns)
+
+        return serve
+
+    def _wait_for_fp_error(self, leave: Exit) -> None:
+        self.fpu_error.raise_error()
+        self._halt(leave)
+
+    def _interrupt(self, _: Exit) -> None:
+        self.cpu.interrupt(self.pic.acknowledge())
+
+    def _shut_down(self, _: Exit) -> None:
+        self._end = End.TRIPLE_FAULT
+
+    def _go_on(self, _: Exit) -> None:
+        """The budget is used up."""
+
+    def _left_astray(self, leave: Exit) -> None:
+        raise AssertionError(f"engine left with {leave}")
+
+    @property
+    def exits(self) -> dict[str, int]:
+        """How often the engine has left, by the names of `ExitReason`."""
+        return {reason.name.lower(): count for reason in ExitReason if (count := self._exit_counts[reason])}
+
+    def _halt(self, _: Exit) -> None:
         """Let virtual time pass until an interrupt is due; a guest that none can reach has ended."""
         while not self.cpu.state["nmi_pending"] and not self._ended():
             if not self.cpu.interrupts_enabled:
@@ -338,6 +369,10 @@ def _make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuMo
     from bt.engine.translator.vcpu import TranslatingVcpu
 
     return TranslatingVcpu(library, ram, model)
+
+
+def _make_clock(mode: ClockMode, cpu: Vcpu, sleep: Callable[[float], None]) -> VirtualClock:
+    return HostClock(cpu.host_cycles, host_sleep=sleep) if mode == "host" else VirtualClock()
 
 
 def _discard(byte: int) -> None:

@@ -83,6 +83,11 @@ class Pic8259:
             self._serve(number)
         return number, self._base | number
 
+    @property
+    def is_polled(self) -> bool:
+        """The next read is a poll."""
+        return self._poll
+
     def read(self, a0: int) -> int:
         if self._poll:
             self._poll = False
@@ -225,16 +230,13 @@ class Pic8259Pair(Device):
         return vector
 
     def read(self, offset: int, size: int) -> int:
-        match offset:
-            case 0 | 1:
-                value = self._master.read(offset)
-            case 2 | 3:
-                value = self._slave.read(offset - 2)
-            case 4:
-                return self._master.elcr
-            case _:
-                return self._slave.elcr
-        self._update()  # a poll is an acknowledgement
+        if offset >= 4:
+            return self._master.elcr if offset == 4 else self._slave.elcr
+        chip = self._master if offset < 2 else self._slave
+        is_poll = chip.is_polled
+        value = chip.read(offset & 1)
+        if is_poll:  # a poll is an acknowledgement
+            self._update()
         return value
 
     def write(self, offset: int, size: int, value: int) -> None:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bt.x86.exits import ExitReason
 from bt.x86.state import CpuState
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """Why the guest stopped. `address`: port, guest physical address or vector; `size` in bytes."""
+class Exit(NamedTuple):
+    """Why the guest stopped, in the order of the exit slots of the state.
 
-    reason: ExitReason
+    `code`: an ExitReason as a number. `address`: port, guest physical address or vector; `size` in bytes.
+
+    `instructions` were retired since the last exit, and `beside_ns` passed beside them (see bt/vmm/clock.py).
+    """
+
+    code: int
+    instructions: int = 0
+    beside_ns: int = 0
     address: int = 0
     size: int = 0
-    write: bool = False
+    write: int = 0
     value: int = 0
     extra: int = 0
+
+    @property
+    def reason(self) -> ExitReason:
+        return ExitReason(self.code)
+
+    def after(self, instructions: int, beside_ns: int) -> Exit:
+        """The same, with what had been retired and had passed before."""
+        return self._replace(instructions=self.instructions + instructions, beside_ns=self.beside_ns + beside_ns)
 
 
 class Engine(Protocol):
@@ -27,8 +40,12 @@ class Engine(Protocol):
     name: str
     state: CpuState
 
-    def run(self, budget: int) -> Exit:
-        """Run at most `budget` instructions. `instructions` counts what has been retired so far."""
+    def run(self, budget: int, offset_ns: int = 0, clock_scale: int = 0) -> Exit:
+        """Run at most `budget` instructions. `instructions` counts what has been retired so far.
+
+        The guest's time is the instruction count plus `offset_ns`; or, unless `clock_scale` (bt/vmm/clock.py) is 0,
+        `offset_ns` and what passes on the host.
+        """
         ...
 
     @property

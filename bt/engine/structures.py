@@ -190,6 +190,7 @@ SLOTS = (
     "ENTRY_ADDEND",
     "PAGE",
     "COUNT",
+    "BEHIND",
     "LANDING",
     "CONT",
     "TAKEN",

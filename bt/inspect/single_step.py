@@ -201,12 +201,12 @@ class _Pair:
             self._trail.pop()  # it was one before; what comes now is no reason to take it over
             return found
         stores = Stores(cpu, decoded)
-        exits = machine.exits.copy()
+        exits = Counter(machine.exits)
         self._peer.run_to(self._peer.instructions + 1)
         if _is_repeated(decoded):
             while cpu.state["eip"] == instruction.eip and self._peer.ended is None and cpu.state["gpr", ECX]:
                 self._peer.run_to(self._peer.instructions + 1)  # bt counts every so many iterations as an instruction
-        left_for = machine.exits - exits
+        left_for = Counter(machine.exits) - exits
         if by_bt := [what for reason, what in _BY_BT.items() if left_for[reason]]:
             if self._peer.ended is not None:
                 return []

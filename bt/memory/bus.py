@@ -9,6 +9,11 @@ from typing import Protocol
 from bt.errors import BtError
 
 PORT_WIDTH_BITS = 16
+
+# What one access of the processor takes in guest time, one constant a bus.
+PORT_ACCESS_NS = 1_000  # an ISA cycle of 8 bits is 6 clocks of 8.33 MHz, with recovery about 1 us: guests count on it
+DEVICE_WINDOW_ACCESS_NS = 250  # a PCI read is about 8 clocks of 33 MHz
+
 COUNTED_ADDRESSES = 4096  # a guest that probes all of memory must not fill the host's
 ELSEWHERE = -1  # the key of what is not counted by its own address
 
@@ -73,14 +78,15 @@ class Bus:
     `COUNTED_ADDRESSES` of them, the others together as `ELSEWHERE`.
     """
 
-    def __init__(self, name: str, width_bits: int, latch_values: ByteCells | None = None) -> None:
-        """A bus of 2**`width_bits` addresses.
+    def __init__(self, name: str, width_bits: int, access_ns: int = 0, latch_values: ByteCells | None = None) -> None:
+        """A bus of 2**`width_bits` addresses; an access takes `access_ns` nanoseconds of the guest's time.
 
         A bus no wider than the port space keeps the latches of its devices in one byte an address, `latch_values`,
         where an engine may serve them without asking; give storage of that many bytes, or leave it to the bus.
         """
         self.name = name
         self.width_bits = width_bits
+        self.access_ns = access_ns
         self.unassigned_reads: Counter[int] = Counter()
         self.unassigned_writes: Counter[int] = Counter()
         self._regions: list[Region] = []  # ascending and disjoint

@@ -30,6 +30,7 @@ from bt.memory.access import (
     NativeContext,
     entry_offset,
 )
+from bt.memory.bus import PORT_ACCESS_NS
 from bt.x86 import services, state
 from bt.x86.context import AC, OK
 from bt.x86.exits import ExitReason
@@ -316,6 +317,7 @@ def _port(b: NativeContext, *, write: bool) -> None:
         b.call(services.WATCH_ACCESS, b.cpu, port & 0xFFFF, size, services.WATCH_PORT)
     latch = b.load(b.get_pointer("port_latch_map") + index, 8)
     with b.If((latch != 0) & (size == 1)):
+        b.put("port_ns", PORT_ACCESS_NS)
         value = b.get_pointer("port_latch") + index
         if write:
             b.store(value, b.arguments[3].trunc(8))

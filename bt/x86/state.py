@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import struct
 from dataclasses import dataclass, field
 
 POINTER_BIAS = 128
@@ -41,6 +42,7 @@ MMIO_SLOTS = 128
 
 BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 4096, 16  # tag (code_tag | eip), host code or decoded record
 RETURN_STACK_ENTRIES = 16
+CLOCK_SCALE_SHIFT = 24  # fractional bits of clock_scale: the cycles of an hour times it still fit into 64 bits
 VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
 CPUID_LEAVES = 12
 
@@ -127,7 +129,12 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fp_operand", 64),  # operand that is not plain RAM, or lies across two pages
     ("fp_operand_linear", 1),
     ("fp_operand_size", 1),  # bytes to be written back; 0: none
-    ("tsc_offset", 1),
+    ("tsc_offset", 1),  # what the guest's writes of the time stamp counter have added to the time
+    ("port_ns", 1),  # time of the port access just served in native code, not yet accounted for
+    ("clock_offset", 1),  # ns: with clock_scale 0 the time is the instruction count plus this, see system/timestamp.py
+    ("clock_scale", 1),  # not 0: the time is the host's, so many ns * 2**CLOCK_SCALE_SHIFT a cycle of its counter
+    ("clock_cycles", 1),  # host's counter when this run began, at the time clock_offset
+    ("clock_last", 1),  # host's time as the guest saw it last: it does not go back
     ("icount_base", 1),  # instructions retired before this run; + (run_budget - budget) = now
     ("deferred", 1),  # part of the budget set aside while one instruction runs alone (see engine/dispatch.py)
     ("service", 1),  # 1: the interpreter works for the translator and returns to it when its budget is used up
@@ -157,6 +164,8 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("trap_vectors", 1),  # debugger: bit n = leave with an EXCEPTION exit instead of delivering vector n
     # -- exits to Python
     ("exit_reason", 1),
+    ("exit_instructions", 1),  # retired in the run that has ended
+    ("exit_beside_ns", 1),  # what passed beside them; clock_offset when the run began while it lasts
     ("exit_address", 1),
     ("exit_size", 1),
     ("exit_write", 1),
@@ -203,6 +212,16 @@ OFFSETS, STATE_BYTES = _layout()
 _SLOTS = {name: (at + POINTER_BIAS) // 8 for name, at in OFFSETS.items()}  # index of the first slot
 
 
+_EXIT_RECORD = struct.Struct("<Qqq5Q")
+_EXIT_OFFSET = 8 * _SLOTS["exit_reason"]
+_BUDGET, _CLOCK_OFFSET, _CLOCK_SCALE = (_SLOTS[name] for name in ("budget", "clock_offset", "clock_scale"))
+
+
+def slot_number(name: str) -> int:
+    """Index of a field's first slot in `CpuState.slots`."""
+    return _SLOTS[name]
+
+
 def offset(name: str, index: int = 0) -> int:
     """Displacement of a slot from the state pointer, in bytes."""
     return OFFSETS[name] + 8 * index
@@ -228,7 +247,7 @@ class CpuState:
 
     def __post_init__(self) -> None:
         self._bytes = (ctypes.c_char * STATE_BYTES).from_buffer(self._map)
-        self._slots = (ctypes.c_uint64 * (STATE_BYTES // 8)).from_buffer(self._map)
+        self.slots = (ctypes.c_uint64 * (STATE_BYTES // 8)).from_buffer(self._map)  # by `slot_number`
         self.pointer = ctypes.addressof(self._bytes) + POINTER_BIAS
 
     @property
@@ -236,21 +255,32 @@ class CpuState:
         """The block as bytes, which begins POINTER_BIAS bytes before `pointer`."""
         return memoryview(self._map)
 
+    def begin_run(self, budget: int, offset_ns: int, clock_scale: int) -> None:
+        """Set `budget`, `clock_offset` and `clock_scale`."""
+        slots = self.slots
+        slots[_BUDGET] = budget
+        slots[_CLOCK_OFFSET] = offset_ns
+        slots[_CLOCK_SCALE] = clock_scale
+
+    def exit_record(self) -> tuple[int, ...]:
+        """`exit_reason` to `exit_extra`, in one go: every access of a guest to a device comes through here."""
+        return _EXIT_RECORD.unpack_from(self._map, _EXIT_OFFSET)
+
     def _index(self, key: str | tuple[str, int]) -> int:
         return _SLOTS[key] if isinstance(key, str) else _SLOTS[key[0]] + key[1]
 
     def __getitem__(self, key: str | tuple[str, int]) -> int:
-        return self._slots[self._index(key)]
+        return self.slots[self._index(key)]
 
     def __setitem__(self, key: str | tuple[str, int], value: int) -> None:
-        self._slots[self._index(key)] = value
+        self.slots[self._index(key)] = value
 
     def address(self, name: str, index: int = 0) -> int:
         """Host address of a slot."""
         return self.pointer + offset(name, index)
 
     def segment(self, number: int, part: str) -> int:
-        return self._slots[(segment_offset(number, part) + POINTER_BIAS) // 8]
+        return self.slots[(segment_offset(number, part) + POINTER_BIAS) // 8]
 
     def set_segment(self, number: int, part: str, value: int) -> None:
-        self._slots[(segment_offset(number, part) + POINTER_BIAS) // 8] = value
+        self.slots[(segment_offset(number, part) + POINTER_BIAS) // 8] = value

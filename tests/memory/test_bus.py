@@ -130,7 +130,7 @@ def test_values_are_cut_to_the_access_size(bus: Bus) -> None:
 
 def test_latches_live_in_the_bus_storage() -> None:
     storage = (ctypes.c_uint8 * 65536)()  # what an engine would map
-    ports = Bus("ports", 16, storage)
+    ports = Bus("ports", 16, latch_values=storage)
     post = PostPort()
     post.write(3, 1, 0x77)  # written before it was attached
     ports.attach(post, 0x80, 16)
@@ -155,7 +155,7 @@ def test_only_the_part_attached_becomes_latches() -> None:
 
 def test_latch_storage_must_cover_the_bus() -> None:
     with pytest.raises(ValueError, match="256 bytes, not 65536"):
-        Bus("ports", 16, bytearray(256))
+        Bus("ports", 16, latch_values=bytearray(256))
 
 
 @given(

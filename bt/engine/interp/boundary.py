@@ -19,6 +19,7 @@ from bt.x86.state import FAULT_INTERRUPT, FAULT_NO_ERROR
 from bt.x86.system.breakpoints import INSTRUCTION_BREAKPOINTS, report_debug_exception
 from bt.x86.system.control_registers import DR6_BS
 from bt.x86.system.exceptions import note_delivery, note_failure
+from bt.x86.system.fp_state import FP_UNLOAD
 
 # Decide what comes before the next instruction. state, budget; answers the budget to go on with, or -1 to leave (the
 # budget is then in the state).
@@ -26,6 +27,24 @@ BEFORE_NEXT = native("before_next", PTR, "i64", result="i64")
 # Deliver what the state's `delivering` says. A frame that goes to a device leaves to Python, and `before_next` calls
 # again with the accesses made so far to replay.
 DELIVER_PENDING = native("deliver_pending", PTR)
+
+
+def begin_run(b: Context) -> None:
+    """What the engine's run begins with: `budget` and the clock's slots are as the caller wants them."""
+    b.put("run_budget", b.get("budget"))
+    b.put("exit_beside_ns", b.get("clock_offset"))
+    b.put("clock_cycles", b.cycles())
+
+
+def end_run(b: Context) -> None:
+    """What it ends with. From now on nothing is left of the budget, and the count of instructions is `icount_base`."""
+    b.call(FP_UNLOAD, b.cpu)
+    retired = b.get("run_budget") - b.get("budget")
+    b.put("exit_instructions", retired)
+    b.put("icount_base", b.get("icount_base") + retired)
+    b.put("exit_beside_ns", b.get("clock_offset") - b.get("exit_beside_ns"))
+    b.put("budget", 0)
+    b.put("run_budget", 0)
 
 
 def deliver(b: Context) -> None:
@@ -89,6 +108,7 @@ class _Boundary:
         b = self.b
         b.put("site", 0)
         with b.Loop() as loop:
+            self._account_for_ports()
             budget = self.budget.get()
             with b.Unlikely(b.get("loaded_resume_flag") != 0):
                 b.put("loaded_resume_flag", 0)
@@ -134,6 +154,20 @@ class _Boundary:
         """Whether an event is on its way to its handler, i1."""
         return (self.b.get("delivering") != 0) & (self.b.get("exit_reason") == 0)
 
+    def _account_for_ports(self) -> None:
+        """What an access took that native code served leaves so many instructions less until the next event.
+
+        Taken off both the budget and what it was at first: the count of instructions is their difference.
+        """
+        b = self.b
+        port_ns = b.get("port_ns")
+        with b.Unlikely(port_ns != 0):
+            b.put("port_ns", 0)
+            with b.If(b.get("clock_scale") == 0):  # the host's time passes by itself
+                b.put("clock_offset", b.get("clock_offset") + port_ns)
+                b.put("run_budget", b.get("run_budget") - port_ns)
+                self.budget.set(self.budget.get() - port_ns)
+
     def _instruction_count(self) -> Value:
         b = self.b
         return b.get("icount_base") + b.get("run_budget") - self.budget.get() - b.get("deferred")
@@ -170,7 +204,7 @@ class _Boundary:
         with b.If((b.get("exit_reason") != 0) | (b.get("service") != 0)):
             b.put("budget", self.budget.get() + rest)
             b.ret(-1)
-        self.budget.set(rest)
+        self.budget.set(self.budget.get() + rest)
 
     def _take_nmi(self) -> None:
         """NMI, unless it must wait for the instruction after MOV SS or the end of this one."""

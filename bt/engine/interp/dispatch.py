@@ -6,7 +6,7 @@ from bt.codegen.abi import handler, native
 from bt.codegen.builder import Module
 from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK
-from bt.engine.interp.boundary import BEFORE_NEXT, deliver
+from bt.engine.interp.boundary import BEFORE_NEXT, begin_run, deliver, end_run
 from bt.engine.interp.context import (
     DISPATCH,
     EXHAUSTED,
@@ -18,7 +18,6 @@ from bt.engine.interp.context import (
 )
 from bt.engine.structures import BLOCK, CONTROL
 from bt.x86.context import FAULT, Context
-from bt.x86.system.fp_state import FP_UNLOAD
 
 # Run from state's eip until something leaves to Python; state's budget is what it may use and what is left.
 RUN_INTERP = native("run_interp", PTR)
@@ -64,6 +63,7 @@ def _trouble(b: HandlerContext) -> None:
     # the instruction will run again: give its budget back and forget what this attempt replayed and hit
     b.put("mmio_used", 0)
     b.put("debug_hits", 0)
+    b.put("port_ns", 0)
     b.budget = b.budget + 1
     b.go(DISPATCH)
 
@@ -94,8 +94,9 @@ def _leave(b: HandlerContext) -> None:
 
 def emit_run_interp(b: Context) -> None:
     """Body of `run_interp`."""
+    begin_run(b)
     b.call(DISPATCH, b.const(0, PTR), b.cpu, 0, b.get("budget"))
-    b.call(FP_UNLOAD, b.cpu)
+    end_run(b)
 
 
 def emit_dispatch(module: Module) -> None:

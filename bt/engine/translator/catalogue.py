@@ -85,6 +85,7 @@ MEANINGS = frozenset(
         "control.loope",
         "control.loopne",
         "control.jcxz",
+        "timestamp.rdtsc",
     )
 )
 # Two registers settled at once (64 stencils) where it is worth it; elsewhere the source goes through T (8 + 8).

@@ -38,6 +38,7 @@ HOLES = {
     "ENTRY_ADDEND": SIGNED,
     "PAGE": UNSIGNED,  # linear address of that operand's page
     "COUNT": UNSIGNED,  # instructions of the block
+    "BEHIND": UNSIGNED,  # those behind this one
     "LANDING": WIDE,  # host address where a call's return continues
 }
 HOLE_DECLARATIONS = [
@@ -205,6 +206,11 @@ class StencilContext(Context):
         self.store(entry + 8, self.hole("LANDING", 64))
         self.put("return_top", top)
 
+    def icount(self) -> Value:
+        """The block has been charged as a whole, and nothing is set aside while translated code runs."""
+        charged = self.get("icount_base") + self.get("run_budget") - self.budget
+        return charged - self.hole("BEHIND", 64)
+
     # -- what only the interpreter does -----------------------------------------------------------------------------
 
     def _interpreter_only(self) -> NoReturn:
@@ -220,9 +226,6 @@ class StencilContext(Context):
         self._interpreter_only()
 
     def resume(self) -> None:
-        self._interpreter_only()
-
-    def icount(self) -> Value:
         self._interpreter_only()
 
     def this_eip(self) -> Value:

@@ -12,7 +12,7 @@ from bt.codegen.builder import Builder, Module, Signature
 from bt.codegen.objectfile import CodePiece
 from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
-from bt.engine.interp.boundary import BEFORE_NEXT, deliver
+from bt.engine.interp.boundary import BEFORE_NEXT, begin_run, deliver, end_run
 from bt.engine.interp.context import DISPATCH, record_cache_offset
 from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, NO_X87_SEGMENT, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.catalogue import Linear
@@ -36,7 +36,7 @@ from bt.x86 import mode, state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.state import CS, EBP, ESP, GPR_NAMES
-from bt.x86.system.fp_state import FP_PREPARE, FP_UNLOAD
+from bt.x86.system.fp_state import FP_PREPARE
 
 # Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
 TRANSLATABLE = (
@@ -274,8 +274,9 @@ def _service_exit(b: NativeContext) -> None:
     unmoved = b.get("eip", width=32) == RECORD.get(b, record, "next_eip")
     stays = (b.get("exit_reason") == 0) & unmoved & (b.get("code_tag") == tag)
     stays = stays & (RECORD.get_pointer(b, record, "handler") == handler) & (SITE.get(b, site, "ends") == 0)
-    with b.If(stays):
-        b.put("budget", b.get("budget") - (refund - 1))
+    left = b.get("budget") - (refund - 1)  # a port access may have used it up
+    with b.If(stays & left.sge(0)):
+        b.put("budget", left)
         b.ret(SITE.get(b, site, "retry"))
     b.ret(b.call(NEXT_CODE, b.cpu))
 
@@ -332,6 +333,7 @@ def _forget(b: NativeContext) -> None:
 
 
 def _run_bt(b: NativeContext) -> None:
+    begin_run(b)
     where = b.call(NEXT_CODE, b.cpu)
     target = Signature(JUMP_FREE_SYMBOL.name, "void", PINNED_PARAMETERS, JUMP_FREE_SYMBOL.convention)
     arguments = [v for v in _pinned_from_state(b, b.cpu, where) if isinstance(v, Value)]
@@ -339,7 +341,7 @@ def _run_bt(b: NativeContext) -> None:
     b.call(target, *arguments)
     control = b.get_pointer("engine")
     CONTROL.put(b, control, "run_cycles", CONTROL.get(b, control, "run_cycles") + b.cycles() - started)
-    b.call(FP_UNLOAD, b.cpu)
+    end_run(b)
 
 
 # Runtime functions of the translator, `translate` itself included.

@@ -52,6 +52,7 @@ class Instruction:
         b, o = self.b, self.outer
         o.slot("IMMEDIATE", self._field("immediate"))
         o.slot("NEXT", self._field("next_eip"))
+        o.slot("BEHIND", self.refund - 1)
         self._tags(PLAN.get(b, self.plan, "write"))
         with b.If(PLAN.get(b, self.plan, "calls") != 0):
             self._predict_return()

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 
 from bt.engine.library import Library
-from bt.engine.protocol import Exit
 from bt.engine.structures import NO_PLAN, PLAN_BYTES, SITE_BYTES, VARIANTS
 from bt.engine.vcpu import Area, Vcpu
 from bt.memory.ram import GuestRam
@@ -48,7 +47,6 @@ class TranslatingVcpu(Vcpu):
         self._sites = Area(SITES * SITE_BYTES)
         self._callouts = Area(8 * len(FORMS))
         self._stencil_tables = {name: ctypes.create_string_buffer(t, len(t)) for name, t in library.stencils.items()}
-        self._read_diary: Callable[[], None] | None = None
         super().__init__(library, ram, model)
         self._stencil_tables["plans"].raw = self._without_missing(library.stencils["plans"], NO_PLANS)
 
@@ -75,19 +73,13 @@ class TranslatingVcpu(Vcpu):
 
         `read` is called when a run has ended, and before what the diary speaks of is forgotten.
         """
-        self._read_diary = read
+        self._after_run = read
         self.set_control("trace_next", area.address)
         self.set_control("trace_end", area.address + area.size)
 
-    def run(self, budget: int) -> Exit:
-        leave = super().run(budget)
-        if self._read_diary is not None:
-            self._read_diary()
-        return leave
-
     def flush(self) -> None:
-        if self._read_diary is not None:
-            self._read_diary()
+        if self._after_run is not None:
+            self._after_run()
         self.set_control("hot_next", self._cache)
         self.set_control("cold_next", self._cache + self._cache_bytes)
         self.set_control("sites_next", 1)

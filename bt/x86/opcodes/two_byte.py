@@ -157,7 +157,7 @@ _ROWS: Final = (
     Form("0F 32",       "rdmsr",       (),           "msr.rdmsr",             PRIVILEGED, cpuid="msr",
          ends_block=True),
     # unprivileged unless CR4.TSD is set / CR4.PCE is clear
-    Form("0F 31",       "rdtsc",       (),           "msr.rdtsc",             SENSITIVE,  cpuid="tsc",
+    Form("0F 31",       "rdtsc",       (),           "timestamp.rdtsc",             SENSITIVE,  cpuid="tsc",
          ends_block=True),
     Form("0F 33",       "rdpmc",       (),           "msr.rdpmc",             SENSITIVE,  cpuid="rdpmc",
          ends_block=True),

@@ -52,7 +52,11 @@ def step(b: Context, width: int) -> Value:
 
 
 def repeat_elements(b: Context, element: Callable[[], None]) -> None:
-    """Run `element` once, or with a REP prefix CX or ECX times. It commits its index registers after its accesses."""
+    """Run `element` once, or with a REP prefix CX or ECX times. It commits its index registers after its accesses.
+
+    Each execution does one element: a port access takes as long as a thousand instructions, and interrupts and events
+    come between two of them.
+    """
     if b.rep is None:
         element()
         return
@@ -62,18 +66,20 @@ def repeat_elements(b: Context, element: Callable[[], None]) -> None:
         b.retire_accesses()
         return b.const(1, 32)
 
-    _repeat(b, portion)
+    _repeat(b, portion, iterations=1)
 
 
-def _repeat(b: Context, portion: Callable[[Value], Value], stop: Local | None = None) -> None:
-    """Run `portion` until CX or ECX is 0 or `stop` (i1) is set; every ITERATIONS leave and come back.
+def _repeat(
+    b: Context, portion: Callable[[Value], Value], stop: Local | None = None, *, iterations: int = ITERATIONS
+) -> None:
+    """Run `portion` until CX or ECX is 0 or `stop` (i1) is set; every `iterations` leave and come back.
 
     With TF or breakpoints every iteration is followed by its trap (SDM vol. 3B 18.3.1.1, 18.3.1.4).
 
     portion(most) does at least one and at most `most` iterations, commits index registers and answers how many.
     """
     stepping = ((b.get("eflags_system", width=32) & TF) | b.get("debugging", width=32)) != 0
-    limit = b.select(stepping, b.const(1, 32), ITERATIONS)
+    limit = b.select(stepping, b.const(1, 32), iterations)
     done = b.local(32, 0)
     with b.Loop() as loop:
         left = index(b, ECX)

@@ -15,16 +15,25 @@ def _read_port(b: Context, port: Value, width: int) -> Value:
     return b.get("memory_value", width=width)
 
 
+def _settle(b: Context) -> None:
+    """An access that native code served takes its time now, before the next instruction: an event may be due."""
+    with b.Unlikely(b.get("port_ns") != 0):
+        b.put("eip", b.next_eip())
+        b.resume()
+
+
 def in_(b: Context, dst: Operand, src: Operand) -> None:
     port = src.read().zext(32)
     b.attempt(CHECK_PORT, b.cpu, port, dst.width // 8)
     dst.write(_read_port(b, port, dst.width))
+    _settle(b)
 
 
 def out(b: Context, dst: Operand, src: Operand) -> None:
     port, value = dst.read().zext(32), src.read()
     b.attempt(CHECK_PORT, b.cpu, port, value.width // 8)
     b.attempt(PORT_WRITE, b.cpu, port, value.width // 8, value.zext(32))
+    _settle(b)
 
 
 def ins(b: Context, dst: Operand, src: Operand) -> None:
@@ -40,6 +49,7 @@ def ins(b: Context, dst: Operand, src: Operand) -> None:
         advance(b, EDI, step(b, width))
 
     repeat_elements(b, element)
+    _settle(b)
 
 
 def outs(b: Context, dst: Operand, src: Operand) -> None:
@@ -53,3 +63,4 @@ def outs(b: Context, dst: Operand, src: Operand) -> None:
         advance(b, ESI, step(b, width))
 
     repeat_elements(b, element)
+    _settle(b)

@@ -1,4 +1,4 @@
-"""Model-specific registers, time stamp and performance counters (SDM vol. 4 chapter 2; vol. 3B 17.17).
+"""Model-specific registers, performance counters (SDM vol. 4 chapter 2); the time stamp counter is in timestamp.py.
 
 Each MSR is one line of `REGISTERS`; what is not there, or not in the CPU model, is #GP(0), as on hardware.
 """
@@ -14,9 +14,10 @@ from bt.x86.context import GP, OK, Context
 from bt.x86.features import FEATURE_BITS
 from bt.x86.services import FLUSH_TLB
 from bt.x86.state import EAX, ECX, EDX, VARIABLE_MTRRS
-from bt.x86.system.control_registers import CR4_PCE, CR4_TSD
+from bt.x86.system.control_registers import CR4_PCE
 from bt.x86.system.descriptor import require_cpl_0
 from bt.x86.system.segment_load import current_privilege_level
+from bt.x86.system.timestamp import set_pair, time_ns
 
 # Instruction count; ECX, EDX and EAX as the instructions have them.
 READ_MSR = native("read_msr", PTR, "i64")
@@ -105,12 +106,6 @@ def _is_bad_type(b: Context, value: Value, *, bytes_of: int, pat: bool) -> Value
     return bad != 0
 
 
-def _set_pair(b: Context, value: Value) -> None:
-    """EDX:EAX = value (i64)."""
-    b.set_reg(EAX, value.trunc(32))
-    b.set_reg(EDX, (value >> 32).trunc(32))
-
-
 def _has(b: Context, feature: str) -> Value:
     return (b.get("features") & (1 << FEATURE_BITS[feature])) != 0
 
@@ -141,11 +136,11 @@ def _read_msr(b: Context) -> None:
     _, icount = b.arguments
     with b.Switch(b.reg(ECX)) as which:
         with which.case(TSC):
-            _set_pair(b, icount + b.get("tsc_offset"))
+            set_pair(b, time_ns(b, icount) + b.get("tsc_offset"))
         for register in REGISTERS:
             with which.case(register.number):
                 _require(b, register.feature)
-                _set_pair(
+                set_pair(
                     b, b.const(register.value, 64) if register.slot is None else b.get(register.slot, register.index)
                 )
         with which.otherwise():
@@ -173,7 +168,7 @@ def _write_msr(b: Context) -> None:
     value = b.reg(EAX).zext(64) | (b.reg(EDX).zext(64) << 32)
     with b.Switch(b.reg(ECX)) as which:
         with which.case(TSC):
-            b.put("tsc_offset", value - icount)
+            b.put("tsc_offset", value - time_ns(b, icount))
         for register in REGISTERS:
             with which.case(register.number):
                 _require(b, register.feature)
@@ -201,13 +196,6 @@ def wrmsr(b: Context) -> None:
     b.attempt(WRITE_MSR, b.cpu, b.icount())
 
 
-def rdtsc(b: Context) -> None:
-    """RDTSC: one tick an instruction. With CR4.TSD it belongs to level 0."""
-    disabled = (b.get("cr4", width=32) & CR4_TSD) != 0
-    b.fault_if(disabled & (current_privilege_level(b) != 0), GP, 0)
-    _set_pair(b, b.icount() + b.get("tsc_offset"))
-
-
 def rdpmc(b: Context) -> None:
     """RDPMC: the two counters of the P6 family never count; other processors here show none, so that any is #GP(0).
 
@@ -216,7 +204,7 @@ def rdpmc(b: Context) -> None:
     disabled = (b.get("cr4", width=32) & CR4_PCE) == 0
     b.fault_if(disabled & (current_privilege_level(b) != 0), GP, 0)
     b.fault_if(~_has(b, "p6 counters") | b.reg(ECX).ugt(1), GP, 0)
-    _set_pair(b, b.const(0, 64))
+    set_pair(b, b.const(0, 64))
 
 
 RUNTIME = ((READ_MSR, _read_msr), (WRITE_MSR, _write_msr))

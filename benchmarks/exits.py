@@ -1,0 +1,105 @@
+"""What a guest's access to a device costs the host: `python -m benchmarks.exits [RUNS]`.
+
+Claim: at most 3 us of CPU time for an access that Python serves. One row a device: a loop of one IN, OUT, read or write
+less the same loop without it, under each engine; the last row is what an empty call of native code costs from Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+from dataclasses import dataclass
+from statistics import median
+
+from bt.cli import library
+from bt.machine import EngineName, Machine, MachineConfig
+from guest_images.assembler import assemble
+
+LIMIT_US = 3.0
+LOAD_ADDRESS = 0x10_0000
+ENGINES: tuple[EngineName, ...] = ("interp", "bt")
+PASSES = 20_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of access: what is shown, and the instruction, which finds the port in DX."""
+
+    name: str
+    port: int
+    instruction: str
+
+
+ROWS = (
+    Row("PIC mask, in al, 21h", 0x21, "in al, 0x21"),
+    Row("PIC mask, out 21h, al", 0x21, "out 0x21, al"),
+    Row("PIT count, in al, 40h", 0x40, "in al, 0x40"),
+    Row("keyboard status, in al, 64h", 0x64, "in al, 0x64"),
+    Row("system port B, in al, 61h", 0x61, "in al, 0x61"),
+    Row("RTC, in al, 71h", 0x71, "in al, 0x71"),
+    Row("POST latch, out 80h, al", 0x80, "out 0x80, al"),
+    Row("UART status, in al, dx", 0x3FD, "in al, dx"),
+    Row("nobody's port, in al, dx", 0x2F8, "in al, dx"),
+    Row("nobody's memory, mov eax, [ebx]", 0, "mov eax, [ebx]"),
+)
+EMPTY = Row("", 0, "")
+
+
+def program(row: Row) -> bytes:
+    """Raw code for LOAD_ADDRESS: PASSES times the instruction, then the exit, again and again."""
+    text = f"""
+start:
+    mov esi, {PASSES}
+    mov edx, {row.port:#x}
+    mov ebx, 0xfeb00000
+    mov eax, 0xff
+again:
+    {row.instruction}
+    dec esi
+    jnz again
+    out 0xf4, al
+    jmp start
+"""
+    return assemble(text, 32, LOAD_ADDRESS)
+
+
+def seconds(row: Row, engine: EngineName, runs: int) -> float:
+    """CPU seconds of PASSES accesses, loop included: the median of so many runs."""
+    machine = Machine(MachineConfig(memory=4 << 20, engine=engine))
+    machine.load(program(row), flat=LOAD_ADDRESS)
+    machine.run()
+    times = [machine.run().cpu_seconds for _ in range(runs)]
+    machine.close()
+    return median(times)
+
+
+def empty_call_us(runs: int) -> float:
+    """Microseconds of a call from Python into native code that does nothing, per call."""
+    loaded = library.load()
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(loaded.symbols["leave_translated"])
+    times = []
+    for _ in range(runs):
+        start = time.process_time()
+        for _ in range(PASSES):
+            function(None)
+        times.append(time.process_time() - start)
+    return median(times) / PASSES * 1e6
+
+
+def main() -> int:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    library.load()  # compiles it where that has not been done
+    loops = {engine: seconds(EMPTY, engine, runs) for engine in ENGINES}
+    print(f"{'microseconds an access (CPU time)':36}" + "".join(f"{engine:>9}" for engine in ENGINES))
+    worst = 0.0
+    for row in ROWS:
+        costs = [(seconds(row, engine, runs) - loops[engine]) / PASSES * 1e6 for engine in ENGINES]
+        worst = max(worst, *costs)
+        print(f"{row.name:36}" + "".join(f"{cost:9.2f}" for cost in costs))
+    print(f"{'empty call of native code':36}{empty_call_us(runs):9.2f}")
+    return int(worst > LIMIT_US)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
