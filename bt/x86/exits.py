@@ -6,7 +6,10 @@ from enum import IntEnum
 
 
 class ExitReason(IntEnum):
-    """In the manner of KVM_RUN's exit reasons; `exit_*` slots hold the particulars."""
+    """In the manner of KVM_RUN's exit reasons; `exit_*` slots hold the particulars.
+
+    Numbered without a gap: tables are indexed by them.
+    """
 
     NONE = 0
     BUDGET = 1  # instruction budget used up
@@ -17,6 +20,6 @@ class ExitReason(IntEnum):
     INTERRUPT_WINDOW = 6  # INTR is pending and the guest can take it now
     EXCEPTION = 7  # vector exit_address is in trap_vectors; exit_value = error code, exit_extra = has one
     CALLOUT = 8  # exit_address = number of a rare instruction served in Python
-    CACHE_FULL = 10  # no room for more code: flush and go on
-    INTERNAL = 11  # a broken promise inside bt
-    FP_ERROR = 12  # FERR#: an x87 exception with CR0.NE clear; the guest waits for the interrupt that comes of it
+    CACHE_FULL = 9  # no room for more code: flush and go on
+    INTERNAL = 10  # a broken promise inside bt
+    FP_ERROR = 11  # FERR#: an x87 exception with CR0.NE clear; the guest waits for the interrupt that comes of it

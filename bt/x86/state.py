@@ -130,11 +130,6 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fp_operand_linear", 1),
     ("fp_operand_size", 1),  # bytes to be written back; 0: none
     ("tsc_offset", 1),  # what the guest's writes of the time stamp counter have added to the time
-    ("port_ns", 1),  # time of the port access just served in native code, not yet accounted for
-    ("clock_offset", 1),  # ns: with clock_scale 0 the time is the instruction count plus this, see system/timestamp.py
-    ("clock_scale", 1),  # not 0: the time is the host's, so many ns * 2**CLOCK_SCALE_SHIFT a cycle of its counter
-    ("clock_cycles", 1),  # host's counter when this run began, at the time clock_offset
-    ("clock_last", 1),  # host's time as the guest saw it last: it does not go back
     ("icount_base", 1),  # instructions retired before this run; + (run_budget - budget) = now
     ("deferred", 1),  # part of the budget set aside while one instruction runs alone (see engine/dispatch.py)
     ("service", 1),  # 1: the interpreter works for the translator and returns to it when its budget is used up
@@ -162,6 +157,12 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fault_chain", FAULT_CHAIN_ENTRIES * len(FAULT_FIELDS)),  # these and the one under way, see fault_chain.py
     ("fault_in_new_task", 1),  # 1: the fault came after a task switch, EIP is the new task's, not the instruction's
     ("trap_vectors", 1),  # debugger: bit n = leave with an EXCEPTION exit instead of delivering vector n
+    # -- time beside instructions
+    ("port_ns", 1),  # time of the port access just served in native code, not yet accounted for
+    ("clock_offset", 1),  # ns: with clock_scale 0 the time is the instruction count plus this, see system/timestamp.py
+    ("clock_scale", 1),  # not 0: the time is the host's, so many ns * 2**CLOCK_SCALE_SHIFT a cycle of its counter
+    ("clock_cycles", 1),  # host's counter when this run began, at the time clock_offset
+    ("clock_last", 1),  # host's time as the guest saw it last: it does not go back
     # -- exits to Python
     ("exit_reason", 1),
     ("exit_instructions", 1),  # retired in the run that has ended
