@@ -10,6 +10,7 @@ import pytest
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.reset import write_eflags
+from bt.x86.state import EBX, ECX
 from guest_images.assembler import assemble
 from tests.x86.system.fp_program import ALL_MASKED, ALL_UNMASKED, DATA, EMPTY_STACK, ORIGIN, run, start
 from tests.x86.system.processor import Processor
@@ -63,6 +64,30 @@ def test_control_bits_count_at_once(engine: Processor, switch: str, then: str, v
         assert leave.reason is ExitReason.HLT
     else:
         assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, vector)
+
+
+@pytest.mark.parametrize(
+    ("switch", "then", "vector"),
+    [
+        ("mov cr0, ebx; {}; or ebx, 8", "fnop", 7),
+        ("mov cr0, ebx; {}; or ebx, 8", "movq mm0, mm1", 7),
+        ("mov cr0, ebx; {}; or ebx, 8", "addps xmm0, xmm1", 7),
+        ("mov cr0, ebx; {}; or ebx, 4", "fnop", 7),
+        ("mov cr0, ebx; {}; or ebx, 4", "addps xmm0, xmm1", 6),
+        ("lmsw bx; {}; or ebx, 8", "fnop", 7),
+        ("lmsw bx; {}; or ebx, 8", "addps xmm0, xmm1", 7),
+        ("mov cr4, ecx; {}; xor ecx, ecx", "addps xmm0, xmm1", 6),
+    ],
+)
+def test_control_bits_count_in_code_that_has_run_before(engine: Processor, switch: str, then: str, vector: int) -> None:
+    """Nothing is decoded or translated in the second round, which alone would take the FP registers away."""
+    start(engine, f"again: fld1; fstp st(0); addps xmm2, xmm3; {switch.format(then)}; jmp again".replace(": ", ":; "))
+    cpu = engine.cpu
+    cpu["gpr", EBX], cpu["gpr", ECX], cpu["trap_vectors"] = cpu["cr0"], cpu["cr4"], (1 << 32) - 1
+    before = engine.vcpu.instructions
+    leave = engine.vcpu.run(100)
+    assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, vector)
+    assert 9 <= engine.vcpu.instructions - before < 16
 
 
 # What raises each exception, x87 (#I of both kinds, #D, #Z, #O, #U, #P) and SSE, with operands at [ebx + 16].
