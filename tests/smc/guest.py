@@ -127,10 +127,13 @@ class SmcGuest:
         self.cpu.flush()
 
     def _map(self, paging: Paging) -> None:
-        """Two address spaces; they differ in where the linear page MAPPED and the one behind it lead."""
-        identity = {number: number << 12 | _ALL for number in range(1024)}
+        """Two address spaces; they differ in where the linear page MAPPED and the one behind it lead.
+
+        All other pages are global.
+        """
+        identity = {number: number << 12 | _ALL | tables.GLOBAL for number in range(1024)}
         self.ram.write(LOW_TABLE, tables.page_table(identity))
-        low = LOW_TABLE | _ALL if paging is Paging.SMALL else tables.LARGE | _ALL
+        low = LOW_TABLE | _ALL if paging is Paging.SMALL else tables.LARGE | _ALL | tables.GLOBAL
         for directory, table, frame in ((DIRECTORY, TABLE, FRAME), (OTHER_DIRECTORY, OTHER_TABLE, OTHER_FRAME)):
             first = (MAPPED - ALIAS) >> 12
             mapped = {first: frame | _ALL, first + 1: frame + tables.PAGE_BYTES | _ALL}
