@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from bt.x86.exits import ExitReason
-from bt.x86.state import EBP
+from bt.x86.state import EBP, ESP
 from guest_images.assembler import assemble
 from tests import tables
 from tests.engines import factories
@@ -29,7 +29,7 @@ from tests.smc.guest import (
 FIRST, SECOND = 0x11111111, 0x22222222
 ENTRY, RIGHTS = TABLE + 4 * (MAPPED - ALIAS >> 12), 7
 EVICTING = FRAME  # whose linear page has MAPPED's place in the TLB
-GENERAL_PROTECTION = 13
+GENERAL_PROTECTION, PAGE_FAULT = 13, 14
 COUNTERS = ("chains", "dispatches", "branch_misses", "branch_lookups", "units")
 
 # how a block in MAPPED goes on in its own page, at a place that adds FIRST or SECOND to EBX and returns
@@ -141,3 +141,21 @@ def test_a_chain_ends_where_the_budget_ends(engine: str) -> None:
         assert machine.cpu.instructions - before == budget
         done += budget
         assert state["eip"] == again + sum(instructions[: done % 3])
+
+
+@pytest.mark.parametrize("engine", factories())
+def test_a_fetch_that_faults_costs_an_instruction(engine: str) -> None:
+    """The handler of #PF is in the page that is missing: there is no other end to that than the budget's."""
+    machine = guest(engine)
+    machine.run(Mode(Paging.SMALL, 0), {PROGRAM: assemble(f"int {DONE}", 32, PROGRAM)})
+    missing = ALIAS + 0x50000
+    machine.ram.write(TABLE + 4 * (0x50000 >> 12), bytes(4))
+    machine.ram.write(IDT + 8 * PAGE_FAULT, tables.interrupt_gate(KERNEL_CODE, missing))
+    state = machine.cpu.state
+    state["eip"], stack = missing, state["gpr", ESP]
+    for budget in (1, 2, 7):
+        before = machine.cpu.instructions
+        assert machine.cpu.run(budget).reason is ExitReason.BUDGET
+        assert machine.cpu.instructions - before == budget
+        stack -= 16 * budget  # error code, EIP, CS, EFLAGS
+        assert (state["eip"], state["gpr", ESP]) == (missing, stack)

@@ -110,6 +110,17 @@ def test_outer_stack_segment(
         assert processor.cpu.segment(CS, "selector") == code_selector(0)
 
 
+@pytest.mark.parametrize("far", [False, True])
+def test_descriptors_of_the_outer_level_are_marked(processor: Processor, far: bool) -> None:
+    """Accessed, in memory: those of code and of the stack (SDM vol. 3A 3.4.5.1)."""
+    processor.describe(SPARE, descriptor(access=0xF2))
+    processor.describe(SPARE_2, descriptor(access=0xFA))
+    frame = (TARGET, SPARE_2 | 3) if far else (TARGET, SPARE_2 | 3, 2)
+    processor.push(*frame, 0x8000, SPARE | 3)
+    assert (processor.call("far_return", 32, 0) if far else iret(processor)) is None
+    assert [processor.described(selector)[5] for selector in (SPARE, SPARE_2)] == [0xF3, 0xFB]
+
+
 def test_eip_beyond_the_limit(processor: Processor) -> None:
     processor.describe(SPARE, descriptor(limit=0xFFF, access=0xFB, flags=4))
     processor.describe(SPARE_2, descriptor(limit=0xFFF, access=0x9B, flags=4))
