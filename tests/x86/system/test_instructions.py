@@ -137,6 +137,11 @@ FLAGS = """
 """
 
 SEGMENTS = """
+    mov [ebx], eax    | [1058]=ffff00000091cf00 ds=58 ebx=8000 eax=1 => #GP(0)
+    mov eax, [ebx]    | [1058]=ffff00000091cf00 ds=58 ebx=8000 [8000]=07 => eax=7
+    add [ebx], eax    | [1058]=ffff0000009bcf00 ds=58 ebx=8000 eax=1 => #GP(0)
+    mov fs:[ebx], eax | [1058]=ffff00000091cf00 fs=58 ebx=8000 eax=1 => #GP(0)
+    mov eax, fs:[ebx] | [1058]=ffff00000091cf00 fs=58 ebx=8000 [8000]=07 => eax=7
     mov ds, eax       | eax=21                                  => ds=21
     mov ds, eax       | eax=22                                  => #GP(20) ds=10
     mov ds, eax       | eax=10 cpl=3                            => #GP(10) ds=43
