@@ -1,7 +1,11 @@
-"""Collects `.case` files, and says at the top of every run which executors they run on."""
+"""Collects `.case` files, says at the top of every run which executors they run on, and ends tests that hang."""
 
 from __future__ import annotations
 
+import faulthandler
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,36 @@ from tests.cases.collect import EXECUTORS, CaseFile, executors
 settings.register_profile("everyday", derandomize=True, deadline=None)  # a busy machine is no defect
 settings.register_profile("explore", deadline=None)
 settings.load_profile("everyday")
+
+# The first test of a run may have to build the library, beside other processes.
+EVERYDAY_SECONDS, SLOW_SECONDS = 300, 1500
+_STDERR = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long a test may take, setup and teardown included."""
+    parser.addini("everyday_seconds", "the process ends when a test takes longer", default=str(EVERYDAY_SECONDS))
+    parser.addini("slow_seconds", "the same for tests marked slow", default=str(SLOW_SECONDS))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the real stderr: during a test its descriptor is a file of pytest's."""
+    config.stash[_STDERR] = os.dup((sys.__stderr__ or sys.stderr).fileno())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End the process when a test comes to its limit, with tracebacks that say where it is.
+
+    Nothing gentler ends a loop in native code: a signal handler of Python's would wait for it to return. Without
+    pytest-xdist the run is over then; with it the test has failed ("worker crashed while running") and the run goes on.
+    """
+    limit = item.config.getini("slow_seconds" if item.get_closest_marker("slow") else "everyday_seconds")
+    faulthandler.dump_traceback_later(float(limit), exit=True, file=item.config.stash[_STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -30,6 +64,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Give back the oracle's process."""
+    """Give back the oracle's process, and the descriptor."""
+    os.close(config.stash[_STDERR])
     if EXECUTORS in config.stash:
         config.stash[EXECUTORS].close()

@@ -9,7 +9,7 @@ from bt.x86 import segment_cache
 from bt.x86.state import CS, DS, ES, FS, GS, SS, CpuState
 
 PAGE_BYTES = 0x1000
-PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE = 1, 2, 4, 0x20, 0x40, 0x80
+PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE, GLOBAL = 1, 2, 4, 0x20, 0x40, 0x80, 0x100
 """Bits of page-directory and page-table entries (SDM vol. 3A, tables 4-4 to 4-6)."""
 
 CODE, DATA, LDT, TSS = 0x9B, 0x93, 0x82, 0x8B

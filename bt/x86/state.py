@@ -131,7 +131,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fp_operand_size", 1),  # bytes to be written back; 0: none
     ("tsc_offset", 1),  # what the guest's writes of the time stamp counter have added to the time
     ("icount_base", 1),  # instructions retired before this run; + (run_budget - budget) = now
-    ("deferred", 1),  # part of the budget set aside while one instruction runs alone (see engine/dispatch.py)
+    ("deferred", 1),  # part of the budget set aside while one instruction runs alone (see engine/interp/boundary.py)
     ("service", 1),  # 1: the interpreter works for the translator and returns to it when its budget is used up
     ("block", 1),  # translator: host address of the block found last
     ("step_trap", 1),  # 1: the instruction that runs alone is followed by a single-step trap (TF)

@@ -7,7 +7,7 @@ MAP gives the page at MAPPED another frame in the way the program was made for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -66,11 +66,18 @@ class SmcGuest:
         self.ram = GuestRam(RAM_BYTES)
         self.cpu = make_engine(library, self.ram)
 
-    def run(self, mode: Mode, memory: Mapping[int, bytes], target: int = 0, switch: str = "") -> tuple[int, int]:
+    def run(
+        self,
+        mode: Mode,
+        memory: Mapping[int, bytes],
+        target: int = 0,
+        switch: str = "",
+        external: Callable[[], None] | None = None,
+    ) -> tuple[int, int]:
         """Run from PROGRAM until DONE; EAX and EBX then.
 
-        `memory` is by physical address, `target` the one that EXTERNAL stores to, `switch` the code of MAP: assembly
-        that may use EDI and gets 0 or 1 in EDX, the number of the frame.
+        `memory` is by physical address, `target` the one that EXTERNAL stores to, unless `external` is what it does
+        instead. `switch` is the code of MAP: assembly that may use EDI and gets 0 or 1 in EDX, the number of the frame.
         """
         self._start(mode, memory, switch)
         state = self.cpu.state
@@ -84,6 +91,9 @@ class SmcGuest:
                 raise AssertionError(f"{leave} at {state['eip']:x}, CR2 {state['cr2']:x}")
             if at == _DONE_AT:
                 return state["gpr", EAX], state["gpr", EBX]
+            if external is not None:
+                external()
+                continue
             self.ram.write(target, state["gpr", EDX].to_bytes(4, "little"))
             self.cpu.written(target, 4)
         raise AssertionError("does not end")
@@ -117,10 +127,13 @@ class SmcGuest:
         self.cpu.flush()
 
     def _map(self, paging: Paging) -> None:
-        """Two address spaces; they differ in where the linear page MAPPED and the one behind it lead."""
-        identity = {number: number << 12 | _ALL for number in range(1024)}
+        """Two address spaces; they differ in where the linear page MAPPED and the one behind it lead.
+
+        All other pages are global.
+        """
+        identity = {number: number << 12 | _ALL | tables.GLOBAL for number in range(1024)}
         self.ram.write(LOW_TABLE, tables.page_table(identity))
-        low = LOW_TABLE | _ALL if paging is Paging.SMALL else tables.LARGE | _ALL
+        low = LOW_TABLE | _ALL if paging is Paging.SMALL else tables.LARGE | _ALL | tables.GLOBAL
         for directory, table, frame in ((DIRECTORY, TABLE, FRAME), (OTHER_DIRECTORY, OTHER_TABLE, OTHER_FRAME)):
             first = (MAPPED - ALIAS) >> 12
             mapped = {first: frame | _ALL, first + 1: frame + tables.PAGE_BYTES | _ALL}

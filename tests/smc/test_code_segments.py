@@ -24,25 +24,28 @@ def _descriptors(last: int) -> bytes:
     )
 
 
-def _routine(value: int) -> bytes:
-    """MOV EAX, value; RETF."""
-    return b"\xb8" + value.to_bytes(4, "little") + b"\xcb"
+def _routine(value: int, jump: bytes = b"") -> bytes:
+    """MOV EAX, value; RETF; perhaps with a jump before."""
+    return jump + b"\xb8" + value.to_bytes(4, "little") + b"\xcb"
 
 
-def _run(machine: SmcGuest, program: str, last: int = 0xFFFF) -> tuple[int, int]:
+def _run(machine: SmcGuest, program: str, last: int = 0xFFFF, jump: bytes = b"") -> tuple[int, int]:
     memory = {
         PROGRAM: assemble(program, 32, PROGRAM),
         GDT + FIRST: _descriptors(last),
         IDT + 8 * GENERAL_PROTECTION: tables.interrupt_gate(KERNEL_CODE, STUBS),  # it ends the run too
-        FIRST_BASE + OFFSET: _routine(FIRST_VALUE),
-        SECOND_BASE + OFFSET: _routine(SECOND_VALUE),
+        FIRST_BASE + OFFSET: _routine(FIRST_VALUE, jump),
+        SECOND_BASE + OFFSET: _routine(SECOND_VALUE, jump),
     }
     return machine.run(Mode(Paging.OFF, 0), memory)
 
 
+@pytest.mark.parametrize(
+    "jump", [b"", b"\xeb\x00", b"\xb9\x08\x01\x00\x00\xff\xe1\xcc"], ids=["plain", "jmp", "jmp ecx"]
+)
 @pytest.mark.parametrize("engine", factories())
-def test_another_base(engine: str) -> None:
-    """Far calls to one offset in two segments by turns."""
+def test_another_base(engine: str, jump: bytes) -> None:
+    """Far calls to one offset in two segments by turns. What is jumped to inside is remembered by its offset."""
     program = f"""
         mov ebp, {TIMES}
     again:
@@ -54,7 +57,7 @@ def test_another_base(engine: str) -> None:
         jnz again
         int {DONE}
     """
-    _, total = _run(guest(engine), program)
+    _, total = _run(guest(engine), program, jump=jump)
     assert total == TIMES * (FIRST_VALUE + SECOND_VALUE) & 0xFFFFFFFF
 
 

@@ -112,6 +112,32 @@ def test_the_mapped_code_runs(engine: str, switch: str, place: str, history: str
             assert total == HISTORIES[history][1] & 0xFFFFFFFF, str(mode)
 
 
+SECOND_PAGE_ONLY = {
+    "invlpg": f"mov edi, {OTHER_FRAME + PAGE + _RIGHTS}\nmov [{_ENTRY + 4}], edi\ninvlpg [{MAPPED + PAGE}]",
+    "cr3 reloaded": f"mov edi, {OTHER_FRAME + PAGE + _RIGHTS}\nmov [{_ENTRY + 4}], edi\nmov edi, cr3\nmov cr3, edi",
+}
+
+
+@pytest.mark.parametrize("times", [1, 50])
+@pytest.mark.parametrize("switch", SECOND_PAGE_ONLY)
+@pytest.mark.parametrize("engine", factories())
+def test_an_instruction_whose_second_page_is_another_one(engine: str, switch: str, times: int) -> None:
+    """Where it begins nothing changes: two bytes of its immediate are in the page that stays."""
+    offset = PLACES["across pages"]
+    call = f"call {MAPPED + offset}\nadd ebx, eax"
+    program = f"mov ebp, {times}\nagain:\n{call}\ndec ebp\njnz again\nint {MAP}\n{call}\nint {DONE}"
+    memory = {
+        PROGRAM: assemble(program, 32, PROGRAM),
+        FRAME + offset: _victim(FIRST),
+        OTHER_FRAME + offset: _victim(SECOND),
+    }
+    for mode in MODES:
+        if mode.paging is not Paging.OFF:
+            eax, total = guest(engine).run(mode, memory, switch=SECOND_PAGE_ONLY[switch])
+            assert eax == SECOND & 0xFFFF0000 | FIRST & 0xFFFF, str(mode)
+            assert total == times * FIRST + eax & 0xFFFFFFFF, str(mode)
+
+
 @pytest.mark.parametrize("history", ["run once", "run often"])
 @pytest.mark.parametrize("engine", factories())
 def test_code_goes_on_in_the_new_frame(engine: str, history: str) -> None:

@@ -31,6 +31,12 @@ STORES = {
     f"pop dword ptr [target]\nmov esp, [{BUFFER + 4}]",
     "cmpxchg8b": f"mov [{BUFFER}], ebx\nmov [{BUFFER + 4}], edx\nmov ebx, edx\nmov ecx, [target+4]\n"
     f"mov eax, [target]\nmov edx, ecx\ncmpxchg8b [target]\nmov ebx, [{BUFFER}]\nmov edx, [{BUFFER + 4}]",
+    "mov from below": "mov eax, edx\nmov ax, [target-2]\nmov [target-2], eax\nmov [target+2], dx",
+    "lock add from below": "movzx ecx, dx\nmovzx eax, word ptr [target]\nsub ecx, eax\nshl ecx, 16\n"
+    "lock add [target-2], ecx\nmov [target+2], dx",
+    "cmpxchg8b from below": f"mov [{BUFFER}], ebx\nmov ecx, edx\nmov edx, [target]\nmov eax, [target-4]\n"
+    f"mov ebx, eax\ncmpxchg8b [target-4]\nmov ebx, [{BUFFER}]\nmov edx, ecx",
+    "movq from below": "movd mm0, [target-4]\nmovd mm1, edx\npunpckldq mm0, mm1\nmovq [target-4], mm0\nemms",
     "alias": f"mov [target+{ALIAS}], edx",
     "lock add through alias": f"mov eax, edx\nsub eax, [target]\nlock add [target+{ALIAS}], eax",
     "external": f"int {EXTERNAL}",
@@ -44,8 +50,11 @@ PLACES = {
     "first page's end": 0x22FFB,
     "second page but for the opcode": 0x22FFF,
     "second page's start": 0x23000,
+    "code granule's start": 0x20140,
+    "code granule's end": 0x2017A,
 }
-"""Address of the victim, which is MOV EAX, imm32 and RET; the store is to its immediate."""
+"""Address of the victim, which is MOV EAX, imm32 and RET; the store is to its immediate. Granules have 64 bytes: the
+last two victims have one each for themselves, and some of the stores begin or end outside of it."""
 
 # ways to come by the new code: assembly with {store}, {victim}; what EBX, the sum of all EAX, is then
 HISTORIES = {

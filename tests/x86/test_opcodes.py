@@ -1,9 +1,8 @@
-"""The opcode table: complete, consistent, and its flag columns true (Unicorn executes every identity form)."""
+"""The opcode table: complete and consistent."""
 
 from __future__ import annotations
 
 import itertools
-import random
 import re
 import struct
 from collections.abc import Iterator
@@ -29,9 +28,6 @@ from bt.x86.opcodes import (
 )
 from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.opcodes.table import build_dispatch_table
-
-unicorn = pytest.importorskip("unicorn")
-uc = pytest.importorskip("unicorn.x86_const")
 
 # The unprivileged sensitive instructions of Robin and Irvine (2000), as the table names them.
 ROBIN_IRVINE = {
@@ -153,85 +149,3 @@ def test_flag_masks() -> None:
 
 def test_documentation_is_up_to_date() -> None:
     assert opcode_docs.PATH.read_text(encoding="utf-8") == opcode_docs.render(), "run python -m bt.x86.opcode_docs"
-
-
-# -- the flag columns against Unicorn
-
-CODE, DATA = 0x1000, 0x8000
-ARITHMETIC = eflags_mask("oszapc")
-# x87 forms change state that is not compared.
-EXECUTED = [
-    form
-    for form in FORMS
-    if form.cls in (InstructionClass.IDENTITY, InstructionClass.MEMORY)
-    and form.meaning.split(".")[0] not in ("x87", "fp", "sse")
-]
-REGISTERS = (
-    *(uc.UC_X86_REG_EAX, uc.UC_X86_REG_ECX, uc.UC_X86_REG_EDX, uc.UC_X86_REG_EBX),
-    *(uc.UC_X86_REG_ESP, uc.UC_X86_REG_EBP, uc.UC_X86_REG_ESI, uc.UC_X86_REG_EDI),
-)
-
-
-def encode(form: Form, rng: random.Random) -> bytes:
-    """One instance of a form: operands ecx, edx or [ebx], random immediates."""
-    encoding = parse_encoding(form.encoding)
-    memory = form.memory_only or (False in encoding.mods and rng.random() < 0.5)
-    reg = 2 if 2 in encoding.regs else encoding.regs[0]
-    modrm = bytes((reg << 3 | (3 if memory else 0xC0 | (1 if 1 in encoding.rms else encoding.rms[0])),))
-    immediate = bytes(rng.randrange(1, 256) for _ in range(4))
-    if form.name == "enter":
-        immediate = bytes((16, 0, 0, 0))
-    offset = struct.pack("<I", DATA) if any(operand.method is Method.OFFSET for operand in form.operands) else b""
-    prefix = bytes((encoding.prefix,)) if encoding.prefix else b""
-    opcode = b"\x0f" * encoding.opcode_map + bytes((encoding.opcodes[-1],))
-    return prefix + opcode + modrm * encoding.modrm + (offset or immediate)
-
-
-def run(code: bytes, registers: list[int], eflags: int, data: bytes) -> tuple[list[int], int, bytes] | None:
-    """Registers, EFLAGS and memory after one instruction under Unicorn; None if it faults."""
-    machine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
-    machine.mem_map(0, 0x10000)
-    machine.mem_write(CODE, code)
-    machine.mem_write(DATA - 0x1000, data)
-    for register, value in zip(REGISTERS, registers, strict=True):
-        machine.reg_write(register, value)
-    machine.reg_write(uc.UC_X86_REG_EFLAGS, eflags | 2)
-    try:
-        machine.emu_start(CODE, 0, count=1)
-    except unicorn.UcError:
-        return None
-    after = [int(machine.reg_read(register)) for register in REGISTERS]
-    return after, int(machine.reg_read(uc.UC_X86_REG_EFLAGS)), bytes(machine.mem_read(DATA - 0x1000, len(data)))
-
-
-@pytest.mark.parametrize("form", EXECUTED, ids=lambda form: f"{form.encoding}: {form.name}")
-def test_flag_columns_against_unicorn(form: Form) -> None:
-    """Flags not listed as changed stay; values and written flags do not depend on flags not listed as read."""
-    rng = random.Random(form.encoding)
-    kept = ARITHMETIC & ~form.changes_mask
-    free = ARITHMETIC & ~form.reads_mask
-    defined = eflags_mask(form.writes) & ARITHMETIC
-    executed = 0
-    for _ in range(6):
-        code = encode(form, rng)
-        registers = [rng.randrange(1 << 32) for _ in range(8)]
-        registers[0] = rng.randrange(0x100) if form.name in ("div", "idiv", "xlat") else registers[0]
-        registers[1] |= 0xC0000001  # a divisor above the dividend's high half, a shift count that is not zero
-        registers[2] &= 0xFF if form.name not in ("div", "idiv") else 0
-        registers[3] = registers[4] = registers[5] = registers[6] = registers[7] = DATA
-        data = bytes(rng.randrange(256) for _ in range(0x2000))
-        if form.name == "bound":
-            data = data[:0x1000] + struct.pack("<ii", 0, 0x1000) + data[0x1008:]
-        eflags = rng.randrange(1 << 12) & ARITHMETIC
-        flip = rng.randrange(1 << 12) & free
-        first, second = run(code, registers, eflags, data), run(code, registers, eflags ^ flip, data)
-        if first is None or second is None:
-            assert first is None, "faults or not by a flag that is not listed as read"
-            assert second is None, "faults or not by a flag that is not listed as read"
-            continue
-        executed += 1
-        assert (first[1] ^ eflags) & kept == 0, f"{code.hex(' ')} changes {(first[1] ^ eflags) & kept:#x}"
-        assert (first[0], first[2]) == (second[0], second[2]), f"{code.hex(' ')} reads {flip:#x}"
-        if not form.may_keep_flags:
-            assert (first[1] ^ second[1]) & defined == 0, f"{code.hex(' ')} keeps {(first[1] ^ second[1]) & defined:#x}"
-    assert executed, "never ran: no evidence"

@@ -1,6 +1,6 @@
 """Semantics as stencils: guest registers are pinned host registers, constants are holes that the emitter patches.
 
-A stencil is only ever used in flat 32-bit code (see `TRANSLATABLE` in dispatch.py), so segment checks and address
+A stencil is only ever used in flat 32-bit code (see `TRANSLATABLE` in gates.py), so segment checks and address
 masks vanish. It makes at most one guest memory access and commits nothing before it, so its cold path can hand the
 registers over as they came in: the slow path fills the TLB and starts the stencil again, or has the interpreter
 execute the instruction.

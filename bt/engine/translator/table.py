@@ -59,10 +59,6 @@ _KEEPERS = frozenset(
         "arith.imul_truncated",
         "arith.div",
         "arith.idiv",
-        "bits.bt",
-        "bits.bts",
-        "bits.btr",
-        "bits.btc",
     )
 )
 

@@ -124,6 +124,20 @@ def test_no_room_on_the_inner_stack(processor: Processor) -> None:
     assert call(processor, SPARE) == Trouble(SS_FAULT, SPARE_2)
 
 
+@pytest.mark.parametrize("cpl", range(4))
+def test_target_must_lie_in_its_segment(processor: Processor, cpl: int) -> None:
+    """Whatever level the gate leads in from: the byte behind the limit is #GP(0), the one before that is good."""
+    offset = 0x2_3456
+    for limit, expected in ((offset - 1, Trouble(GP, 0)), (offset, None)):
+        processor.enter_level(cpl)
+        processor.describe(SPARE_2, descriptor(limit=limit, access=CODE, flags=4))
+        processor.describe(SPARE, gate(SPARE_2, GATE_32 | 0x60, offset=offset))
+        assert call(processor, SPARE) == expected
+        assert (processor.cpu["cpl"], processor.cpu["gpr", ESP] == STACKS[cpl]) == (
+            (cpl, True) if expected else (0, False)
+        )
+
+
 def test_target_beyond_the_limit_and_null_selector(processor: Processor) -> None:
     processor.describe(SPARE_2, descriptor(limit=TARGET - 1, access=CODE, flags=4))
     processor.describe(SPARE, gate(SPARE_2, GATE_32))

@@ -140,6 +140,14 @@ def test_port_breakpoint(engine: Processor) -> None:
     assert engine.cpu["dr", 6] & 15 == 1
 
 
+def test_port_breakpoint_without_debug_extensions(engine: Processor) -> None:
+    """R/W 2 is undefined while CR4.DE is clear (SDM vol. 3B 17.2.4): it watches nothing."""
+    start(engine, "out 0x80, al; in al, 0x80", dr7=enable(0, PORT), address=0x80)
+    engine.cpu["cr4"] = 0
+    engine.vcpu.latch_map.map[0x80] = 1  # no exits
+    assert next_trap(engine) is None
+
+
 def test_string_instructions_trap_after_the_iteration(engine: Processor) -> None:
     start(engine, "rep stosb; nop", dr7=enable(0, WRITE, WORD), address=DATA + 2)
     cpu = engine.cpu

@@ -10,6 +10,7 @@ import pytest
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.reset import write_eflags
+from bt.x86.state import EBX, ECX
 from guest_images.assembler import assemble
 from tests.x86.system.fp_program import ALL_MASKED, ALL_UNMASKED, DATA, EMPTY_STACK, ORIGIN, run, start
 from tests.x86.system.processor import Processor
@@ -62,6 +63,67 @@ def test_control_bits_count_at_once(engine: Processor, switch: str, then: str, v
     if vector is None:
         assert leave.reason is ExitReason.HLT
     else:
+        assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, vector)
+
+
+@pytest.mark.parametrize(
+    ("switch", "then", "vector"),
+    [
+        ("mov cr0, ebx; {}; or ebx, 8", "fnop", 7),
+        ("mov cr0, ebx; {}; or ebx, 8", "movq mm0, mm1", 7),
+        ("mov cr0, ebx; {}; or ebx, 8", "addps xmm0, xmm1", 7),
+        ("mov cr0, ebx; {}; or ebx, 4", "fnop", 7),
+        ("mov cr0, ebx; {}; or ebx, 4", "addps xmm0, xmm1", 6),
+        ("lmsw bx; {}; or ebx, 8", "fnop", 7),
+        ("lmsw bx; {}; or ebx, 8", "addps xmm0, xmm1", 7),
+        ("mov cr4, ecx; {}; xor ecx, ecx", "addps xmm0, xmm1", 6),
+    ],
+)
+def test_control_bits_count_in_code_that_has_run_before(engine: Processor, switch: str, then: str, vector: int) -> None:
+    """Nothing is decoded or translated in the second round, which alone would take the FP registers away."""
+    start(engine, f"again: fld1; fstp st(0); addps xmm2, xmm3; {switch.format(then)}; jmp again".replace(": ", ":; "))
+    cpu = engine.cpu
+    cpu["gpr", EBX], cpu["gpr", ECX], cpu["trap_vectors"] = cpu["cr0"], cpu["cr4"], (1 << 32) - 1
+    before = engine.vcpu.instructions
+    leave = engine.vcpu.run(100)
+    assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, vector)
+    assert 9 <= engine.vcpu.instructions - before < 16
+
+
+UNMASKED_CONTROL, UNMASKED_MXCSR = ALL_MASKED & ~4, 0x1F80 & ~0x200  # #Z
+_ENVIRONMENT = struct.pack("<HxxHxxHxx16x", UNMASKED_CONTROL, 0, 0xFFFF)
+_ONE = 0x3F80_0000
+_FXSAVE = struct.pack("<H22xI132x4I4I", UNMASKED_CONTROL, UNMASKED_MXCSR, 0, 0, 0, 0, _ONE, _ONE, _ONE, _ONE)
+DIVISIONS = {"x87": ("fld1; fldz; fdivp st(1); fnop", 16), "sse": ("divps xmm1, xmm0", 19)}
+
+
+@pytest.mark.parametrize(
+    ("load", "image", "division"),
+    [
+        ("fldcw [ebx]", _ENVIRONMENT, "x87"),
+        ("fldenv [ebx]", _ENVIRONMENT, "x87"),
+        ("frstor [ebx]", _ENVIRONMENT + bytes(80), "x87"),
+        ("fxrstor [ebx]", _FXSAVE, "x87"),
+        ("fxrstor [ebx]", _FXSAVE, "sse"),
+        ("ldmxcsr dword ptr [ebx + 24]", _FXSAVE, "sse"),
+    ],
+)
+def test_exceptions_that_are_unmasked_within_a_block(engine: Processor, load: str, image: bytes, division: str) -> None:
+    """What comes behind, in the same block, is no longer simply executed, however often the block has run."""
+    divide, vector = DIVISIONS[division]
+    source = f"fld1; fstp st(0); addps xmm2, xmm3; {load}; addps xmm2, xmm3; {divide}"
+    start(engine, source)
+    engine.ram.write(DATA, image)
+    cpu = engine.cpu
+    cpu["cr0"] |= CR0_NE
+    for _ in range(3):
+        cpu["eip"], cpu["trap_vectors"] = ORIGIN, (1 << 32) - 1
+        cpu["fpu_control"], cpu["mxcsr_masks"] = ALL_MASKED, 0x1F80
+        ctypes.memset(cpu.address("fp_image"), 0, 512)
+        cpu["fp_image", 0] = EMPTY_STACK
+        cpu["fp_image", 21], cpu["fp_image", 22], cpu["fp_image", 23] = 0, _ONE << 32 | _ONE, _ONE << 32 | _ONE
+        cpu["fp_image", 3] = 0x1F80
+        leave = engine.vcpu.run(100)
         assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, vector)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from bt.x86 import reset
+from bt.x86.context import XM
 from bt.x86.decode import decode
 from bt.x86.exits import ExitReason
 from bt.x86.state import CS, DS, EBX, EDI, ESI
@@ -66,6 +67,20 @@ def test_instruction_and_operand_pointers(engine: Processor) -> None:
     image = struct.unpack("<7I", engine.ram.read(DATA + 0x100, 28))
     selectors = [engine.cpu.segment(number, "selector") for number in (1, 3)]
     assert image[3:] == (load_zero, selectors[0], DATA + 32, 0xFFFF_0000 | selectors[1])
+
+
+@pytest.mark.parametrize("first", ["fld1", "fld dword ptr [ebx]"])
+def test_the_pointers_before_what_may_not_simply_be_executed(engine: Processor, first: str) -> None:
+    """x87 is ready and SSE is not, with an exception unmasked: the block is left between two x87 instructions."""
+    code = start(engine, f"fninit; {first}; divss xmm1, xmm0; fldz")
+    cpu = engine.cpu
+    for _ in range(3):
+        cpu["eip"], cpu["trap_vectors"], cpu["mxcsr_masks"] = ORIGIN, (1 << 32) - 1, 0x1F00  # #I
+        cpu["fpu_ip"] = cpu["fpu_dp"] = 0
+        leave = engine.vcpu.run(100)
+        assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, XM)
+        assert cpu["fpu_ip"] == ORIGIN + list(starts_of(code))[1]
+        assert cpu["fpu_dp"] == (DATA if "ebx" in first else 0)
 
 
 @pytest.mark.parametrize("jump", ["je", "jne"])

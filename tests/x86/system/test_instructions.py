@@ -137,6 +137,11 @@ FLAGS = """
 """
 
 SEGMENTS = """
+    mov [ebx], eax    | [1058]=ffff00000091cf00 ds=58 ebx=8000 eax=1 => #GP(0)
+    mov eax, [ebx]    | [1058]=ffff00000091cf00 ds=58 ebx=8000 [8000]=07 => eax=7
+    add [ebx], eax    | [1058]=ffff0000009bcf00 ds=58 ebx=8000 eax=1 => #GP(0)
+    mov fs:[ebx], eax | [1058]=ffff00000091cf00 fs=58 ebx=8000 eax=1 => #GP(0)
+    mov eax, fs:[ebx] | [1058]=ffff00000091cf00 fs=58 ebx=8000 [8000]=07 => eax=7
     mov ds, eax       | eax=21                                  => ds=21
     mov ds, eax       | eax=22                                  => #GP(20) ds=10
     mov ds, eax       | eax=10 cpl=3                            => #GP(10) ds=43
@@ -309,6 +314,22 @@ MMX_SSE = """
     divss xmm0, xmm1              | cr4=200 mxcsr_masks=1f00    => #UD
 """
 
+# Indices that wrap in the middle of a page, and the last byte of a segment: repetitions look at many bytes at once.
+STRINGS = """
+    .byte 0x67, 0xf3, 0xaa | es.base=8008 edi=fffe ecx=4 eax=55 => edi=2 ecx=0 [18006]=55550000 [8008]=555500
+    .byte 0x67, 0xf3, 0xab | es.base=8008 edi=fffc ecx=2 eax=55 => edi=4 ecx=0 [18004]=5500000000 [8008]=5500000000
+    .byte 0x67, 0xf3, 0xa4 | ds.base=8008 esi=fffe edi=90 ecx=3 [18006]=0102 [8008]=03 => esi=1 edi=93 ecx=0 [90]=010203
+    .byte 0x67, 0xf3, 0xac | ds.base=8008 esi=fffe ecx=3 [18006]=0102 [8008]=03 => esi=1 ecx=0 eax=3
+    .byte 0x67, 0xf2, 0xae | es.base=8008 edi=fffe ecx=9 eax=3 [18006]=0102 [8008]=03 => edi=1 ecx=6
+    rep stosb   | es.limit=8002 edi=8000 ecx=4 eax=55     => #GP(0) edi=8003 ecx=1 [8000]=55555500
+    rep stosw   | es.limit=8004 edi=8000 ecx=3 eax=5555   => #GP(0) edi=8004 ecx=1 [8000]=5555555500
+    rep movsb   | es.limit=8002 esi=90 edi=8000 ecx=4 [90]=01020304 => #GP(0) esi=93 edi=8003 ecx=1 [8000]=01020300
+    rep movsb   | ds.limit=8002 esi=8000 edi=90 ecx=4 [8000]=01020304 => #GP(0) esi=8003 edi=93 ecx=1 [90]=01020300
+    repne scasb | es.limit=8002 edi=8000 ecx=4 eax=55     => #GP(0) edi=8003 ecx=1
+    repe cmpsb  | ds.limit=8002 esi=8000 edi=9000 ecx=4   => #GP(0) esi=8003 edi=9003 ecx=1
+    rep lodsb   | ds.limit=8002 esi=8000 ecx=4 [8000]=01020304 => #GP(0) esi=8003 ecx=1 eax=3
+"""
+
 CASES = [
     line.strip()
     for group in (
@@ -323,6 +344,7 @@ CASES = [
         IDENTIFICATION,
         X87,
         MMX_SSE,
+        STRINGS,
     )
     for line in group.strip().splitlines()
 ]

@@ -149,6 +149,28 @@ def test_reserved_bits_of_pointers(processor: Processor, bad: int) -> None:
     assert processor.call("write_control_register", 4, 0) is None, "without PAE nobody looks"
 
 
+A20_SHUT = (1 << 64) - 1 & ~(1 << 20)
+
+
+def test_a20_masks_every_physical_address(processor: Processor) -> None:
+    """With the gate closed what is at 1 MiB + x is what is at x: pointers, directory, table and page."""
+    prepare(processor)
+    cpu, high = processor.cpu, 1 << 20
+    processor.ram.write(POINTERS + 8, struct.pack("<Q", high | DIRECTORY | P))
+    processor.ram.write(DIRECTORY + 8 * 5, struct.pack("<Q", high | TABLE | P))
+    processor.ram.write(TABLE + 8 * 3, struct.pack("<Q", high | 0x7000 | P))
+    cpu["a20_mask"] = A20_SHUT
+    try:
+        assert processor.call("load_page_directory_base", high | POINTERS) is None
+        assert processor.call("page_walk", LINEAR, 0) is None
+        assert cpu["memory_value"] == 0x7456
+        processor.ram.write(DIRECTORY + 8 * 5, struct.pack("<Q", PS | P))
+        assert processor.call("page_walk", high | LINEAR, 0) is None
+        assert cpu["memory_value"] == 0x3456
+    finally:
+        cpu["a20_mask"] = (1 << 64) - 1
+
+
 def test_pse_36_reaches_beyond_4_gib(processor: Processor) -> None:
     cpu = processor.cpu
     cpu["cr0"], cpu["cr4"], cpu["cr3"] = CR0_PE | CR0_PG, CR4_PSE, DIRECTORY

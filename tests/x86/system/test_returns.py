@@ -110,6 +110,17 @@ def test_outer_stack_segment(
         assert processor.cpu.segment(CS, "selector") == code_selector(0)
 
 
+@pytest.mark.parametrize("far", [False, True])
+def test_descriptors_of_the_outer_level_are_marked(processor: Processor, far: bool) -> None:
+    """Accessed, in memory: those of code and of the stack (SDM vol. 3A 3.4.5.1)."""
+    processor.describe(SPARE, descriptor(access=0xF2))
+    processor.describe(SPARE_2, descriptor(access=0xFA))
+    frame = (TARGET, SPARE_2 | 3) if far else (TARGET, SPARE_2 | 3, 2)
+    processor.push(*frame, 0x8000, SPARE | 3)
+    assert (processor.call("far_return", 32, 0) if far else iret(processor)) is None
+    assert [processor.described(selector)[5] for selector in (SPARE, SPARE_2)] == [0xF3, 0xFB]
+
+
 def test_eip_beyond_the_limit(processor: Processor) -> None:
     processor.describe(SPARE, descriptor(limit=0xFFF, access=0xFB, flags=4))
     processor.describe(SPARE_2, descriptor(limit=0xFFF, access=0x9B, flags=4))
@@ -133,6 +144,26 @@ def test_data_segments_the_outer_level_may_not_use_are_dropped(processor: Proces
     assert processor.cpu.segment(GS, "read_high") == WHOLE_LIMIT
 
 
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize(("inner", "outer"), list(itertools.combinations(range(4), 2)))
+def test_each_data_segment_register_is_looked_at(processor: Processor, inner: int, outer: int, far: bool) -> None:
+    """One register alone may stay, or must be dropped, with all levels of segment it can hold (SDM vol. 2, IRET)."""
+    for changed, dpl in itertools.product((ES, DS, FS, GS), range(inner, 4)):
+        processor.enter_level(inner)
+        for number in (ES, DS, FS, GS):
+            selector = data_selector(dpl if number == changed else 3)
+            assert processor.call("load_segment", number, selector) is None
+        frame = (TARGET, code_selector(outer)) if far else (TARGET, code_selector(outer), 2)
+        processor.push(*frame, 0x8000, data_selector(outer))
+        assert (processor.call("far_return", 32, 0) if far else iret(processor)) is None
+        for number in (ES, DS, FS, GS):
+            dropped = number == changed and dpl < outer
+            wanted = 0 if dropped else data_selector(dpl if number == changed else 3)
+            assert processor.cpu.segment(number, "selector") == wanted, (changed, dpl)
+            readable = processor.cpu.segment(number, "read_low") <= processor.cpu.segment(number, "read_high")
+            assert readable != dropped, (changed, dpl)
+
+
 @pytest.mark.parametrize("level", [0, 3])
 @pytest.mark.parametrize("width", [16, 32])
 def test_far_return_releases_parameters_of_both_stacks(processor: Processor, level: int, width: int) -> None:
@@ -153,12 +184,6 @@ def test_16_bit_outer_stack_gets_sp_only(processor: Processor) -> None:
     assert iret(processor) is None
     assert processor.cpu["gpr", ESP] == 0x4_8000
     assert processor.cpu.segment(SS, "selector") == SPARE | 3
-
-
-def test_what_waits_for_the_next_rooms(processor: Processor) -> None:
-    """Return to virtual-8086 mode is refused, not misread."""
-    processor.push(TARGET, code_selector(0), flags.VM | 2)
-    assert iret(processor) == Trouble(GP, 0)
 
 
 def test_vm_in_the_image_is_ignored_outside_level_0(processor: Processor) -> None:

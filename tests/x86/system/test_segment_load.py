@@ -150,9 +150,14 @@ def test_table_limits(processor: Processor, selector: int, ok: bool) -> None:
     assert processor.call("load_segment", DS, selector) == (None if ok else Trouble(GP, selector))
 
 
-def test_last_byte_of_a_descriptor_must_be_inside(processor: Processor) -> None:
-    processor.cpu["gdtr_limit"] = SPARE + 6
-    assert processor.call("load_segment", DS, SPARE) == Trouble(GP, SPARE)
+@pytest.mark.parametrize("selector", [SPARE, LOCAL])
+def test_last_byte_of_a_descriptor_must_be_inside(processor: Processor, selector: int) -> None:
+    """One that is good otherwise."""
+    processor.describe(selector, descriptor())
+    for last, expected in ((6, Trouble(GP, selector)), (7, None)):
+        processor.cpu["gdtr_limit"] = (SPARE & ~7) + last
+        processor.cpu.set_segment(LDTR, "limit", (LOCAL & ~7) + last)
+        assert processor.call("load_segment", DS, selector) == expected
 
 
 def test_no_ldt(processor: Processor) -> None:

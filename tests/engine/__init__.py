@@ -1,0 +1,1 @@
+"""What the engines do between instructions: chaining, predicted returns, full caches, flags nobody looks at."""
