@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from heapq import heappop, heappush
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from bt import arguments
 
 NS_PER_SECOND = 1_000_000_000
 
@@ -49,7 +51,9 @@ class VirtualClock:
         host_ns: Callable[[], int] = time.monotonic_ns,
         host_sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`host_ns` and `host_sleep` (seconds) are the host's time, used in mode "host" only."""
+        """`host_ns` and `host_sleep` (seconds) are the host's time, used in mode "host" only. Raises BadUsage for modes
+        that there are not."""
+        arguments.one_of("clock", mode, get_args(ClockMode))
         if insns_per_second <= 0:
             raise ValueError(f"{insns_per_second} instructions per second: the rate must be positive")
         self.mode = mode

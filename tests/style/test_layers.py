@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = (
     "errors",
+    "arguments",
     "codegen",
     "x86",
     "memory",
