@@ -85,7 +85,6 @@ class SmcGuest:
             if at == _DONE_AT:
                 return state["gpr", EAX], state["gpr", EBX]
             self.ram.write(target, state["gpr", EDX].to_bytes(4, "little"))
-            self.cpu.written(target, 4)
         raise AssertionError("does not end")
 
     def _start(self, mode: Mode, memory: Mapping[int, bytes], switch: str) -> None:
