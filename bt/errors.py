@@ -16,6 +16,10 @@ class BadImage(BtError):
     """A guest image, kernel or initrd cannot be used as given."""
 
 
+class Closed(BtError):
+    """Something is used after its `close()`."""
+
+
 class BadUsage(BtError):
     """A command line or an API call asks for something impossible."""
 

@@ -1,8 +1,8 @@
 """The machine: a PC made of an engine, memory, buses and devices. Read this file first.
 
-machine = Machine(MachineConfig(memory=64 << 20, engine="bt"), serial=print_bytes)
-machine.load("kernel.elf", append="n=1000")
-result = machine.run(max_insns=10**9)
+with Machine(MachineConfig(memory=64 << 20, engine="bt"), serial=print_bytes) as machine:
+    machine.load("kernel.elf", append="n=1000")
+    result = machine.run(max_insns=10**9)
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import FrameType
-from typing import Literal
+from types import FrameType, TracebackType
+from typing import Literal, get_args
 
+from bt import arguments
 from bt.boot.boot_sector import Stop, why_stopped
 from bt.boot.detect import load as load_image
 from bt.boot.multiboot import Module
+from bt.boot.placement import check_ram_size
 from bt.boot.state import EntryState
 from bt.devices import cmos_rtc, debug_console, fpu_error, post_port
 from bt.devices.cmos_rtc import CmosRtc
@@ -40,6 +42,7 @@ from bt.end import End
 from bt.engine.library import Library, load_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
+from bt.errors import Closed
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
 from bt.memory.ram import GuestRam
 from bt.vmm.clock import VirtualClock
@@ -59,13 +62,28 @@ EXIT_PORTS = (0xF4, 0x501)
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """`memory` in bytes; `clock`: "icount" is deterministic, "host" follows the host; `cpu` as QEMU spells it."""
+    """What a machine is made of; BadUsage, which says what there is, for what it cannot have.
+
+    `memory` in bytes, 2 MiB to 3 GiB in whole pages; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
+    is deterministic, "host" follows the host; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
+    a time zone.
+    """
 
     memory: int = 128 << 20
     engine: EngineName = "bt"
     clock: ClockMode = "icount"
     cpu: str = cpu_model.DEFAULT
     rtc_base: datetime = cmos_rtc.DEFAULT_BASE
+
+    def __post_init__(self) -> None:
+        arguments.whole_number("memory", self.memory, "a whole number of bytes is wanted, such as 64 << 20")
+        check_ram_size(self.memory, f"memory={self.memory}")
+        arguments.one_of("engine", self.engine, get_args(EngineName))
+        arguments.one_of("clock", self.clock, get_args(ClockMode))
+        arguments.instance("cpu", self.cpu, str, f"the name of a processor is wanted, such as {cpu_model.DEFAULT!r}")
+        cpu_model.parse(self.cpu)
+        with_zone = isinstance(self.rtc_base, datetime) and self.rtc_base.tzinfo is not None
+        arguments.require(with_zone, "rtc_base", self.rtc_base, "a datetime with a time zone is wanted")
 
 
 @dataclass(frozen=True)
@@ -89,7 +107,15 @@ class Result:
 
 
 class Machine:
-    """A PC: one vCPU, RAM, the devices of an AT. Several machines can live in one process."""
+    """A PC: one vCPU, RAM, the devices of an AT. Several machines can live in one process.
+
+    `with` closes it at the end. Errors of the API are BtError (bt/errors.py): BadUsage for arguments and moments that
+    are wrong, BadImage for guests, Closed after `close`. While it runs, other threads may only `stop` it, `post`, and
+    read its memory; devices and what was posted may also write memory (`ram.write`) and CPU state.
+
+    What `ram.write` stores is what the guest executes from its next instruction on. After CPU state was written,
+    call `cpu.flush` where CpuState (bt/x86/state.py) says so.
+    """
 
     def __init__(
         self,
@@ -99,11 +125,23 @@ class Machine:
         console: Callable[[int], None] | None = None,
         library: Library | None = None,
     ) -> None:
-        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9."""
-        self.config = config or MachineConfig()
-        self.ram = GuestRam(self.config.memory)
-        self.library = library or load_library()
-        self.cpu = _make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
+        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9.
+
+        A machine without `library` loads one of its own. Raises BadUsage and CodegenError, and has then nothing.
+        """
+        self.config = MachineConfig() if config is None else config
+        _check_parts(self.config, serial, console, library)
+        with ExitStack() as held:
+            self.ram = held.enter_context(GuestRam(self.config.memory))
+            self.library = load_library() if library is None else library
+            if library is None:
+                held.callback(self.library.close)
+            self.cpu = _make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
+            held.callback(self.cpu.close)
+            self._start(serial or _discard, console or _discard)
+            self._held = held.pop_all()  # what `close` gives back
+
+    def _start(self, serial: Callable[[int], None], console: Callable[[int], None]) -> None:
         self.clock = _make_clock(self.config.clock, self.cpu, self._sleep)
         self._exit_counts = [0] * len(ExitReason)
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
@@ -113,12 +151,12 @@ class Machine:
         self._end: End | None = None
         self._guest_status = 0
         self._stop_requested = False
-        self._wire(serial or _discard, console or _discard)
+        self._wire(serial, console)
         self._servers = [self._server(reason) for reason in ExitReason]  # by number: 16 ns instead of 400 by name
 
     def _wire(self, serial: Callable[[int], None], console: Callable[[int], None]) -> None:
         """Put the devices where a PC has them."""
-        self.ports = Bus("ports", 16, PORT_ACCESS_NS, self.cpu.latch_values.map)
+        self.ports = Bus("ports", 16, PORT_ACCESS_NS, self.cpu.latch_values)
         self.mmio = Bus("memory", 36, DEVICE_WINDOW_ACCESS_NS)
         intr = Line("INTR")
         intr.watch(self._intr_changed)
@@ -180,40 +218,66 @@ class Machine:
         boot_sector: bool = False,
         name: str | None = None,
     ) -> EntryState:
-        """Put a guest into memory and the CPU at its entry. Raises BadImage or BadUsage, nothing changed."""
-        entry = load_image(
-            image,
-            self.ram,
-            append=append,
-            initrd=initrd,
-            modules=modules,
-            flat=flat,
-            boot_sector=boot_sector,
-            name=name,
-        )
-        for port, value in entry.port_writes:
-            self.ports.write(port, 1, value)
-        reset.enter(self.cpu.state, entry)
-        self.cpu.flush()
-        return entry
+        """Put a guest into memory and the CPU at its entry (arguments: bt/boot/detect.py).
+
+        Raises BadImage or BadUsage, nothing changed; BadUsage too while it runs.
+        """
+        with self._at_rest():
+            entry = load_image(
+                image,
+                self.ram,
+                append=append,
+                initrd=initrd,
+                modules=modules,
+                flat=flat,
+                boot_sector=boot_sector,
+                name=name,
+            )
+            for port, value in entry.port_writes:
+                self.ports.write(port, 1, value)
+            reset.enter(self.cpu.state, entry)
+            self.cpu.flush()
+            return entry
 
     def stop(self) -> None:
-        """Ask a running machine to stop; safe from signal handlers and other threads."""
+        """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""
         self._stop_requested = True  # and no more: a signal handler must not take the lock in `_wake`
 
     def post(self, action: Callable[[], None]) -> None:
-        """Have the running machine do `action` between two instructions; safe from other threads."""
+        """Have the running machine do `action` between two instructions, or the next run; safe from other threads.
+
+        What it raises, `run` raises.
+        """
+        arguments.require(callable(action), "action", action, "a function is wanted")
+        self._require_open()
         self._posted.append(action)
         self._wake.set()
 
     def run(self, *, max_insns: int | None = None, timeout: float | None = None) -> Result:
-        """Run until the guest ends the run or a limit is reached: `max_insns` instructions, `timeout` seconds."""
+        """Run until the guest ends the run or a limit is reached: `max_insns` instructions, `timeout` seconds.
+
+        Raises what a device or a posted action raises, and BadUsage while it runs already; it can run again after both.
+        """
+        if max_insns is not None:
+            arguments.whole_number(
+                "max_insns", max_insns, "a whole number of instructions, 0 or more, is wanted", least=0
+            )
+        if timeout is not None:
+            good = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout >= 0
+            arguments.require(good, "timeout", timeout, "a number of seconds, 0 or more, is wanted")
+        with self.ram.sole_use.for_run():
+            self._require_open()
+            return self._run_and_report(max_insns, timeout)
+
+    def _run_and_report(self, max_insns: int | None, timeout: float | None) -> Result:
         start, cpu_start = time.monotonic(), time.process_time()
         self._deadline = None if timeout is None else start + timeout
-        self._stop_requested = False
         limit = None if max_insns is None else self.cpu.instructions + max_insns
-        with self._interruptible():
-            end = self._run(limit)
+        try:
+            with self._interruptible():
+                end = self._run(limit)
+        finally:
+            self._stop_requested = False  # it was for this run, however that ended
         return Result(
             end,
             end.exit_status(self._guest_status),
@@ -249,7 +313,7 @@ class Machine:
         if self._end is None:
             if self._stop_requested:
                 self._end = End.INTERRUPTED
-            elif self._deadline is not None and time.monotonic() > self._deadline:
+            elif self._deadline is not None and time.monotonic() >= self._deadline:
                 self._end = End.TIMEOUT
         return self._end is not None
 
@@ -358,9 +422,38 @@ class Machine:
             signal.signal(signal.SIGINT, previous)
 
     def close(self) -> None:
-        """Free what the machine holds; it cannot run again."""
-        self.cpu.close()
-        self.ram.close()
+        """Give back descriptors, mappings and its room in the library at once; twice is fine. BadUsage while it runs.
+
+        After it `stop` does nothing, and all else that needs the machine raises Closed.
+        """
+        with self.ram.sole_use.at_rest():
+            self._held.close()
+
+    def __enter__(self) -> Machine:
+        self._require_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        with self.ram.sole_use.at_rest():
+            self._require_open()
+            yield
+
+    def _require_open(self) -> None:
+        if self.cpu.closed:
+            raise Closed("this machine is closed: make a new one")
+
+
+def _check_parts(config: object, serial: object, console: object, library: object) -> None:
+    arguments.instance("config", config, MachineConfig, "a MachineConfig is wanted")
+    for name, sink in (("serial", serial), ("console", console)):
+        arguments.require(sink is None or callable(sink), name, sink, "a function that takes a byte is wanted")
+    arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
 
 
 def _make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuModel) -> Vcpu:

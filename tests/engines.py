@@ -151,7 +151,6 @@ class EngineExecutor:
         engine = self._engine or self._boot()
         images = case.images()
         engine.ram.write(_REGIONS, b"".join(images.values()))
-        engine.written(_REGIONS, _MEMORY_BYTES)
         frame = _enter_frame(case)
         top = _STACK + layout.PAGE_BYTES
         engine.ram.write(top - len(frame), frame)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISREG
 
+from bt import arguments
 from bt.boot import elf, linux, multiboot
 from bt.boot.boot_sector import LARGEST, is_boot_sector
 from bt.boot.boot_sector import load as load_boot_sector
@@ -44,8 +45,9 @@ def load(
     sources are one module. `modules` are further multiboot modules. `flat` starts a raw image at that physical
     address, `boot_sector` one in real mode whatever else it looks like.
 
-    Raises BadImage if a file cannot be used, BadUsage if the options do not go together.
+    Raises BadImage if a file cannot be used, BadUsage if the options do not go together or are of the wrong type.
     """
+    _check_types(image, append=append, initrd=initrd, modules=modules, flat=flat, boot_sector=boot_sector, name=name)
     name = name or (os.path.basename(os.fspath(image)) if not isinstance(image, bytes) else "image")
     command_line = _encode(name, append)
     if flat is not None and boot_sector:
@@ -103,6 +105,23 @@ def _unknown(name: str, contents: bytes) -> BadImage:
         f'{name}: not a bzImage (no "HdrS" at 0x202) nor multiboot nor ELF nor boot sector; '
         "for a raw image give --flat ADDRESS"
     )
+
+
+def _check_types(image: object, *, initrd: object, modules: object, flat: object, **others: object) -> None:
+    """Raise BadUsage, naming the argument, unless each is of a type that can be meant."""
+    for argument, source in (("image", image), ("initrd", initrd)):
+        optional = source is None and argument == "initrd"
+        path = source.__fspath__() if isinstance(source, os.PathLike) else source
+        good = optional or isinstance(source, bytes) or isinstance(path, str)
+        arguments.require(good, argument, source, "a path, or the image itself as bytes, is wanted")
+    listed = isinstance(modules, Sequence) and all(isinstance(each, Module) for each in modules)
+    arguments.require(listed, "modules", modules, "a sequence of Module is wanted")
+    if flat is not None:
+        wanted = "a physical address of 32 bits is wanted"
+        arguments.whole_number("flat", flat, wanted, least=0, most=(1 << 32) - 1)
+    arguments.instance("append", others["append"], str, "text is wanted")
+    arguments.instance("name", others["name"], (str, type(None)), "text is wanted")
+    arguments.instance("boot_sector", others["boot_sector"], bool, "True or False is wanted")
 
 
 def _load_boot_sector(

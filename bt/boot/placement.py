@@ -11,7 +11,7 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Protocol
 
-from bt.errors import BadImage
+from bt.errors import BadImage, BadUsage
 
 PAGE = 4096
 MIB = 1 << 20
@@ -20,6 +20,7 @@ EBDA = 0x9_FC00  # extended BIOS data area: one KiB, where PC firmware keeps it
 VIDEO_HOLE = 0xA_0000  # adapters and ROMs from here up to 1 MiB: no RAM
 ROM = 0xF_0000
 HIGH_MEMORY = 0x10_0000
+LEAST_RAM = 2 << 20  # images load at 1 MiB
 MOST_RAM = 3 << 30  # above lie the addresses of devices
 
 BIOS_DATA_AREA = 0x400
@@ -37,6 +38,12 @@ class PhysicalMemory(Protocol):
     def read(self, paddr: int, n: int, /) -> bytes: ...
 
     def write(self, paddr: int, data: bytes, /) -> None: ...
+
+
+def check_ram_size(size: int, shown: str) -> None:
+    """Raise BadUsage unless a PC can have `size` bytes of RAM; `shown` is how the user wrote them."""
+    if size % PAGE or not LEAST_RAM <= size <= MOST_RAM:
+        raise BadUsage(f"{shown}: a guest has {LEAST_RAM >> 20}M to {MOST_RAM >> 30}G, in whole pages of 4 KiB")
 
 
 class MemoryType(IntEnum):

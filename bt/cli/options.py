@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import guest_images
-from bt.boot.placement import MOST_RAM
+from bt.boot.placement import check_ram_size
 from bt.errors import BadImage, BadUsage
 from bt.x86 import cpu_model
 from guest_images import third_party
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30}
-_LEAST_MEMORY = 2 << 20  # images load at 1 MiB
-_PAGE = 4096
 
 
 class Parser(argparse.ArgumentParser):
@@ -100,8 +98,10 @@ def memory_size(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write 64, 64M or 1G")
     size = int(match[1]) << _UNITS[match[2] or "M"]
-    if size % _PAGE or not _LEAST_MEMORY <= size <= MOST_RAM:
-        raise argparse.ArgumentTypeError(f"{text}: a guest has 2M to 3G, in whole pages of 4 KiB")
+    try:
+        check_ram_size(size, text)
+    except BadUsage as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return size
 
 

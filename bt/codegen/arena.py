@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 import struct
+import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from types import TracebackType
 
 from bt.codegen.errors import CodegenError
 from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
+from bt.errors import BadUsage, Closed
 
 MAX_ARENA_SIZE = 1 << 30  # bytes; rel32 then reaches everything inside, with room to spare
 
@@ -43,7 +45,8 @@ class ArenaFull(CodegenError):
 class Arena:
     """`size` bytes of memory that can be written at `write_base` and run at `exec_base`.
 
-    Offsets count from the start of the arena and mean the same in both views.  Not safe for use by several threads.
+    Offsets count from the start of the arena and mean the same in both views.  Not safe for use by several threads, but
+    for `claim` and `release`.
     """
 
     def __init__(self, size: int, *, name: str) -> None:
@@ -57,6 +60,10 @@ class Arena:
         self.name = name
         self.size = -(-size // _PAGE) * _PAGE
         self.used = 0
+        self.closed = False
+        self._lock = threading.RLock()  # the collector may come while it is held, and release what was forgotten
+        self._claimed: set[int] = set()  # offsets
+        self._spare: dict[int, list[int]] = {}  # given back: offsets by size
         self._unmap: weakref.finalize[..., Arena] | None = None
         try:
             self._memory, self.exec_base = self._map_twice()
@@ -103,6 +110,22 @@ class Arena:
         self.used = offset + size
         return offset
 
+    def claim(self, size: int) -> int:
+        """Take `size` bytes in whole pages until `release`; return their offset, or raise ArenaFull, or Closed."""
+        with self._lock:
+            if self.closed:
+                raise Closed(f"arena {self.name}: closed")
+            spare = self._spare.get(size)
+            offset = spare.pop() if spare else self.allocate(size, _PAGE)
+            self._claimed.add(offset)
+            return offset
+
+    def release(self, offset: int, size: int) -> None:
+        """Give back what `claim` gave; nothing may run there any more."""
+        with self._lock:
+            self._claimed.remove(offset)
+            self._spare.setdefault(size, []).append(offset)
+
     def _next(self, align: int) -> int:
         return (self.used + align - 1) & -align
 
@@ -121,12 +144,22 @@ class Arena:
         self.used = to
 
     def close(self) -> None:
-        """Unmap.  Nothing may run in the arena any more; views that callers still hold stay readable."""
+        """Unmap.  Nothing may run in the arena any more; views that callers still hold stay readable.
+
+        Raises BadUsage while something is claimed.
+        """
+        with self._lock:
+            if self._claimed:
+                raise BadUsage(f"arena {self.name}: in use by a processor: close that first")
+            if self.closed:
+                return
+            self.closed = True
         if self._unmap is not None:
             self._unmap()
         self.view.release()
         with suppress(BufferError):  # a caller's slice of the view keeps the writable mapping until it goes
             self._memory.close()
+        del self._memory
 
     def __enter__(self) -> Arena:
         return self

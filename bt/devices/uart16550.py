@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from bt import arguments
 from bt.devices.device import Device, Line
 
 LENGTH = 8
@@ -63,7 +64,8 @@ class Uart16550(Device):
         self._clear()
 
     def receive(self, data: bytes) -> None:
-        """Characters arrive from the other end."""
+        """Characters arrive from the other end. Raises BadUsage unless they are bytes."""
+        arguments.instance("data", data, (bytes, bytearray, memoryview), "bytes are wanted")
         self._waiting.extend((character, 0) for character in data)
         self._refill()
         self._update_irq()

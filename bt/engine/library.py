@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bt.codegen.arena import Arena
@@ -25,9 +25,12 @@ STENCIL_SECTIONS = ("stencils", "stencil_code", "stencil_relocations", "stencil_
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Library:
-    """The loaded library: addresses of runtime functions, handler table, opcode tables."""
+    """The loaded library: addresses of runtime functions, handler table, opcode tables.
+
+    Several machines may share one; each takes a part of the arena, which has room for about 20.
+    """
 
     arena: Arena
     symbols: dict[str, int]  # runtime functions and continuations: host addresses
@@ -37,18 +40,26 @@ class Library:
     fp_forms: bytes
     stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
     stencil_names: bytes  # for people: in order of stencil numbers, one a line
-    spare: dict[int, list[int]] = field(default_factory=dict)  # given back: host addresses by size
 
     def claim(self, size: int) -> int:
-        """`size` bytes of the arena for one vCPU's code; answers their host address. ArenaFull when none are left."""
-        given_back = self.spare.get(size)
-        if given_back:
-            return given_back.pop()
-        return self.arena.exec_base + self.arena.allocate(size, 4096)
+        """`size` bytes of the arena for one vCPU's code; answers their host address.
+
+        Raises ArenaFull when none are left, Closed after `close`.
+        """
+        return self.arena.exec_base + self.arena.claim(size)
 
     def release(self, address: int, size: int) -> None:
         """Give back what `claim` gave; nothing may run there any more."""
-        self.spare.setdefault(size, []).append(address)
+        self.arena.release(address - self.arena.exec_base, size)
+
+    def close(self) -> None:
+        """Unmap the code and drop the tables; twice is fine. Raises BadUsage while a vCPU uses it."""
+        self.arena.close()
+        self.symbols.clear()
+        self.stencils.clear()
+        for table in fields(self):  # a closed machine may refer to them until it is collected
+            if isinstance(getattr(self, table.name), bytes):
+                setattr(self, table.name, b"")
 
 
 def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 
+from bt import arguments
+from bt.codegen.area import Area, Released
 from bt.engine.library import Library
 from bt.engine.protocol import Exit
 from bt.engine.structures import (
@@ -37,54 +40,73 @@ _make_exit = Exit._make  # 0.3 us; the constructor of a tuple with names takes 0
 _MASK_64 = (1 << 64) - 1
 
 
-class Area:
-    """Zero-filled memory that generated code reads and writes; pages appear when touched."""
-
-    def __init__(self, size: int) -> None:
-        # private: MADV_DONTNEED zeroes nothing of a shared mapping
-        self.map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
-        self.size = size
-
-    def clear(self) -> None:
-        # a fresh mapping in place costs nothing until touched
-        self.map.madvise(mmap.MADV_DONTNEED)
-
-
 class Vcpu:
-    """One virtual CPU under one engine: `interp` here; the translator subclasses it."""
+    """One virtual CPU under one engine: `interp` here; the translator subclasses it.
+
+    `run` and what it calls are for one thread at a time, which `Machine.run` sees to (bt/memory/sole_use.py). After
+    `close` everything that needs the processor raises Closed.
+    """
 
     name = "interp"
 
     def __init__(self, library: Library, ram: GuestRam, model: CpuModel | None = None) -> None:
-        """`model`: the processor the guest sees; the default one if None."""
+        """`model`: the processor the guest sees; the default one if None.
+
+        Raises ArenaFull or BadUsage where there is no room for one more, Closed if library or RAM are closed.
+        """
         self.library = library
         self.model = model or cpu_model.parse()
         self.ram = ram
+        self._held = ExitStack()
+        # without a reference to the vCPU, so that one that is forgotten gives back what it has too
+        self._give_back = weakref.finalize(self, self._held.close)
+        self._give_back.atexit = False  # a daemon thread may still run it while the interpreter goes down
+        try:
+            self._acquire()
+            self._wire()
+            self.flush()
+            ram.watch(self._written)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _acquire(self) -> None:
+        """Take all that `close` gives back."""
+        library, ram = self.library, self.ram
+        self._thunks = self._claim(THUNKS_BYTES)
         self.state = CpuState()
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
-        self._decided = False  # `decide` has judged, and the judgement may still be waiting to be used
+        self._held.callback(self.state.close)
         pages = (ram.size + PAGE - 1) // PAGE
-        self._records, self._blocks = Area(RECORDS * RECORD_BYTES), Area(BLOCKS * BLOCK_BYTES)
-        self._hash, self._page_blocks = Area(4 * HASH_ENTRIES), Area(max(4 * pages, PAGE))
-        self._page_info, self._open_bus = Area(max(8 * pages, PAGE)), Area(2 * PAGE)
+        self._records, self._blocks = self.area(RECORDS * RECORD_BYTES), self.area(BLOCKS * BLOCK_BYTES)
+        self._hash, self._page_blocks = self.area(4 * HASH_ENTRIES), self.area(max(4 * pages, PAGE))
+        self._page_info, self._open_bus = self.area(max(8 * pages, PAGE)), self.area(2 * PAGE)
         self._open_bus.map.write(b"\xff" * 2 * PAGE)
-        self.latch_map, self.latch_values = Area(PORTS), Area(PORTS)
-        self._control = Area(PAGE)
+        self.latch_map, self.latch_values = self.area(PORTS), self.area(PORTS)
+        self._control = self.area(PAGE)
         handlers = self._without_missing(library.handlers, library.handlers[: len(library.handlers) // len(FORMS)])
         fp_forms = self._without_missing(library.fp_forms, bytes(len(library.fp_forms) // len(FORMS)))
         self._tables = [
             ctypes.create_string_buffer(t, len(t)) for t in (handlers, library.dispatch, library.shapes, fp_forms)
         ]
-        self._thunks = library.claim(THUNKS_BYTES)
+        self._held.callback(self._tables.clear)
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
         self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
         self._call2 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
         self._code_written = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)(
             library.symbols["code_written"]
         )
-        self._wire()
-        self.flush()
+
+    def area(self, size: int) -> Area:
+        """Memory of `size` bytes for generated code, given back with the vCPU's own."""
+        area = Area(size)
+        self._held.callback(area.close)
+        return area
+
+    def _claim(self, size: int) -> int:
+        address = self.library.claim(size)
+        self._held.callback(self.library.release, address, size)
+        return address
 
     def _without_missing(self, table: bytes, replacement: bytes) -> bytes:
         """A table with a row for each form, the rows of instructions that the CPU model has not replaced."""
@@ -148,7 +170,14 @@ class Vcpu:
         return self.state["icount_base"]
 
     def flush(self) -> None:
-        """Forget everything decoded; also after the CPU state was changed from outside."""
+        """Forget everything decoded, the TLBs too, and derive the mode afresh.
+
+        To be called after the CPU state was changed from outside: see CpuState for which parts of it.
+        """
+        with self.ram.sole_use:
+            self._flush()
+
+    def _flush(self) -> None:
         for area in (self._hash, self._page_blocks, self._page_info):
             area.clear()
         self.set_control("records_next", self._records.address)
@@ -157,25 +186,32 @@ class Vcpu:
         self.set_control("thunks_next", self._thunks + THUNK_BYTES)  # offset 0 means none
         self.call("flush_tlb", 1)
 
-    def written(self, physical: int, size: int) -> None:
+    def _written(self, physical: int, size: int) -> None:
         """Forget what was decoded from `size` bytes of RAM at a guest physical address: they were written from outside.
 
-        Costs next to nothing for pages without code, unlike `flush`.
+        RAM calls it at each `write`. Costs next to nothing for pages without code, unlike `flush`.
         """
         end = physical + size
+        first = physical // PAGE
+        code_maps = self._page_info.map[8 * first : -8 * (-end // PAGE)]
+        if not code_maps.strip(b"\0"):
+            return
         while physical < end:
             part = min(end, (physical | PAGE - 1) + 1) - physical
-            code_map = 8 * (physical // PAGE)
-            if any(self._page_info.map[code_map : code_map + 8]):
+            code_map = 8 * (physical // PAGE - first)
+            if any(code_maps[code_map : code_map + 8]):
                 self._code_written(self.state.pointer, physical, part)
             physical += part
 
     def call(self, name: str, argument: int | None = None) -> int:
         """Call a runtime function from outside the run of code; answers its status."""
-        address = self.library.symbols[name]
-        if argument is None:
-            return int(self._call1(address)(self.state.pointer))
-        return int(self._call2(address)(self.state.pointer, argument))
+        with self.ram.sole_use:
+            if self.closed:
+                Released().refuse()
+            address = self.library.symbols[name]
+            if argument is None:
+                return int(self._call1(address)(self.state.pointer))
+            return int(self._call2(address)(self.state.pointer, argument))
 
     def complete(self, value: int) -> None:
         slots = self.state.slots
@@ -204,8 +240,15 @@ class Vcpu:
             offset_ns += leave.beside_ns
 
     def close(self) -> None:
-        """Give back what the library lent; the vCPU is of no use afterwards."""
-        self.library.release(self._thunks, THUNKS_BYTES)
+        """Give everything back at once; the vCPU is of no use afterwards. Twice is fine; BadUsage while it runs."""
+        with self.ram.sole_use.at_rest():
+            if not self.closed:
+                self.ram.forget(self._written)
+                self._give_back()
+
+    @property
+    def closed(self) -> bool:
+        return not self._give_back.alive
 
     @property
     def interrupts_enabled(self) -> bool:
@@ -213,7 +256,8 @@ class Vcpu:
         return bool(self.state["eflags_system"] & flags.IF)
 
     def interrupt(self, vector: int) -> None:
-        """Take an external interrupt now (after an INTERRUPT_WINDOW exit)."""
+        """Take an external interrupt now (after an INTERRUPT_WINDOW exit). Raises BadUsage for a vector beyond 255."""
+        arguments.whole_number("vector", vector, "a vector of 0 to 255 is wanted", least=0, most=255)
         self.state["delivering"] = DELIVERING_INTERRUPT + vector
         self.call("deliver_pending")
 

@@ -26,7 +26,6 @@ from bt.engine.structures import (
 )
 from bt.engine.translator.context import JUMP_FREE
 from bt.engine.translator.vcpu import TranslatingVcpu
-from bt.engine.vcpu import Area
 from bt.inspect.code import code_bits, text_of
 from bt.inspect.structure import Structure
 from bt.x86.opcodes import FORMS, Form
@@ -127,7 +126,7 @@ class Diary:
 
     def __init__(self, cpu: TranslatingVcpu, listen: Callable[[Unit], None]) -> None:
         self._cpu, self._listen = cpu, listen
-        self._area = Area(DIARY_BYTES)
+        self._area = cpu.area(DIARY_BYTES)
         self._names = cpu.library.stencil_names.decode().split("\n")
         self._gates = runtime_names(cpu.library)
         cpu.keep_diary(self._area, self.read)

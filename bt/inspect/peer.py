@@ -138,7 +138,7 @@ class MachinePeer:
 
     def close(self) -> None:
         self.machine.close()
-        self._library.arena.close()
+        self._library.close()
 
 
 def written_extents(fd: int) -> Iterator[tuple[int, int]]:

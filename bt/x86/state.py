@@ -10,9 +10,11 @@ Generated code holds a pointer 128 bytes into the block, so that the 32 hottest 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import struct
 from dataclasses import dataclass, field
+
+from bt.codegen.area import Area, Released
+from bt.errors import BadUsage
 
 POINTER_BIAS = 128
 
@@ -210,17 +212,25 @@ def _layout() -> tuple[dict[str, int], int]:
 
 
 OFFSETS, STATE_BYTES = _layout()
-_SLOTS = {name: (at + POINTER_BIAS) // 8 for name, at in OFFSETS.items()}  # index of the first slot
+# Index of each slot by what Python calls it: a key that is not here would be somebody else's slot. Caches and TLBs have
+# their first slot only, which saves 10 ms at each start: nobody calls their entries by number.
+_INDEX: dict[str | tuple[str, int], int] = {name: (at + POINTER_BIAS) // 8 for name, at in OFFSETS.items()}
+_INDEX |= {(name, n): _INDEX[name] + n for name, slots in _FIELDS if slots <= MMIO_SLOTS for n in range(slots)}
+_SEGMENT_INDEX = {
+    (number, part): _INDEX["segment"] + len(SEGMENT_FIELDS) * number + place
+    for number in range(len(SEGMENT_NAMES))
+    for place, part in enumerate(SEGMENT_FIELDS)
+}
 
 
 _EXIT_RECORD = struct.Struct("<Qqq5Q")
-_EXIT_OFFSET = 8 * _SLOTS["exit_reason"]
-_BUDGET, _CLOCK_OFFSET, _CLOCK_SCALE = (_SLOTS[name] for name in ("budget", "clock_offset", "clock_scale"))
+_EXIT_OFFSET = 8 * _INDEX["exit_reason"]
+_BUDGET, _CLOCK_OFFSET, _CLOCK_SCALE = (_INDEX[name] for name in ("budget", "clock_offset", "clock_scale"))
 
 
 def slot_number(name: str) -> int:
     """Index of a field's first slot in `CpuState.slots`."""
-    return _SLOTS[name]
+    return _INDEX[name]
 
 
 def offset(name: str, index: int = 0) -> int:
@@ -242,19 +252,29 @@ def register_offset(number: int, width: int) -> int:
 
 @dataclass
 class CpuState:
-    """Python's view of one vCPU's block: `state["cr3"]`, `state["gpr", EAX]`, `state.segment(CS, "base")`."""
+    """Python's view of one vCPU's block: `state["cr3"]`, `state["gpr", EAX]`, `state.segment(CS, "base")`.
 
-    _map: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, STATE_BYTES))
+    Slots hold 64 bits; what is written is cut to them. General registers, EIP and arithmetic flags may simply be
+    written between two runs. After anything else that has a say in what code means or where memory is - control and
+    debug registers, `cpl`, `efer`, segment registers (bt/x86/segment_cache.py fills them whole), `eflags_system`,
+    `a20_mask`, `features` - call the vCPU's `flush`, which derives from it what the engines go by. Host addresses and
+    caches are the engines' own: whoever writes those brings the process down.
+
+    BadUsage for slots that there are not, Closed after `close`.
+    """
+
+    _area: Area = field(default_factory=lambda: Area(STATE_BYTES))
 
     def __post_init__(self) -> None:
-        self._bytes = (ctypes.c_char * STATE_BYTES).from_buffer(self._map)
-        self.slots = (ctypes.c_uint64 * (STATE_BYTES // 8)).from_buffer(self._map)  # by `slot_number`
-        self.pointer = ctypes.addressof(self._bytes) + POINTER_BIAS
+        self.slots: ctypes.Array[ctypes.c_uint64] | Released = (ctypes.c_uint64 * (STATE_BYTES // 8)).from_buffer(
+            self._area.map
+        )  # by `slot_number`
+        self.pointer = self._area.address + POINTER_BIAS
 
     @property
     def view(self) -> memoryview:
         """The block as bytes, which begins POINTER_BIAS bytes before `pointer`."""
-        return memoryview(self._map)
+        return memoryview(self._area.map)
 
     def begin_run(self, budget: int, offset_ns: int, clock_scale: int) -> None:
         """Set `budget`, `clock_offset` and `clock_scale`."""
@@ -265,23 +285,39 @@ class CpuState:
 
     def exit_record(self) -> tuple[int, ...]:
         """`exit_reason` to `exit_extra`, in one go: every access of a guest to a device comes through here."""
-        return _EXIT_RECORD.unpack_from(self._map, _EXIT_OFFSET)
-
-    def _index(self, key: str | tuple[str, int]) -> int:
-        return _SLOTS[key] if isinstance(key, str) else _SLOTS[key[0]] + key[1]
+        return _EXIT_RECORD.unpack_from(self._area.map, _EXIT_OFFSET)
 
     def __getitem__(self, key: str | tuple[str, int]) -> int:
-        return self.slots[self._index(key)]
+        try:
+            return self.slots[_INDEX[key]]
+        except (KeyError, TypeError):
+            raise BadUsage(f"{key!r}: no such CPU state; bt/x86/state.py lists what there is") from None
 
     def __setitem__(self, key: str | tuple[str, int], value: int) -> None:
-        self.slots[self._index(key)] = value
+        try:
+            self.slots[_INDEX[key]] = value
+        except (KeyError, TypeError):
+            self[key]  # is it the key's fault?
+            raise BadUsage(f"CPU state {key!r}: {value!r}: a whole number is wanted") from None
 
     def address(self, name: str, index: int = 0) -> int:
-        """Host address of a slot."""
+        """Host address of a slot, good until `close`."""
         return self.pointer + offset(name, index)
 
     def segment(self, number: int, part: str) -> int:
-        return self.slots[(segment_offset(number, part) + POINTER_BIAS) // 8]
+        return self.slots[_segment_index(number, part)]
 
     def set_segment(self, number: int, part: str, value: int) -> None:
-        self.slots[(segment_offset(number, part) + POINTER_BIAS) // 8] = value
+        self.slots[_segment_index(number, part)] = value
+
+    def close(self) -> None:
+        """Unmap the block; nothing may use `pointer` any more."""
+        self.slots = Released()
+        self._area.close()
+
+
+def _segment_index(number: int, part: str) -> int:
+    try:
+        return _SEGMENT_INDEX[number, part]
+    except KeyError:
+        raise BadUsage(f"{number!r}, {part!r}: no such segment register, or no such part of it") from None

@@ -110,10 +110,18 @@ def test_damaged_elf(image: bytes, complaint: str) -> None:
     assert not ram.written
 
 
-@pytest.mark.parametrize("address", [-1, -(1 << 40), 8 << 20, 1 << 32, 0xB_8000, 0x9_FFFF])
+@pytest.mark.parametrize("address", [8 << 20, (1 << 32) - 1, 0xB_8000, 0x9_FFFF])
 def test_flat_address_without_ram(address: int) -> None:
     ram = Ram()
     with pytest.raises(BadImage, match="raw image at"):
+        load(CODE, ram, flat=address)
+    assert not ram.written
+
+
+@pytest.mark.parametrize("address", [-1, -(1 << 40), 1 << 32])
+def test_flat_addresses_have_32_bits(address: int) -> None:
+    ram = Ram()
+    with pytest.raises(BadUsage, match=f"flat={address}: a physical address of 32 bits is wanted"):
         load(CODE, ram, flat=address)
     assert not ram.written
 

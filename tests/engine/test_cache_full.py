@@ -22,16 +22,16 @@ FLAT = Mode(Paging.OFF, 0)
 
 
 class _Small(Vcpu):
-    """Has little room for the things `_area` names; counts how often it began afresh."""
+    """Has little room for the things `small` names; counts how often it began afresh."""
 
-    area, room = "", 0
+    small, room = "", 0
     begun = 0
 
-    def flush(self) -> None:
-        super().flush()
+    def _flush(self) -> None:
+        super()._flush()
         self.begun += 1
-        if self.area:
-            end, start = AREAS[self.area]
+        if self.small:
+            end, start = AREAS[self.small]
             self.set_control(end, (self.control(start) if start else 0) + self.room)
 
 
@@ -66,7 +66,7 @@ def _factory(engine: str, area: str) -> EngineFactory:
 
     def make(library: Library, ram: GuestRam) -> Vcpu:
         cpu = kind(library, ram)
-        cpu.area, cpu.room = area, ROOM[area]
+        cpu.small, cpu.room = area, ROOM[area]
         return cpu
 
     return make

@@ -58,7 +58,7 @@ def _instances(form: Form, rng: random.Random) -> Iterator[bytes]:
 
 def _run(processor: Processor, code: bytes, registers: list[int], data: bytes) -> Seen:
     processor.ram.write(DATA - 0x1000, data)
-    processor.write_code(CODE, code)
+    processor.ram.write(CODE, code)
     cpu = processor.cpu
     for number, value in enumerate(registers):
         cpu["gpr", number] = value

@@ -270,7 +270,6 @@ class Guest:
                 if random.random() < 0.2:
                     address = random.randrange(CODE, CODE + CODE_BYTES - 16)
                     self.ram.write(address, random.randbytes(16))
-                    self.cpu.written(address, 16)
             case _:
                 raise AssertionError(f"unexpected exit: {leave}")
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     "end",
     "errors",
+    "arguments",
     "codegen",
     "x86",
     "memory",

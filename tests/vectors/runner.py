@@ -6,6 +6,7 @@ touched is cleared after it, and at the end of a batch all memory must be zero a
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ class VectorRunner:
         self._state = self._engine.state.view
 
     def close(self) -> None:
+        self._engine.close()
         self._ram.close()
 
     def run(self, prepared: Iterable[Prepared]) -> list[str]:
@@ -125,10 +127,9 @@ class VectorRunner:
         self._engine.flush()
 
     def _run_one(self, one: Prepared) -> str | None:
-        engine, memory, registers = self._engine, self._memory, self._state
+        engine, registers = self._engine, self._state
         for piece in one.vector.pieces:
-            memory[piece.start : piece.end] = piece.before
-            engine.written(piece.start, piece.end - piece.start)
+            self._ram.write(piece.start, piece.before)
         registers[_GENERAL : _GENERAL + len(one.registers)] = one.registers
         registers[_SYSTEM_FLAGS : _SYSTEM_FLAGS + 8] = one.system_flags
         registers[_SEGMENTS:_SEGMENTS_END] = one.segments
@@ -136,7 +137,8 @@ class VectorRunner:
         leave = self._run_to_halt()
         finding = f"left with {leave}" if leave.reason is not ExitReason.HLT else self._compare(one)
         for piece in one.vector.pieces:
-            memory[piece.start : piece.end] = piece.cleared
+            # without saying so: what was decoded there is forgotten when the next vector puts its instruction there
+            ctypes.memmove(self._ram.address + piece.start, piece.cleared, piece.end - piece.start)
         return finding
 
     def _run_to_halt(self) -> Exit:

@@ -126,7 +126,7 @@ def program(mask: int, interrupts: str) -> Program:
 
 def run(library: Library, engine: EngineName, code: Program) -> tuple[Result, dict[str, int]]:
     """Result, and the guest's variables."""
-    machine = Machine(MachineConfig(memory=1 << 20, engine=engine), library=library)
+    machine = Machine(MachineConfig(memory=2 << 20, engine=engine), library=library)
     machine.load(code.image, flat=ORIGIN)
     result = machine.run(max_insns=2_000_000)
     names = ("ticks", "errors", "errors_before", "interrupted", "status", "status_after")

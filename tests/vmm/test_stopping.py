@@ -21,6 +21,10 @@ LONG = "n=100000000"
 FLAT = 0x10000
 
 
+class Broken(Exception):
+    """What a faulty device raises."""
+
+
 @pytest.fixture(scope="module")
 def library() -> Library:
     return load_library()
@@ -66,6 +70,36 @@ def test_ctrl_c_leaves_between_two_instructions(library: Library, engine: Engine
     assert guest.run(max_insns=10).reason == "max-insns"
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_stop_before_a_run_holds_for_that_run(library: Library, engine: EngineName) -> None:
+    """A signal may come a moment before `run` is reached: it must not be lost, nor end more than one run."""
+    guest, _ = machine(library, engine, "crc", LONG)
+    for before in (0, 1000):
+        guest.stop()
+        guest.stop()
+        result = guest.run(timeout=60)
+        assert (result.reason, result.status, result.instructions) == ("interrupted", 130, before)
+        assert guest.run(max_insns=1000).reason == "max-insns"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_stop_is_for_the_run_it_came_in(library: Library, engine: EngineName) -> None:
+    """Even if that run ended otherwise at the same moment."""
+    guest, _ = machine(library, engine, "crc", LONG)
+    guest.post(guest.stop)
+    assert guest.run(max_insns=1).reason in ("max-insns", "interrupted")
+    assert guest.run(max_insns=1000).reason == "max-insns"
+
+    def fail() -> None:
+        guest.stop()
+        raise Broken
+
+    guest.post(fail)
+    with pytest.raises(Broken):
+        guest.run(max_insns=1000)
+    assert guest.run(max_insns=1000).reason == "max-insns"
+
+
 HALTS_WITH_AN_INTERRUPT_PENDING = """
     mov al, 0x11                ; ICW1 to ICW4: vectors from 20h, master alone
     out 0x20, al
@@ -93,15 +127,11 @@ wait:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_interrupt_does_not_end_hlt_while_if_is_clear(library: Library, engine: EngineName) -> None:
-    guest = Machine(MachineConfig(memory=1 << 20, engine=engine), library=library)
+    guest = Machine(MachineConfig(memory=2 << 20, engine=engine), library=library)
     guest.load(assemble(HALTS_WITH_AN_INTERRUPT_PENDING, 32, FLAT), flat=FLAT)
     assert guest.run(max_insns=100_000).reason == "halted"
     assert guest.cpu.state["intr_pending"]
     assert guest.cpu.state["gpr", EAX] == 0
-
-
-class Broken(Exception):
-    """What a faulty device raises."""
 
 
 @pytest.mark.parametrize("engine", ENGINES)

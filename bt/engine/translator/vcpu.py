@@ -7,11 +7,9 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 
-from bt.engine.library import Library
+from bt.codegen.area import Area
 from bt.engine.structures import NO_PLAN, PLAN_BYTES, SITE_BYTES, VARIANTS
-from bt.engine.vcpu import Area, Vcpu
-from bt.memory.ram import GuestRam
-from bt.x86.cpu_model import CpuModel
+from bt.engine.vcpu import Vcpu
 from bt.x86.opcodes import FORMS
 
 CACHE_BYTES = 24 << 20
@@ -41,14 +39,16 @@ class TranslatingVcpu(Vcpu):
 
     name = "bt"
 
-    def __init__(self, library: Library, ram: GuestRam, model: CpuModel | None = None) -> None:
+    def _acquire(self) -> None:
+        super()._acquire()
         self._cache_bytes = CACHE_BYTES
-        self._cache = library.claim(self._cache_bytes)
-        self._sites = Area(SITES * SITE_BYTES)
-        self._callouts = Area(8 * len(FORMS))
-        self._stencil_tables = {name: ctypes.create_string_buffer(t, len(t)) for name, t in library.stencils.items()}
-        super().__init__(library, ram, model)
-        self._stencil_tables["plans"].raw = self._without_missing(library.stencils["plans"], NO_PLANS)
+        self._cache = self._claim(self._cache_bytes)
+        self._sites = self.area(SITES * SITE_BYTES)
+        self._callouts = self.area(8 * len(FORMS))
+        stencils = self.library.stencils
+        stencils = stencils | {"plans": self._without_missing(stencils["plans"], NO_PLANS)}
+        self._stencil_tables = {name: ctypes.create_string_buffer(t, len(t)) for name, t in stencils.items()}
+        self._held.callback(self._stencil_tables.clear)
 
     @staticmethod
     def _entry_name() -> str:
@@ -64,10 +64,6 @@ class TranslatingVcpu(Vcpu):
         self.set_control("sites_end", SITES)
         self.set_control("callouts", self._callouts.address)
 
-    def close(self) -> None:
-        self.library.release(self._cache, self._cache_bytes)
-        super().close()
-
     def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
         """Have the translator note in `area` what it does (see trace.py).
 
@@ -77,13 +73,13 @@ class TranslatingVcpu(Vcpu):
         self.set_control("trace_next", area.address)
         self.set_control("trace_end", area.address + area.size)
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         if self._after_run is not None:
             self._after_run()
         self.set_control("hot_next", self._cache)
         self.set_control("cold_next", self._cache + self._cache_bytes)
         self.set_control("sites_next", 1)
-        super().flush()
+        super()._flush()
 
     def callouts(self) -> Counter[str]:
         """How often the interpreter did an instruction for translated code, by mnemonic."""

@@ -51,11 +51,10 @@ def step(b: Context, width: int) -> Value:
     return b.select(goes_down(b), b.const(-width // 8, 32), width // 8)
 
 
-def repeat_elements(b: Context, element: Callable[[], None]) -> None:
+def repeat_elements(b: Context, element: Callable[[], None], *, iterations: int = ITERATIONS) -> None:
     """Run `element` once, or with a REP prefix CX or ECX times. It commits its index registers after its accesses.
 
-    Each execution does one element: a port access takes as long as a thousand instructions, and interrupts and events
-    come between two of them.
+    An execution of the instruction does `iterations` elements at most.
     """
     if b.rep is None:
         element()
@@ -66,7 +65,7 @@ def repeat_elements(b: Context, element: Callable[[], None]) -> None:
         b.retire_accesses()
         return b.const(1, 32)
 
-    _repeat(b, portion, iterations=1)
+    _repeat(b, portion, iterations=iterations)
 
 
 def _repeat(

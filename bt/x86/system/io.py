@@ -9,6 +9,9 @@ from bt.x86.services import PORT_READ, PORT_WRITE
 from bt.x86.state import EDI, ES, ESI
 from bt.x86.system.task_state import CHECK_PORT
 
+# An access takes as long as a thousand instructions: interrupts and events come between two of them.
+PORT_ITERATIONS = 1
+
 
 def _read_port(b: Context, port: Value, width: int) -> Value:
     b.attempt(PORT_READ, b.cpu, port, width // 8)
@@ -48,7 +51,7 @@ def ins(b: Context, dst: Operand, src: Operand) -> None:
         b.commit_update(pointer)
         advance(b, EDI, step(b, width))
 
-    repeat_elements(b, element)
+    repeat_elements(b, element, iterations=PORT_ITERATIONS)
     _settle(b)
 
 
@@ -62,5 +65,5 @@ def outs(b: Context, dst: Operand, src: Operand) -> None:
         b.attempt(PORT_WRITE, b.cpu, port, width // 8, value.zext(32))
         advance(b, ESI, step(b, width))
 
-    repeat_elements(b, element)
+    repeat_elements(b, element, iterations=PORT_ITERATIONS)
     _settle(b)

@@ -26,7 +26,7 @@ from bt.engine.structures import (
 )
 from bt.engine.translator.gates import TRANSLATABLE
 from bt.engine.translator.vcpu import TranslatingVcpu
-from bt.engine.vcpu import RECORDS, Area, Vcpu
+from bt.engine.vcpu import RECORDS, Vcpu
 from bt.inspect.structure import Structure, find_block
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
@@ -184,7 +184,7 @@ class StencilDiary:
 
     def __init__(self, cpu: TranslatingVcpu, found: set[int]) -> None:
         self._cpu, self._found = cpu, found
-        self._area = Area(_DIARY_BYTES)
+        self._area = cpu.area(_DIARY_BYTES)
         self.keep(True)
 
     def keep(self, on: bool) -> None:

@@ -176,7 +176,6 @@ class Guest:
             case "write":
                 address = world.CODE + value % (world.CODE_BYTES - 16)
                 self.ram.write(address, Random(value).randbytes(8))
-                self.cpu.written(address, 8)
             case "a20":  # as in bt/machine.py
                 state["a20_mask"] ^= _A20
                 self.cpu.flush()

@@ -27,8 +27,8 @@ def enable(number: int, kind: int, length: int = BYTE) -> int:
 def start(processor: Processor, code: str, *, dr7: int = 0, address: int = 0, eflags: int = 0) -> None:
     """Code at ORIGIN with one address in DR0; handlers that stop for #DB and NMI."""
     cpu = processor.cpu
-    processor.write_code(ORIGIN, assemble(code.replace("; ", "\n") + "\nhlt", 32, ORIGIN))
-    processor.write_code(HANDLER, assemble("hlt\niretd", 32, HANDLER))
+    processor.ram.write(ORIGIN, assemble(code.replace("; ", "\n") + "\nhlt", 32, ORIGIN))
+    processor.ram.write(HANDLER, assemble("hlt\niretd", 32, HANDLER))
     for vector in (DB, NMI):
         processor.gate(vector, code_selector(0), HANDLER, 0x8E)
     cpu["eip"] = ORIGIN

@@ -17,7 +17,7 @@ EMPTY_STACK = ALL_MASKED  # first word of an FXSAVE image
 def start(engine: Processor, source: str, *, ebx: int = DATA) -> bytes:
     """Put code at ORIGIN and the processor there, FP usable and initialised; answers the code."""
     code = assemble(source.replace("; ", "\n"), 32, ORIGIN)
-    engine.write_code(ORIGIN, code + b"\xf4")
+    engine.ram.write(ORIGIN, code + b"\xf4")
     cpu = engine.cpu
     cpu["cr4"], cpu["eip"], cpu["gpr", EBX], cpu["gpr", EDI] = CR4_FP, ORIGIN, ebx, ebx
     cpu["fpu_control"], cpu["fp_image", 0] = ALL_MASKED, EMPTY_STACK

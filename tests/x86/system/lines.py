@@ -123,7 +123,7 @@ def run_line(processor: Processor, text: str) -> None:
     for name, value in setup.items():
         _set(processor, name, value)
     code = assemble(line.code, bits, start)
-    processor.write_code(base + start, code + _STAY)
+    processor.ram.write(base + start, code + _STAY)
     cpu = processor.cpu
     cpu["eip"] = start
     cpu["trap_vectors"] = 0 if deliver else (1 << 32) - 1

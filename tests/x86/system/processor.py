@@ -70,6 +70,7 @@ class Processor:
         self.start()
 
     def close(self) -> None:
+        self.vcpu.close()
         self.ram.close()
 
     def start(self) -> None:
@@ -105,11 +106,6 @@ class Processor:
 
     def _flat(self, number: int, selector: int, access: int) -> None:
         segment_cache.fill(self.cpu, number, selector=selector, base=0, limit=0xFFFF_FFFF, access=access, big=True)
-
-    def write_code(self, address: int, code: bytes) -> None:
-        """Put instructions into memory as a guest's own stores would: what was decoded there is forgotten."""
-        self.ram.write(address, code)
-        self.call("code_written", address, len(code))
 
     def describe(self, selector: int, entry: bytes) -> None:
         """Write a descriptor into the GDT or, if the selector says so, the LDT."""

@@ -92,8 +92,8 @@ def test_iret_of_the_8086_loads_rf(engine: Processor, virtual: bool, eflags: int
     """In real mode, and in virtual-8086 mode with IOPL 3: from a 32-bit image (SDM vol. 2, IRET)."""
     start(engine, "nop", dr7=enable(0, EXECUTE), address=ORIGIN + 0x100)
     cpu = engine.cpu
-    engine.write_code(ORIGIN, bytes.fromhex("66cf" if size == 32 else "cf"))
-    engine.write_code(ORIGIN + 0x100, b"\x90\xf4")
+    engine.ram.write(ORIGIN, bytes.fromhex("66cf" if size == 32 else "cf"))
+    engine.ram.write(ORIGIN + 0x100, b"\x90\xf4")
     if not virtual:
         cpu["cr0"], cpu["idtr_base"], cpu["idtr_limit"] = 0x10, 0, 0x3FF
         engine.ram.write(4, struct.pack("<HH", 0, HANDLER >> 4))
@@ -176,7 +176,7 @@ def test_data_breakpoint_on_mov_ss_before_int_comes_in_the_handler(engine: Proce
     """Its trap waits for the next instruction, which has changed the level by then."""
     start(engine, "mov ss, [0x8000]; int 0x41; nop", dr7=enable(0, ACCESS, WORD), address=DATA)
     engine.ram.write(DATA, struct.pack("<H", data_selector(0)))
-    engine.write_code(HANDLER + 0x100, assemble("nop\nhlt", 32, HANDLER + 0x100))
+    engine.ram.write(HANDLER + 0x100, assemble("nop\nhlt", 32, HANDLER + 0x100))
     engine.gate(0x41, code_selector(0), HANDLER + 0x100, 0x8E)
     assert next_trap(engine) == (HANDLER + 0x100 - ORIGIN, 2, 1)
 
@@ -240,7 +240,7 @@ def test_breakpoints_switched_on_and_off_by_the_guest(engine: Processor) -> None
     """Translated code stops being used and comes back."""
     code = "mov eax, 0x10020; mov dr0, eax; mov eax, 0x402; mov dr7, eax; jmp 0x10020"
     start(engine, code)
-    engine.write_code(ORIGIN + 0x20, assemble("nop\nmov eax, 0x400\nmov dr7, eax\njmp 0x10020", 32, ORIGIN + 0x20))
+    engine.ram.write(ORIGIN + 0x20, assemble("nop\nmov eax, 0x400\nmov dr7, eax\njmp 0x10020", 32, ORIGIN + 0x20))
     assert next_trap(engine) == (0x20, 2, 1)
     push_resume_flag(engine)
     assert engine.vcpu.run(1000).reason is ExitReason.BUDGET
@@ -292,7 +292,7 @@ def test_the_processors_own_accesses_hit_breakpoints(
     start(engine, code, dr7=enable(0, kind, DWORD), address=address)
     engine.cpu["gpr", EDX], engine.cpu["gpr", EDI] = data_selector(0), SPARE
     engine.describe(SPARE, descriptor(TSS, 0x7FF, 0x89, 0))
-    engine.write_code(HANDLER + 0x100, assemble("nop\nhlt", 32, HANDLER + 0x100))
+    engine.ram.write(HANDLER + 0x100, assemble("nop\nhlt", 32, HANDLER + 0x100))
     for vector in (6, 0x41):
         engine.gate(vector, code_selector(0), HANDLER + 0x100, 0x8E)
     found = next_trap(engine)
@@ -333,7 +333,7 @@ SWITCHES = {
 def start_task(processor: Processor, how: str, *, eflags: int, trap: int = 0) -> None:
     """A switch to a task at ORIGIN + 100h, with a breakpoint on its first instruction."""
     start(processor, SWITCHES[how][0], dr7=enable(0, EXECUTE), address=ORIGIN + 0x100)
-    processor.write_code(ORIGIN + 0x100, assemble("nop\nhlt", 32, ORIGIN + 0x100))
+    processor.ram.write(ORIGIN + 0x100, assemble("nop\nhlt", 32, ORIGIN + 0x100))
     processor.describe(SPARE, descriptor(0x6000, 0x67, 0x8B if how == "iret" else 0x89, 0))
     data, code = data_selector(0), code_selector(0)
     image = struct.pack("<32xII16xI12x6IIHH", ORIGIN + 0x100, eflags, STACKS[1], data, code, *[data] * 4, 0, trap, 104)

@@ -125,7 +125,7 @@ class Processors:
         state = processor.cpu
         for name, value in registers.items():
             state["gpr", GPR_NAMES.index(name)] = value
-        processor.write_code(ORIGIN, assemble(code + "\nhlt", 32, ORIGIN))
+        processor.ram.write(ORIGIN, assemble(code + "\nhlt", 32, ORIGIN))
         state["eip"], state["trap_vectors"] = ORIGIN, (1 << 32) - 1
         processor.vcpu.flush()
         leave = processor.vcpu.run(1000)
@@ -355,7 +355,7 @@ def test_counters_outside_level_0(processors: Processors, engine: str, cr4: int,
     processor.enter_level(3)
     state = processor.cpu
     state["cr4"], state["trap_vectors"], state["eip"], state["gpr", ECX] = cr4, (1 << 32) - 1, ORIGIN, 0
-    processor.write_code(ORIGIN, assemble("rdpmc\nhlt", 32, ORIGIN))
+    processor.ram.write(ORIGIN, assemble("rdpmc\nhlt", 32, ORIGIN))
     leave = processor.vcpu.run(10)
     assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, GP)
     assert state["eip"] == ORIGIN + (2 if ending == "ok" else 0)

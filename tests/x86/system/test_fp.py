@@ -229,7 +229,7 @@ def test_storing_into_the_code_that_follows(engine: Processor) -> None:
     new = assemble("mov eax, 0x1234567\n fld1\n mov ecx, 5\n hlt", 32, ORIGIN).ljust(16, b"\x90")
     for _ in range(2):
         engine.ram.write(DATA, new)
-        engine.write_code(ORIGIN, code)
+        engine.ram.write(ORIGIN, code)
         engine.cpu["eip"] = ORIGIN
         run(engine)
         assert (engine.cpu["gpr", 0], engine.cpu["gpr", 1]) == (0x1234567, 5)

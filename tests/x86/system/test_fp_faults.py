@@ -106,7 +106,7 @@ def start(processor: Processor, access: Access, address: int, *, level: int = 0)
     processor.ram.write(TABLE, b"".join(struct.pack("<I", entry) for entry in pages.values()))
     processor.ram.write(DIRECTORY, struct.pack("<I", TABLE | 7))
     processor.enter_level(level)
-    processor.write_code(ORIGIN, access.code + STAY)
+    processor.ram.write(ORIGIN, access.code + STAY)
     for page in (ABSENT, READ_ONLY):
         processor.ram.write(page - PAGE, bytes(PAGE) + b"\x5a" * PAGE)
     cpu = processor.cpu

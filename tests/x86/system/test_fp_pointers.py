@@ -174,7 +174,7 @@ DIVIDE_OPCODE, POINTERS_TO_LOAD = 0x6F9, (0x1234, 0x0ABC_D567, 0x5678, 0x0987_60
 def test_environments_of_8086_modes(engine: Processor, virtual: bool) -> None:
     """Pointers are linear addresses there (SDM vol. 1 figures 8-10 and 8-12), whatever the layout."""
     code = assemble(REAL_CODE, 16, IP)
-    engine.write_code(16 * SEGMENT + IP, code)
+    engine.ram.write(16 * SEGMENT + IP, code)
     data = 16 * DATA_SEGMENT + OPERAND
     engine.ram.write(data, struct.pack("<IH", ONE, 0x37B))
     engine.ram.write(data + 0x200, struct.pack("<3I4I", ALL_MASKED, 0, 0xFFFF, *POINTERS_TO_LOAD) + bytes(80))

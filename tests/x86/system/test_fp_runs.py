@@ -55,7 +55,7 @@ def start(engine: Processor, code: bytes, esi: int, *, second: int) -> None:
     ram.write(DIRECTORY, struct.pack("<I", TABLE | PRESENT | WRITABLE))
     ram.write(FIRST_FRAME, contents()[:PAGE])
     ram.write(SECOND_FRAME, contents()[PAGE:])
-    engine.write_code(ORIGIN, code)
+    engine.ram.write(ORIGIN, code)
     cpu["cr3"], cpu["cr0"], cpu["cr4"] = DIRECTORY, CR0_PE | CR0_PG | 0x10, CR4_FP
     cpu["eip"], cpu["gpr", ESI] = ORIGIN, esi
     cpu["fpu_control"], cpu["fp_image", 0] = ALL_MASKED, ALL_MASKED

@@ -203,8 +203,8 @@ LOAD_THEN_JUMP = bytes.fromhex("a100200100") + b"\xe9" + struct.pack("<i", TARGE
 def test_a_page_that_was_read_cannot_be_executed(engine: Processor, nxe: bool) -> None:
     """The TLB knows the page from the load; the fetch is refused nevertheless."""
     map_low_memory(engine, TARGET, NX if nxe else 0)
-    engine.write_code(CODE, LOAD_THEN_JUMP)
-    engine.write_code(TARGET, b"\xf4")
+    engine.ram.write(CODE, LOAD_THEN_JUMP)
+    engine.ram.write(TARGET, b"\xf4")
     engine.cpu["eip"] = CODE
     leave = engine.vcpu.run(100)
     if nxe:
@@ -221,7 +221,7 @@ def test_xd_bit_disable_makes_the_bit_of_entries_reserved(library: Library) -> N
         map_low_memory(processor, TARGET, NX)
         read = "mov ebx, [0x12000]\n"
         disable = "mov ecx, 0x1a0\nrdmsr\nor edx, 4\nwrmsr\n"
-        processor.write_code(CODE, assemble(read + disable + read, 32, CODE))
+        processor.ram.write(CODE, assemble(read + disable + read, 32, CODE))
         processor.cpu["eip"] = CODE
         leave = processor.vcpu.run(100)
         assert (leave.reason, leave.address, leave.value) == (ExitReason.EXCEPTION, PF, 9), "present, reserved bit"
@@ -231,7 +231,7 @@ def test_xd_bit_disable_makes_the_bit_of_entries_reserved(library: Library) -> N
 
 def test_an_instruction_that_reaches_into_a_page_without_execution(engine: Processor) -> None:
     map_low_memory(engine, TARGET, NX)
-    engine.write_code(TARGET - 2, bytes.fromhex("b801000000f4"))
+    engine.ram.write(TARGET - 2, bytes.fromhex("b801000000f4"))
     engine.cpu["eip"] = TARGET - 2
     leave = engine.vcpu.run(100)
     assert (leave.reason, leave.address, leave.value) == (ExitReason.EXCEPTION, PF, 0x11)
@@ -243,7 +243,7 @@ def test_the_limit_of_cs_comes_before_the_page_behind_it(engine: Processor, beyo
     """An instruction that crosses into a page that is not there: #GP(0), unless CS reaches into that page."""
     map_low_memory(engine, TARGET, 0)
     engine.ram.write(TABLE + 8 * (TARGET >> 12), bytes(8))
-    engine.write_code(TARGET - 2, bytes.fromhex("b801000000f4"))
+    engine.ram.write(TARGET - 2, bytes.fromhex("b801000000f4"))
     engine.cpu["eip"] = TARGET - 2
     engine.cpu.set_segment(CS, "limit", TARGET - 1 + beyond)
     leave = engine.vcpu.run(100)
@@ -259,7 +259,7 @@ def test_global_pages_outlive_a_load_of_cr3(engine: Processor, bits: int) -> Non
     map_low_memory(engine, TARGET, bits)
     engine.ram.write(TARGET, struct.pack("<I", 0x1111))
     engine.ram.write(TARGET + 0x1000, struct.pack("<I", 0x2222))
-    engine.write_code(CODE, READ_RELOAD_READ)
+    engine.ram.write(CODE, READ_RELOAD_READ)
     engine.cpu["eip"] = CODE
     engine.vcpu.run(1)
     entry = TARGET + 0x1000 | P | W | U | bits
@@ -291,7 +291,7 @@ def test_writes_of_control_registers_forget_translations(
     map_low_memory(engine, TARGET, bits)
     engine.ram.write(TARGET, struct.pack("<I", 0x1111))
     engine.ram.write(TARGET + 0x1000, struct.pack("<I", 0x2222))
-    engine.write_code(CODE, READ_AND_HALT)
+    engine.ram.write(CODE, READ_AND_HALT)
     for expected in (0x1111, 0x1111 if bits and not all_pages else 0x2222):
         engine.cpu["eip"] = CODE
         assert engine.vcpu.run(100).reason is ExitReason.HLT
@@ -307,7 +307,7 @@ def test_write_protection_counts_at_once(engine: Processor) -> None:
     """CR0.WP set after a supervisor wrote to a read-only page."""
     map_low_memory(engine, TARGET, 0)
     engine.ram.write(TABLE + 8 * (TARGET >> 12), struct.pack("<Q", TARGET | P | U))
-    engine.write_code(CODE, bytes.fromhex("a300200100 f4"))
+    engine.ram.write(CODE, bytes.fromhex("a300200100 f4"))
     engine.cpu["eip"] = CODE
     assert engine.vcpu.run(100).reason is ExitReason.HLT
     assert engine.call("write_control_register", 0, CR0_PE | CR0_PG | CR0_WP) is None

@@ -29,7 +29,7 @@ def real(engine: Processor) -> Processor:
 
 
 def place(processor: Processor, segment: int, code: str) -> None:
-    processor.write_code(segment * 16 + IP, assemble(code.replace("; ", "\n"), 16, IP))
+    processor.ram.write(segment * 16 + IP, assemble(code.replace("; ", "\n"), 16, IP))
 
 
 def run(processor: Processor, instructions: int = 1000) -> ExitReason:
@@ -95,8 +95,8 @@ def test_a20_enabled_reaches_beyond_1_mib(real: Processor) -> None:
 
 def test_code_ends_with_its_segment(real: Processor) -> None:
     """The instruction behind offset FFFF is #GP, not the one at 0."""
-    real.write_code(START * 16, HLT)
-    real.write_code(START * 16 + 0xFFFE, b"\x90\x90")
+    real.ram.write(START * 16, HLT)
+    real.ram.write(START * 16 + 0xFFFE, b"\x90\x90")
     real.cpu["trap_vectors"] = 1 << 13
     assert real.call("far_jump", START, 0xFFFE) is None
     real.vcpu.flush()

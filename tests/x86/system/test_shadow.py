@@ -15,7 +15,7 @@ IF, STACK = 1 << 9, 0x8000
 
 
 def load(processor: Processor, code: str) -> None:
-    processor.write_code(ORIGIN, assemble(code.replace("; ", "\n"), 32, ORIGIN))
+    processor.ram.write(ORIGIN, assemble(code.replace("; ", "\n"), 32, ORIGIN))
     processor.cpu["eip"] = ORIGIN
     processor.vcpu.flush()
 
@@ -40,7 +40,7 @@ def test_first_moment_an_interrupt_is_taken(
 ) -> None:
     cpu = engine.cpu
     load(engine, code + "; jmp 0x20000")
-    engine.write_code(0x20000, assemble("hlt", 32, 0x20000))
+    engine.ram.write(0x20000, assemble("hlt", 32, 0x20000))
     engine.ram.write(STACK, (IF | 2).to_bytes(4, "little"))
     cpu["gpr", 4] = STACK
     cpu["gpr", EAX] = data_selector(0)

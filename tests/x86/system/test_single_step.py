@@ -54,7 +54,7 @@ def test_popfd_that_sets_tf_traps_one_instruction_later(engine: Processor) -> No
 
 def test_int_is_not_stepped_into(engine: Processor) -> None:
     start(engine, "int 0x41; nop", eflags=TF)
-    engine.write_code(0x30000, assemble("nop\nnop\niretd", 32, 0x30000))
+    engine.ram.write(0x30000, assemble("nop\nnop\niretd", 32, 0x30000))
     engine.gate(0x41, code_selector(0), 0x30000, 0x8E)
     assert next_trap(engine) == (3, 2 | TF, 0x4000), "after the instruction that follows IRET"
 
@@ -62,7 +62,7 @@ def test_int_is_not_stepped_into(engine: Processor) -> None:
 def test_stepping_over_a_software_interrupt_returns_by_its_iret(engine: Processor) -> None:
     """INT and IRET as such: the trap of IRET is that of TF before it, not of the image."""
     start(engine, "push 2; push 8; push 0x10010; iretd", eflags=TF)
-    engine.write_code(ORIGIN + 0x10, assemble("nop\nhlt", 32, ORIGIN + 0x10))
+    engine.ram.write(ORIGIN + 0x10, assemble("nop\nhlt", 32, ORIGIN + 0x10))
     found = [next_trap(engine) for _ in range(5)]
     assert [trap and trap[0] for trap in found] == [2, 4, 9, 0x10, None]
     assert found[3] == (0x10, 2, 0x4000)
@@ -74,7 +74,7 @@ def test_system_calls_are_stepped_into(engine: Processor, code: str, cpl: int) -
     start(engine, code)
     engine.enter_level(cpl)
     write_eflags(engine.cpu, TF)
-    engine.write_code(ORIGIN + 0x10, assemble("nop\nhlt", 32, ORIGIN + 0x10))
+    engine.ram.write(ORIGIN + 0x10, assemble("nop\nhlt", 32, ORIGIN + 0x10))
     cpu = engine.cpu
     cpu["sysenter_cs"], cpu["sysenter_eip"], cpu["sysenter_esp"] = code_selector(0), ORIGIN + 0x10, 0x8000
     cpu["gpr", EDX], cpu["gpr", ECX] = ORIGIN + 0x10, 0x8000
@@ -83,8 +83,8 @@ def test_system_calls_are_stepped_into(engine: Processor, code: str, cpl: int) -
 
 def test_far_transfers_are_stepped_over(engine: Processor) -> None:
     start(engine, "jmp 8:0x10010", eflags=TF)
-    engine.write_code(ORIGIN + 0x10, assemble("call 8:0x10020\nhlt", 32, ORIGIN + 0x10))
-    engine.write_code(ORIGIN + 0x20, assemble("retf", 32, ORIGIN + 0x20))
+    engine.ram.write(ORIGIN + 0x10, assemble("call 8:0x10020\nhlt", 32, ORIGIN + 0x10))
+    engine.ram.write(ORIGIN + 0x20, assemble("retf", 32, ORIGIN + 0x20))
     assert trap_places(engine) == [0x10, 0x20, 0x17]
 
 

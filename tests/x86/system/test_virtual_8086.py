@@ -117,7 +117,7 @@ def test_it_is_a_user_to_paging(engine: Processor, page_bits: int) -> None:
     pages = {page: page << 12 | everything for page in range(256)} | {data_page: data_page << 12 | page_bits}
     engine.ram.write(DIRECTORY, tables.page_table({0: TABLE | everything}))
     engine.ram.write(TABLE, tables.page_table(pages))
-    engine.write_code(SEGMENTS[CS] * 16 + IP, assemble("mov bl, [0]\nhlt", 16, IP))
+    engine.ram.write(SEGMENTS[CS] * 16 + IP, assemble("mov bl, [0]\nhlt", 16, IP))
     engine.ram.write(SEGMENTS[DS] * 16, b"\x5a")
     cpu["cr3"], cpu["cr0"] = DIRECTORY, CR0_PE | CR0_PG | 0x10
     engine.vcpu.flush()

@@ -1,0 +1,40 @@
+"""Arguments of the API: one of the wrong type or out of range is BadUsage, which names it and says what is wanted.
+
+A `bool` is no number here: `run(max_insns=True)` is a slip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from reprlib import repr as shortened
+
+from bt.errors import BadUsage
+
+
+def require(good: bool, name: str, value: object, wanted: str) -> None:
+    """Raise BadUsage unless `good`; `wanted` goes on after the argument and a colon."""
+    if not good:
+        raise BadUsage(f"{name}={shortened(value)}: {wanted}")
+
+
+def whole_number(
+    name: str,
+    value: object,
+    wanted: str = "a whole number is wanted",
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> None:
+    """Raise BadUsage unless `value` is an int from `least` to `most`, both included."""
+    require(isinstance(value, int) and not isinstance(value, bool) and least <= value <= most, name, value, wanted)
+
+
+def instance(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Raise BadUsage unless `value` is of one of the types."""
+    require(isinstance(value, kinds), name, value, wanted)
+
+
+def one_of(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise BadUsage unless `value` is one of the names there are."""
+    require(isinstance(value, str) and value in choices, name, value, f"there are {', '.join(choices)}")

@@ -1,0 +1,1 @@
+"""The Python API misused: an exception that says what, never a signal, never silence."""
