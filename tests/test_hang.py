@@ -14,7 +14,7 @@ LIMIT_SECONDS = 4
 _HANGING = """
 from bt.machine import Machine, MachineConfig
 
-machine = Machine(MachineConfig(memory=1 << 20))  # not while the limit counts
+machine = Machine(MachineConfig(memory=2 << 20))  # not while the limit counts
 machine.load(b"\\x40\\xeb\\xfd", flat=0x1000)  # again: inc eax; jmp again
 machine.run(max_insns=1000)
 

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from bt.x86 import flags, segment_cache
-from bt.x86.state import CS, EDX, FIXED_MTRRS, GPR_NAMES, LDTR, SEGMENT_NAMES, TR, VARIABLE_MTRRS, CpuState
+from bt.x86.state import (
+    CS,
+    EDX,
+    FAULT_CHAIN_ENTRIES,
+    FAULT_FIELDS,
+    FIXED_MTRRS,
+    GPR_NAMES,
+    LDTR,
+    SEGMENT_NAMES,
+    TR,
+    VARIABLE_MTRRS,
+    CpuState,
+)
 
 ACCESS_LDT, ACCESS_TSS_BUSY, ACCESS_DATA = 0x82, 0x8B, 0x93  # CS too is writable data, until it is loaded
 CR0_ET = 1 << 4
@@ -17,7 +29,13 @@ FPU_CONTROL_RESET, MXCSR_RESET, MXCSR_MASKS = 0x40, 0x1F80, 0x1F80
 FPU_TAGS_RESET = 0xFF  # all in use: +0.0
 X87_MASKS, FX_IMAGE_SLOTS, FX_MXCSR_SLOT = 0x3F, 64, 3
 PAT_RESET = 0x0007040600070406
-_CLEARED = (("mtrr_variable", 2 * VARIABLE_MTRRS), ("mtrr_fixed", FIXED_MTRRS), ("pdpte", 4), ("dr", 4))
+_CLEARED = (
+    ("mtrr_variable", 2 * VARIABLE_MTRRS),
+    ("mtrr_fixed", FIXED_MTRRS),
+    ("pdpte", 4),
+    ("dr", 4),
+    ("fault_chain", FAULT_CHAIN_ENTRIES * len(FAULT_FIELDS)),
+)
 """Slots that are 0 after reset, and how many of each."""
 
 
@@ -99,6 +117,7 @@ def power_on(cpu: CpuState) -> None:
         "mmio_count": 0,
         "mmio_used": 0,
         "deferred": 0,
+        "port_ns": 0,
         "delivering": 0,
         "fault_in_new_task": 0,
         "fault_depth": 0,

@@ -210,10 +210,14 @@ def deviation(case: Case, outcome: Outcome) -> str | None:
             ),
             "loses flags in CMPXCHG8B, and where LOOPE and LOOPNE end": form.name in ("cmpxchg8b", "loope", "loopne"),
             "has flags of something else after LOCK NEG": form.name == "neg" and 0xF0 in prefixes,
+            "writes in ARPL what has not changed": form.name == "arpl" and trap is None,
             "lets null segments be used": form.meaning == "segment.load" and outcome.state.eip != case.origin,
         }
         if reason := next((reason for reason, applies in reasons.items() if applies), None):
             return reason
+    at_page_end = outcome.state.eip & 0xFFF >= 0x1000 - _LONGEST and outcome.state.eip != case.origin
+    if at_page_end and trap in (Trap(_UNDEFINED), Trap(_PROTECTION, 0)):
+        return "wants the page behind an instruction that is undefined or too long at the end of one"
     if page_fault and trap is not None:
         if (trap.error_code or 0) & _WRITE:
             return "reads before it writes, and stores the first half of an access whose second half faults"

@@ -135,7 +135,7 @@ class VectorRunner:
         registers[_SEGMENTS:_SEGMENTS_END] = one.segments
         engine.call("update_mode")  # another base of CS
         leave = self._run_to_halt()
-        finding = f"left with {leave}" if leave.reason is not ExitReason.HLT else self._compare(one)
+        finding = f"left with {leave.reason.name}" if leave.reason is not ExitReason.HLT else self._compare(one)
         for piece in one.vector.pieces:
             # without saying so: what was decoded there is forgotten when the next vector puts its instruction there
             ctypes.memmove(self._ram.address + piece.start, piece.cleared, piece.end - piece.start)
