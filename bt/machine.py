@@ -272,7 +272,7 @@ class Machine:
     def _run_and_report(self, max_insns: int | None, timeout: float | None) -> Result:
         start, cpu_start = time.monotonic(), time.process_time()
         self._deadline = None if timeout is None else start + timeout
-        limit = None if max_insns is None else self.cpu.instructions + max_insns
+        limit = None if max_insns is None else self.clock.insns + max_insns
         try:
             with self._interruptible():
                 end = self._run(limit)
@@ -294,14 +294,20 @@ class Machine:
     def _run(self, limit: int | None) -> End:
         self._end = None
         cpu, clock = self.cpu, self.clock
+        counts, servers = self._exit_counts, self._servers
+        left = SLICE_INSNS
         while not self._ended():
-            left = SLICE_INSNS if limit is None else min(SLICE_INSNS, limit - cpu.instructions)
-            if left <= 0:
-                return End.MAX_INSNS
-            leave = cpu.run(clock.budget(left), clock.offset_ns, clock.scale)
+            if limit is not None:
+                left = limit - clock.insns
+                if left > SLICE_INSNS:
+                    left = SLICE_INSNS
+                elif left <= 0:
+                    return End.MAX_INSNS
+            leave = cpu.run(*clock.grant(left))
+            code = leave.code
             clock.advance(leave.instructions, leave.beside_ns)
-            self._exit_counts[leave.code] += 1
-            self._servers[leave.code](leave)
+            counts[code] += 1
+            servers[code](leave)
             clock.run_due()
             if self._posted:
                 self._do_posted()
@@ -346,11 +352,11 @@ class Machine:
         access_ns = bus.access_ns
 
         def serve(leave: Exit) -> None:
-            value = 0
-            if leave.write:
-                write(leave.address, leave.size, leave.value)
+            _, _, _, address, size, is_write, value, _ = leave
+            if is_write:
+                write(address, size, value)
             else:
-                value = read(leave.address, leave.size)
+                value = read(address, size)
             complete(value)
             spend(access_ns)
 

@@ -37,14 +37,14 @@ class Pic8259:
     """
 
     fields = (
-        "elcr", "_inputs", "_edges", "_isr", "_imr", "_base", "_lowest", "_ready", "_next_icw", "_icw1", "_icw4",
-        "_special_mask", "_rotate_in_auto_eoi", "_read_isr", "_poll",
+        "elcr", "_inputs", "_edges", "_isr", "imr", "_base", "_lowest", "_ready", "_next_icw", "_icw1", "_icw4",
+        "_special_mask", "_rotate_in_auto_eoi", "_read_isr", "polled",
     )  # fmt: skip
 
     def __init__(self, is_master: bool) -> None:
         self._cascade = 1 << CASCADE_INPUT if is_master else 0
         self._inputs = 0  # levels of IR7..IR0: wires, which no reset changes
-        self._poll = False  # the next read is a poll
+        self.polled = False  # the next read is a poll
         self.reset()
 
     def reset(self) -> None:
@@ -83,21 +83,17 @@ class Pic8259:
             self._serve(number)
         return number, self._base | number
 
-    @property
-    def is_polled(self) -> bool:
-        """The next read is a poll."""
-        return self._poll
+    def poll(self) -> int:
+        """The read, at either address, that follows a poll command (data sheet 231468, "Poll Command")."""
+        self.polled = False
+        number = self._winner()
+        if number is None:
+            return 0
+        self._serve(number)
+        return POLL_INTERRUPT | number
 
-    def read(self, a0: int) -> int:
-        if self._poll:
-            self._poll = False
-            number = self._winner()
-            if number is None:
-                return 0
-            self._serve(number)
-            return POLL_INTERRUPT | number
-        if a0:
-            return self._imr
+    def read_register(self) -> int:
+        """ISR or IRR, as OCW3 chose."""
         return self._isr if self._read_isr else self.irr
 
     def write(self, a0: int, value: int) -> None:
@@ -105,7 +101,7 @@ class Pic8259:
             if self._next_icw:
                 self._write_icw(value)
             else:
-                self._imr = value
+                self.imr = value
         elif value & ICW1:
             self._begin_initialization(value)
         elif value & OCW3:
@@ -118,13 +114,13 @@ class Pic8259:
         self._icw4 = 0
         self._next_icw = 2
         self._ready = False
-        self._imr = self._isr = 0
+        self.imr = self._isr = 0
         self._edges = 0  # the edge sense circuit is reset: an input must rise again to request
         self._lowest = 7
         self._special_mask = False
         self._rotate_in_auto_eoi = False
         self._read_isr = False
-        self._poll = False
+        self.polled = False
 
     def _write_icw(self, value: int) -> None:
         match self._next_icw:
@@ -144,7 +140,7 @@ class Pic8259:
     def _write_ocw2(self, command: Ocw2, number: int) -> None:
         if command in (Ocw2.NON_SPECIFIC_EOI, Ocw2.ROTATE_ON_NON_SPECIFIC_EOI):
             # in special mask mode a masked level in service is passed over
-            served = self._first(self._isr & ~self._imr if self._special_mask else self._isr)
+            served = self._first(self._isr & ~self.imr if self._special_mask else self._isr)
             if served is None:
                 return
             number = served
@@ -165,7 +161,7 @@ class Pic8259:
         if value & OCW3_SET_SPECIAL_MASK:
             self._special_mask = bool(value & OCW3_SPECIAL_MASK)
         if value & OCW3_POLL:
-            self._poll = True
+            self.polled = True
         elif value & OCW3_READ_REGISTER:
             self._read_isr = bool(value & OCW3_READ_ISR)
 
@@ -187,12 +183,12 @@ class Pic8259:
 
     def _winner(self) -> int | None:
         """The unmasked request of highest priority, if it may interrupt what is in service."""
-        requests = self.irr & ~self._imr
+        requests = self.irr & ~self.imr
         if not requests:
             return None
         blocking = self._isr
         if self._special_mask:
-            blocking &= ~self._imr
+            blocking &= ~self.imr
         if self._icw4 & ICW4_SPECIAL_FULLY_NESTED:
             blocking &= ~self._cascade  # the slave resolves priorities among its own
         number = self._first(requests)
@@ -233,10 +229,10 @@ class Pic8259Pair(Device):
         if offset >= 4:
             return self._master.elcr if offset == 4 else self._slave.elcr
         chip = self._master if offset < 2 else self._slave
-        is_poll = chip.is_polled
-        value = chip.read(offset & 1)
-        if is_poll:  # a poll is an acknowledgement
-            self._update()
+        if not chip.polled:
+            return chip.imr if offset & 1 else chip.read_register()
+        value = chip.poll()
+        self._update()  # a poll is an acknowledgement
         return value
 
     def write(self, offset: int, size: int, value: int) -> None:

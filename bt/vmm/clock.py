@@ -51,15 +51,18 @@ class VirtualClock:
         """Virtual nanoseconds since the machine was switched on; never goes back."""
         return self.insns + self._beside_ns
 
-    @property
-    def offset_ns(self) -> int:
-        """What an engine needs to tell the time by itself (see `scale`)."""
-        return self._beside_ns
+    def grant(self, limit: int) -> tuple[int, int, int]:
+        """What an engine's run gets: a budget, the time, its scale (bt/engine/protocol.py).
 
-    @property
-    def scale(self) -> int:
-        """0: an engine adds the instructions retired to `offset_ns`; anything else: see HostClock."""
-        return 0
+        The budget is 1 to `limit` instructions, until the next event is due: exactly so.
+        """
+        left = self._due_ns - self.insns - self._beside_ns
+        # max(1, min(...)) takes 300 ns more
+        return 1 if left < 1 or limit < 1 else left if left < limit else limit, self._beside_ns, 0
+
+    def budget(self, limit: int) -> int:
+        """The instructions of `grant`."""
+        return self.grant(limit)[0]
 
     def advance(self, insns: int, beside_ns: int = 0) -> None:
         """Account for `insns` executed guest instructions, and for what passed beside them. Runs no events."""
@@ -83,11 +86,6 @@ class VirtualClock:
             event.callback = None
             if event.at_ns == self._due_ns:
                 self._find_due()
-
-    def budget(self, limit: int) -> int:
-        """Instructions to run, 1 to `limit`, until the next event is due: exactly so."""
-        left = self._due_ns - self.now_ns
-        return 1 if left < 1 or limit < 1 else left if left < limit else limit  # max(1, min(...)) takes 300 ns more
 
     def run_due(self) -> int:
         """Run the callbacks now due, in order of time, including those they schedule; returns how many ran."""

@@ -26,10 +26,10 @@ class CycleRate:
 
 
 class HostClock(VirtualClock):
-    """The machine's clock as the host's: `budget` is only an estimate of how far the engine will get, and nothing is
+    """The machine's clock as the host's: a budget is only an estimate of how far the engine will get, and nothing is
     reproducible. Buses and idling take the time they take.
 
-    An engine tells the time by the host's time stamp counter: `offset_ns` when its run began, and from then on `scale`.
+    An engine tells the time by the host's time stamp counter: from what it was when its run began, by the scale.
     """
 
     def __init__(
@@ -50,13 +50,11 @@ class HostClock(VirtualClock):
     def now_ns(self) -> int:
         return self._host_ns() - self._origin_ns
 
-    @property
-    def offset_ns(self) -> int:
-        return self.now_ns
+    def grant(self, limit: int) -> tuple[int, int, int]:
+        return self.budget(limit), self.now_ns, self._rate.scale()
 
-    @property
-    def scale(self) -> int:
-        return self._rate.scale()
+    def budget(self, limit: int) -> int:
+        return max(1, min(limit, self._due_ns - self.now_ns))
 
     def spend(self, ns: int) -> None:
         pass

@@ -225,7 +225,6 @@ _SEGMENT_INDEX = {
 
 _EXIT_RECORD = struct.Struct("<Qqq5Q")
 _EXIT_OFFSET = 8 * _INDEX["exit_reason"]
-_BUDGET, _CLOCK_OFFSET, _CLOCK_SCALE = (_INDEX[name] for name in ("budget", "clock_offset", "clock_scale"))
 
 
 def slot_number(name: str) -> int:
@@ -269,6 +268,7 @@ class CpuState:
         self.slots: ctypes.Array[ctypes.c_uint64] | Released = (ctypes.c_uint64 * (STATE_BYTES // 8)).from_buffer(
             self._area.map
         )  # by `slot_number`
+        self._map = self._area.map
         self.pointer = self._area.address + POINTER_BIAS
 
     @property
@@ -276,16 +276,9 @@ class CpuState:
         """The block as bytes, which begins POINTER_BIAS bytes before `pointer`."""
         return memoryview(self._area.map)
 
-    def begin_run(self, budget: int, offset_ns: int, clock_scale: int) -> None:
-        """Set `budget`, `clock_offset` and `clock_scale`."""
-        slots = self.slots
-        slots[_BUDGET] = budget
-        slots[_CLOCK_OFFSET] = offset_ns
-        slots[_CLOCK_SCALE] = clock_scale
-
     def exit_record(self) -> tuple[int, ...]:
-        """`exit_reason` to `exit_extra`, in one go: every access of a guest to a device comes through here."""
-        return _EXIT_RECORD.unpack_from(self._area.map, _EXIT_OFFSET)
+        """`exit_reason` to `exit_extra`, in one go."""
+        return _EXIT_RECORD.unpack_from(self._map, _EXIT_OFFSET)
 
     def __getitem__(self, key: str | tuple[str, int]) -> int:
         try:
