@@ -54,7 +54,7 @@ guests: .venv/installed
 images: .venv/installed-all
 	$(BIN)/python -m guest_images.build
 
-# QEMU and gcc -m32, which some tests compare with; those tests skip where they are missing
+# QEMU, Bochs and gcc -m32, which some tests compare with; those tests skip where they are missing
 debian-packages:
 	@tests/install-debian.sh
 

@@ -10,6 +10,8 @@ else
     wanted=
     optional=yes
     command -v qemu-system-i386 >/dev/null || wanted="$wanted qemu-system-x86"
+    command -v bochs >/dev/null || wanted="$wanted bochs"
+    [ -f /usr/share/seabios/bios.bin ] || wanted="$wanted seabios"
     # gcc -m32 needs the headers and libraries of the second architecture, not only a compiler
     echo 'int main(void) { return 0; }' | gcc -m32 -x c - -o /dev/null 2>/dev/null || wanted="$wanted gcc gcc-multilib"
     wanted=${wanted# }
