@@ -38,6 +38,9 @@ def _row(batch: Batch, failed: dict[str, int]) -> str:
     )
 
 
+LEAST_RATE = 20_000  # vectors a second of processor time
+
+
 def main(arguments: Sequence[str]) -> int:
     engines = list(arguments) or list(factories())
     if unknown := set(engines) - factories().keys():
@@ -60,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     for runner in runners.values():
         runner.close()
     _summary(total, seconds, failures)
-    return 1 if failures else 0
+    too_slow = any(total["run"] / spent < LEAST_RATE for spent in seconds.values())
+    return 1 if failures or too_slow else 0
 
 
 def _summary(total: Counter[str], seconds: dict[str, float], failures: Sequence[str]) -> None:
