@@ -156,7 +156,7 @@ class Machine:
 
     def _wire(self, serial: Callable[[int], None], console: Callable[[int], None]) -> None:
         """Put the devices where a PC has them."""
-        self.ports = Bus("ports", 16, PORT_ACCESS_NS, self.cpu.latch_values)
+        self.ports = Bus("ports", 16, PORT_ACCESS_NS, self.cpu.port_values, self.cpu.port_access)
         self.mmio = Bus("memory", 36, DEVICE_WINDOW_ACCESS_NS)
         intr = Line("INTR")
         intr.watch(self._intr_changed)
@@ -183,8 +183,6 @@ class Machine:
         attach(self.com1, 0x3F8, 8)
         for port in EXIT_PORTS:
             attach(DebugExit(self._guest_exit, f"debug exit {port:#x}"), port, 4)
-        for port in self.ports.latch_ports():
-            self.cpu.latch_map.map[port] = 1
 
     # -- what devices do to the machine -----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from bt.memory.bus import ByteCells
+from bt.memory.bus import ByteCells, Mirror
 
 
 class Line:
@@ -54,10 +54,12 @@ class Device:
 
     widest_access: int = 1  # bytes; the bus splits what is wider
     latches: frozenset[int] = frozenset()  # offsets that are plain storage, see BusDevice
+    mirrors: frozenset[int] = frozenset()  # offsets that are shown to engines, see BusDevice
     fields: ClassVar[tuple[str, ...]] = ()  # attributes that are state and JSON as they are
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._mirrors: dict[int, Mirror] = {}  # of the offsets that are on a bus with such
         own = bytearray(len(self.latches))
         self._latch_cells: dict[int, tuple[ByteCells, int]] = {
             offset: (own, index) for index, offset in enumerate(sorted(self.latches))
@@ -100,3 +102,7 @@ class Device:
         """Keep the latch at `offset` in `cells[index]` from now on, its present value included."""
         cells[index] = self.latch(offset)
         self._latch_cells[offset] = (cells, index)
+
+    def adopt_mirror(self, offset: int, mirror: Mirror) -> None:
+        """Show in `mirror` what reads at `offset` return. Whoever has mirrors shows them at each change, and here."""
+        self._mirrors[offset] = mirror

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from bt.devices.device import Device, Line
+from bt.memory.bus import Mirror
 
 CASCADE_INPUT = 2
 SPURIOUS_INPUT = 7
@@ -202,6 +203,8 @@ class Pic8259Pair(Device):
     `line(irq)`. ELCR: 82371AB (PIIX4) data sheet 290562, section 4.2.3.
     """
 
+    mirrors = frozenset((1, 3))
+
     def __init__(self, intr: Line, name: str = "PIC") -> None:
         super().__init__(name)
         self._intr = intr
@@ -210,6 +213,10 @@ class Pic8259Pair(Device):
         self._lines = {irq: Line(f"IRQ{irq}") for irq in range(16) if irq != CASCADE_INPUT}
         for irq, line in self._lines.items():
             line.watch(partial(self._input_changed, irq))
+
+    def adopt_mirror(self, offset: int, mirror: Mirror) -> None:
+        super().adopt_mirror(offset, mirror)
+        self._show_masks()
 
     def line(self, irq: int) -> Line:
         """The request wire of ISA interrupt `irq`, 0-15 but not 2, which is the cascade."""
@@ -233,6 +240,7 @@ class Pic8259Pair(Device):
             return chip.imr if offset & 1 else chip.read_register()
         value = chip.poll()
         self._update()  # a poll is an acknowledgement
+        self._show_masks()
         return value
 
     def write(self, offset: int, size: int, value: int) -> None:
@@ -246,11 +254,13 @@ class Pic8259Pair(Device):
             case _:
                 self._slave.elcr = value & 0b1101_1110  # and so are 8 and 13
         self._update()
+        self._show_masks()
 
     def reset(self) -> None:
         self._master.reset()
         self._slave.reset()
         self._update()
+        self._show_masks()
 
     def state(self) -> dict[str, Any]:
         chips = {"master": self._master, "slave": self._slave}
@@ -261,6 +271,7 @@ class Pic8259Pair(Device):
             for name in chip.fields:
                 setattr(chip, name, state[role][name])
         self._update()
+        self._show_masks()
 
     def _input_changed(self, irq: int, level: bool) -> None:
         chip = self._master if irq < 8 else self._slave
@@ -270,3 +281,12 @@ class Pic8259Pair(Device):
     def _update(self) -> None:
         self._master.set_input(CASCADE_INPUT, self._slave.interrupt)
         self._intr.set(self._master.interrupt)
+
+    def _show_masks(self) -> None:
+        """IMR is what a read finds unless it is a poll."""
+        for offset, mirror in self._mirrors.items():
+            chip = self._master if offset < 2 else self._slave
+            if chip.polled:
+                mirror.hide()
+            else:
+                mirror.show(chip.imr)

@@ -84,7 +84,7 @@ class Vcpu:
         self._hash, self._page_blocks = self.area(4 * HASH_ENTRIES), self.area(max(4 * pages, PAGE))
         self._page_info, self._open_bus = self.area(max(8 * pages, PAGE)), self.area(2 * PAGE)
         self._open_bus.map.write(b"\xff" * 2 * PAGE)
-        self.latch_map, self.latch_values = self.area(PORTS), self.area(PORTS)
+        self.port_access, self.port_values = self.area(PORTS), self.area(PORTS)
         self._control = self.area(PAGE)
         handlers = self._without_missing(library.handlers, library.handlers[: len(library.handlers) // len(FORMS)])
         fp_forms = self._without_missing(library.fp_forms, bytes(len(library.fp_forms) // len(FORMS)))
@@ -151,7 +151,7 @@ class Vcpu:
         s["engine"] = self._control.address
         s["ram_base"], s["ram_size"] = self.ram.address, self.ram.size & -PAGE
         s["page_info"] = self._page_info.address
-        s["port_latch_map"], s["port_latch"] = self.latch_map.address, self.latch_values.address
+        s["port_access"], s["port_values"] = self.port_access.address, self.port_values.address
         for place, value in enumerate(flags.COMPARISON_FLAGS):
             s["comparison_flags", place] = value
         s["a20_mask"] = (1 << 64) - 1

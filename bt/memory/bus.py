@@ -9,6 +9,7 @@ from typing import Protocol
 from bt.errors import BtError
 
 PORT_WIDTH_BITS = 16
+NATIVE_READ, NATIVE_WRITE = 1, 2  # what an engine may do at an address of a small bus with the byte kept for it
 
 # What one access of the processor takes in guest time, one constant a bus.
 PORT_ACCESS_NS = 1_000  # an ISA cycle of 8 bits is 6 clocks of 8.33 MHz, with recovery about 1 us: guests count on it
@@ -48,6 +49,29 @@ class BusDevice(Protocol):
     def adopt_latch(self, offset: int, cells: ByteCells, index: int) -> None:
         """From now on keep the latch at `offset` in `cells[index]`, its present value included."""
 
+    @property
+    def mirrors(self) -> frozenset[int]:
+        """Offsets whose byte the device knows beforehand, most of the time: reading it does nothing else."""
+
+    def adopt_mirror(self, offset: int, mirror: "Mirror") -> None:
+        """From now on show in `mirror` what a read at `offset` returns."""
+
+
+class Mirror:
+    """A register that an engine reads without asking its device, while the device shows it."""
+
+    def __init__(self, values: ByteCells, native_access: ByteCells, address: int) -> None:
+        self._values, self._native_access, self._address = values, native_access, address
+
+    def show(self, value: int) -> None:
+        """From now on a read returns `value`."""
+        self._values[self._address] = value
+        self._native_access[self._address] = NATIVE_READ
+
+    def hide(self) -> None:
+        """The next read is for the device itself."""
+        self._native_access[self._address] = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -78,11 +102,19 @@ class Bus:
     `COUNTED_ADDRESSES` of them, the others together as `ELSEWHERE`.
     """
 
-    def __init__(self, name: str, width_bits: int, access_ns: int = 0, latch_values: ByteCells | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        width_bits: int,
+        access_ns: int = 0,
+        latch_values: ByteCells | None = None,
+        native_access: ByteCells | None = None,
+    ) -> None:
         """A bus of 2**`width_bits` addresses; an access takes `access_ns` nanoseconds of the guest's time.
 
-        A bus no wider than the port space keeps the latches of its devices in one byte an address, `latch_values`,
-        where an engine may serve them without asking; give storage of that many bytes, or leave it to the bus.
+        A bus no wider than the port space keeps the latches and mirrors of its devices in one byte an address,
+        `latch_values`, and NATIVE_* bits that say what an engine may do there without asking in another,
+        `native_access`; give storage of that many bytes, or leave it to the bus.
         """
         self.name = name
         self.width_bits = width_bits
@@ -95,12 +127,8 @@ class Bus:
         self._by_address: dict[int, Region] = {}  # of a small bus
         # reading a byte takes 160 ns through the dictionary, 250 ns by bisection (20 regions)
         self._find: Callable[[int], Region | None] = self._by_address.get if self._is_small else self._bisect
-        self._latch_addresses: set[int] = set()
-        if latch_values is None:
-            latch_values = bytearray(1 << width_bits if self._is_small else 0)
-        if self._is_small and len(latch_values) != 1 << width_bits:
-            raise ValueError(f"{name}: latch storage has {len(latch_values)} bytes, not {1 << width_bits}")
-        self.latch_values = latch_values
+        self.latch_values = self._cells(latch_values)
+        self.native_access = self._cells(native_access)
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -129,11 +157,20 @@ class Bus:
                 if offset <= latch < offset + length:
                     address = start + latch - offset
                     device.adopt_latch(latch, self.latch_values, address)
-                    self._latch_addresses.add(address)
+                    self.native_access[address] = NATIVE_READ | NATIVE_WRITE
+            for mirror in device.mirrors:
+                if offset <= mirror < offset + length:
+                    address = start + mirror - offset
+                    device.adopt_mirror(mirror, Mirror(self.latch_values, self.native_access, address))
 
-    def latch_ports(self) -> frozenset[int]:
-        """Addresses whose byte is simply `latch_values[address]`, for reading and for writing."""
-        return frozenset(self._latch_addresses)
+    def _cells(self, given: ByteCells | None) -> ByteCells:
+        """One byte an address of a small bus."""
+        wanted = 1 << self.width_bits if self._is_small else 0
+        if given is None:
+            return bytearray(wanted)
+        if len(given) != wanted:
+            raise ValueError(f"{self.name}: latch storage has {len(given)} bytes, not {wanted}")
+        return given
 
     def read(self, address: int, size: int) -> int:
         """Read `size` bytes at `address`."""

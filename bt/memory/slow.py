@@ -30,7 +30,7 @@ from bt.memory.access import (
     NativeContext,
     entry_offset,
 )
-from bt.memory.bus import PORT_ACCESS_NS
+from bt.memory.bus import NATIVE_READ, NATIVE_WRITE, PORT_ACCESS_NS
 from bt.x86 import services, state
 from bt.x86.context import AC, OK
 from bt.x86.exits import ExitReason
@@ -315,14 +315,19 @@ def _port(b: NativeContext, *, write: bool) -> None:
     index = port.zext(64) & 0xFFFF
     with b.Unlikely(b.get("debugging") != 0):
         b.call(services.WATCH_ACCESS, b.cpu, port & 0xFFFF, size, services.WATCH_PORT)
-    latch = b.load(b.get_pointer("port_latch_map") + index, 8)
-    with b.If((latch != 0) & (size == 1)):
+    allowed = b.load(b.get_pointer("port_access") + index, 8) & (NATIVE_WRITE if write else NATIVE_READ)
+    made = b.get("mmio_count")
+    with b.If((allowed != 0) & (size == 1) & (b.get("mmio_used") == made)):  # if not, this one is replayed
         b.put("port_ns", PORT_ACCESS_NS)
-        value = b.get_pointer("port_latch") + index
+        value = b.get_pointer("port_values") + index
         if write:
             b.store(value, b.arguments[3].trunc(8))
         else:
             b.put("memory_value", b.load(value, 8))
+        # noted as if Python had answered: should the instruction run again, the access is not made once more
+        b.store(b.slot("mmio_value") + (made << 3), b.get("memory_value"))
+        b.put("mmio_count", made + 1)
+        b.put("mmio_used", made + 1)
         b.ret(OK)
     out = b.arguments[3].zext(64) if write else b.const(0, 64)
     b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.IO), index, size, int(write), out)

@@ -181,8 +181,8 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("ram_base", 1),  # host address of guest physical 0
     ("ram_size", 1),  # bytes
     ("page_info", 1),  # host address of one u64 a RAM page: its map of code, see memory/slow.py
-    ("port_latch_map", 1),  # host address of 65536 bytes: 1 = port is plain storage
-    ("port_latch", 1),  # host address of its 65536 values
+    ("port_access", 1),  # host address of 65536 bytes: NATIVE_READ, NATIVE_WRITE (bt/memory/bus.py)
+    ("port_values", 1),  # host address of the 65536 values that are read and written so
     ("engine", 1),  # host address of the running engine's own control block
     ("tlb_system", 1),  # host address of the TLB table of the processor's own accesses, to descriptors for example
     ("tlb_has_global", 1),  # not 0: entries of global pages may be there

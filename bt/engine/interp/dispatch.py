@@ -63,7 +63,6 @@ def _trouble(b: HandlerContext) -> None:
     # the instruction will run again: give its budget back and forget what this attempt replayed and hit
     b.put("mmio_used", 0)
     b.put("debug_hits", 0)
-    b.put("port_ns", 0)
     b.budget = b.budget + 1
     b.go(DISPATCH)
 

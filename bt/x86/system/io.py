@@ -21,6 +21,7 @@ def _read_port(b: Context, port: Value, width: int) -> Value:
 def _settle(b: Context) -> None:
     """An access that native code served takes its time now, before the next instruction: an event may be due."""
     with b.Unlikely(b.get("port_ns") != 0):
+        b.retire_accesses()
         b.put("eip", b.next_eip())
         b.resume()
 
@@ -46,9 +47,9 @@ def ins(b: Context, dst: Operand, src: Operand) -> None:
     def element() -> None:
         port = src.read().zext(32)
         b.attempt(CHECK_PORT, b.cpu, port, width // 8)
-        pointer = b.update_pointer(ES, index(b, EDI), width)
+        pointer = b.operand_pointer(ES, index(b, EDI), width // 8, write=True)
         b.store(pointer, _read_port(b, port, width))
-        b.commit_update(pointer)
+        b.commit_operand(pointer)
         advance(b, EDI, step(b, width))
 
     repeat_elements(b, element, iterations=PORT_ITERATIONS)

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from bt.memory.bus import NATIVE_READ, NATIVE_WRITE
 from bt.x86.context import DB, SS_FAULT
 from bt.x86.exits import ExitReason
 from bt.x86.reset import power_on, read_eflags, write_eflags
@@ -144,7 +145,7 @@ def test_port_breakpoint_without_debug_extensions(engine: Processor) -> None:
     """R/W 2 is undefined while CR4.DE is clear (SDM vol. 3B 17.2.4): it watches nothing."""
     start(engine, "out 0x80, al; in al, 0x80", dr7=enable(0, PORT), address=0x80)
     engine.cpu["cr4"] = 0
-    engine.vcpu.latch_map.map[0x80] = 1  # no exits
+    engine.vcpu.port_access[0x80] = NATIVE_READ | NATIVE_WRITE  # no exits
     assert next_trap(engine) is None
 
 
