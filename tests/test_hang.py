@@ -32,7 +32,7 @@ def test_behind():
 """
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_loop_in_native_code_ends(tmp_path: Path, workers: int) -> None:
     path = tmp_path / "test_planted.py"
     path.write_text(_HANGING, encoding="utf-8")

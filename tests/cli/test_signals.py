@@ -36,8 +36,14 @@ class Terminal:
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,
-            preexec_fn=lambda: os.login_tty(self.slave),
+            preexec_fn=self._log_in,
         )
+
+    def _log_in(self) -> None:
+        """As a login shell would start a program: also where the tests run in the background, deaf to SIGQUIT."""
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        os.login_tty(self.slave)
 
     def read_until(self, wanted: bytes, seconds: float = 30) -> bytes:
         seen, deadline = b"", time.monotonic() + seconds

@@ -379,6 +379,7 @@ ALL_PREFIXES = [bytes((byte,)) for byte in sorted(LEGACY_PREFIXES)] + [
 FEW_MODRMS = [*range(0xC1, 0x100, 8), 0x00, 0x06, 0x0C, 0x15, 0x5C, 0x66, 0xA4, 0xAD]
 
 
+@pytest.mark.slow
 def test_opcode_space_against_capstone() -> None:
     """Both maps with all 256 ModRM bytes; every entry of the tables of disagreements is needed."""
     explained: Counter[str] = Counter()
@@ -389,6 +390,7 @@ def test_opcode_space_against_capstone() -> None:
     assert not unused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [16, 32])
 def test_prefixes_against_capstone(bits: int) -> None:
     compare(sweep(ALL_PREFIXES, FEW_MODRMS, [TAIL]), bits)
