@@ -10,7 +10,7 @@ from rich.table import Table
 
 import guest_images
 from bt.cli import library
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.machine import EngineName, Machine, MachineConfig, Result
 
 ENGINES: tuple[EngineName, ...] = ("interp", "bt")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from bt.codegen.store import Store
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 
 LIMIT_SECONDS = 60
 

@@ -1,6 +1,7 @@
 """How a run ends: one table that `Result`, the command line, its help, the README and the tests read.
 
-What a guest writes to the debug-exit port becomes an odd exit status (bt/devices/debug_exit.py), so bt's own are even.
+What a guest writes to the debug-exit port becomes an odd exit status (bt/devices/debug/debug_exit.py), so bt's own are
+even.
 """
 
 from __future__ import annotations

@@ -25,28 +25,38 @@ from bt.boot.detect import load as load_image
 from bt.boot.multiboot import Module
 from bt.boot.placement import check_ram_size
 from bt.boot.state import EntryState
-from bt.devices import cmos_rtc, debug_console, fpu_error, post_port
-from bt.devices.cmos_rtc import CmosRtc
-from bt.devices.debug_console import DebugConsole
-from bt.devices.debug_exit import DebugExit
+from bt.clock.host_clock import HostClock
+from bt.clock.virtual_clock import VirtualClock
+from bt.devices.chipset import (
+    cmos_rtc,
+    fpu_error,
+)
+from bt.devices.chipset.cmos_rtc import CmosRtc
+from bt.devices.chipset.fpu_error import FpuError
+from bt.devices.chipset.pic8259 import Pic8259Pair
+from bt.devices.chipset.pit8254 import Pit8254
+from bt.devices.chipset.port61 import Port61
+from bt.devices.chipset.port92 import Port92
+from bt.devices.debug import (
+    debug_console,
+    post_port,
+)
+from bt.devices.debug.debug_console import DebugConsole
+from bt.devices.debug.debug_exit import DebugExit
+from bt.devices.debug.post_port import PostPort
 from bt.devices.device import Line
-from bt.devices.fpu_error import FpuError
-from bt.devices.i8042 import I8042
-from bt.devices.pic8259 import Pic8259Pair
-from bt.devices.pit8254 import Pit8254
-from bt.devices.port61 import Port61
-from bt.devices.port92 import Port92
-from bt.devices.post_port import PostPort
-from bt.devices.uart16550 import Uart16550
+from bt.devices.input.i8042 import I8042
+from bt.devices.serial.uart16550 import Uart16550
 from bt.end import End
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
 from bt.errors import Closed
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
 from bt.memory.ram import GuestRam
-from bt.vmm.clock import VirtualClock
-from bt.vmm.host_clock import HostClock
 from bt.x86 import cpu_model, fault_chain, reset
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason

@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.engine.vcpu import Vcpu
 from bt.memory.ram import GuestRam
-from bt.x86 import reset, segment_cache
+from bt.x86 import reset
 from bt.x86.exits import ExitReason
 from bt.x86.state import ESP, LDTR, SS, TR
+from bt.x86.system.segmentation import segment_cache
 from guest_images.assembler import assemble
 from tests import tables
 from tests.cases import layout

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from bt.x86 import segment_cache
 from bt.x86.state import CS, DS, ES, FS, GS, SS, CpuState
+from bt.x86.system.segmentation import segment_cache
 
 PAGE_BYTES = 0x1000
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE, GLOBAL = 1, 2, 4, 0x20, 0x40, 0x80, 0x100

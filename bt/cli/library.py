@@ -7,7 +7,10 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -60,8 +60,8 @@ def main(arguments: Sequence[str]) -> int:
 
         show(result)
     if result.reason is End.TRIPLE_FAULT:
-        from bt.boot.elf_symbols import Symbols  # as above
         from bt.inspect.fault_report import describe_triple_fault
+        from bt.symbols.elf_symbols import Symbols
 
         lines = describe_triple_fault(pc.cpu, result.fault_chain, Symbols(_contents(image)))
         print("bt:", "\n".join(lines), file=sys.stderr)

@@ -8,9 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from bt.engine.fp_forms import Inline, inline
 from bt.engine.interp.handlers import Variant, variants
-from bt.engine.translator.catalogue import Plan, build_catalogue
+from bt.engine.reencode.fp_forms import (
+    Inline,
+    inline,
+)
+from bt.engine.translator.plan.catalogue import (
+    Plan,
+    build_catalogue,
+)
 from bt.x86 import cpu_model
 from bt.x86.features import ABSENT, IMPLIED
 from bt.x86.opcodes import FORMS, Form, InstructionClass

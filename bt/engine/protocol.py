@@ -13,7 +13,7 @@ class Exit(NamedTuple):
 
     `code`: an ExitReason as a number. `address`: port, guest physical address or vector; `size` in bytes.
 
-    `instructions` were retired since the last exit, and `beside_ns` passed beside them (see bt/vmm/clock.py).
+    `instructions` were retired since the last exit, and `beside_ns` passed beside them (see bt/clock/virtual_clock.py).
     """
 
     code: int
@@ -43,8 +43,8 @@ class Engine(Protocol):
     def run(self, budget: int, offset_ns: int = 0, clock_scale: int = 0) -> Exit:
         """Run at most `budget` instructions. `instructions` counts what has been retired so far.
 
-        The guest's time is the instruction count plus `offset_ns`; or, unless `clock_scale` (bt/vmm/clock.py) is 0,
-        `offset_ns` and what passes on the host.
+        The guest's time is the instruction count plus `offset_ns`; or, unless `clock_scale` is 0,
+        `offset_ns` and what passes on the host (bt/clock/virtual_clock.py).
         """
         ...
 

@@ -134,7 +134,7 @@ CONTROL = Layout(
     )
 )
 
-THUNK_BYTES = 32  # room for one thunk (bt/engine/fp_encode.py)
+THUNK_BYTES = 32  # room for one thunk (bt/engine/reencode/fp_encode.py)
 
 # What decoding must know of a form.
 SHAPE_BYTES = 8

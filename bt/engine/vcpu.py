@@ -10,8 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from bt import arguments
-from bt.codegen.area import Area, Released
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.engine.protocol import Exit
 from bt.engine.structures import (
     BLOCK_BYTES,
@@ -21,6 +20,10 @@ from bt.engine.structures import (
     MAX_BLOCK_INSNS,
     RECORD_BYTES,
     THUNK_BYTES,
+)
+from bt.host.area import (
+    Area,
+    Released,
 )
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, flags
@@ -45,7 +48,7 @@ _MASK_64 = (1 << 64) - 1
 class Vcpu:
     """One virtual CPU under one engine: `interp` here; the translator subclasses it.
 
-    `run` and what it calls are for one thread at a time, which `Machine.run` sees to (bt/memory/sole_use.py). After
+    `run` and what it calls are for one thread at a time, which `Machine.run` sees to (bt/host/sole_use.py). After
     `close` everything that needs the processor raises Closed.
     """
 

@@ -15,9 +15,21 @@ from bt.x86.decode import DecodeError, decode
 from bt.x86.features import FEATURE_BITS
 from bt.x86.mode import CODE_32, FLAT_CS
 from bt.x86.state import ATTR_BIG, CS, ESP, SS
-from bt.x86.system.control_registers import CR0_PG, CR4_PAE, CR4_PSE
-from bt.x86.system.pae_paging import FRAME, LARGE_OFFSET
-from bt.x86.system.paging import LARGE, PRESENT, PSE_36_BITS, PSE_36_SHIFT
+from bt.x86.system.paging.pae_paging import (
+    FRAME,
+    LARGE_OFFSET,
+)
+from bt.x86.system.paging.paging import (
+    LARGE,
+    PRESENT,
+    PSE_36_BITS,
+    PSE_36_SHIFT,
+)
+from bt.x86.system.registers.control_registers import (
+    CR0_PG,
+    CR4_PAE,
+    CR4_PSE,
+)
 
 LONGEST_INSTRUCTION = 15  # bytes
 RPL, IN_LDT, SELECTOR_INDEX = 3, 4, 0xFFF8  # parts of a selector: privilege level, table, index in bytes

@@ -90,14 +90,14 @@ class _StencilIr:
 
     def __init__(self) -> None:
         # here, not on top: nothing else needs the semantics at run time
-        from bt.engine.translator.table import all_stencils
+        from bt.engine.translator.plan.table import all_stencils
 
         self._catalogue, _ = all_stencils()
 
     def of(self, stencil: str) -> Iterator[str]:
         """Its function, line by line; nothing but a remark for the few that are encoded by hand."""
         if stencil in self._catalogue.raw:
-            yield "encoded without LLVM, see bt/engine/translator/raw.py"
+            yield "encoded without LLVM, see bt/engine/translator/stencils/raw.py"
             return
         from bt.codegen.builder import Module  # here, as above
 

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.engine.structures import (
     BLOCK,
     RECORD,
@@ -24,7 +24,7 @@ from bt.engine.structures import (
     TRACE_STENCIL,
     TRACE_STUB,
 )
-from bt.engine.translator.context import JUMP_FREE
+from bt.engine.translator.stencils.context import JUMP_FREE
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect.code import code_bits, text_of
 from bt.inspect.structure import Structure

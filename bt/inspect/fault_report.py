@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bt.boot.elf_symbols import Symbols
 from bt.end import End
 from bt.engine.vcpu import Vcpu
 from bt.inspect.code import SELECTOR_INDEX, code_bits, fetch, read_linear
 from bt.inspect.modes import describe_mode, operating_mode
 from bt.inspect.registers import describe, read_registers
+from bt.symbols.elf_symbols import Symbols
 from bt.x86.fault_chain import Failure
 from bt.x86.state import CS, GPR_NAMES, SEGMENT_NAMES
-from bt.x86.system.control_registers import CR0_PG
-from bt.x86.system.descriptor_table import TASK_GATE
-from bt.x86.system.interrupt_delivery import ERROR_IDT, GATE_TYPE, GATE_TYPE_MASK
-from bt.x86.system.paging import ERROR_FETCH, ERROR_PRESENT, ERROR_RESERVED, ERROR_USER, ERROR_WRITE
-from bt.x86.system.real_mode import ENTRY_BYTES
+from bt.x86.system.interrupts.interrupt_delivery import (
+    ERROR_IDT,
+    GATE_TYPE,
+    GATE_TYPE_MASK,
+)
+from bt.x86.system.interrupts.real_mode import ENTRY_BYTES
+from bt.x86.system.paging.paging import (
+    ERROR_FETCH,
+    ERROR_PRESENT,
+    ERROR_RESERVED,
+    ERROR_USER,
+    ERROR_WRITE,
+)
+from bt.x86.system.registers.control_registers import CR0_PG
+from bt.x86.system.segmentation.descriptor_table import TASK_GATE
 from bt.x86.vectors import Vector, vector_name
 
 _GATE_BYTES = 8

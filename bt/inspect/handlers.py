@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bt.codegen.builder import Module
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variant_for
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.engine.structures import VARIANTS
 from bt.inspect.diary import runtime_names
 from bt.x86 import state

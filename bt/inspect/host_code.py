@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bt.codegen.abi import ARGUMENT_REGISTERS, PINNED_ROLES
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.inspect import diary
 from bt.inspect.code import disassembler
 from bt.inspect.diary import GuestInstruction, Piece, Unit, runtime_names

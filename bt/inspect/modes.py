@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from bt.engine.translator.gates import TRANSLATABLE
+from bt.engine.translator.gates.gates import TRANSLATABLE
 from bt.x86 import flags, mode
 from bt.x86.state import SEGMENT_NAMES, CpuState
-from bt.x86.system.control_registers import CR0_PE, CR0_PG, CR4_PAE
+from bt.x86.system.registers.control_registers import (
+    CR0_PE,
+    CR0_PG,
+    CR4_PAE,
+)
 
 _SEGMENTS = tuple(mode.FLAT_BIT.items())
 

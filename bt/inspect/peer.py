@@ -11,9 +11,12 @@ from hashlib import blake2b
 from typing import Protocol
 
 from bt.end import End
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.engine.structures import MAX_BLOCK_INSNS
-from bt.engine.translator.gates import TRANSLATABLE
+from bt.engine.translator.gates.gates import TRANSLATABLE
 from bt.inspect.code import Instruction, next_instruction
 from bt.inspect.registers import read_registers
 from bt.inspect.structure import find_block

@@ -10,8 +10,8 @@ from bt.engine.vcpu import Vcpu
 from bt.errors import BadUsage
 from bt.inspect.code import IN_LDT, SELECTOR_INDEX, read_linear
 from bt.inspect.modes import operating_mode
-from bt.x86 import segment_cache
 from bt.x86.state import ATTR_CODE_OR_DATA, ATTR_DPL_SHIFT, ATTR_PRESENT, CS, LDTR, SEGMENT_FIELDS
+from bt.x86.system.segmentation import segment_cache
 
 _CODE, _CONFORMING = 1 << 3, 1 << 2
 _GRANULAR, _BIG = 8, 4  # of a descriptor's flags

@@ -14,7 +14,7 @@ from bt.inspect.qemu_stub import QemuStub
 from bt.x86 import cpu_model, flags, reset
 from bt.x86.features import FEATURE_BITS, IMPLIED
 from bt.x86.state import GPR_NAMES, LDTR, SEGMENT_NAMES, TR, CpuState
-from bt.x86.system.control_registers import CR0_PE
+from bt.x86.system.registers.control_registers import CR0_PE
 
 _SELECTORS = SEGMENT_NAMES[:6]
 _CONTROL = ("cr0", "cr2", "cr3", "cr4", "efer")

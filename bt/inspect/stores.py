@@ -11,7 +11,7 @@ from bt.x86 import flags
 from bt.x86.decode import Instruction
 from bt.x86.opcodes import Method, Width
 from bt.x86.state import EDI, ES, LDTR, SEGMENT_NAMES
-from bt.x86.system.control_registers import CR0_PE
+from bt.x86.system.registers.control_registers import CR0_PE
 
 _BYTES = {Width.SAVE: 108, Width.ENVIRONMENT: 28, Width.FX: 512}
 _OTHERS = 16  # bytes of any other operand, at most

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from bt import arguments
 from bt.errors import BadUsage, BtError, Closed
-from bt.memory.sole_use import SoleUse
+from bt.host.sole_use import SoleUse
 
 PAGE_SIZE = 4096
 

@@ -23,9 +23,9 @@ from bt.memory.access import (
 )
 from bt.memory.slow import RESOLVE, Body, code_map_slot
 from bt.x86.context import AC, OK
+from bt.x86.fp.fp_state import THUNK
 from bt.x86.mode import ALIGNMENT_FREE
 from bt.x86.services import WATCH_ACCESS, WATCH_READ, WATCH_WRITE
-from bt.x86.system.fp_state import THUNK
 
 _PIECE = 8  # bytes moved at a time
 _EXTENDED_BYTES = 10

@@ -2,7 +2,7 @@
 
 Semantics (bt/x86/semantics, bt/x86/system) never know which engine they are built for. An engine subclasses `Context`
 and says where registers, immediates and memory operands are; see bt/engine/interp/context.py and
-bt/engine/translator/context.py.
+bt/engine/translator/stencils/context.py.
 
 The contract of every semantics function: **nothing is committed before the last access that can fault has succeeded**
 (memory writes first, then registers and flags), because a fault abandons the instruction where it stands and the guest

@@ -18,7 +18,7 @@ from bt.errors import BadUsage
 from bt.x86.features import ABSENT, FEATURE_BITS, IMPLIED, NEEDS
 from bt.x86.opcodes import FORMS
 from bt.x86.state import CPUID_LEAVES, CpuState
-from bt.x86.system import control_registers as cr
+from bt.x86.system.registers import control_registers as cr
 
 EXTENDED_FEATURES, EXTENDED_NX = 0x8000_0001, 1 << 20
 # fmt: off

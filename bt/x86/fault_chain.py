@@ -1,6 +1,6 @@
 """The way to a shutdown: exceptions and interrupts whose delivery failed, one because of the other (SDM vol. 3A 6.15).
 
-The processor notes each in the state (`note_delivery` in bt/x86/system/exceptions.py); here they are read.
+The processor notes each in the state (`note_delivery` in bt/x86/system/interrupts/exceptions.py); here they are read.
 """
 
 from __future__ import annotations

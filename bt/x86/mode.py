@@ -11,7 +11,10 @@ from bt.x86 import flags, state
 from bt.x86.context import Context
 from bt.x86.services import BEGIN_EPOCH
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, SS
-from bt.x86.system.control_registers import CR0_AM, DR7_ENABLED
+from bt.x86.system.registers.control_registers import (
+    CR0_AM,
+    DR7_ENABLED,
+)
 
 CODE_32 = 1 << 0  # CS.D: default operand and address size
 STACK_32 = 1 << 1  # SS.B

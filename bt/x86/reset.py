@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from bt.x86 import flags, segment_cache
+from bt.x86 import flags
 from bt.x86.state import (
     CS,
     EDX,
@@ -19,6 +19,7 @@ from bt.x86.state import (
     VARIABLE_MTRRS,
     CpuState,
 )
+from bt.x86.system.segmentation import segment_cache
 
 ACCESS_LDT, ACCESS_TSS_BUSY, ACCESS_DATA = 0x82, 0x8B, 0x93  # CS too is writable data, until it is loaded
 CR0_ET = 1 << 4
@@ -131,7 +132,7 @@ def power_on(cpu: CpuState) -> None:
     cpu["dr", 6], cpu["dr", 7] = DR6_RESET, DR7_RESET
     for slot in range(FX_IMAGE_SLOTS):
         cpu["fp_image", slot] = 0
-    # in the image the exception masks are set, whatever the guest's are (bt/x86/system/fp_state.py)
+    # in the image the exception masks are set, whatever the guest's are (bt/x86/fp/fp_state.py)
     cpu["fp_image", 0] = FPU_CONTROL_RESET | X87_MASKS | FPU_TAGS_RESET << 32
     cpu["fp_image", FX_MXCSR_SLOT] = MXCSR_RESET
     write_eflags(cpu, 0)

@@ -13,8 +13,11 @@ import ctypes
 import struct
 from dataclasses import dataclass, field
 
-from bt.codegen.area import Area, Released
 from bt.errors import BadUsage
+from bt.host.area import (
+    Area,
+    Released,
+)
 
 POINTER_BIAS = 128
 
@@ -133,7 +136,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("fp_operand_size", 1),  # bytes to be written back; 0: none
     ("tsc_offset", 1),  # what the guest's writes of the time stamp counter have added to the time
     ("icount_base", 1),  # instructions retired before this run; + (run_budget - budget) = now
-    ("deferred", 1),  # part of the budget set aside while one instruction runs alone (see engine/interp/boundary.py)
+    ("deferred", 1),  # part of the budget set aside while one instruction runs alone (see engine/boundary.py)
     ("service", 1),  # 1: the interpreter works for the translator and returns to it when its budget is used up
     ("block", 1),  # translator: host address of the block found last
     ("step_trap", 1),  # 1: the instruction that runs alone is followed by a single-step trap (TF)
@@ -255,7 +258,7 @@ class CpuState:
 
     Slots hold 64 bits; what is written is cut to them. General registers, EIP and arithmetic flags may simply be
     written between two runs. After anything else that has a say in what code means or where memory is - control and
-    debug registers, `cpl`, `efer`, segment registers (bt/x86/segment_cache.py fills them whole), `eflags_system`,
+    debug registers, `cpl`, `efer`, segment registers (segment_cache.py fills them whole), `eflags_system`,
     `a20_mask`, `features` - call the vCPU's `flush`, which derives from it what the engines go by. Host addresses and
     caches are the engines' own: whoever writes those brings the process down.
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 
 
 @pytest.fixture(scope="session")

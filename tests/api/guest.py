@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.machine import EngineName, Machine, MachineConfig
 from guest_images.assembler import assemble
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bt.cli.options import memory_size
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.errors import BadImage, BadUsage
 from bt.machine import EngineName, Machine, MachineConfig
 from bt.memory.ram import GuestRam

@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.engine.vcpu import Vcpu
 from bt.errors import BadUsage, Closed
 from bt.machine import EngineName, Machine

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.errors import BadUsage, BtError
 from bt.machine import EngineName, Machine, MachineConfig
 from bt.x86 import capstone_layout

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.machine import EngineName, Machine
 from bt.memory.ram import GuestRam
-from bt.x86 import segment_cache
 from bt.x86.state import CS, EAX, ECX, ESP
+from bt.x86.system.segmentation import segment_cache
 from guest_images.assembler import assemble
 from tests.api.guest import CODE, ENGINES, machine
 

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from bt.boot.elf_symbols import Symbols
+from bt.symbols.elf_symbols import Symbols
 from tests.boot.images import Segment, Symbol, elf, with_symbols
 
 LOAD, HIGH = 0x10_0000, 0xC010_0000

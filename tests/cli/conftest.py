@@ -14,7 +14,7 @@ Bt = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="session", autouse=True)
 def _library() -> None:
     """Compiled before any command is timed, or judged by what is on its stderr."""
-    from bt.engine.library import load_library
+    from bt.engine.library.library import load_library
 
     load_library()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bt.bench.process import MeasurementFailed
-from bt.devices.debug_exit import DebugExit
+from bt.devices.debug.debug_exit import DebugExit
 from bt.end import End, statuses
 from bt.errors import BadImage, BadUsage, BtError
 from guest_images.assembler import assemble

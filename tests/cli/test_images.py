@@ -18,7 +18,7 @@ HEAVY = {
     "rich",
     "matplotlib",
     "multiprocessing",
-    "bt.engine.build",
+    "bt.engine.library.build",
     "bt.x86.semantics",
 }
 

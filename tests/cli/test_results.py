@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import guest_images
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 from bt.machine import EngineName, Machine, MachineConfig, Result
 from bt.x86.exits import ExitReason
 from tests.cli.conftest import Bt

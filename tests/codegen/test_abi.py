@@ -6,7 +6,7 @@ import pytest
 
 from bt.codegen.abi import ARGUMENT_REGISTERS
 from bt.codegen.errors import CodegenError
-from bt.engine import abi_check
+from bt.engine.library import abi_check
 
 
 def test_arguments_arrive_in_the_registers_we_pin() -> None:

@@ -9,7 +9,10 @@ from itertools import pairwise
 import pytest
 
 from bt.codegen.host_fp import PIECES
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.engine.structures import STENCIL
 from tests.codegen.floating_point import floating_point
 

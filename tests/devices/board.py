@@ -2,8 +2,8 @@
 
 import json
 
+from bt.clock.virtual_clock import VirtualClock
 from bt.devices.device import Device, Line
-from bt.vmm.clock import VirtualClock
 
 
 class Edges:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bt.devices.cmos_rtc import CmosRtc
+from bt.clock.virtual_clock import VirtualClock
+from bt.devices.chipset.cmos_rtc import CmosRtc
+from bt.devices.chipset.pic8259 import Pic8259Pair
 from bt.devices.device import Line
-from bt.devices.i8042 import I8042
-from bt.devices.pic8259 import Pic8259Pair
-from bt.devices.uart16550 import Uart16550
+from bt.devices.input.i8042 import I8042
+from bt.devices.serial.uart16550 import Uart16550
 from bt.memory.bus import Bus
-from bt.vmm.clock import VirtualClock
 
 QEMU = "qemu-system-i386"
 pytestmark = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"{QEMU} is not installed")

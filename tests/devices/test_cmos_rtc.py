@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bt.devices.cmos_rtc import (
+from bt.clock.virtual_clock import (
+    NS_PER_SECOND,
+    VirtualClock,
+)
+from bt.devices.chipset.cmos_rtc import (
     CENTURY,
     DAY,
     HOURS,
@@ -27,7 +31,6 @@ from bt.devices.cmos_rtc import (
     CmosRtc,
 )
 from bt.devices.device import Line
-from bt.vmm.clock import NS_PER_SECOND, VirtualClock
 from tests.devices.board import Edges, pass_time, transplant
 
 SET, PIE, AIE, UIE, BINARY, H24 = 0x80, 0x40, 0x20, 0x10, 0x04, 0x02

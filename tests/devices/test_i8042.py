@@ -3,7 +3,11 @@
 import pytest
 
 from bt.devices.device import Line
-from bt.devices.i8042 import COMMAND, DATA, I8042
+from bt.devices.input.i8042 import (
+    COMMAND,
+    DATA,
+    I8042,
+)
 from tests.devices.board import Edges, transplant
 
 OBF, SYSTEM, LAST_WAS_COMMAND, UNLOCKED, AUX, TIMEOUT = 0x01, 0x04, 0x08, 0x10, 0x20, 0x40

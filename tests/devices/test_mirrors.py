@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bt.devices.chipset.pic8259 import Pic8259Pair
 from bt.devices.device import Line
-from bt.devices.pic8259 import Pic8259Pair
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 from bt.machine import Machine, MachineConfig
 from bt.memory.bus import NATIVE_READ, Bus
 from guest_images.assembler import assemble

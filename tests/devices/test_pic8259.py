@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bt.devices.chipset.pic8259 import Pic8259Pair
 from bt.devices.device import Line
-from bt.devices.pic8259 import Pic8259Pair
 from tests.devices.board import Edges, transplant
 
 MASTER, SLAVE, ELCR = 0, 2, 4

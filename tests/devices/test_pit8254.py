@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bt.clock.virtual_clock import (
+    NS_PER_SECOND,
+    Oscillator,
+    VirtualClock,
+)
+from bt.devices.chipset.pit8254 import (
+    CONTROL,
+    PIT_HZ,
+    Pit8254,
+)
 from bt.devices.device import Line
-from bt.devices.pit8254 import CONTROL, PIT_HZ, Pit8254
-from bt.vmm.clock import NS_PER_SECOND, Oscillator, VirtualClock
 from tests.devices.board import Edges, pass_time, transplant
 
 LOW_HIGH = 0x30

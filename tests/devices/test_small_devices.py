@@ -4,15 +4,28 @@ from itertools import pairwise
 
 import pytest
 
-from bt.devices.debug_console import DebugConsole
-from bt.devices.debug_exit import LENGTH, DebugExit
+from bt.clock.virtual_clock import (
+    NS_PER_SECOND,
+    VirtualClock,
+)
+from bt.devices.chipset.fpu_error import FpuError
+from bt.devices.chipset.pit8254 import (
+    PIT_HZ,
+    Pit8254,
+)
+from bt.devices.chipset.port61 import (
+    REFRESH,
+    REFRESH_PERIOD_TICKS,
+    Port61,
+)
+from bt.devices.chipset.port92 import Port92
+from bt.devices.debug.debug_console import DebugConsole
+from bt.devices.debug.debug_exit import (
+    LENGTH,
+    DebugExit,
+)
 from bt.devices.device import Line
-from bt.devices.fpu_error import FpuError
-from bt.devices.pit8254 import PIT_HZ, Pit8254
-from bt.devices.port61 import REFRESH, REFRESH_PERIOD_TICKS, Port61
-from bt.devices.port92 import Port92
 from bt.memory.bus import Bus
-from bt.vmm.clock import NS_PER_SECOND, VirtualClock
 from tests.devices.board import pass_time, transplant
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bt.devices.device import Line
-from bt.devices.uart16550 import (
+from bt.devices.serial.uart16550 import (
     FCR_ENABLE,
     IER,
     IER_DATA,

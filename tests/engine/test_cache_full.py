@@ -7,9 +7,15 @@ from functools import cache
 
 import pytest
 
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.engine.structures import MAX_BLOCK_INSNS, RECORD_BYTES, THUNK_BYTES
-from bt.engine.translator.emit import BYTES_PER_BLOCK, BYTES_PER_INSN
+from bt.engine.translator.emit.emit import (
+    BYTES_PER_BLOCK,
+    BYTES_PER_INSN,
+)
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from bt.memory.ram import GuestRam

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 from bt.x86.decode import decode
 from bt.x86.opcodes import Form, Method, lookup
 from bt.x86.opcodes.encoding import parse_encoding

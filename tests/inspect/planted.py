@@ -9,7 +9,10 @@ from typing import Literal
 
 import guest_images
 from bt.boot.boot_sector import LOAD_ADDRESS, SIGNATURE, SIGNATURE_OFFSET
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.engine.structures import STENCIL, VARIANTS
 from bt.inspect.peer import MachinePeer
 from bt.machine import EngineName, Machine, MachineConfig

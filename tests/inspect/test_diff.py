@@ -9,7 +9,7 @@ from rich.console import Console
 
 import guest_images
 from bt.cli import diff
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.errors import BadUsage
 from bt.inspect.lockstep import LockStep, Report
 from bt.inspect.peer import MachinePeer, PeerFactory

@@ -17,7 +17,7 @@ from bt.inspect.modes import describe_mode
 from bt.inspect.place import Place, looking_at
 from bt.machine import Machine, MachineConfig
 from bt.x86.state import ATTR_BIG, CS, DS
-from bt.x86.system.control_registers import CR4_PAE
+from bt.x86.system.registers.control_registers import CR4_PAE
 from guest_images.assembler import assemble
 
 ORIGIN = 0x7C00

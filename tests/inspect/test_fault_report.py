@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bt.boot.elf_symbols import Symbols
 from bt.end import End
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.inspect.fault_report import describe_triple_fault
 from bt.machine import EngineName, Machine, MachineConfig, Result
+from bt.symbols.elf_symbols import Symbols
 from bt.x86.vectors import Vector
 from guest_images.assembler import assemble, assemble_program
 from tests import tables

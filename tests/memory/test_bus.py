@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bt.devices.debug.post_port import PostPort
 from bt.devices.device import Device
-from bt.devices.post_port import PostPort
 from bt.memory.bus import COUNTED_ADDRESSES, ELSEWHERE, NATIVE_READ, NATIVE_WRITE, Bus, BusConflict
 
 

@@ -24,9 +24,9 @@ BUILD_SECONDS, TESTS_SECONDS = 600, 900
 HANG_SECONDS = 30  # the limit of one test: the library has been built before
 # bt, the copy's and not the one that is installed, with its library
 _BUILD = """
-import sys, bt, bt.engine.library
+import sys, bt, bt.engine.library.library
 assert bt.__file__.startswith(sys.argv[1]), bt.__file__
-bt.engine.library.load_library()
+bt.engine.library.library.load_library()
 """
 _TESTS_FAILED = 1  # pytest's exit status; also that of a test that came to its limit
 

@@ -19,15 +19,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
 from bt.memory.ram import GuestRam
-from bt.x86 import flags, reset, segment_cache
+from bt.x86 import (
+    flags,
+    reset,
+)
 from bt.x86.exits import ExitReason
 from bt.x86.opcodes import FORMS
 from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.state import CS, DS, EAX, ES, ESP, FS, GS, LDTR, SEGMENT_FIELDS, SEGMENT_NAMES, SS, TR
+from bt.x86.system.segmentation import segment_cache
 from tests import tables
 from tests.engines import factories
 

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 from bt.x86.opcodes import lookup
 from tests.engines import factories
 from tests.inspect.planted import library_with_handler

@@ -12,11 +12,18 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.memory.ram import GuestRam
-from bt.x86 import flags, reset, segment_cache
+from bt.x86 import (
+    flags,
+    reset,
+)
 from bt.x86.exits import ExitReason
 from bt.x86.state import CS, DS, EAX, EBX, EDX, ES, ESP, FS, GS, SS, TR
+from bt.x86.system.segmentation import segment_cache
 from guest_images.assembler import assemble
 from tests import tables
 from tests.engines import EngineFactory, factories

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from tests.engines import factories
 from tests.vectors.differences import adapted, rule_for
 from tests.vectors.runner import Prepared, VectorRunner, prepare

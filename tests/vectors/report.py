@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 from bt.x86.opcodes import lookup
 from tests.engines import factories
 from tests.vectors.conformance import Batch, make_runner, read_batch

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.engine.protocol import Exit
 from bt.memory.ram import GuestRam
 from bt.x86 import reset, state

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 from bt.x86.context import DE
 from tests.engines import factories
 from tests.vectors.conformance import make_runner, read_batch

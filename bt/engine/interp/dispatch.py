@@ -6,7 +6,12 @@ from bt.codegen.abi import handler, native
 from bt.codegen.builder import Module
 from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK
-from bt.engine.interp.boundary import BEFORE_NEXT, begin_run, deliver, end_run
+from bt.engine.boundary import (
+    BEFORE_NEXT,
+    begin_run,
+    deliver,
+    end_run,
+)
 from bt.engine.interp.context import (
     DISPATCH,
     EXHAUSTED,

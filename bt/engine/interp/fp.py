@@ -1,19 +1,29 @@
-"""Interpreter handlers of FP instructions: everything around a thunk (bt/engine/fp_encode.py) that executes it."""
+"""Interpreter handlers of FP instructions: all around a thunk (engine/reencode/fp_encode.py) that executes it."""
 
 from __future__ import annotations
 
 from bt.codegen.builder import UNLIKELY
 from bt.codegen.value import PTR, Value
-from bt.engine.fp_encode import FP_MAKE_THUNK, fp_form
-from bt.engine.fp_forms import FP_FORM
 from bt.engine.interp.context import HandlerContext, RecordMemory, RecordRegister
+from bt.engine.reencode.fp_encode import (
+    FP_MAKE_THUNK,
+    fp_form,
+)
+from bt.engine.reencode.fp_forms import FP_FORM
 from bt.engine.structures import CONTROL
 from bt.memory.access import OPERAND_COMMIT_MASKED
 from bt.x86 import flags
+from bt.x86.fp.fp_exceptions import (
+    EXECUTE_SSE,
+    EXECUTE_X87,
+)
+from bt.x86.fp.fp_state import (
+    FOPCODE_COMPATIBILITY,
+    FP_PREPARE,
+    THUNK,
+)
 from bt.x86.opcodes.fp import READY_SSE, UNIT_SSE, UNIT_X87, FpUse
 from bt.x86.state import CS, EDI
-from bt.x86.system.fp_exceptions import EXECUTE_SSE, EXECUTE_X87
-from bt.x86.system.fp_state import FOPCODE_COMPATIBILITY, FP_PREPARE, THUNK
 
 
 def _thunk(b: HandlerContext) -> Value:

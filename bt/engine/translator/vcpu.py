@@ -7,9 +7,9 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 
-from bt.codegen.area import Area
 from bt.engine.structures import NO_PLAN, PLAN_BYTES, SITE_BYTES, VARIANTS
 from bt.engine.vcpu import Vcpu
+from bt.host.area import Area
 from bt.x86.opcodes import FORMS
 
 CACHE_BYTES = 24 << 20

@@ -1,4 +1,4 @@
-"""Unprivileged flag instructions (SDM vol. 2). PUSHF, POPF, CLI and STI are the system's: bt/x86/system/flags.py."""
+"""Unprivileged flag instructions (SDM vol. 2). PUSHF, POPF, CLI and STI are the system's: system/registers/flags.py."""
 
 from __future__ import annotations
 

@@ -8,9 +8,13 @@ from bt.x86 import flags
 from bt.x86.context import GP, Context
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS, ECX, EDX, ESP, SS
-from bt.x86.system.control_registers import CR0_PE
-from bt.x86.system.descriptor_table import DPL_SHIFT, SET_SEGMENT, is_null
-from bt.x86.system.segment_load import current_privilege_level
+from bt.x86.system.registers.control_registers import CR0_PE
+from bt.x86.system.segmentation.descriptor_table import (
+    DPL_SHIFT,
+    SET_SEGMENT,
+    is_null,
+)
+from bt.x86.system.segmentation.segment_load import current_privilege_level
 
 SYSTEM_CALL_ENTER = native("system_call_enter", PTR)
 SYSTEM_CALL_EXIT = native("system_call_exit", PTR)

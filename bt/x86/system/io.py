@@ -7,7 +7,7 @@ from bt.x86.context import Context, Operand
 from bt.x86.semantics.string import advance, index, repeat_elements, step
 from bt.x86.services import PORT_READ, PORT_WRITE
 from bt.x86.state import EDI, ES, ESI
-from bt.x86.system.task_state import CHECK_PORT
+from bt.x86.system.tasks.task_state import CHECK_PORT
 
 # An access takes as long as a thousand instructions: interrupts and events come between two of them.
 PORT_ITERATIONS = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import UD, Context
-from bt.x86.system.control_registers import CR0_PE
+from bt.x86.system.registers.control_registers import CR0_PE
 
 
 def in_real_mode(b: Context) -> Value:

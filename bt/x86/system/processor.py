@@ -6,10 +6,18 @@ from bt.codegen.value import Value
 from bt.x86.context import Context, MemoryOperand, Operand
 from bt.x86.exits import ExitReason
 from bt.x86.services import INVALIDATE_PAGE
-from bt.x86.system.control_register_write import READ_DEBUG_REGISTER, WRITE_CONTROL_REGISTER, WRITE_DEBUG_REGISTER
-from bt.x86.system.control_registers import CR0_MACHINE_STATUS, CR0_PE, CR0_TS
-from bt.x86.system.descriptor import require_cpl_0
 from bt.x86.system.operands import NumberedRegister
+from bt.x86.system.registers.control_register_write import (
+    READ_DEBUG_REGISTER,
+    WRITE_CONTROL_REGISTER,
+    WRITE_DEBUG_REGISTER,
+)
+from bt.x86.system.registers.control_registers import (
+    CR0_MACHINE_STATUS,
+    CR0_PE,
+    CR0_TS,
+)
+from bt.x86.system.segmentation.descriptor import require_cpl_0
 
 
 def _number(b: Context, register: NumberedRegister) -> Value:

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 from tests.engines import factories
 from tests.robustness.fuzz.campaign import MANY, Child, describe, run_campaign
 from tests.robustness.fuzz.guest import Guest

@@ -19,7 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from bt.engine.translator.vcpu import TranslatingVcpu
 from tests.engines import factories
 from tests.robustness.fuzz.coverage import Coverage, StencilDiary

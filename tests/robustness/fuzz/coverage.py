@@ -24,7 +24,7 @@ from bt.engine.structures import (
     TRACE_BEGIN,
     TRACE_STENCIL,
 )
-from bt.engine.translator.gates import TRANSLATABLE
+from bt.engine.translator.gates.gates import TRANSLATABLE
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import RECORDS, Vcpu
 from bt.inspect.structure import Structure, find_block
@@ -32,7 +32,12 @@ from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.mode import CODE_32, USER
 from bt.x86.opcodes import FORMS
-from bt.x86.system.control_registers import CR0_PE, CR0_PG, CR4_PAE, CR4_PSE
+from bt.x86.system.registers.control_registers import (
+    CR0_PE,
+    CR0_PG,
+    CR4_PAE,
+    CR4_PSE,
+)
 from tests.robustness.fuzz.guest import Guest
 from tests.robustness.fuzz.program import Program
 
@@ -180,7 +185,7 @@ def _field(table: bytes, at: int, name: str) -> int:
 
 
 class StencilDiary:
-    """Numbers of the stencils that a translator uses, from the diary it keeps (bt/engine/translator/trace.py)."""
+    """Numbers of the stencils that a translator uses, from the diary it keeps (bt/engine/translator/emit/trace.py)."""
 
     def __init__(self, cpu: TranslatingVcpu, found: set[int]) -> None:
         self._cpu, self._found = cpu, found

@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import dataclass, field
 from random import Random
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.engine.structures import MAX_BLOCK_INSNS
 from bt.engine.translator.vcpu import SITES
 from bt.engine.vcpu import BLOCKS, Vcpu

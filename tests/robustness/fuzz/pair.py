@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from bt.inspect.code import next_instruction
-from bt.x86.system.control_registers import CR0_PG
+from bt.x86.system.registers.control_registers import CR0_PG
 from tests.robustness.fuzz import world
 from tests.robustness.fuzz.guest import Guest
 from tests.robustness.fuzz.program import Event, Program, cut

@@ -11,7 +11,7 @@ from random import Random
 
 from bt.x86 import flags
 from bt.x86.opcodes import EFLAGS_BITS
-from bt.x86.system import control_registers as cr
+from bt.x86.system.registers import control_registers as cr
 from tests.robustness.fuzz import world
 from tests.robustness.fuzz.instructions import ADDRESS_SIZE, OPERAND_SIZE, Instructions
 from tests.robustness.fuzz.operands import some_address, some_table_entry, some_value

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from bt.engine.interp.handlers import handler_names
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.engine.structures import VARIANTS
 from bt.x86.opcodes import FORMS
 from tests.cases.model import VECTORS

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from random import Random
 
 from bt.engine.vcpu import Vcpu
-from bt.x86 import flags, reset, segment_cache
+from bt.x86 import (
+    flags,
+    reset,
+)
 from bt.x86.state import CS, DS, ES, ESP, FS, GS, LDTR, SS, TR
-from bt.x86.system import control_registers as cr
+from bt.x86.system.registers import control_registers as cr
+from bt.x86.system.segmentation import segment_cache
 from tests import tables
 from tests.robustness.fuzz import world
 from tests.robustness.fuzz.operands import some_address, some_value

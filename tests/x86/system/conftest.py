@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bt.engine.library import Library, load_library
+from bt.engine.library.library import (
+    Library,
+    load_library,
+)
 from tests.engines import factories
 from tests.x86.system.processor import Processor
 

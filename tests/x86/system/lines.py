@@ -19,10 +19,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bt.x86 import segment_cache
 from bt.x86.exits import ExitReason
 from bt.x86.reset import read_eflags, write_eflags
 from bt.x86.state import ATTR_BIG, GPR_NAMES, SEGMENT_NAMES
+from bt.x86.system.segmentation import segment_cache
 from guest_images.assembler import assemble
 from tests.cases.model import VECTORS
 from tests.x86.system import sixteen_bit

@@ -7,12 +7,13 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.engine.vcpu import Vcpu
 from bt.memory.ram import GuestRam
-from bt.x86 import reset, segment_cache
+from bt.x86 import reset
 from bt.x86.context import FAULT, OK
 from bt.x86.state import CS, DS, ES, ESP, FS, GS, LDTR, SS, TR
+from bt.x86.system.segmentation import segment_cache
 from tests.engines import EngineFactory
 
 # Where things are in guest memory

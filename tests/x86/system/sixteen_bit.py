@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import struct
 
-from bt.x86 import flags, reset, segment_cache
+from bt.x86 import (
+    flags,
+    reset,
+)
 from bt.x86.reset import write_eflags
 from bt.x86.state import CS, DS, ES, ESP, FS, GS, SS
+from bt.x86.system.segmentation import segment_cache
 from tests.x86.system.processor import CODE, CR0_PE, DATA, Processor, code_selector, data_selector
 
 SELECTORS = {CS: 0x1000, DS: 0x2000, ES: 0x2800, SS: 0x3000, FS: 0x2000, GS: 0x2000}

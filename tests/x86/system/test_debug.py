@@ -10,8 +10,8 @@ from bt.memory.bus import NATIVE_READ, NATIVE_WRITE
 from bt.x86.context import DB, SS_FAULT
 from bt.x86.exits import ExitReason
 from bt.x86.reset import power_on, read_eflags, write_eflags
-from bt.x86.segment_cache import fill
 from bt.x86.state import CS, EAX, ECX, EDI, EDX, ESP, SS
+from bt.x86.system.segmentation.segment_cache import fill
 from guest_images.assembler import assemble
 from tests.x86.system.debugging import (
     ACCESS,

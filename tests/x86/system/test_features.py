@@ -8,14 +8,14 @@ from functools import partial
 
 import pytest
 
-from bt.engine.library import load_library
+from bt.engine.library.library import load_library
 from bt.errors import BadUsage
 from bt.x86 import cpu_model
 from bt.x86.exits import ExitReason
 from bt.x86.features import ABSENT, FEATURE_BITS, IMPLIED
 from bt.x86.opcodes import FORMS
 from bt.x86.state import EAX, EBX, ECX, EDX, GPR_NAMES
-from bt.x86.system import control_registers as cr
+from bt.x86.system.registers import control_registers as cr
 from guest_images.assembler import assemble
 from tests.engines import factories
 from tests.x86.system.processor import Processor

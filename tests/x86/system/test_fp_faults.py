@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from bt.x86 import segment_cache
 from bt.x86.context import AC, GP, NM, PF, SS_FAULT, UD
 from bt.x86.exits import ExitReason
 from bt.x86.opcodes import FORMS, Form, Operand, Width
@@ -18,7 +17,11 @@ from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.opcodes.fp import is_fp
 from bt.x86.reset import write_eflags
 from bt.x86.state import DS, EBX, EDI, SS
-from bt.x86.system.control_registers import CR0_EM, CR0_TS
+from bt.x86.system.registers.control_registers import (
+    CR0_EM,
+    CR0_TS,
+)
+from bt.x86.system.segmentation import segment_cache
 from tests.x86.system.processor import CR0_PE, CR0_PG, CR0_WP, DATA, DIRECTORY, RAM, TABLE, Processor, data_selector
 
 ORIGIN = 0x10000

@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.engine.structures import STENCIL
-from bt.engine.translator.fp_run import COPY_BYTES
+from bt.engine.translator.emit.fp_run import COPY_BYTES
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect.diary import Unit
 from bt.inspect.explain import Explainer

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.x86 import cpu_model
 from bt.x86.context import GP, PF
 from bt.x86.exits import ExitReason

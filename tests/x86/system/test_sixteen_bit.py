@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bt.engine.library import Library
+from bt.engine.library.library import Library
 from bt.inspect.qemu_stub import PROGRAM, QemuStub
 from tests.x86.system.lines import Line, run_line
 from tests.x86.system.processor import Processor

@@ -1,0 +1,142 @@
+"""Building the native library: IR from the semantics, objects from LLVM, one image and the translator's tables.
+
+Modules are compiled in worker processes, and each object is kept on disk by the hash of its IR: whoever changes one
+instruction compiles one module again, not sixty.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import groupby
+from typing import NamedTuple
+
+from bt.codegen import host_fp
+from bt.codegen.arena import Arena, link
+from bt.codegen.builder import Module
+from bt.codegen.llvm import assemble_many, target_identity
+from bt.codegen.objectfile import CodePiece, merge, read_object
+from bt.codegen.store import Store
+from bt.engine.interp.dispatch import emit_dispatch
+from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
+from bt.engine.library.abi_check import check_abi
+from bt.engine.library.library import Progress
+from bt.engine.library.runtime import runtime_modules
+from bt.engine.reencode.fp_forms import fp_form_table
+from bt.engine.shapes import shape_table
+from bt.engine.translator.gates.gates import (
+    RAW_PIECES,
+    emit_gates,
+)
+from bt.engine.translator.plan.catalogue import Catalogue
+from bt.engine.translator.plan.table import (
+    StencilTables,
+    all_stencils,
+)
+from bt.engine.translator.stencils.context import (
+    EXTERNALS,
+    HOLE_DECLARATIONS,
+)
+from bt.x86.opcodes import FORMS, dispatch_table
+
+ARENA_BYTES = 16 << 20
+STENCILS_PER_MODULE = 240
+HANDLERS_PER_MODULE = 24
+
+
+class Source(NamedTuple):
+    """The IR of one module under a name that stays when others change."""
+
+    name: str
+    ir: str
+
+
+def build_sections(store: Store, progress: Progress | None = None) -> dict[str, bytes]:
+    """Compile everything that is not in the store yet; answers the sections of the library file."""
+    check_abi()
+    catalogue, helpers = all_stencils()
+    stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
+    objects = _compile(store, [*stencils, *runtime], progress)
+    stencil_pieces = _pieces(objects[source.name] for source in stencils)
+    pieces = _pieces(objects[source.name] for source in runtime) | RAW_PIECES | host_fp.PIECES
+    with Arena(ARENA_BYTES, name="bt-build") as arena:
+        symbols = {name: address - arena.exec_base for name, address in link(arena, pieces, {}).items()}
+        image = bytes(arena.view[: arena.used])
+    names = handler_names()
+    wanted = {name: at for name, at in symbols.items() if not name.startswith("interp_op")}
+    return {
+        "image": image,
+        "symbols": json.dumps(wanted).encode(),
+        "handlers": struct.pack(f"<{len(names)}I", *(symbols[name] for name in names)),
+        "dispatch": dispatch_table(),
+        "shapes": shape_table(),
+        "fp_forms": fp_form_table(),
+        **StencilTables(catalogue, helpers, stencil_pieces).sections(),
+    }
+
+
+def _pieces(objects: Iterator[bytes]) -> dict[str, CodePiece]:
+    return merge(read_object(data) for data in objects)
+
+
+def _compile(store: Store, sources: list[Source], progress: Progress | None) -> dict[str, bytes]:
+    """Objects by module name, from the store where the IR is the same as last time."""
+    identity = target_identity()
+    keys = {s.name: blake2b((identity + s.ir).encode(), digest_size=20).hexdigest() for s in sources}
+    objects: dict[str, bytes] = {}
+    missing: list[Source] = []
+    for source in sources:
+        found = store.load(f"object.{source.name}", keys[source.name])
+        if found is None:
+            missing.append(source)
+        else:
+            objects[source.name] = bytes(found["object"])
+    # long ones first, so that the workers finish together
+    missing.sort(key=lambda source: -len(source.ir))
+    compiled = assemble_many([source.ir for source in missing], jobs=os.cpu_count() or 1, progress=progress)
+    for source, data in zip(missing, compiled, strict=True):
+        store.save(f"object.{source.name}", keys[source.name], {"object": data})
+        objects[source.name] = data
+    return objects
+
+
+def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
+    """Stencils of one meaning share modules."""
+
+    def family(name: str) -> str:
+        return "_".join(name.split("_")[:2]).lower()
+
+    for title, group in groupby(sorted(catalogue.stencils, key=family), key=family):
+        names = list(group)
+        for start in range(0, len(names), STENCILS_PER_MODULE):
+            name = f"stencils.{title}.{start // STENCILS_PER_MODULE}"
+            module = Module(name, preamble=list(HOLE_DECLARATIONS))
+            for external in EXTERNALS:
+                module.need(external)
+            for stencil in names[start : start + STENCILS_PER_MODULE]:
+                catalogue.emit(module, stencil)
+            yield Source(name, module.text())
+
+
+def _runtime_modules() -> Iterator[Source]:
+    """Runtime functions, continuations, gates and interpreter handlers."""
+    modules = [*runtime_modules(), Module("dispatch"), Module("gates")]
+    emit_dispatch(modules[-2])
+    emit_gates(modules[-1])
+    wanted = list({variant.name: variant for form in FORMS for variant in variants(form)}.values())
+
+    def family(variant: Variant) -> str:
+        return variant.form.meaning.split(".")[0]
+
+    for title, group in groupby(sorted(wanted, key=family), key=family):
+        chosen = list(group)
+        for start in range(0, len(chosen), HANDLERS_PER_MODULE):
+            module = Module(f"handlers.{title}.{start // HANDLERS_PER_MODULE}")
+            for variant in chosen[start : start + HANDLERS_PER_MODULE]:
+                emit_handler(module, variant)
+            modules.append(module)
+    for module in modules:
+        yield Source(module.name, module.text())

@@ -1,0 +1,98 @@
+"""The native library: every runtime function and interpreter handler, compiled once and cached on disk.
+
+The modules are compiled in parallel worker processes, linked into one position-independent image and stored with the
+offsets of its symbols; a warm start copies the image into an arena and is done. The cache key covers our own sources,
+llvmlite and the host CPU, so nothing stale is ever used.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from bt.codegen.arena import Arena
+from bt.codegen.llvm import target_identity
+from bt.codegen.store import Store, source_key
+
+ARENA_BYTES = 512 << 20  # the image, and a code cache for each translating vCPU: rel32 must reach from one to the other
+_PACKAGE = Path(__file__).parents[2]
+_SOURCES = ("codegen", "x86", "memory", "engine")
+
+STENCIL_SECTIONS = ("stencils", "stencil_code", "stencil_relocations", "stencil_index", "plans")
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Library:
+    """The loaded library: addresses of runtime functions, handler table, opcode tables.
+
+    Several machines may share one; each takes a part of the arena, which has room for about 20.
+    """
+
+    arena: Arena
+    symbols: dict[str, int]  # runtime functions and continuations: host addresses
+    handlers: bytes  # u64 host addresses, VARIANTS a form
+    dispatch: bytes
+    shapes: bytes
+    fp_forms: bytes
+    stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
+    stencil_names: bytes  # for people: in order of stencil numbers, one a line
+
+    def claim(self, size: int) -> int:
+        """`size` bytes of the arena for one vCPU's code; answers their host address.
+
+        Raises ArenaFull when none are left, Closed after `close`.
+        """
+        return self.arena.exec_base + self.arena.claim(size)
+
+    def release(self, address: int, size: int) -> None:
+        """Give back what `claim` gave; nothing may run there any more."""
+        self.arena.release(address - self.arena.exec_base, size)
+
+    def close(self) -> None:
+        """Unmap the code and drop the tables; twice is fine. Raises BadUsage while a vCPU uses it."""
+        self.arena.close()
+        self.symbols.clear()
+        self.stencils.clear()
+        for table in fields(self):  # a closed machine may refer to them until it is collected
+            if isinstance(getattr(self, table.name), bytes):
+                setattr(self, table.name, b"")
+
+
+def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:
+    """Load the library from the cache, building it first where needed (that takes half a minute).
+
+    `progress(done, total)` counts compiled modules; it comes first with zeros, when there is something to build.
+    """
+    store = store or Store()
+    key = source_key([_PACKAGE / name for name in _SOURCES]) + "|" + target_identity()
+    sections = store.get("library", key, lambda: _build(store, progress))
+    arena = Arena(ARENA_BYTES, name="bt-library")
+    image = sections["image"]
+    offset = arena.allocate(len(image), 4096)
+    arena.write(offset, image)
+    base = arena.exec_base + offset
+    symbols = {name: base + at for name, at in json.loads(bytes(sections["symbols"])).items()}
+    offsets = memoryview(sections["handlers"]).cast("I")
+    handlers = struct.pack(f"<{len(offsets)}Q", *(base + at for at in offsets))
+    return Library(
+        arena,
+        symbols,
+        handlers,
+        bytes(sections["dispatch"]),
+        bytes(sections["shapes"]),
+        bytes(sections["fp_forms"]),
+        {name: bytes(sections[name]) for name in STENCIL_SECTIONS},
+        bytes(sections["stencil_names"]),
+    )
+
+
+def _build(store: Store, progress: Progress | None) -> dict[str, bytes]:
+    from bt.engine.library.build import build_sections
+
+    if progress is not None:
+        progress(0, 0)
+    return build_sections(store, progress)

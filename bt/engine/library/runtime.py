@@ -1,0 +1,63 @@
+"""All runtime functions, collected from the layers that define them, as modules ready to compile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+
+from bt.codegen.builder import Module, Signature
+from bt.engine import blocks
+from bt.engine.boundary import (
+    BEFORE_NEXT,
+    DELIVER_PENDING,
+    emit_before_next,
+    emit_deliver_pending,
+)
+from bt.engine.decode import DECODE, emit_decode
+from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
+from bt.engine.meaning import packages
+from bt.engine.reencode import fp_encode
+from bt.engine.translator.gates import gates
+from bt.memory import slow, wide
+from bt.memory.access import NativeContext
+from bt.memory.slow import Body
+from bt.x86 import mode, services
+
+
+def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...]]]:
+    """Every runtime function with its body, by the module that has it: those of bt/x86 export `RUNTIME`."""
+    yield (
+        "engine",
+        (
+            (DECODE, emit_decode),
+            (BEFORE_NEXT, emit_before_next),
+            (DELIVER_PENDING, emit_deliver_pending),
+            (RUN_INTERP, emit_run_interp),
+            (services.BEGIN_EPOCH, mode.emit_begin_epoch),
+            (services.UPDATE_MODE, mode.emit_update_mode),
+        ),
+    )
+    yield "memory", slow.RUNTIME
+    yield "wide", wide.RUNTIME
+    yield "fp", fp_encode.RUNTIME
+    yield "blocks", blocks.RUNTIME
+    yield "translator", gates.RUNTIME
+    for package in packages():
+        for info in iter_modules(import_module(package).__path__):
+            functions = getattr(import_module(f"{package}.{info.name}"), "RUNTIME", ())
+            if functions:
+                yield f"system.{info.name}", functions
+
+
+def runtime_modules() -> list[Module]:
+    """The runtime, ready to compile."""
+    modules = []
+    for title, functions in runtime_functions():
+        module = Module(f"runtime.{title}")
+        for signature, body in functions:
+            b = NativeContext(module, signature, "#1")
+            body(b)
+            b.finish()
+        modules.append(module)
+    return modules

@@ -1,0 +1,249 @@
+"""Writing fragments: stencils copied and patched, sites and cold stubs, direct exits.
+
+Copy and patch (after Xu and Kjolstad, OOPSLA 2021): hot code grows up from one end of the cache, cold stubs grow down
+from the other, so that the hot code stays dense.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.builder import Signature
+from bt.codegen.value import PTR, Value
+from bt.engine.structures import (
+    BLOCK,
+    CONTROL,
+    NO_X87_EIP,
+    NO_X87_SEGMENT,
+    PLAN_BYTES,
+    RECORD,
+    RELOCATION,
+    RELOCATION_ABS8,
+    RELOCATION_ABS32,
+    RELOCATION_ABS64,
+    RELOCATION_PC32,
+    SITE,
+    SITE_BYTES,
+    SLOTS,
+    STENCIL,
+    TRACE_JUMP,
+    TRACE_STENCIL,
+    TRACE_STUB,
+    VARIANTS,
+)
+from bt.engine.translator.emit import trace
+from bt.engine.translator.gates.signatures import (
+    CHAIN_GATE,
+    EMIT_STENCIL,
+    MISS_GATE,
+)
+from bt.engine.translator.plan.table import helper_offsets
+from bt.engine.translator.stencils.context import JUMP_FREE
+from bt.memory.access import ADDEND, PAGE, NativeContext
+from bt.x86 import state
+from bt.x86.mode import USER
+from bt.x86.state import TLB_BYTES
+
+SLOT_OFFSETS = {name: 8 * number for number, name in enumerate(SLOTS)}
+HELPER_PLACES = helper_offsets()
+_JUMP_REL32, JUMP_BYTES = 0xE9, 5
+_MOV_FREE = 0xBC41  # mov r12d, imm32
+FAR_EXIT_BYTES = 96  # room for the far_exit stencil and its jump
+
+
+def write_base(b: NativeContext, control: Value, host: Value) -> Value:
+    """Where to write what will run at a host address."""
+    return (host + CONTROL.get(b, control, "write_delta")).to_pointer()
+
+
+def address_of(b: NativeContext, gate: Signature) -> Value:
+    """Host address of a gate."""
+    b.module.need(gate)
+    return Value(b, f"ptrtoint (ptr @{gate.name} to i64)", "i64")
+
+
+def emit_emit_stencil(b: NativeContext) -> None:
+    """Body of `emit_stencil`: copy one stencil to host address `at` and fill its holes; answers the end."""
+    _, control, slots, number, at = b.arguments
+    trace.note(b, control, TRACE_STENCIL, number.zext(64), at)
+    entry = CONTROL.get_pointer(b, control, "stencils") + (number.zext(64) << 4)
+    length = STENCIL.get(b, entry, "length").zext(64)
+    source = CONTROL.get_pointer(b, control, "stencil_code") + STENCIL.get(b, entry, "code").zext(64)
+    target = write_base(b, control, at)
+    index = b.local(64, 0)
+    with b.Loop() as loop:
+        i = index.get()
+        loop.break_if(i.uge(length))
+        b.store(target + i, b.load(source + i, 64))
+        index.set(i + 8)
+    end = at + length
+    b.store(slots + SLOT_OFFSETS["CONT"], end)
+    first = STENCIL.get(b, entry, "first").zext(64)
+    relocation = b.local(PTR, CONTROL.get_pointer(b, control, "stencil_relocations") + (first << 3))
+    left = b.local(16, STENCIL.get(b, entry, "relocations"))
+    with b.Loop() as loop:
+        loop.break_if(left.get() == 0)
+        here = relocation.get()
+        offset = RELOCATION.get(b, here, "offset").zext(64)
+        slot = RELOCATION.get(b, here, "slot").zext(64)
+        addend = RELOCATION.get(b, here, "addend").sext(64)
+        value = b.load(slots + (slot << 3), 64) + addend
+        place = target + offset
+        with b.Switch(RELOCATION.get(b, here, "kind")) as kind:
+            with kind.case(RELOCATION_ABS32):
+                b.store(place, value.trunc(32))
+            with kind.case(RELOCATION_PC32):
+                b.store(place, (value - (at + offset)).trunc(32))
+                # an exit's own jump: chaining patches it in place
+                with b.If(slot == SLOTS.index("TAKEN")):
+                    b.store(slots + 8 * len(SLOTS), at + offset)
+            with kind.case(RELOCATION_ABS64):
+                b.store(place, value)
+            with kind.case(RELOCATION_ABS8):
+                b.store(place, value.trunc(8))
+        relocation.set(here + RELOCATION.size)
+        left.set(left.get() - 1)
+    b.ret(end)
+
+
+class FragmentWriter:
+    """What building one fragment needs, whichever instruction is at hand."""
+
+    def __init__(self, b: NativeContext) -> None:
+        self.b = b
+        self.block = b.arguments[1]
+        self.control = b.get_pointer("engine")
+        self.records = BLOCK.get_pointer(b, self.block, "records")
+        self.count = BLOCK.get(b, self.block, "count").zext(32)
+        slots = b.local(f"[{len(SLOTS) + 1} x i64]")
+        self.slots = Value(b, slots.ref, PTR)
+        self.at = b.local(64, CONTROL.get(b, self.control, "hot_next"))
+        self.cold = b.local(64, CONTROL.get(b, self.control, "cold_next"))
+        self.site_number = b.local(64, CONTROL.get(b, self.control, "sites_next"))
+        self.table: Value  # displacement of this mode's TLB, see mode_slots
+        self.x87_eip = b.local(32, NO_X87_EIP)  # see SITE
+        self.x87_segment = b.local(8, NO_X87_SEGMENT)
+        self.page = BLOCK.get(b, self.block, "physical") & -PAGE
+
+    # -- small tools ----------------------------------------------------------------------------------------------
+
+    def slot(self, name: str, value: Value) -> None:
+        self.b.store(self.slots + SLOT_OFFSETS[name], value.zext(64))
+
+    def plan_of(self, record: Value) -> Value:
+        b = self.b
+        number = RECORD.get(b, record, "form").zext(64) * VARIANTS + RECORD.get(b, record, "variant").zext(64)
+        return CONTROL.get_pointer(b, self.control, "plans") + (number * PLAN_BYTES)
+
+    def indexed(self, index: Value) -> Value:
+        """Stencil number at a place of the index."""
+        table = CONTROL.get_pointer(self.b, self.control, "stencil_index")
+        return self.b.load(table + (index.zext(64) << 2), 32)
+
+    def helper(self, name: str, offset: Value | int = 0) -> Value:
+        base = self.b.const(HELPER_PLACES[name], 32)
+        return self.indexed(base + offset)
+
+    def site(self, **values: Value | int) -> Value:
+        """Claim a site and fill it; answers its number (i64)."""
+        b = self.b
+        number = self.site_number.get()
+        self.site_number.set(number + 1)
+        where = CONTROL.get_pointer(b, self.control, "sites") + (number * SITE_BYTES)
+        values |= {"x87_eip": self.x87_eip.get(), "x87_segment": self.x87_segment.get()}
+        for name, value in values.items():
+            SITE.put(b, where, name, value)
+        return number
+
+    def stub(self, site: Value, gate: Signature) -> Value:
+        """A cold stub: the site's number into the free argument, then to a gate. Answers its host address."""
+        b = self.b
+        at = self.cold.get() - 11
+        self.cold.set(at)
+        self.write_stub(at, site, address_of(b, gate))
+        return at
+
+    def write_stub(self, at: Value, site: Value, gate: Value) -> None:
+        b = self.b
+        trace.note(b, self.control, TRACE_STUB, site, at)
+        where = write_base(b, self.control, at)
+        b.store(where, b.const(_MOV_FREE, 16))
+        b.store(where + 2, site.trunc(32))
+        b.store(where + 6, b.const(_JUMP_REL32, 8))
+        b.store(where + 7, (gate - (at + 11)).trunc(32))
+
+    def emit(self, number: Value) -> None:
+        b = self.b
+        self.at.set(b.call(EMIT_STENCIL, b.cpu, self.control, self.slots, number, self.at.get()))
+
+    def note(self, kind: int, subject: Value) -> None:
+        """Tell the diary where the code has got to."""
+        trace.note(self.b, self.control, kind, subject.zext(64), self.at.get(), self.cold.get())
+
+    def write_bytes(self, at: Value, code: bytes) -> Value:
+        """Put fixed bytes at a host address; answers where they end."""
+        b = self.b
+        where = write_base(b, self.control, at)
+        for offset, byte in enumerate(code):
+            b.store(where + offset, b.const(byte, 8))
+        return at + len(code)
+
+    def write_jump(self, at: Value, target: Value) -> Value:
+        """A jmp rel32 at one host address to another; answers where it ends."""
+        b = self.b
+        where = write_base(b, self.control, at)
+        end = at + JUMP_BYTES
+        b.store(where, b.const(_JUMP_REL32, 8))
+        b.store(where + 1, (target - end).trunc(32))
+        return end
+
+    def jump_free(self, at: Value) -> Value:
+        """To the address in the free argument."""
+        return self.write_bytes(at, JUMP_FREE)
+
+    def mode_slots(self) -> None:
+        """What the holes of memory accesses and branch misses stand for in the mode of this block."""
+        b = self.b
+        user = (b.get("mode") & USER) != 0
+        shift = b.select(user, b.const(TLB_BYTES, 64), 0)
+        self.table = shift + state.offset("tlb_supervisor")
+        self.slot("ADDEND_OFFSET", self.table + ADDEND)
+        self.slot("BRANCH_MISS", address_of(b, MISS_GATE))
+
+    # -- exits ----------------------------------------------------------------------------------------------------
+
+    def same_page(self, target: Value) -> Value:
+        return ((target ^ BLOCK.get(self.b, self.block, "eip")) & -PAGE) == 0
+
+    def exit(self, target: Value) -> None:
+        """A direct transfer at the end of the fragment."""
+        b = self.b
+        with b.IfElse(self.same_page(target)) as arm:
+            with arm.then():
+                at = self.at.get()
+                trace.note(b, self.control, TRACE_JUMP, self.site_number.get(), at)
+                stub = self.exit_stub(target, at + 1)
+                self.at.set(self.write_jump(at, stub))
+            with arm.otherwise():
+                self.slot("TARGET", target)
+                self.emit(self.helper("far_exit"))
+                self.at.set(self.jump_free(self.at.get()))
+
+    def exit_stub(self, target: Value, patch: Value) -> Value:
+        """The cold stub of a chainable exit whose rel32 is at host address `patch`."""
+        return self.stub(self.exit_site(target, patch), CHAIN_GATE)
+
+    def exit_site(self, target: Value, patch: Value | int) -> Value:
+        """Claim the site of a chainable exit; answers its number."""
+        b = self.b
+        CONTROL.put(b, self.control, "exits", CONTROL.get(b, self.control, "exits") + 1)
+        return self.site(patch=patch, page=self.page, eip=target)
+
+    def cold_far_exit(self, target: Value) -> Value:
+        """A transfer to another page, among the cold stubs; answers its host address."""
+        b = self.b
+        at = (self.cold.get() - FAR_EXIT_BYTES) & -16
+        self.cold.set(at)
+        self.slot("TARGET", target)
+        number = self.helper("far_exit")
+        end = b.call(EMIT_STENCIL, b.cpu, self.control, self.slots, number, at)
+        self.jump_free(end)
+        return at

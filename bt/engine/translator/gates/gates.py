@@ -1,0 +1,368 @@
+"""The ways out of translated code and back: gates spill the pinned registers, ask a runtime function where to go on,
+and jump there.
+
+Every runtime function here answers a host address. `LEAVE`, the address of a plain return, goes back to `run_bt`.
+Python is entered only from there: registers are then in the state.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.abi import PINNED_PARAMETERS, PINNED_ROLES, native, pinned
+from bt.codegen.builder import Builder, Module, Signature
+from bt.codegen.objectfile import CodePiece
+from bt.codegen.value import PTR, Value
+from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
+from bt.engine.boundary import (
+    BEFORE_NEXT,
+    begin_run,
+    deliver,
+    end_run,
+)
+from bt.engine.interp.context import DISPATCH, record_cache_offset
+from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, NO_X87_SEGMENT, RECORD, SITE, SITE_BYTES
+from bt.engine.translator.emit.emit import emit_translate
+from bt.engine.translator.emit.writer import emit_emit_stencil
+from bt.engine.translator.gates.signatures import (
+    CHAIN_GATE,
+    EMIT_STENCIL,
+    FP_GATE,
+    HEAD_GATE,
+    MISS_GATE,
+    SERVICE_GATE,
+    SLOW_GATE,
+    STALE_GATE,
+    TRANSLATE,
+)
+from bt.engine.translator.plan.catalogue import Linear
+from bt.engine.translator.stencils.context import JUMP_FREE
+from bt.memory.access import PAGE, NativeContext
+from bt.memory.slow import RESOLVE, Body, code_map_slot
+from bt.x86 import mode, state
+from bt.x86.context import FAULT, OK
+from bt.x86.exits import ExitReason
+from bt.x86.fp.fp_state import FP_PREPARE
+from bt.x86.state import CS, EBP, ESP, GPR_NAMES
+
+# Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
+TRANSLATABLE = (
+    mode.CODE_32
+    | mode.STACK_32
+    | mode.FLAT_CS
+    | mode.FLAT_SS
+    | mode.FLAT_DS
+    | mode.FLAT_ES
+    | mode.ALIGNMENT_FREE
+    | mode.BREAKPOINT_FREE
+)
+INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
+
+RUN_BT = native("run_bt", PTR)
+NEXT_CODE = native("next_code", PTR, result="i64")  # everything afresh
+TRANSLATED = native("translated", PTR, result="i64")  # fragment for state's eip, 0 when there can be none
+INTERPRET = native("interpret", PTR, "i64")  # so many instructions
+JUMP_FREE_SYMBOL = pinned("jump_free")  # raw code: jump to the address in the free argument
+LEAVE_SYMBOL = pinned("leave_translated")  # raw code: return to run_bt
+
+_CHAIN, _MISS, _SLOW = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("chain", "miss", "slow"))
+_SERVICE, _HEAD, _STALE = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("service", "head", "stale"))
+_FP = native("fp_exit", PTR, "i64", result="i64")
+GATES: tuple[tuple[Signature, Signature], ...] = (
+    (CHAIN_GATE, _CHAIN),
+    (MISS_GATE, _MISS),
+    (SLOW_GATE, _SLOW),
+    (SERVICE_GATE, _SERVICE),
+    (HEAD_GATE, _HEAD),
+    (STALE_GATE, _STALE),
+    (FP_GATE, _FP),
+)
+
+RAW_PIECES = {
+    JUMP_FREE_SYMBOL.name: CodePiece(JUMP_FREE, (), 16),
+    LEAVE_SYMBOL.name: CodePiece(b"\xc3", (), 16),
+}
+_PLACES = {role: place for place, role in enumerate(PINNED_ROLES)}
+
+
+def _slot_of(b: Builder, cpu: Value, role: str) -> Value:
+    """Where a pinned role is spilled."""
+    if role in GPR_NAMES:
+        return cpu + state.offset("gpr", GPR_NAMES.index(role))
+    return cpu + state.offset({"t": "scratch", "budget": "budget"}[role])
+
+
+def _pinned_from_state(b: Builder, cpu: Value, free: Value) -> list[Value | str]:
+    """All pinned arguments, loaded from the state."""
+    arguments: list[Value | str] = []
+    for role in PINNED_ROLES:
+        if role == "free":
+            arguments.append(free)
+        elif role == "state":
+            arguments.append(cpu)
+        else:
+            arguments.append(b.load(_slot_of(b, cpu, role), 64))
+    return arguments
+
+
+def emit_gates(module: Module) -> None:
+    """Add the gates to a module."""
+    for gate, function in GATES:
+        b = Builder(module, gate, "#1")
+        cpu, site = b.arguments[_PLACES["state"]], b.arguments[_PLACES["free"]]
+        for role in PINNED_ROLES:
+            if role not in ("free", "state"):
+                b.store(_slot_of(b, cpu, role), b.arguments[_PLACES[role]])
+        where = b.call(function, cpu, site)
+        b.tail_call(JUMP_FREE_SYMBOL, gate, _pinned_from_state(b, cpu, where))
+        b.finish()
+
+
+def _site(b: NativeContext) -> Value:
+    control = b.get_pointer("engine")
+    return CONTROL.get_pointer(b, control, "sites") + (b.arguments[1] * SITE_BYTES)
+
+
+def _count(b: NativeContext, name: str) -> Value:
+    """Count a statistic; answers the control block."""
+    control = b.get_pointer("engine")
+    CONTROL.put(b, control, name, CONTROL.get(b, control, name) + 1)
+    return control
+
+
+def _address(b: NativeContext, symbol: Signature) -> Value:
+    b.module.need(symbol)
+    return Value(b, f"ptrtoint (ptr @{symbol.name} to i64)", "i64")
+
+
+def _translated(b: NativeContext) -> None:
+    # with no budget left, looking would already be visible: as a fetch fault, or in the accessed bits of page tables
+    with b.If(((b.get("mode") & TRANSLATABLE) != TRANSLATABLE) | b.get("budget").sle(0)):
+        b.ret(0)
+    block = b.call(FIND_BLOCK, b.cpu)
+    with b.Unlikely(block == 0):
+        control = b.get_pointer("engine")
+        with b.If(CONTROL.get(b, control, "status") == FAULT):
+            b.put("budget", b.get("budget") - 1)
+            deliver(b)
+        b.ret(0)
+    with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
+        b.ret(0)
+    with b.If(BLOCK.get(b, block, "physical").uge(b.get("ram_size"))):
+        b.ret(0)
+    host = b.local(64, BLOCK.get(b, block, "host"))
+    with b.If(host.get() == 0):
+        host.set(b.call(TRANSLATE, b.cpu, block))
+        with b.Unlikely(host.get() == 0):
+            b.put("exit_reason", int(ExitReason.CACHE_FULL))
+            b.ret(0)
+    b.put("block", block.zext(64))
+    b.ret(host.get())
+
+
+def _next_code(b: NativeContext) -> None:
+    """Where to go on at state's eip, in whatever mode, interpreting what cannot be translated on the way."""
+    _count(b, "dispatches")
+    with b.Loop():
+        before = b.get("budget")
+        budget = b.call(BEFORE_NEXT, b.cpu, before)
+        with b.Unlikely(budget.slt(0)):
+            b.ret(_address(b, LEAVE_SYMBOL))
+        b.put("budget", budget)
+        alone = b.get("deferred") != 0
+        with b.IfElse(alone) as arm:
+            with arm.then():
+                b.call(INTERPRET, b.cpu, 1)
+            with arm.otherwise():
+                eip = b.get("eip")
+                host = b.call(TRANSLATED, b.cpu)
+                with b.If(host != 0):
+                    block = b.get_pointer("block")
+                    count = BLOCK.get(b, block, "count").zext(64)
+                    with b.If(count.ule(budget)):
+                        b.ret(host)
+                # not translated, or longer than what is left: a stretch in the interpreter, unless a fault moved on
+                still = (b.get("exit_reason") == 0) & (b.get("eip") == eip) & (b.get("budget") == budget)
+                with b.If(still):
+                    translatable = (b.get("mode") & TRANSLATABLE) == TRANSLATABLE
+                    chunk = b.select(translatable & (host == 0), b.const(1, 64), INTERPRET_CHUNK)
+                    b.call(INTERPRET, b.cpu, b.intrinsic("umin", "i64", chunk, budget))
+
+
+def _interpret(b: NativeContext) -> None:
+    """Interpret `amount` instructions from state's eip (fewer if something leaves), then come back."""
+    amount = b.arguments[1]
+    _count(b, "interpreted_runs")
+    b.put("deferred", b.get("deferred") + b.get("budget") - amount)
+    b.put("service", 1)
+    b.call(DISPATCH, b.const(0, PTR), b.cpu, 0, amount)
+    b.put("service", 0)
+
+
+def _chain_exit(b: NativeContext) -> None:
+    """A direct exit inside its page, taken for the first time: find the target and patch the jump."""
+    site = _site(b)
+    b.put("eip", SITE.get(b, site, "eip"))
+    host = b.call(TRANSLATED, b.cpu)
+    with b.If(host == 0):
+        b.ret(b.call(NEXT_CODE, b.cpu))
+    block = b.get_pointer("block")
+    same_page = (BLOCK.get(b, block, "physical") & -PAGE) == SITE.get(b, site, "page")
+    with b.If(same_page):
+        control = _count(b, "chains")
+        patch = SITE.get(b, site, "patch")
+        where = (patch + CONTROL.get(b, control, "write_delta")).to_pointer()
+        b.store(where, (host - (patch + 4)).trunc(32))
+    b.ret(host)
+
+
+def _miss_exit(b: NativeContext) -> None:
+    """The branch cache did not know the target in T."""
+    _count(b, "branch_misses")
+    eip = b.get("scratch", width=32)
+    b.put("eip", eip)
+    host = b.call(TRANSLATED, b.cpu)
+    with b.If(host == 0):
+        b.ret(b.call(NEXT_CODE, b.cpu))
+    entry = b.slot("branch_cache") + record_cache_offset(eip)
+    b.store(entry, b.get("code_tag") | eip.zext(64))
+    b.store(entry + 8, host)
+    b.ret(host)
+
+
+def _slow_exit(b: NativeContext) -> None:
+    """A TLB miss: fill and start the stencil again, or have the interpreter do the instruction."""
+    _count(b, "slow_paths")
+    site = _site(b)
+    linear = b.local(32, b.get("scratch", width=32))
+    size = SITE.get(b, site, "size").zext(32)
+    with b.Switch(SITE.get(b, site, "linear")) as cases:
+        with cases.case(Linear.PUSH):
+            linear.set(b.get("gpr", ESP, width=32) - size)
+        with cases.case(Linear.POP):
+            linear.set(b.get("gpr", ESP, width=32))
+        with cases.case(Linear.FRAME):
+            linear.set(b.get("gpr", EBP, width=32))
+    write = SITE.get(b, site, "write").zext(32)
+    inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
+    with b.If(inside):
+        status = b.call(RESOLVE, b.cpu, linear.get(), write, 0)
+        host = b.get("memory_value")
+        control, record = b.get_pointer("engine"), SITE.get_pointer(b, site, "record")
+        stale = RECORD.get(b, record, "handler") == CONTROL.get(b, control, "stale_handler")
+        with b.Unlikely(stale):  # the walk wrote an accessed bit into this very block
+            _note_x87(b, site)
+            b.ret(b.call(_HEAD, b.cpu, b.arguments[1]))
+        with b.If((status == OK) & (host != 0)):
+            code_map = b.load(code_map_slot(b, host - b.get("ram_base")), 64)
+            with b.If((write == 0) | (code_map == 0)):
+                b.ret(SITE.get(b, site, "retry"))
+    b.ret(b.call(_SERVICE, b.cpu, b.arguments[1]))
+
+
+def _service_exit(b: NativeContext) -> None:
+    """The interpreter executes one instruction of a fragment; then on behind it, if nothing has changed."""
+    _count(b, "services")
+    site = _site(b)
+    _note_x87(b, site)
+    eip = SITE.get(b, site, "eip").zext(64)
+    b.put("eip", eip)
+    refund = SITE.get(b, site, "refund").zext(64)
+    record = SITE.get_pointer(b, site, "record")
+    control = b.get_pointer("engine")
+    counter = CONTROL.get_pointer(b, control, "callouts") + (RECORD.get(b, record, "form").zext(64) << 3)
+    b.store(counter, b.load(counter, 64) + 1)
+    tag = b.get("code_tag")
+    b.put("deferred", b.get("budget") + refund - 1)
+    b.put("service", 1)
+    handler = RECORD.get_pointer(b, record, "handler")
+    b.call_pointer(handler, DISPATCH, record, b.cpu, 0, 1)
+    b.put("service", 0)
+    unmoved = b.get("eip", width=32) == RECORD.get(b, record, "next_eip")
+    stays = (b.get("exit_reason") == 0) & unmoved & (b.get("code_tag") == tag)
+    stays = stays & (RECORD.get_pointer(b, record, "handler") == handler) & (SITE.get(b, site, "ends") == 0)
+    left = b.get("budget") - (refund - 1)  # a port access may have used it up
+    with b.If(stays & left.sge(0)):
+        b.put("budget", left)
+        b.ret(SITE.get(b, site, "retry"))
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def _note_x87(b: NativeContext, site: Value) -> None:
+    """Catch up with the pointers of x87 instructions, which fragments note once."""
+    eip = SITE.get(b, site, "x87_eip")
+    with b.Unlikely(eip != NO_X87_EIP):
+        b.put("fpu_ip", eip)
+        b.put("fpu_cs", b.get_segment(CS, "selector"))
+        segment = SITE.get(b, site, "x87_segment")
+        with b.If(segment != NO_X87_SEGMENT):
+            b.put("fpu_ds", b.get_segment(segment.zext(64), "selector"))
+
+
+def _fp_exit(b: NativeContext) -> None:
+    """FP instructions may not simply be executed: if the registers only had to be loaded, go on; else interpret."""
+    site = _site(b)
+    b.call(FP_PREPARE, b.cpu, 0)
+    wanted = SITE.get(b, site, "size").zext(64)
+    with b.If((b.get("fp_ready") & wanted) == wanted):
+        b.ret(SITE.get(b, site, "retry"))
+    _note_x87(b, site)
+    refund = SITE.get(b, site, "refund").zext(64)
+    b.put("eip", SITE.get(b, site, "eip"))
+    b.put("budget", b.get("budget") + refund)
+    b.call(INTERPRET, b.cpu, refund)
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def _head_exit(b: NativeContext) -> None:
+    """The budget does not cover the rest of the block, or that has changed: give it back and look afresh."""
+    site = _site(b)
+    b.put("eip", SITE.get(b, site, "eip"))
+    b.put("budget", b.get("budget") + SITE.get(b, site, "refund").zext(64))
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def _stale_exit(b: NativeContext) -> None:
+    """The fragment's guest code has changed."""
+    b.put("eip", SITE.get(b, _site(b), "eip"))
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def _forget(b: NativeContext) -> None:
+    """A block died: whoever still jumps to its fragment finds a jump to its stale stub."""
+    block = b.arguments[1]
+    host = BLOCK.get(b, block, "host")
+    with b.If(host != 0):
+        control = b.get_pointer("engine")
+        where = (host + CONTROL.get(b, control, "write_delta")).to_pointer()
+        b.store(where, b.const(0xE9, 8))
+        b.store(where + 1, (BLOCK.get(b, block, "stale_stub") - (host + 5)).trunc(32))
+
+
+def _run_bt(b: NativeContext) -> None:
+    begin_run(b)
+    where = b.call(NEXT_CODE, b.cpu)
+    target = Signature(JUMP_FREE_SYMBOL.name, "void", PINNED_PARAMETERS, JUMP_FREE_SYMBOL.convention)
+    arguments = [v for v in _pinned_from_state(b, b.cpu, where) if isinstance(v, Value)]
+    started = b.cycles()
+    b.call(target, *arguments)
+    control = b.get_pointer("engine")
+    CONTROL.put(b, control, "run_cycles", CONTROL.get(b, control, "run_cycles") + b.cycles() - started)
+    end_run(b)
+
+
+# Runtime functions of the translator, `translate` itself included.
+RUNTIME: tuple[tuple[Signature, Body], ...] = (
+    (RUN_BT, _run_bt),
+    (NEXT_CODE, _next_code),
+    (TRANSLATED, _translated),
+    (INTERPRET, _interpret),
+    (_CHAIN, _chain_exit),
+    (_MISS, _miss_exit),
+    (_SLOW, _slow_exit),
+    (_SERVICE, _service_exit),
+    (_HEAD, _head_exit),
+    (_STALE, _stale_exit),
+    (_FP, _fp_exit),
+    (FORGET_TRANSLATION, _forget),
+    (TRANSLATE, emit_translate),
+    (EMIT_STENCIL, emit_emit_stencil),
+)

@@ -1,0 +1,238 @@
+"""The stencil library as tables for the emitter: code, relocations, index and plans, packed from compiled pieces."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+from bt.codegen.errors import CodegenError
+from bt.codegen.objectfile import CodePiece, RelocationKind
+from bt.engine.interp.handlers import variant_for
+from bt.engine.structures import (
+    FLAGS_CONDITION,
+    FLAGS_KILLED,
+    FLAGS_KILLED_BY_COUNT,
+    FLAGS_READ,
+    FLAGS_WRITTEN,
+    NO_PLAN,
+    PLAN,
+    PLAN_BYTES,
+    RELOCATION_ABS8,
+    RELOCATION_ABS32,
+    RELOCATION_ABS64,
+    RELOCATION_PC32,
+    SLOTS,
+    STENCIL_COLD,
+    STENCIL_IDENTITY,
+    STENCIL_SERVICE,
+    VARIANTS,
+)
+from bt.engine.translator.plan.catalogue import (
+    Catalogue,
+    Plan,
+    Pre,
+    build_catalogue,
+)
+from bt.engine.translator.stencils.fp_stencils import (
+    FP_HELPER_SIZES,
+    FpHelpers,
+    fp_helpers,
+)
+from bt.engine.translator.stencils.helper_stencils import (
+    Helpers,
+    helpers,
+)
+from bt.x86 import flags
+from bt.x86.capstone_layout import Handle
+from bt.x86.opcodes import FORMS
+
+_KINDS = {
+    RelocationKind.ABS32: RELOCATION_ABS32,
+    RelocationKind.ABS32S: RELOCATION_ABS32,
+    RelocationKind.PC32: RELOCATION_PC32,
+    RelocationKind.ABS64: RELOCATION_ABS64,
+    RelocationKind.ABS8: RELOCATION_ABS8,
+}
+_SLOT_NUMBERS = {name: number for number, name in enumerate(SLOTS)}
+_JUMP, _JUMP_BYTES = 0xE9, 5
+_LONGEST_IDENTITY = 10  # bytes: REX, opcode, ModRM, immediate
+_CODE_PADDING = 16  # the emitter copies 16 bytes at a time
+
+# Shifts that change all six flags unless their count is 0: an immediate count settles it.
+_COUNTED = frozenset(("shift.shl", "shift.shr", "shift.sar"))
+# Instructions that leave some arithmetic flags as they were although the manual calls them undefined (as the host
+# processor does): nothing before them may be dropped. See tests/cases.
+_KEEPERS = frozenset(
+    (
+        "arith.mul",
+        "arith.imul",
+        "arith.imul_truncated",
+        "arith.div",
+        "arith.idiv",
+    )
+)
+
+
+def strip_continuation(piece: CodePiece) -> tuple[bytes, list[tuple[int, int, int, int]]]:
+    """Code without its final jump to the next stencil, and relocations as (offset, kind, slot, addend)."""
+    code = piece.code
+    relocations = sorted(piece.relocations, key=lambda r: r.offset)
+    if relocations:
+        last = relocations[-1]
+        ends = last.offset == len(code) - 4 and code[-_JUMP_BYTES] == _JUMP
+        if last.symbol == "CONT" and ends:
+            code, relocations = code[:-_JUMP_BYTES], relocations[:-1]
+    return code, [(r.offset, _KINDS[r.kind], _SLOT_NUMBERS[r.symbol], r.addend) for r in relocations]
+
+
+def all_stencils() -> tuple[Catalogue, tuple[Helpers, FpHelpers]]:
+    """The catalogue with the stencils that belong to no form as well, and the names of these."""
+    catalogue = build_catalogue()
+    return catalogue, (helpers(catalogue), fp_helpers(catalogue))
+
+
+@dataclass
+class StencilTables:
+    """Packs everything; `sections()` is what goes into the library file."""
+
+    catalogue: Catalogue
+    helpers: tuple[Helpers, FpHelpers]
+    pieces: Mapping[str, CodePiece]
+
+    def sections(self) -> dict[str, bytes]:
+        self._numbers: dict[str, int] = {}
+        self._leaving: set[str] = set()  # stencils that can fault: the flags must be right when they start
+        table, code, relocations = bytearray(), bytearray(), bytearray()
+        for name, piece in self._all_pieces():
+            body, holes = strip_continuation(piece)
+            if len(body) > 0xFFFF:
+                raise CodegenError(f"stencil {name}: {len(body)} bytes are too many")
+            self._numbers[name] = len(self._numbers)
+            symbols = {slot for _, _, slot, _ in holes}
+            bits = STENCIL_COLD * (_SLOT_NUMBERS["COLD"] in symbols)
+            bits |= STENCIL_SERVICE * (_SLOT_NUMBERS["SERVICE"] in symbols)
+            if bits:
+                self._leaving.add(name)
+            bits |= STENCIL_IDENTITY * self._is_identity(name, body)
+            table += struct.pack("<IHHIB3x", len(code), len(body), len(holes), len(relocations) // 8, bits)
+            code += body + bytes(-len(body) % _CODE_PADDING)
+            for offset, kind, slot, addend in holes:
+                relocations += struct.pack("<HBBi", offset, kind, slot, addend)
+        code += bytes(2 * _CODE_PADDING)
+        self._index: list[int] = []
+        self._place_helpers()
+        plans = self._plans()
+        return {
+            "stencils": bytes(table),
+            "stencil_code": bytes(code),
+            "stencil_relocations": bytes(relocations) + bytes(8),
+            "stencil_index": struct.pack(f"<{len(self._index)}I", *self._index),
+            "plans": plans,
+            "stencil_names": "\n".join(name for name, _ in self._all_pieces()).encode(),
+        }
+
+    @cached_property
+    def _disassembler(self) -> Handle:
+        return Handle(64, detail=False)
+
+    def _is_identity(self, name: str, body: bytes) -> bool:
+        """Whether a stencil is one host instruction of the guest instruction's own name."""
+        if not 0 < len(body) <= _LONGEST_IDENTITY:
+            return False
+        lines = list(self._disassembler.disassemble(body))
+        return len(lines) == 1 and lines[0].text.split()[0] in name.split("_")
+
+    def _all_pieces(self) -> Iterator[tuple[str, CodePiece]]:
+        yield from self.catalogue.raw.items()
+        for name in self.catalogue.stencils:
+            yield name, self.pieces[name]
+
+    def _place(self, names: tuple[str, ...]) -> int:
+        """Append stencils to the index; answers where they begin."""
+        start = len(self._index)
+        self._index.extend(self._numbers[name] for name in names)
+        return start
+
+    def _place_helpers(self) -> None:
+        """The helpers come first in the index, in the order of their fields: `helper_offsets` relies on it."""
+        for family in self.helpers:
+            for item in fields(family):
+                names = getattr(family, item.name)
+                names = (names,) if isinstance(names, str) else names
+                assert len(names) == _HELPER_SIZES[item.name]
+                self._place(names)
+
+    def _plans(self) -> bytes:
+        packed: dict[object, bytes] = {}
+        for plan in self.catalogue.plans:
+            packed[plan.variant] = self._pack(plan)
+        without = bytearray(PLAN_BYTES)
+        struct.pack_into("<3I", without, 0, NO_PLAN, NO_PLAN, NO_PLAN)
+        return b"".join(
+            packed.get(variant_for(form, number), bytes(without)) for form in FORMS for number in range(VARIANTS)
+        )
+
+    def _pack(self, plan: Plan) -> bytes:
+        form = plan.variant.form
+        reads = bool(form.reads_mask & flags.ARITHMETIC)
+        writes = bool(form.changes_mask & flags.ARITHMETIC)
+        kills = form.kills_mask() & flags.ARITHMETIC == flags.ARITHMETIC and form.meaning not in _KEEPERS
+        effect = FLAGS_READ * reads | FLAGS_WRITTEN * writes | FLAGS_KILLED * kills
+        if plan.stride_count and form.meaning in _COUNTED:
+            effect |= FLAGS_KILLED_BY_COUNT
+        stride_count = plan.stride_count
+        if form.meaning == "control.jcc":
+            effect |= FLAGS_CONDITION
+            stride_count = form.condition or 0
+        live = self._place(plan.live)
+        values = {
+            "live": live,
+            "dead": self._place(plan.dead) if plan.dead else live,
+            "fused": self._place(plan.fused) if plan.fused else NO_PLAN,
+            "absolute": self._place(plan.absolute) - live if plan.absolute else 0,
+            "stride_rm": plan.stride_rm,
+            "stride_reg": plan.stride_reg,
+            "stride_count": stride_count,
+            "pre": plan.pre,
+            "linear": plan.linear,
+            "size": plan.size,
+            "write": plan.write,
+            "ending": plan.ending,
+            "calls": plan.calls,
+            "observes": plan.pre is Pre.LOAD or not self._leaving.isdisjoint(plan.live),
+            "effect": effect,
+        }
+        record = bytearray(PLAN_BYTES)
+        for name, value in values.items():
+            width = PLAN.widths[name] // 8
+            at = PLAN.offsets[name]
+            record[at : at + width] = int(value).to_bytes(width, "little")
+        return bytes(record)
+
+
+# Number of stencils behind each field of Helpers.
+_HELPER_SIZES = {
+    "absolute": 1,
+    "base": 8,
+    "base_displaced": 8,
+    "index": 32,
+    "base_index": 256,
+    "segment": 16,
+    "get": 8,
+    "get_byte": 8,
+    "load": 1,
+    "head": 1,
+    "far_exit": 1,
+    "push_return": 1,
+} | FP_HELPER_SIZES
+
+
+def helper_offsets() -> dict[str, int]:
+    """Where each helper begins in the stencil index."""
+    offsets, at = {}, 0
+    for item in (*fields(Helpers), *fields(FpHelpers)):
+        offsets[item.name] = at
+        at += _HELPER_SIZES[item.name]
+    return offsets

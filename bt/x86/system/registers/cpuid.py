@@ -1,0 +1,35 @@
+"""CPUID: the leaves of the model that the vCPU was given (SDM vol. 2, CPUID; bt/x86/cpu_model.py)."""
+
+from __future__ import annotations
+
+from bt.codegen.abi import native
+from bt.codegen.value import PTR
+from bt.x86.context import Context
+from bt.x86.cpu_model import EXTENDED_FEATURES, EXTENDED_NX
+from bt.x86.state import CPUID_LEAVES, EAX, EBX, ECX, EDX
+from bt.x86.system.registers.msr import execute_disable_is_off
+
+CPUID = native("cpuid", PTR)
+
+_ROW_BYTES = 5 * 8  # leaf, eax, ebx, ecx, edx
+
+
+def _cpuid(b: Context) -> None:
+    """The row of the leaf in EAX; the last row when there is none."""
+    wanted, at = b.reg(EAX), b.local(64, 0)
+    with b.Loop() as loop:
+        row = b.slot("cpuid") + at.get()
+        loop.break_if((b.load(row, 32) == wanted) | (at.get() == (CPUID_LEAVES - 1) * _ROW_BYTES))
+        at.set(at.get() + _ROW_BYTES)
+    row = b.slot("cpuid") + at.get()
+    for place, register in enumerate((EAX, EBX, ECX, EDX), 1):
+        b.set_reg(register, b.load(row + 8 * place, 32))
+    with b.If((b.load(row, 32) == EXTENDED_FEATURES) & execute_disable_is_off(b)):
+        b.set_reg(EDX, b.reg(EDX) & ~EXTENDED_NX)
+
+
+def cpuid(b: Context) -> None:
+    b.attempt(CPUID, b.cpu)
+
+
+RUNTIME = ((CPUID, _cpuid),)
