@@ -1,0 +1,41 @@
+"""What a machine is to be made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+from bt import arguments
+from bt.boot.placement import check_ram_size
+from bt.devices.chipset import cmos_rtc
+from bt.x86 import cpu_model
+
+EngineName = Literal["interp", "bt"]
+ClockMode = Literal["icount", "host"]
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """What a machine is made of; BadUsage, which says what there is, for what it cannot have.
+
+    `memory` in bytes, 2 MiB to 3 GiB in whole pages; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
+    is deterministic, "host" follows the host; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
+    a time zone.
+    """
+
+    memory: int = 128 << 20
+    engine: EngineName = "bt"
+    clock: ClockMode = "icount"
+    cpu: str = cpu_model.DEFAULT
+    rtc_base: datetime = cmos_rtc.DEFAULT_BASE
+
+    def __post_init__(self) -> None:
+        arguments.whole_number("memory", self.memory, "a whole number of bytes is wanted, such as 64 << 20")
+        check_ram_size(self.memory, f"memory={self.memory}")
+        arguments.one_of("engine", self.engine, get_args(EngineName))
+        arguments.one_of("clock", self.clock, get_args(ClockMode))
+        arguments.instance("cpu", self.cpu, str, f"the name of a processor is wanted, such as {cpu_model.DEFAULT!r}")
+        cpu_model.parse(self.cpu)
+        with_zone = isinstance(self.rtc_base, datetime) and self.rtc_base.tzinfo is not None
+        arguments.require(with_zone, "rtc_base", self.rtc_base, "a datetime with a time zone is wanted")

@@ -1,0 +1,240 @@
+"""The Python API: make a machine, load a guest, run it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType, TracebackType
+
+from bt import arguments
+from bt.boot.detect import load as load_image
+from bt.boot.multiboot import Module
+from bt.boot.state import EntryState
+from bt.clock.host_clock import HostClock
+from bt.clock.virtual_clock import VirtualClock
+from bt.end import End
+from bt.engine.library.library import Library, load_library
+from bt.engine.vcpu import Vcpu
+from bt.errors import Closed
+from bt.machine.board import Board, Outside
+from bt.machine.config import ClockMode, EngineName, MachineConfig
+from bt.machine.loop import Loop, Mailbox
+from bt.machine.result import Result
+from bt.memory.ram import GuestRam
+from bt.x86 import cpu_model, fault_chain, reset
+from bt.x86.cpu_model import CpuModel
+
+
+class Machine:
+    """A PC: one vCPU, RAM, the devices of an AT. Several machines can live in one process.
+
+    `with` closes it at the end. Errors of the API are BtError (bt/errors.py): BadUsage for arguments and moments that
+    are wrong, BadImage for guests, Closed after `close`. While it runs, other threads may only `stop` it, `post`, and
+    read its memory; devices and what was posted may also write memory (`ram.write`) and CPU state.
+
+    What `ram.write` stores is what the guest executes from its next instruction on. After CPU state was written,
+    call `cpu.flush` where CpuState (bt/x86/state.py) says so.
+    """
+
+    def __init__(
+        self,
+        config: MachineConfig | None = None,
+        *,
+        serial: Callable[[int], None] | None = None,
+        console: Callable[[int], None] | None = None,
+        library: Library | None = None,
+    ) -> None:
+        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9.
+
+        A machine without `library` loads one of its own. Raises BadUsage and CodegenError, and has then nothing.
+        """
+        self.config = MachineConfig() if config is None else config
+        _check_parts(self.config, serial, console, library)
+        with ExitStack() as held:
+            self.ram = held.enter_context(GuestRam(self.config.memory))
+            self.library = load_library() if library is None else library
+            if library is None:
+                held.callback(self.library.close)
+            self.cpu = _make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
+            held.callback(self.cpu.close)
+            self._start(serial or _discard, console or _discard)
+            self._held = held.pop_all()  # what `close` gives back
+
+    def _start(self, serial: Callable[[int], None], console: Callable[[int], None]) -> None:
+        self._mailbox = Mailbox()
+        self.clock = _make_clock(self.config.clock, self.cpu, self._mailbox.sleep)
+        self._loop = Loop(self.cpu, self.ram, self.clock, self._mailbox)
+        outside = Outside(serial, console, self._loop.request_reset, self._loop.guest_exit)
+        self.board = Board(self.config, self.cpu, self.clock, outside)
+        self._loop.serve_with(self.board)
+        self.ports, self.mmio = self.board.ports, self.board.mmio
+        self.com1 = self.board.com1
+
+    @property
+    def input_open(self) -> bool:
+        """Whether somebody may still `post`: a guest that waits with no event due has then not ended."""
+        return self._loop.input_open
+
+    @input_open.setter
+    def input_open(self, still: bool) -> None:
+        self._loop.input_open = still
+
+    @property
+    def exits(self) -> dict[str, int]:
+        """How often the engine has left, by the names of `ExitReason`."""
+        return self._loop.exits
+
+    # -- loading and running ------------------------------------------------------------------------------------------
+
+    def load(
+        self,
+        image: str | os.PathLike[str] | bytes,
+        *,
+        append: str = "",
+        initrd: str | os.PathLike[str] | bytes | None = None,
+        modules: tuple[Module, ...] = (),
+        flat: int | None = None,
+        boot_sector: bool = False,
+        name: str | None = None,
+    ) -> EntryState:
+        """Put a guest into memory and the CPU at its entry (arguments: bt/boot/detect.py).
+
+        Raises BadImage or BadUsage, nothing changed; BadUsage too while it runs.
+        """
+        with self._at_rest():
+            entry = load_image(
+                image,
+                self.ram,
+                append=append,
+                initrd=initrd,
+                modules=modules,
+                flat=flat,
+                boot_sector=boot_sector,
+                name=name,
+            )
+            for port, value in entry.port_writes:
+                self.ports.write(port, 1, value)
+            reset.enter(self.cpu.state, entry)
+            self.cpu.flush()
+            return entry
+
+    def stop(self) -> None:
+        """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""
+        self._loop.stop_requested = True  # and no more: a signal handler must not take the lock in `_wake`
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Have the running machine do `action` between two instructions, or the next run; safe from other threads.
+
+        What it raises, `run` raises.
+        """
+        arguments.require(callable(action), "action", action, "a function is wanted")
+        self._require_open()
+        self._mailbox.post(action)
+
+    def run(self, *, max_insns: int | None = None, timeout: float | None = None) -> Result:
+        """Run until the guest ends the run or a limit is reached: `max_insns` instructions, `timeout` seconds.
+
+        Raises what a device or a posted action raises, and BadUsage while it runs already; it can run again after both.
+        """
+        if max_insns is not None:
+            arguments.whole_number(
+                "max_insns", max_insns, "a whole number of instructions, 0 or more, is wanted", least=0
+            )
+        if timeout is not None:
+            good = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout >= 0
+            arguments.require(good, "timeout", timeout, "a number of seconds, 0 or more, is wanted")
+        with self.ram.sole_use.for_run():
+            self._require_open()
+            return self._run_and_report(max_insns, timeout)
+
+    def _run_and_report(self, max_insns: int | None, timeout: float | None) -> Result:
+        start, cpu_start = time.monotonic(), time.process_time()
+        deadline = None if timeout is None else start + timeout
+        limit = None if max_insns is None else self.clock.insns + max_insns
+        try:
+            with self._interruptible():
+                end = self._loop.run(limit, deadline)
+        finally:
+            self._loop.stop_requested = False  # it was for this run, however that ended
+        return Result(
+            end,
+            end.exit_status(self._loop.guest_status),
+            self.cpu.instructions,
+            time.monotonic() - start,
+            time.process_time() - cpu_start,
+            self._loop.exits,
+            self.cpu.statistics(),
+            dict(self.cpu.callouts().most_common()),
+            detail=stop.detail if (stop := self._loop.want_of_firmware()) is not None else "",
+            fault_chain=fault_chain.read(self.cpu.state) if end is End.TRIPLE_FAULT else (),
+        )
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Turn Ctrl-C into `stop`, so that the guest is left between two instructions."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def on_interrupt(number: int, frame: FrameType | None) -> None:
+            self.stop()
+
+        previous = signal.signal(signal.SIGINT, on_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def close(self) -> None:
+        """Give back descriptors, mappings and its room in the library at once; twice is fine. BadUsage while it runs.
+
+        After it `stop` does nothing, and all else that needs the machine raises Closed.
+        """
+        with self.ram.sole_use.at_rest():
+            self._held.close()
+
+    def __enter__(self) -> Machine:
+        self._require_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        with self.ram.sole_use.at_rest():
+            self._require_open()
+            yield
+
+    def _require_open(self) -> None:
+        if self.cpu.closed:
+            raise Closed("this machine is closed: make a new one")
+
+
+def _check_parts(config: object, serial: object, console: object, library: object) -> None:
+    arguments.instance("config", config, MachineConfig, "a MachineConfig is wanted")
+    for name, sink in (("serial", serial), ("console", console)):
+        arguments.require(sink is None or callable(sink), name, sink, "a function that takes a byte is wanted")
+    arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
+
+
+def _make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuModel) -> Vcpu:
+    if name == "interp":
+        return Vcpu(library, ram, model)
+    from bt.engine.translator.vcpu import TranslatingVcpu
+
+    return TranslatingVcpu(library, ram, model)
+
+
+def _make_clock(mode: ClockMode, cpu: Vcpu, sleep: Callable[[float], None]) -> VirtualClock:
+    return HostClock(cpu.host_cycles, host_sleep=sleep) if mode == "host" else VirtualClock()
+
+
+def _discard(byte: int) -> None:
+    """Where the bytes of an unconnected port go."""

@@ -1,0 +1,28 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bt.end import End
+from bt.x86.fault_chain import Failure
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended, and what it took.
+
+    The keys of `exits` (why the guest was left, how often) and `statistics` (what the engine counted) are listed in
+    docs/results.md. `callouts`: how often translated code had the interpreter do an instruction, by mnemonic.
+    """
+
+    reason: End  # its `sentence` says more
+    status: int  # exit status for the shell: the end's, or the guest's own (End.EXIT)
+    instructions: int
+    seconds: float  # host wall time in `run`
+    cpu_seconds: float = 0.0  # host processor time in `run`, all threads of the process
+    exits: dict[str, int] = field(default_factory=dict)
+    statistics: dict[str, int] = field(default_factory=dict)
+    callouts: dict[str, int] = field(default_factory=dict)
+    detail: str = ""  # what BIOS service was called, which interrupt had no handler
+    fault_chain: tuple[Failure, ...] = ()  # of a triple fault; bt/inspect/fault_report.py puts it into words
