@@ -7,12 +7,24 @@ from bt.memory.bus import ByteCells, Mirror
 
 
 class Line:
-    """A wire with one driver: an interrupt request, the INTR pin, a gate. Starts low."""
+    """A wire: an interrupt request, the INTR pin, a gate. Starts low.
+
+    Who made it drives it with `set`. Further devices each drive it through a `driver` of their own: the wire is high
+    while any of them holds it high (wired-OR), as a level-triggered interrupt is shared.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.level = False
+        self.level = False  # of the wire
+        self._driven = False  # what `set` has made of it
+        self._holders = 0  # how many hold it high
         self._observers: list[Callable[[bool], None]] = []
+
+    def driver(self, name: str) -> "Line":
+        """One more driver of this wire; its `level` and its observers are its own."""
+        line = Line(name)
+        line.watch(self._hold)
+        return line
 
     def watch(self, observer: Callable[[bool], None]) -> None:
         """Call `observer(level)` at every change from now on: True is the rising edge."""
@@ -23,11 +35,18 @@ class Line:
         self.watch(lambda level: observer() if level else None)
 
     def set(self, level: bool) -> None:
-        """Drive the wire; observers hear of it only if the level changes."""
-        if level != self.level:
-            self.level = level
+        """Drive the wire; observers hear of it only if its level changes."""
+        if level != self._driven:
+            self._driven = level
+            self._hold(level)
+
+    def _hold(self, level: bool) -> None:
+        self._holders += 1 if level else -1
+        high = self._holders > 0
+        if high != self.level:
+            self.level = high
             for observer in self._observers:
-                observer(level)
+                observer(high)
 
     def raise_(self) -> None:
         self.set(True)
@@ -36,7 +55,7 @@ class Line:
         self.set(False)
 
     def pulse(self) -> None:
-        """Make a rising edge whatever the level, and leave the wire low.
+        """Make a rising edge whatever the level, and leave the wire low, unless another driver holds it high.
 
         An 8259 forgets a request whose wire falls before it was acknowledged: interrupt wires want `raise_`.
         """
@@ -74,7 +93,7 @@ class Device:
         raise NotImplementedError(f"{self.name} has no write")
 
     def reset(self) -> None:
-        """What the RESET pin does."""
+        """What the RESET pin does: the machine starts again, and the guest finds what it finds at power-on."""
 
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = {name: getattr(self, name) for name in self.fields}
@@ -103,6 +122,15 @@ class Device:
         cells[index] = self.latch(offset)
         self._latch_cells[offset] = (cells, index)
 
+    def release_latch(self, offset: int) -> None:
+        """Keep the latch at `offset` in the device again, its present value included."""
+        own = bytearray((self.latch(offset),))
+        self._latch_cells[offset] = (own, 0)
+
     def adopt_mirror(self, offset: int, mirror: Mirror) -> None:
         """Show in `mirror` what reads at `offset` return. Whoever has mirrors shows them at each change, and here."""
         self._mirrors[offset] = mirror
+
+    def release_mirror(self, offset: int) -> None:
+        """Show what reads at `offset` return no more."""
+        del self._mirrors[offset]

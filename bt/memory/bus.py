@@ -49,12 +49,18 @@ class BusDevice(Protocol):
     def adopt_latch(self, offset: int, cells: ByteCells, index: int) -> None:
         """From now on keep the latch at `offset` in `cells[index]`, its present value included."""
 
+    def release_latch(self, offset: int) -> None:
+        """From now on keep the latch at `offset` yourself, its present value included."""
+
     @property
     def mirrors(self) -> frozenset[int]:
         """Offsets whose byte the device knows beforehand, most of the time: reading it does nothing else."""
 
     def adopt_mirror(self, offset: int, mirror: "Mirror") -> None:
         """From now on show in `mirror` what a read at `offset` returns."""
+
+    def release_mirror(self, offset: int) -> None:
+        """From now on show it no more."""
 
 
 class Mirror:
@@ -123,6 +129,7 @@ class Bus:
         self.unassigned_writes: Counter[int] = Counter()
         self._regions: list[Region] = []  # ascending and disjoint
         self._starts: list[int] = []
+        self._native: dict[int, tuple[BusDevice, int]] = {}  # by address: registers kept there, and whose offset it is
         self._is_small = width_bits <= PORT_WIDTH_BITS
         self._by_address: dict[int, Region] = {}  # of a small bus
         # reading a byte takes 160 ns through the dictionary, 250 ns by bisection (20 regions)
@@ -135,33 +142,72 @@ class Bus:
         """Everything attached, in ascending order of address."""
         return tuple(self._regions)
 
-    def attach(self, device: BusDevice, start: int, length: int, offset: int = 0) -> None:
+    def attach(self, device: BusDevice, start: int, length: int, offset: int = 0) -> Region:
         """Give `device` the addresses [`start`, `start` + `length`), which it sees as offsets from `offset`.
 
-        Raises BusConflict if another region is in the way or the addresses are outside the bus.
+        The region is for `detach` and `move`. Raises BusConflict, with nothing changed, if another region is in the way
+        or the addresses are outside the bus.
         """
         new = Region(device, start, length, offset)
-        if start < 0 or length <= 0 or new.end > 1 << self.width_bits:
+        self._require_room(new, self._regions)
+        self._insert(new)
+        return new
+
+    def detach(self, region: Region) -> None:
+        """Take the device away from there: nobody is at these addresses then. ValueError unless it is attached."""
+        position = self._regions.index(region)
+        del self._regions[position], self._starts[position]
+        if self._is_small:
+            for address in range(region.start, region.end):
+                del self._by_address[address]
+                if (register := self._native.pop(address, None)) is not None:
+                    self.native_access[address] = 0
+                    device, offset = register
+                    if offset in device.latches:
+                        device.release_latch(offset)
+                    else:
+                        device.release_mirror(offset)
+
+    def move(self, region: Region, start: int) -> Region:
+        """Have the device answer from `start` on instead, which the guest may ask for while it runs.
+
+        Raises BusConflict, with nothing changed, if there is no room for it; ValueError unless it is attached.
+        """
+        new = Region(region.device, start, region.length, region.offset)
+        self._require_room(new, [each for each in self._regions if each != region])
+        self.detach(region)
+        self._insert(new)
+        return new
+
+    def _require_room(self, new: Region, others: list[Region]) -> None:
+        if new.start < 0 or new.length <= 0 or new.end > 1 << self.width_bits:
             raise BusConflict(
                 f"{self.name}: {new} is outside the bus's {self.width_bits}-bit addresses: move the device"
             )
-        for old in self._regions:
+        for old in others:
             if old.start < new.end and new.start < old.end:
                 raise BusConflict(f"{self.name}: {new} overlaps {old}: move one of them")
-        position = bisect_right(self._starts, start)
+
+    def _insert(self, new: Region) -> None:
+        position = bisect_right(self._starts, new.start)
         self._regions.insert(position, new)
-        self._starts.insert(position, start)
+        self._starts.insert(position, new.start)
         if self._is_small:
-            self._by_address.update((address, new) for address in range(start, new.end))
-            for latch in device.latches:
-                if offset <= latch < offset + length:
-                    address = start + latch - offset
-                    device.adopt_latch(latch, self.latch_values, address)
-                    self.native_access[address] = NATIVE_READ | NATIVE_WRITE
-            for mirror in device.mirrors:
-                if offset <= mirror < offset + length:
-                    address = start + mirror - offset
-                    device.adopt_mirror(mirror, Mirror(self.latch_values, self.native_access, address))
+            self._by_address.update((address, new) for address in range(new.start, new.end))
+            for address in range(new.start, new.end):
+                self._serve_natively(new.device, address - new.start + new.offset, address)
+
+    def _serve_natively(self, device: BusDevice, offset: int, address: int) -> None:
+        """Have an engine answer for the register there, if it can. One that has two places is served at the first."""
+        is_latch = offset in device.latches
+        if (not is_latch and offset not in device.mirrors) or (device, offset) in self._native.values():
+            return
+        self._native[address] = device, offset
+        if is_latch:
+            device.adopt_latch(offset, self.latch_values, address)
+            self.native_access[address] = NATIVE_READ | NATIVE_WRITE
+        else:
+            device.adopt_mirror(offset, Mirror(self.latch_values, self.native_access, address))
 
     def _cells(self, given: ByteCells | None) -> ByteCells:
         """One byte an address of a small bus."""

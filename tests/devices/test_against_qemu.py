@@ -64,7 +64,7 @@ class Ours:
         for start, offset in ((0x20, 0), (0xA0, 2), (0x4D0, 4)):
             self.ports.attach(pic, start, 2, offset)
         controller = I8042(pic.line(1), pic.line(12), lambda enabled: None, lambda: None)
-        for start, offset in ((0x60, 0), (0x64, 4)):
+        for start, offset in ((0x60, 0), (0x64, 1)):
             self.ports.attach(controller, start, 1, offset)
         self.ports.attach(CmosRtc(VirtualClock(), pic.line(8), 64 << 20), 0x70, 2)
         self.ports.attach(Uart16550(pic.line(4), lambda character: None), 0x3F8, 8)

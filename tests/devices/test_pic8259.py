@@ -206,6 +206,25 @@ def test_elcr_has_no_bits_for_the_isa_only_interrupts(board: Board) -> None:
     assert (board.read(ELCR), board.read(ELCR + 1)) == (0xF8, 0xDE)
 
 
+@pytest.mark.parametrize(("elcr", "served"), [(0x00, 1), (0x20, 3)])
+def test_a_shared_wire_asks_until_its_last_driver_is_served(board: Board, elcr: int, served: int) -> None:
+    """Level-triggered, as PCI's INTx; an edge-triggered input never hears of the second one that holds it high."""
+    board.out(ELCR, elcr)
+    disk, network = (board.pic.line(5).driver(name) for name in ("disk", "network"))
+    disk.raise_()
+    network.raise_()
+    acknowledged = 0
+    for driver in (None, disk, network):  # whom the handler serves: at first it looks at the wrong device
+        if board.intr.level:
+            assert board.pic.acknowledge() == 0x25
+            acknowledged += 1
+        if driver is not None:
+            driver.lower()
+        board.eoi(5)
+    assert acknowledged == served
+    assert not board.intr.level
+
+
 def order_of_service(board: Board) -> list[int]:
     """Raise the master's eight inputs but the cascade, and see in which order they are served."""
     for irq in (0, 1, 3, 4, 5, 6, 7):

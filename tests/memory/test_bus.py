@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bt.devices.chipset.pic8259 import Pic8259Pair
 from bt.devices.debug.post_port import PostPort
-from bt.devices.device import Device
+from bt.devices.device import Device, Line
 from bt.memory.bus import COUNTED_ADDRESSES, ELSEWHERE, NATIVE_READ, NATIVE_WRITE, Bus, BusConflict
 
 
@@ -128,9 +129,9 @@ def test_values_are_cut_to_the_access_size(bus: Bus) -> None:
     assert device.log == [("write", 0, 1, 0x12)]
 
 
-def native(bus: Bus) -> frozenset[int]:
-    """Addresses that an engine may read and write without asking."""
-    return frozenset(a for a in range(1 << 16) if bus.native_access[a] == NATIVE_READ | NATIVE_WRITE)
+def native(bus: Bus, kinds: int = NATIVE_WRITE) -> frozenset[int]:
+    """Addresses of latches, where an engine may write without asking; or of `kinds` of access."""
+    return frozenset(a for a in range(1 << 16) if bus.native_access[a] & kinds)
 
 
 def test_latches_live_in_the_bus_storage() -> None:
@@ -161,6 +162,103 @@ def test_only_the_part_attached_becomes_latches() -> None:
 def test_latch_storage_must_cover_the_bus() -> None:
     with pytest.raises(ValueError, match="256 bytes, not 65536"):
         Bus("ports", 16, latch_values=bytearray(256))
+
+
+def test_a_region_that_is_detached_is_nobody_s(bus: Bus) -> None:
+    device, other = Recorder(), Recorder("other")
+    region = bus.attach(device, 0x100, 4)
+    bus.attach(other, 0x104, 4)
+    bus.detach(region)
+    assert [each.device.name for each in bus.regions] == ["other"]
+    assert bus.read(0x102, 4) == 0x1110FFFF
+    assert device.log == []
+    bus.attach(Recorder("successor"), 0x100, 4)
+    with pytest.raises(ValueError, match="not in list"):
+        bus.detach(region)
+
+
+def test_a_region_moves_and_may_overlap_where_it_was(bus: Bus) -> None:
+    device = Recorder()
+    bus.attach(Recorder("neighbour"), 0x110, 4)
+    region = bus.move(bus.attach(device, 0x100, 8, offset=2), 0x104)
+    assert (region.start, region.end, region.offset) == (0x104, 0x10C, 2)
+    assert [bus.read(address, 1) for address in (0x103, 0x104, 0x10B, 0x10C)] == [0xFF, 0x12, 0x19, 0xFF]
+    with pytest.raises(BusConflict, match="recorder at 0x109-0x110 overlaps neighbour at 0x110-0x113"):
+        bus.move(region, 0x109)
+    with pytest.raises(BusConflict, match="outside the bus"):
+        bus.move(region, -1)
+    assert bus.read(0x104, 1) == 0x12, "what was refused has changed nothing"
+
+
+def test_latches_and_mirrors_come_and_go_with_their_region() -> None:
+    ports = Bus("ports", 16)
+    post, pic = PostPort(), Pic8259Pair(Line("INTR"))
+    latches, masks = ports.attach(post, 0x80, 4), ports.attach(pic, 0x20, 2)
+    ports.write(0x82, 1, 0x5A)
+    ports.write(0x21, 1, 0xFB)
+    latches, masks = ports.move(latches, 0x90), ports.move(masks, 0x30)
+    assert native(ports) == {0x90, 0x91, 0x92, 0x93}
+    assert [ports.native_access[port] for port in (0x21, 0x31)] == [0, NATIVE_READ]
+    assert [ports.read(port, 1) for port in (0x21, 0x31, 0x82, 0x92)] == [0xFF, 0xFB, 0xFF, 0x5A]
+    ports.latch_values[0x92] = 0x5B  # a guest's OUT, served by the engine
+    ports.detach(latches)
+    ports.detach(masks)
+    assert native(ports, 0xFF) == frozenset()
+    ports.latch_values[0x92] = ports.latch_values[0x31] = 0  # whoever has these addresses next
+    pic.write(1, 1, 0x77)
+    assert (post.read(2, 1), pic.read(1, 1), ports.latch_values[0x31]) == (0x5B, 0x77, 0)
+    assert native(ports, 0xFF) == frozenset()
+    ports.attach(pic, 0x20, 2)
+    assert (ports.native_access[0x21], ports.latch_values[0x21]) == (NATIVE_READ, 0x77)
+
+
+def test_a_latch_at_two_places_is_one() -> None:
+    ports, post = Bus("ports", 16), PostPort()
+    first = ports.attach(post, 0x80, 1)
+    alias = ports.attach(post, 0x84, 1)
+    ports.write(0x84, 1, 0x12)
+    assert (ports.latch_values[0x80], ports.read(0x84, 1)) == (0x12, 0x12)
+    assert native(ports) == {0x80}
+    ports.detach(first)
+    assert native(ports) == frozenset()
+    assert ports.read(0x84, 1) == 0x12
+    ports.detach(alias)
+    assert post.code == 0x12
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["attach", "move", "detach"]), st.integers(0, 250), st.integers(1, 12)), max_size=20
+    )
+)
+def test_any_coming_and_going_leaves_a_byte_map(steps: list[tuple[str, int, int]]) -> None:
+    buses = Bus("small", 16), Bus("large", 32)
+    spans: list[tuple[int, int]] = []
+    for what, start, length in steps:
+        at = length % len(spans) if spans else 0
+        others = spans if what == "attach" else spans[:at] + spans[at + 1 :]
+        size = length if what == "attach" or not spans else spans[at][1]
+        is_free = all(start + size <= first or first + taken <= start for first, taken in others)
+        for bus in buses:
+            regions = {region.start: region for region in bus.regions}
+            try:
+                if what == "attach":
+                    bus.attach(Recorder(), start, length)
+                elif spans and what == "move":
+                    bus.move(regions[spans[at][0]], start)
+                elif spans:
+                    bus.detach(regions[spans[at][0]])
+            except BusConflict:
+                assert not is_free
+        if what == "detach":
+            spans = others
+        elif is_free and (what == "attach" or spans):
+            spans = [*others, (start, size)]
+    expected = {first + i: 0x10 + i for first, length in spans for i in range(length)}
+    for bus in buses:
+        assert {address: bus.read(address, 1) for address in range(270)} == {
+            address: expected.get(address, 0xFF) for address in range(270)
+        }
 
 
 @given(
