@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple, Protocol
 
+from bt.memory.bus import ByteCells
 from bt.x86.exits import ExitReason
 from bt.x86.state import CpuState
 
@@ -35,10 +37,19 @@ class Exit(NamedTuple):
 
 
 class Engine(Protocol):
-    """Runs one vCPU."""
+    """Runs one vCPU. This is all that a machine (bt/machine) uses of it; another engine has to offer no more.
 
-    name: str
-    state: CpuState
+    Pins are methods: INTR, NMI, A20M# and IGNNE# come from the board, FERR# goes to it as an FP_ERROR exit.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> CpuState:
+        """The registers. After writing some, `flush`: CpuState says after which."""
+        ...
+
+    # -- running ------------------------------------------------------------------------------------------------------
 
     def run(self, budget: int, offset_ns: int = 0, clock_scale: int = 0) -> Exit:
         """Run at most `budget` instructions. `instructions` counts what has been retired so far.
@@ -57,4 +68,67 @@ class Engine(Protocol):
 
     def flush(self) -> None:
         """Forget everything decoded and translated: guest memory or CPU state was changed from outside."""
+        ...
+
+    @property
+    def port_values(self) -> ByteCells:
+        """One byte a port: what a read of it gives, and where a write goes, as far as `port_access` lets the engine."""
+        ...
+
+    @property
+    def port_access(self) -> ByteCells:
+        """One byte a port: NATIVE_* bits (bt/memory/bus.py), 0 for an exit at each access."""
+        ...
+
+    # -- pins ---------------------------------------------------------------------------------------------------------
+
+    def set_intr(self, level: bool) -> None:
+        """INTR: while it is high and EFLAGS.IF set, `run` leaves with INTERRUPT_WINDOW before the next instruction."""
+        ...
+
+    def interrupt(self, vector: int) -> None:
+        """Take an external interrupt now (after an INTERRUPT_WINDOW exit). Raises BadUsage for a vector beyond 255."""
+        ...
+
+    def nmi(self) -> None:
+        """Raise a non-maskable interrupt: vector 2, before the next instruction unless one is still being served."""
+        ...
+
+    @property
+    def interrupts_enabled(self) -> bool:
+        """EFLAGS.IF."""
+        ...
+
+    @property
+    def interrupt_waits(self) -> bool:
+        """Whether something is there that ends HLT: an NMI, or INTR while EFLAGS.IF is set."""
+        ...
+
+    def set_a20(self, enabled: bool) -> None:
+        """The A20 gate: closed, bit 20 of every physical address is 0."""
+        ...
+
+    def ignore_fp_error(self) -> None:
+        """IGNNE#: x87 instructions ignore an exception that is pending, until it has been cleared."""
+        ...
+
+    # -- what it tells, and its end -----------------------------------------------------------------------------------
+
+    def host_cycles(self) -> int:
+        """The host's time stamp counter, which tells the guest's time in clock mode "host"."""
+        ...
+
+    def statistics(self) -> dict[str, int]:
+        """What it counted; docs/results.md lists the names."""
+        ...
+
+    def callouts(self) -> Counter[str]:
+        """How often the interpreter did an instruction for translated code, by mnemonic."""
+        ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None:
+        """Give everything back; twice is fine. BadUsage while it runs."""
         ...

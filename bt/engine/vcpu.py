@@ -11,7 +11,7 @@ from functools import partial
 
 from bt import arguments
 from bt.engine.library.library import Library
-from bt.engine.protocol import Exit
+from bt.engine.protocol import Engine, Exit
 from bt.engine.structures import (
     BLOCK_BYTES,
     CONTROL,
@@ -21,6 +21,7 @@ from bt.engine.structures import (
     RECORD_BYTES,
     THUNK_BYTES,
 )
+from bt.errors import BadUsage
 from bt.host.area import (
     Area,
     Released,
@@ -268,6 +269,25 @@ class Vcpu:
         self.state["delivering"] = DELIVERING_INTERRUPT + vector
         self.call("deliver_pending")
 
+    @property
+    def interrupt_waits(self) -> bool:
+        """Whether something is there that ends HLT: an NMI, or INTR while EFLAGS.IF is set."""
+        state = self.state
+        return bool(state["nmi_pending"] or (state["intr_pending"] and self.interrupts_enabled))
+
+    def set_intr(self, level: bool) -> None:
+        """The INTR pin."""
+        self.state["intr_pending"] = int(level)
+
+    def set_a20(self, enabled: bool) -> None:
+        """The A20 gate: closed, bit 20 of every physical address is 0."""
+        self.state["a20_mask"] = _MASK_64 if enabled else _MASK_64 & ~(1 << 20)
+        self.call("flush_tlb", 1)
+
+    def ignore_fp_error(self) -> None:
+        """IGNNE#: x87 instructions ignore an exception that is pending, until it has been cleared."""
+        self.state["ignore_fp_error"] = 1
+
     def host_cycles(self) -> int:
         """The host's time stamp counter, which tells the guest's time in clock mode "host"."""
         self.call("host_cycles")
@@ -287,3 +307,10 @@ class Vcpu:
         return {name: self.control(name) for name in names} | {
             name: self.state[name] for name in ("tlb_fills", "tlb_flushes")
         }
+
+
+def own_vcpu(engine: Engine) -> Vcpu:
+    """An engine of bt's own, for those who look inside. Raises BadUsage for any other."""
+    if not isinstance(engine, Vcpu):
+        raise BadUsage(f"engine {engine.name}: not one of bt's own, whose insides are known")
+    return engine

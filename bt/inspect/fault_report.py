@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bt.end import End
-from bt.engine.vcpu import Vcpu
+from bt.engine.protocol import Engine
+from bt.engine.vcpu import Vcpu, own_vcpu
 from bt.inspect.code import SELECTOR_INDEX, code_bits, fetch, read_linear
 from bt.inspect.modes import describe_mode, operating_mode
 from bt.inspect.registers import describe, read_registers
@@ -34,9 +35,9 @@ _TYPE_AND_S, _PRESENT = 0x1F, 1 << 15  # of a gate: from bit 8 of its high dword
 _PLAIN = (GPR_NAMES[:4], GPR_NAMES[4:], ("eip", "cr0", "cr2", "cr3", "cr4"), SEGMENT_NAMES)
 
 
-def describe_triple_fault(cpu: Vcpu, chain: Sequence[Failure], symbols: Symbols) -> list[str]:
+def describe_triple_fault(cpu: Engine, chain: Sequence[Failure], symbols: Symbols) -> list[str]:
     """Lines for the user. `cpu` is as it stopped, `chain` the result's, `symbols` those of the image."""
-    report = _Report(cpu, symbols)
+    report = _Report(own_vcpu(cpu), symbols)
     return [
         f"{End.TRIPLE_FAULT.sentence} at {report.here()} after {cpu.instructions:,} instructions",
         *(f"  {line}" for line in (*report.chain(chain), *report.registers())),

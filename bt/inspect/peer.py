@@ -17,6 +17,7 @@ from bt.engine.library.library import (
 )
 from bt.engine.structures import MAX_BLOCK_INSNS
 from bt.engine.translator.gates.gates import TRANSLATABLE
+from bt.engine.vcpu import own_vcpu
 from bt.inspect.code import Instruction, next_instruction
 from bt.inspect.registers import read_registers
 from bt.inspect.structure import find_block
@@ -86,11 +87,12 @@ class MachinePeer:
         # a library for each machine: closing its arena is the only way to get a code cache's room back
         self._library = library()
         self.machine = Machine(config, serial=self._output.append, console=self._output.append, library=self._library)
+        self.cpu = own_vcpu(self.machine.cpu)
         load(self.machine)
 
     @property
     def instructions(self) -> int:
-        return self.machine.cpu.instructions
+        return self.cpu.instructions
 
     def run_to(self, instructions: int) -> None:
         left = instructions - self.instructions
@@ -103,25 +105,24 @@ class MachinePeer:
             self.end, self.ended = result.reason, f"{result.reason} with status {result.status}"
 
     def stretch(self) -> int:
-        cpu = self.machine.cpu
+        cpu = self.cpu
         if cpu.name == "interp" or cpu.state["mode"] & TRANSLATABLE != TRANSLATABLE:
             return 1
         block = find_block(cpu)
         return 1 if block is None else block["count"]
 
     def limit_pieces(self, instructions: int) -> None:
-        self.machine.cpu.set_control("block_limit", min(instructions, MAX_BLOCK_INSNS))
-        self.machine.cpu.flush()
+        self.cpu.set_control("block_limit", min(instructions, MAX_BLOCK_INSNS))
+        self.cpu.flush()
 
     def registers(self) -> dict[str, int]:
-        return read_registers(self.machine.cpu.state, self.instructions)
+        return read_registers(self.cpu.state, self.instructions)
 
     def output(self) -> bytes:
         return bytes(self._output)
 
     def devices(self) -> dict[str, object]:
-        regions = (*self.machine.ports.regions, *self.machine.mmio.regions)
-        states: dict[str, object] = {region.device.name: getattr(region.device, "state", dict)() for region in regions}
+        states = {name: device.state() for name, device in self.machine.board.devices.items()}
         return states | {"clock": self.machine.clock.state()}
 
     def pages(self) -> dict[int, bytes]:
@@ -137,7 +138,7 @@ class MachinePeer:
         return self.machine.ram.read(physical, PAGE_SIZE)
 
     def next_instruction(self) -> Instruction:
-        return next_instruction(self.machine.cpu)
+        return next_instruction(self.cpu)
 
     def close(self) -> None:
         self.machine.close()

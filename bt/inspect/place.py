@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bt.engine.protocol import Engine
 from bt.engine.vcpu import Vcpu
 from bt.errors import BadUsage
 from bt.inspect.code import IN_LDT, SELECTOR_INDEX, read_linear
@@ -24,7 +25,7 @@ class Place:
     offset: int
     selector: int | None = None
 
-    def is_next(self, cpu: Vcpu) -> bool:
+    def is_next(self, cpu: Engine) -> bool:
         """Whether the instruction there is the one to be executed next."""
         eip, selector, base = cpu.state["eip"], cpu.state.segment(CS, "selector"), cpu.state.segment(CS, "base")
         if self.selector is None:

@@ -141,7 +141,7 @@ class _Pair:
         self, peer: MachinePeer, stub: QemuStub, memory: QemuMemory, ignored: Ignored, progress: Progress
     ) -> None:
         self._peer, self._stub, self._memory, self._ignored, self._progress = peer, stub, memory, ignored, progress
-        self._cpu = peer.machine.cpu
+        self._cpu = peer.cpu
         self._copy = StateCopy(self._cpu, stub)
         self._taken: Counter[str] = Counter()
         self._trail: deque[Instruction] = deque(maxlen=HISTORY + 1)

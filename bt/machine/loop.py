@@ -10,8 +10,7 @@ from collections.abc import Callable
 from bt.boot.boot_sector import Stop, why_stopped
 from bt.clock.virtual_clock import VirtualClock
 from bt.end import End
-from bt.engine.protocol import Exit
-from bt.engine.vcpu import Vcpu
+from bt.engine.protocol import Engine, Exit
 from bt.machine.board import Board
 from bt.memory.bus import Bus
 from bt.memory.ram import GuestRam
@@ -46,7 +45,7 @@ class Mailbox:
 class Loop:
     """Runs the guest of one machine until something ends the run."""
 
-    def __init__(self, cpu: Vcpu, ram: GuestRam, clock: VirtualClock, mailbox: Mailbox) -> None:
+    def __init__(self, cpu: Engine, ram: GuestRam, clock: VirtualClock, mailbox: Mailbox) -> None:
         self._cpu, self._ram, self._clock, self._mailbox = cpu, ram, clock, mailbox
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
         self.stop_requested = False
@@ -168,12 +167,10 @@ class Loop:
 
     def _halt(self, _: Exit) -> None:
         """Let virtual time pass until an interrupt is due; a guest that none can reach has ended."""
-        while not self._cpu.state["nmi_pending"] and not self._ended():
+        while not self._cpu.interrupt_waits and not self._ended():
             if not self._cpu.interrupts_enabled:
                 stop = self.want_of_firmware()
                 self._end = End.HALTED if stop is None else stop.end
-                return
-            if self._cpu.state["intr_pending"]:
                 return
             if not self._clock.skip_to_next_event():
                 if not self.input_open:

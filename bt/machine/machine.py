@@ -12,12 +12,13 @@ from types import FrameType, TracebackType
 
 from bt import arguments
 from bt.boot.detect import load as load_image
-from bt.boot.multiboot import Module
+from bt.boot.information import Module
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
 from bt.clock.virtual_clock import VirtualClock
 from bt.end import End
 from bt.engine.library.library import Library, load_library
+from bt.engine.protocol import Engine
 from bt.engine.vcpu import Vcpu
 from bt.errors import Closed
 from bt.machine.board import Board, Outside
@@ -59,7 +60,7 @@ class Machine:
             self.library = load_library() if library is None else library
             if library is None:
                 held.callback(self.library.close)
-            self.cpu = _make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
+            self.cpu: Engine = make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
             held.callback(self.cpu.close)
             self._start(serial or _discard, console or _discard)
             self._held = held.pop_all()  # what `close` gives back
@@ -224,7 +225,7 @@ def _check_parts(config: object, serial: object, console: object, library: objec
     arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
 
 
-def _make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuModel) -> Vcpu:
+def make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuModel) -> Engine:
     if name == "interp":
         return Vcpu(library, ram, model)
     from bt.engine.translator.vcpu import TranslatingVcpu
@@ -232,8 +233,8 @@ def _make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuMo
     return TranslatingVcpu(library, ram, model)
 
 
-def _make_clock(mode: ClockMode, cpu: Vcpu, sleep: Callable[[float], None]) -> VirtualClock:
-    return HostClock(cpu.host_cycles, host_sleep=sleep) if mode == "host" else VirtualClock()
+def _make_clock(mode: ClockMode, engine: Engine, sleep: Callable[[float], None]) -> VirtualClock:
+    return HostClock(engine.host_cycles, host_sleep=sleep) if mode == "host" else VirtualClock()
 
 
 def _discard(byte: int) -> None:

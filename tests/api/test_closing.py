@@ -13,7 +13,7 @@ from bt.engine.library.library import (
     Library,
     load_library,
 )
-from bt.engine.vcpu import Vcpu
+from bt.engine.vcpu import Vcpu, own_vcpu
 from bt.errors import BadUsage, Closed
 from bt.machine import EngineName, Machine
 from bt.memory.ram import GuestRam
@@ -35,15 +35,15 @@ USES: dict[str, Use] = {
     "ram.view": lambda m: m.ram.view[0],
     "cpu.run": lambda m: m.cpu.run(10),
     "cpu.flush": lambda m: m.cpu.flush(),
-    "cpu.call": lambda m: m.cpu.call("flush_tlb", 1),
+    "cpu.call": lambda m: own_vcpu(m.cpu).call("flush_tlb", 1),
     "cpu.complete": lambda m: m.cpu.complete(0),
     "cpu.interrupt": lambda m: m.cpu.interrupt(0x20),
     "cpu.nmi": lambda m: m.cpu.nmi(),
     "cpu.statistics": lambda m: m.cpu.statistics(),
     "cpu.instructions": lambda m: m.cpu.instructions,
     "cpu.interrupts_enabled": lambda m: m.cpu.interrupts_enabled,
-    "cpu.control": lambda m: m.cpu.control("blocks_made"),
-    "cpu.set_control": lambda m: m.cpu.set_control("block_limit", 1),
+    "cpu.control": lambda m: own_vcpu(m.cpu).control("blocks_made"),
+    "cpu.set_control": lambda m: own_vcpu(m.cpu).set_control("block_limit", 1),
     "cpu.state": lambda m: m.cpu.state["gpr", EAX],
     "cpu.state =": lambda m: m.cpu.state.__setitem__(("gpr", EAX), 1),
     "cpu.state.segment": lambda m: m.cpu.state.segment(CS, "base"),
@@ -147,7 +147,7 @@ FROM_OTHER_THREADS: dict[str, Use] = {
     "ram.write": lambda m: m.ram.write(CODE, b"\x90"),
     "ram.changed": lambda m: m.ram.changed(CODE, 1),
     "cpu.flush": lambda m: m.cpu.flush(),
-    "cpu.call": lambda m: m.cpu.call("flush_tlb", 1),
+    "cpu.call": lambda m: own_vcpu(m.cpu).call("flush_tlb", 1),
 }
 
 

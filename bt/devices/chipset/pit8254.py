@@ -231,7 +231,7 @@ class Pit8254(Device):
 
     Counter 0's output drives `irq0`: it falls when a control word says so, and otherwise just before each rise. The low
     parts in between are left out, so that a tick needs one event; the guest sees the true output in the status byte.
-    Counters 0 and 1 have their gates tied high; `gate2` is counter 2's, and its output is `out(2)`.
+    Counters 0 and 1 have their gates tied high; `gate2` is counter 2's, and its output is `out2()`.
     """
 
     def __init__(self, clock: VirtualClock, irq0: Line, name: str = "PIT") -> None:
@@ -248,6 +248,10 @@ class Pit8254(Device):
     def out(self, counter: int) -> bool:
         """The OUT pin of `counter`, 0-2."""
         return self._counters[counter].out
+
+    def out2(self) -> bool:
+        """The OUT pin of counter 2, whose gate is `gate2`."""
+        return self._counters[2].out
 
     def read(self, offset: int, size: int) -> int:
         if offset == CONTROL:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bt.devices.device import Device, Line
 
-DATA, COMMAND = 0, 4  # offsets (ports 0x60 and 0x64)
+DATA, COMMAND = 0, 1  # offsets (ports 0x60 and 0x64)
 
 STATUS_OUTPUT_FULL, STATUS_SYSTEM, STATUS_COMMAND, STATUS_UNLOCKED = 1 << 0, 1 << 2, 1 << 3, 1 << 4
 STATUS_AUX_DATA, STATUS_TIMEOUT = 1 << 5, 1 << 6
@@ -70,7 +70,7 @@ class Keyboard:
 class I8042(Device):
     """IBM PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary Device Controller".
 
-    Data at offset 0, status and command at offset 4. Commands and bytes to the keyboard are executed at once, so the
+    Data at offset 0, status and command at offset 1. Commands and bytes to the keyboard are executed at once, so the
     input buffer is always free. Output port bit 1 drives `set_a20(enabled)`, bit 0 falling calls `reset_cpu()`.
     A command to the absent mouse times out, again at once. An answer of the controller pushes a byte of the keyboard
     back and replaces an answer not yet read.

@@ -176,7 +176,7 @@ class Guest:
             case "write":
                 address = world.CODE + value % (world.CODE_BYTES - 16)
                 self.ram.write(address, Random(value).randbytes(8))
-            case "a20":  # as in bt/machine/board.py
+            case "a20":  # as Vcpu.set_a20 does
                 state["a20_mask"] ^= _A20
                 self.cpu.flush()
 
