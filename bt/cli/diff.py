@@ -51,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     library.load()  # a first start compiles here, with a progress bar
 
     def factory(engine: machine.EngineName) -> Callable[[], MachinePeer]:
-        config = machine.MachineConfig(memory=given.memory, cpu=given.cpu, engine=engine)
+        # QEMU's processor is gone after a reset (bt/inspect/qemu_stub.py)
+        config = machine.MachineConfig(memory=given.memory, cpu=given.cpu, engine=engine, no_reboot=judged)
         return lambda: MachinePeer(
             config,
             lambda pc: pc.load(

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     serial = SerialPort(given.serial)
     record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
     pc = machine.Machine(
-        machine.MachineConfig(memory=given.memory, cpu=given.cpu, engine=given.engine, clock=given.clock),
+        machine.MachineConfig(
+            memory=given.memory, cpu=given.cpu, engine=given.engine, clock=given.clock, no_reboot=given.no_reboot
+        ),
         serial=serial.send,
         library=library.load(),
     )
@@ -79,6 +81,7 @@ def _parser() -> options.Parser:
     add("--serial", metavar="TO", default="stdio", help="COM1: stdio (default), file:PATH or null")
     add("--clock", choices=("icount", "host"), default="icount",
         help="time from instructions (deterministic, the default) or the host's")  # fmt: skip
+    add("-no-reboot", "--no-reboot", action="store_true", help="end when the guest resets the machine")
     add("--max-insns", metavar="N", type=options.count, help="stop after N instructions")
     add("--timeout", metavar="SECONDS", type=options.seconds, help="stop after that much time")
     add("--stats", action="store_true", help="show what the run cost, on stderr")
@@ -123,6 +126,7 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "fault_chain": [asdict(failure) for failure in result.fault_chain],
         "status": result.status,
         "instructions": result.instructions,
+        "resets": result.resets,
         "wall_seconds": result.seconds,
         "cpu_seconds": result.cpu_seconds,
         "exits": result.exits,

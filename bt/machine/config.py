@@ -21,7 +21,7 @@ class MachineConfig:
 
     `memory` in bytes, 2 MiB to 3 GiB in whole pages; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
     is deterministic, "host" follows the host; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
-    a time zone.
+    a time zone; `no_reboot`: the guest's reset ends the run (End.RESET) instead of starting the machine again.
     """
 
     memory: int = 128 << 20
@@ -29,6 +29,7 @@ class MachineConfig:
     clock: ClockMode = "icount"
     cpu: str = cpu_model.DEFAULT
     rtc_base: datetime = cmos_rtc.DEFAULT_BASE
+    no_reboot: bool = False
 
     def __post_init__(self) -> None:
         arguments.whole_number("memory", self.memory, "a whole number of bytes is wanted, such as 64 << 20")
@@ -39,3 +40,4 @@ class MachineConfig:
         cpu_model.parse(self.cpu)
         with_zone = isinstance(self.rtc_base, datetime) and self.rtc_base.tzinfo is not None
         arguments.require(with_zone, "rtc_base", self.rtc_base, "a datetime with a time zone is wanted")
+        arguments.instance("no_reboot", self.no_reboot, bool, "True or False is wanted")

@@ -49,6 +49,8 @@ class Loop:
         self._cpu, self._ram, self._clock, self._mailbox = cpu, ram, clock, mailbox
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
         self.stop_requested = False
+        self.is_running = False
+        self.is_users_reset = False
         self.guest_status = 0  # the exit status that the guest chose (End.EXIT)
         self._deadline: float | None = None
         self._end: End | None = None
@@ -57,8 +59,9 @@ class Loop:
 
     # -- what devices do to the run -----------------------------------------------------------------------------------
 
-    def request_reset(self) -> None:
-        self._end = End.RESET
+    def request_reset(self, *, by_user: bool = False) -> None:
+        """End the run with End.RESET; `is_users_reset` says whose it was."""
+        self._end, self.is_users_reset = End.RESET, by_user
 
     def guest_exit(self, status: int) -> None:
         self._end, self.guest_status = End.EXIT, status & 0xFF
@@ -72,6 +75,13 @@ class Loop:
 
     def run(self, limit: int | None, deadline: float | None) -> End:
         """Run until the end: at most to instruction `limit` by the clock, and to `deadline` by the host's."""
+        self.is_running = True
+        try:
+            return self._run(limit, deadline)
+        finally:
+            self.is_running = False
+
+    def _run(self, limit: int | None, deadline: float | None) -> End:
         self._end, self._deadline = None, deadline
         cpu, clock, mailbox = self._cpu, self._clock, self._mailbox
         counts, servers, posted = self._exit_counts, self._servers, mailbox.posted

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import FrameType, TracebackType
 
 from bt import arguments
@@ -20,10 +21,11 @@ from bt.end import End
 from bt.engine.library.library import Library, load_library
 from bt.engine.protocol import Engine
 from bt.engine.vcpu import Vcpu
-from bt.errors import Closed
+from bt.errors import BadImage, BtError, Closed
 from bt.machine.board import Board, Outside
 from bt.machine.config import ClockMode, EngineName, MachineConfig
 from bt.machine.loop import Loop, Mailbox
+from bt.machine.restarts import Restarts
 from bt.machine.result import Result
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, fault_chain, reset
@@ -66,10 +68,13 @@ class Machine:
             self._held = held.pop_all()  # what `close` gives back
 
     def _start(self, serial: Callable[[int], None], console: Callable[[int], None]) -> None:
+        self._load_again: Callable[[], EntryState] | None = None
+        self._restarts = Restarts(self.config.no_reboot)
         self._mailbox = Mailbox()
         self.clock = _make_clock(self.config.clock, self.cpu, self._mailbox.sleep)
         self._loop = Loop(self.cpu, self.ram, self.clock, self._mailbox)
-        outside = Outside(serial, console, self._loop.request_reset, self._loop.guest_exit)
+        listen = self._restarts.listen
+        outside = Outside(listen(serial), listen(console), self._loop.request_reset, self._loop.guest_exit)
         self.board = Board(self.config, self.cpu, self.clock, outside)
         self._loop.serve_with(self.board)
         self.ports, self.mmio = self.board.ports, self.board.mmio
@@ -107,7 +112,8 @@ class Machine:
         Raises BadImage or BadUsage, nothing changed; BadUsage too while it runs.
         """
         with self._at_rest():
-            entry = load_image(
+            load_again = partial(
+                load_image,
                 image,
                 self.ram,
                 append=append,
@@ -117,11 +123,43 @@ class Machine:
                 boot_sector=boot_sector,
                 name=name,
             )
-            for port, value in entry.port_writes:
-                self.ports.write(port, 1, value)
-            reset.enter(self.cpu.state, entry)
-            self.cpu.flush()
+            entry = load_again()
+            self._load_again = load_again
+            self._enter(entry)
             return entry
+
+    def _enter(self, entry: EntryState) -> None:
+        for port, value in entry.port_writes:
+            self.ports.write(port, 1, value)
+        reset.enter(self.cpu.state, entry)
+        self.cpu.flush()
+
+    def reset(self) -> None:
+        """Press the reset button: devices and processor start again, and what was loaded last is loaded once more.
+
+        RAM is kept otherwise, and time and instruction count go on. Files are read again: a kernel that was built anew
+        is the one to start. From a device or a posted action it happens before the guest's next instruction. Raises
+        BadImage where the image can no longer be loaded, BadUsage while it runs in another thread: `post` it there.
+        """
+        with self.ram.sole_use:
+            self._require_open()
+            if self._loop.is_running:
+                self._loop.request_reset(by_user=True)
+            else:
+                self._restart()
+
+    def _restart(self) -> None:
+        self._restarts.count += 1
+        self.board.reset()
+        if self._load_again is None:
+            reset.power_on(self.cpu.state)
+            self.cpu.flush()
+            return
+        try:
+            entry = self._load_again()
+        except BtError as error:
+            raise BadImage(f"the machine was reset, and its image cannot be loaded again: {error}") from error
+        self._enter(entry)
 
     def stop(self) -> None:
         """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""
@@ -158,7 +196,7 @@ class Machine:
         limit = None if max_insns is None else self.clock.insns + max_insns
         try:
             with self._interruptible():
-                end = self._loop.run(limit, deadline)
+                end = self._run(limit, deadline)
         finally:
             self._loop.stop_requested = False  # it was for this run, however that ended
         return Result(
@@ -171,8 +209,16 @@ class Machine:
             self.cpu.statistics(),
             dict(self.cpu.callouts().most_common()),
             detail=stop.detail if (stop := self._loop.want_of_firmware()) is not None else "",
+            resets=self._restarts.count,
             fault_chain=fault_chain.read(self.cpu.state) if end is End.TRIPLE_FAULT else (),
         )
+
+    def _run(self, limit: int | None, deadline: float | None) -> End:
+        while (end := self._loop.run(limit, deadline)) is End.RESET:
+            if not self._loop.is_users_reset and (final := self._restarts.end()) is not None:
+                return final
+            self._restart()
+        return end
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

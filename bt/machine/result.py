@@ -25,4 +25,5 @@ class Result:
     statistics: dict[str, int] = field(default_factory=dict)
     callouts: dict[str, int] = field(default_factory=dict)
     detail: str = ""  # what BIOS service was called, which interrupt had no handler
+    resets: int = 0  # how often the machine has started again
     fault_chain: tuple[Failure, ...] = ()  # of a triple fault; bt/inspect/fault_report.py puts it into words

@@ -113,6 +113,7 @@ def power_on(cpu: CpuState) -> None:
         "resume_at": (1 << 64) - 1,
         "debug_hits": 0,
         "pushed_resume_flag": 0,
+        "tsc_offset": 0,
         "nmi_pending": 0,
         "nmi_blocked": 0,
         "mmio_count": 0,

@@ -12,6 +12,7 @@ SAY_READY = f"mov edx, 0x3f8\nmov al, {ord(READY)}\nout dx, al\n"
 ENDLESS = "here:\njmp here\n"
 # IDTR is empty after reset's LIDT of nothing: #UD cannot be delivered, nor #DF
 TRIPLE_FAULT = "lidt [limit]\nud2\nlimit:\n.word 0\n.long 0\n"
+RESET = "mov al, 1\nout 0x92, al\nhere:\njmp here\n"
 HALT = "cli\nhlt\n"
 EXIT_WITH_21 = "mov eax, 21\nout 0xf4, al\n"
 # Says it is ready, then sends back what arrives until that is a q, with which it leaves.

@@ -23,7 +23,7 @@ OWN = sorted(status for status in statuses() if status is not None)
 
 
 def test_own_statuses_are_even() -> None:
-    assert OWN == [0, 2, 4, 6, 8, 70, 130]
+    assert OWN == [0, 2, 4, 6, 8, 10, 70, 130]
     assert [status for status in OWN if status % 2] == []
 
 
@@ -73,7 +73,9 @@ def test_the_help_lists_them(bt: Bt) -> None:
     [
         (code.EXIT_WITH_21, [], End.EXIT),
         (code.HALT, [], End.HALTED),
-        ("mov al, 1\nout 0x92, al\nhere:\njmp here", [], End.RESET),
+        (code.RESET, ["-no-reboot"], End.RESET),
+        (code.RESET, ["--no-reboot"], End.RESET),
+        (code.RESET, [], End.RESET_LOOP),
         (code.ENDLESS, ["--max-insns", "10"], End.MAX_INSNS),
         (code.ENDLESS, ["--timeout", "0.1"], End.TIMEOUT),
         (code.TRIPLE_FAULT, [], End.TRIPLE_FAULT),

@@ -33,6 +33,9 @@ class Counter:
 
     def __init__(self, oscillator: Oscillator) -> None:
         self._oscillator = oscillator
+        self.power_on()
+
+    def power_on(self) -> None:
         self._gate = True
         self.write_control(0)
 
@@ -269,7 +272,13 @@ class Pit8254(Device):
                 self._schedule_rise()
 
     def reset(self) -> None:
-        """The 8254 has no reset pin: the counters run on, as they do through a reset of the PC."""
+        """The counters as at power-on: the chip has no reset pin, but there is no firmware that programs it anew."""
+        for counter in self._counters:
+            counter.power_on()
+        self._counters[2].set_gate(self.gate2.level)
+        self._clock.cancel(self._event)
+        self._event = None
+        self._irq0.lower()
 
     def state(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,37 @@
+"""What becomes of a run in which the guest resets the machine: it goes on, unless that was not wanted or is no use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bt.end import End
+
+QUIET_RESETS = 3  # so many with no output in between are one too many: each start ends like the one before
+
+
+class Restarts:
+    """Counts the resets of a machine, and says which of the guest's end the run."""
+
+    def __init__(self, no_reboot: bool) -> None:
+        self.count = 0  # how often the machine has started again
+        self._no_reboot = no_reboot
+        self._quiet = 0  # the guest's resets since the last output
+
+    def listen(self, sink: Callable[[int], None]) -> Callable[[int], None]:
+        """`sink`, with notice taken of what goes there."""
+
+        def send(byte: int) -> None:
+            self._quiet = 0
+            sink(byte)
+
+        return send
+
+    def end(self) -> End | None:
+        """The guest has reset the machine: how that ends the run, or None if it starts again."""
+        if self._no_reboot:
+            return End.RESET
+        self._quiet += 1
+        if self._quiet < QUIET_RESETS:
+            return None
+        self._quiet = 0
+        return End.RESET_LOOP
