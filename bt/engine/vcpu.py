@@ -25,6 +25,7 @@ from bt.host.area import (
     Area,
     Released,
 )
+from bt.memory.dirty_log import Marks, runs
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
@@ -191,11 +192,15 @@ class Vcpu:
         self.set_control("thunks_next", self._thunks + THUNK_BYTES)  # offset 0 means none
         self.call("flush_tlb", 1)
 
-    def _written(self, physical: int, size: int) -> None:
+    def _written(self, physical: int, size: int, marks: Marks | None = None) -> None:
         """Forget what was decoded from `size` bytes of RAM at a guest physical address: they were written from outside.
 
-        RAM calls it at each `write`. Costs next to nothing for pages without code, unlike `flush`.
+        RAM calls it at each `write`. Costs next to nothing for pages without code, unlike `flush`. With `marks` only
+        the marked ones of all pages are meant.
         """
+        if marks is not None:
+            self._put_back(marks)
+            return
         end = physical + size
         first = physical // PAGE
         code_maps = self._page_info.map[8 * first : -8 * (-end // PAGE)]
@@ -207,6 +212,20 @@ class Vcpu:
             if any(code_maps[code_map : code_map + 8]):
                 self._code_written(self.state.pointer, physical, part)
             physical += part
+
+    def _put_back(self, marks: Marks) -> None:
+        """The same for marked pages: few pages have code, many may be marked."""
+        code_maps = self._page_info.map[:]
+        for first, end in runs(code_maps):
+            for page in range(first // 8, -(-end // 8)):
+                if marks[page]:
+                    self._code_written(self.state.pointer, page * PAGE, PAGE)
+
+    def follow_log(self) -> None:
+        """Mark the pages written to in the RAM's log, which begins or has begun afresh."""
+        with self.ram.sole_use:
+            self.state["dirty_log"] = self.ram.keep_log().address
+            self.call("flush_tlb", 1)  # pages without a mark must have no write tag
 
     def call(self, name: str, argument: int | None = None) -> int:
         """Call a runtime function from outside the run of code; answers its status."""
