@@ -151,6 +151,10 @@ class GuestRam:
         """Call it no more."""
         self._watchers.remove(weakref.WeakMethod(watcher))
 
+    @property
+    def closed(self) -> bool:
+        return self._map is None
+
     def close(self) -> None:
         """Unmap and close; doing it twice is harmless. Raises BadUsage while a processor runs on it.
 

@@ -38,6 +38,10 @@ class RamCopy:
             ram.put_back(marks, self._memory.view)
         log.same_as(self, marks)
 
+    @property
+    def closed(self) -> bool:
+        return self._memory.closed
+
     def close(self) -> None:
         """Give the memory back; twice is harmless."""
         self._memory.close()
