@@ -27,7 +27,7 @@ from bt.host.area import (
     Area,
     Released,
 )
-from bt.memory.dirty_log import Marks, runs
+from bt.memory.dirty_log import Marks
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
@@ -112,6 +112,9 @@ class Vcpu:
         self._code_written = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)(
             library.symbols["code_written"]
         )
+        self._copy_pages = ctypes.CFUNCTYPE(
+            ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
+        )(library.symbols["copy_pages"])
 
     def area(self, size: int) -> Area:
         """Memory of `size` bytes for generated code, given back with the vCPU's own."""
@@ -202,15 +205,11 @@ class Vcpu:
         self.set_control("thunks_next", self._thunks + THUNK_BYTES)  # offset 0 means none
         self.call("flush_tlb", 1)
 
-    def _written(self, physical: int, size: int, marks: Marks | None = None) -> None:
+    def _written(self, physical: int, size: int) -> None:
         """Forget what was decoded from `size` bytes of RAM at a guest physical address: they were written from outside.
 
-        RAM calls it at each `write`. Costs next to nothing for pages without code, unlike `flush`. With `marks` only
-        the marked ones of all pages are meant.
+        RAM calls it at each `write`. Costs next to nothing for pages without code, unlike `flush`.
         """
-        if marks is not None:
-            self._put_back(marks)
-            return
         end = physical + size
         first = physical // PAGE
         code_maps = self._page_info.map[8 * first : -8 * (-end // PAGE)]
@@ -223,13 +222,13 @@ class Vcpu:
                 self._code_written(self.state.pointer, physical, part)
             physical += part
 
-    def _put_back(self, marks: Marks) -> None:
-        """The same for marked pages: few pages have code, many may be marked."""
-        code_maps = self._page_info.map[:]
-        for first, end in runs(code_maps):
-            for page in range(first // 8, -(-end // 8)):
-                if marks[page]:
-                    self._code_written(self.state.pointer, page * PAGE, PAGE)
+    def copy_pages(self, source: int, marks: Marks) -> None:
+        """Store the marked pages of a copy of RAM at host address `source`, unmarked in the log, and forget their code.
+
+        Bits of paging entries may be among it: `follow_log` or `flush` comes next.
+        """
+        with self.ram.sole_use:
+            self._copy_pages(self.state.pointer, source, marks, len(marks))
 
     def follow_log(self) -> None:
         """Mark the pages written to in the RAM's log, which begins or has begun afresh."""

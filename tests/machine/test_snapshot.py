@@ -57,17 +57,20 @@ class Outcome:
     devices: list[object]
 
 
+def registers(recorded: Recorded) -> dict[str, int]:
+    return read_registers(recorded.machine.cpu.state, recorded.machine.cpu.instructions)
+
+
 def finish(recorded: Recorded) -> Outcome:
     machine = recorded.machine
     result = machine.run(max_insns=100_000)
     devices: list[object] = [r.device.state() for r in machine.ports.regions if isinstance(r.device, Device)]
-    registers = read_registers(machine.cpu.state, machine.cpu.instructions)
     return Outcome(
         result.reason,
         result.instructions,
         bytes(recorded.said),
         result.exits,
-        registers,
+        registers(recorded),
         machine.clock.now_ns,
         bytes(machine.ram.view),
         devices,
@@ -100,6 +103,7 @@ def test_between_any_two_instructions(
                 other.said[:] = taken.said
                 other.machine.restore(snapshot)
                 at = snapshot.instructions
+                assert registers(other) == registers(taken), f"after {at} instructions"
                 assert without_what_stops_cost(finish(other)) == expected, f"from {at} instructions"
 
 
