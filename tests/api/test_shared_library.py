@@ -87,9 +87,11 @@ from bt.engine.library import shared
 from bt.machine import Machine, MachineConfig
 from guest_images.assembler import assemble
 
+ADD = "again: add eax, {}\\ncall other\\njmp again\\nother: ret"
+
 def run(number):
     with Machine(MachineConfig(memory=4 << 20, engine=sys.argv[1])) as machine:
-        machine.load(assemble(f"again: add eax, {number}\\ncall other\\njmp again\\nother: ret", 32, 0x100000), flat=0x100000)
+        machine.load(assemble(ADD.format(number), 32, 0x100000), flat=0x100000)
         for _ in range(200):
             machine.run(max_insns=4_000)
         return machine.cpu.state["gpr", 0], machine.library.arena.write_base
