@@ -138,6 +138,18 @@ def test_the_file_stays_small_and_keeps_what_was_used_last(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_that_was_replaced_meanwhile_is_found_out(path: Path) -> None:
+    limit = 20_000
+    waiting = opened(path, limit)
+    waiting.add(key("a"), b"a")
+    inode, other = path.stat().st_ino, opened(path, limit)
+    for number in range(30):
+        other.add(key(str(number)), bytes(1000))
+    assert path.stat().st_ino != inode
+    waiting.add(key("b"), b"b")
+    assert opened(path).get(key("b")) == b"b"
+
+
 ADDING = """
 import random, sys
 from pathlib import Path

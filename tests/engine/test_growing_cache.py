@@ -14,6 +14,7 @@ import pytest
 
 from bt.codegen.arena import ArenaFull
 from bt.engine.library.library import Library, load_library
+from bt.engine.library.pieces import Pieces
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from guest_images.assembler import assemble
@@ -169,6 +170,18 @@ def test_all_pieces_go_back(library: Library) -> None:
         run("bt", library)
         run("interp", library)
     assert library.arena.used == used
+
+
+def test_what_is_reserved_is_for_first_pieces(library: Library) -> None:
+    generous = replace(library, reserved_bytes=NEEDED["bt"] * PIECE_BYTES)
+    with all_but(library, 10):
+        greedy = Pieces(generous, most=1000)
+        for _ in range(2):
+            while greedy.grow():
+                pass
+            assert run("bt", generous).sums == EXPECTED
+            greedy.shrink()  # what comes back counts as well
+        greedy.close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
