@@ -48,10 +48,8 @@ from bt.devices.device import Line
 from bt.devices.input.i8042 import I8042
 from bt.devices.serial.uart16550 import Uart16550
 from bt.end import End
-from bt.engine.library.library import (
-    Library,
-    load_library,
-)
+from bt.engine.library.library import Library
+from bt.engine.library.shared import shared_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
 from bt.errors import Closed
@@ -138,15 +136,14 @@ class Machine:
     ) -> None:
         """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9.
 
-        A machine without `library` loads one of its own. Raises BadUsage and CodegenError, and has then nothing.
+        Machines without `library` share the process's, which stays when they are closed (engine/library/shared.py).
+        Raises BadUsage and CodegenError, and has then nothing.
         """
         self.config = MachineConfig() if config is None else config
         _check_parts(self.config, serial, console, library)
         with ExitStack() as held:
             self.ram = held.enter_context(GuestRam(self.config.memory))
-            self.library = load_library() if library is None else library
-            if library is None:
-                held.callback(self.library.close)
+            self.library = shared_library() if library is None else library
             self.cpu = _make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
             held.callback(self.cpu.close)
             self._start(serial or _discard, console or _discard)

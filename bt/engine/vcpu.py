@@ -12,6 +12,7 @@ from functools import partial
 
 from bt import arguments
 from bt.engine.library.library import Library
+from bt.engine.library.pieces import Pieces
 from bt.engine.protocol import Exit
 from bt.engine.structures import (
     BLOCK_BYTES,
@@ -32,12 +33,11 @@ from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
-from bt.x86.opcodes import FORMS
 from bt.x86.state import MMIO_SLOTS, TLB_BYTES, CpuState, slot_number
 
 RECORDS = 1 << 20
 BLOCKS = 1 << 18
-THUNKS_BYTES = 1 << 20
+THUNK_PIECES = 4  # 1 MiB
 PAGE = 4096
 PORTS = 1 << 16
 _CACHE_FULL = int(ExitReason.CACHE_FULL)
@@ -89,7 +89,7 @@ class Vcpu:
     def _acquire(self) -> None:
         """Take all that `close` gives back."""
         library, ram = self.library, self.ram
-        self._thunks = self._claim(THUNKS_BYTES)
+        self._thunks = self.pieces(THUNK_PIECES)
         self.state = CpuState()
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
         self._held.callback(self.state.close)
@@ -100,12 +100,7 @@ class Vcpu:
         self._open_bus.map.write(b"\xff" * 2 * PAGE)
         self.port_access, self.port_values = self.area(PORTS), self.area(PORTS)
         self._control = self.area(PAGE)
-        handlers = self._without_missing(library.handlers, library.handlers[: len(library.handlers) // len(FORMS)])
-        fp_forms = self._without_missing(library.fp_forms, bytes(len(library.fp_forms) // len(FORMS)))
-        self._tables = [
-            ctypes.create_string_buffer(t, len(t)) for t in (handlers, library.dispatch, library.shapes, fp_forms)
-        ]
-        self._held.callback(self._tables.clear)
+        self._tables = library.tables(self.model)
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
         self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
         self._call2 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
@@ -122,35 +117,22 @@ class Vcpu:
         self._held.callback(area.close)
         return area
 
-    def _claim(self, size: int) -> int:
-        address = self.library.claim(size)
-        self._held.callback(self.library.release, address, size)
-        return address
-
-    def _without_missing(self, table: bytes, replacement: bytes) -> bytes:
-        """A table with a row for each form, the rows of instructions that the CPU model has not replaced."""
-        row = len(replacement)
-        patched = bytearray(table)
-        for form in FORMS:
-            if self.model.lacks(form.cpuid):
-                patched[form.id * row : (form.id + 1) * row] = replacement
-        return bytes(patched)
+    def pieces(self, most: int) -> Pieces:
+        """Room for code, 1 to `most` pieces, given back with the vCPU's own."""
+        pieces = Pieces(self.library, most)
+        self._held.callback(pieces.close)
+        return pieces
 
     @staticmethod
     def _entry_name() -> str:
         return "run_interp"
 
     def _wire(self) -> None:
-        handlers, dispatch, shapes, fp_forms = (ctypes.addressof(t) for t in self._tables)
         symbols, arena = self.library.symbols, self.library.arena
         for name, value in {
-            "dispatch": dispatch,
-            "shapes": shapes,
-            "fp_forms": fp_forms,
-            "thunks": self._thunks,
-            "thunks_end": self._thunks + THUNKS_BYTES,
+            **{name: self._tables.address(name) for name in ("handlers", "dispatch", "shapes", "fp_forms")},
+            "thunks": arena.exec_base,
             "write_delta": (arena.write_base - arena.exec_base) & ((1 << 64) - 1),
-            "handlers": handlers,
             "stale_handler": symbols["interp_stale"],
             "chain_handler": symbols["interp_chain"],
             "length_handler": symbols["interp_too_long"],
@@ -202,8 +184,23 @@ class Vcpu:
         self.set_control("records_next", self._records.address)
         self.set_control("records_end", self._records.address + self._records.size)
         self.set_control("blocks_next", 1)  # 0 ends lists
-        self.set_control("thunks_next", self._thunks + THUNK_BYTES)  # offset 0 means none
+        self._thunks.shrink()
+        self._begin_thunks()
         self.call("flush_tlb", 1)
+
+    def _begin_thunks(self) -> None:
+        self.set_control("thunks_next", self._thunks.current)
+        self.set_control("thunks_end", self._thunks.end)
+
+    def _grow(self) -> bool:
+        """After CACHE_FULL: begin another piece of what has no room left. False where that is not it, or there is none.
+
+        Only what grows is looked at: should something else be full as well, that is found out at once.
+        """
+        if self.control("thunks_end") - self.control("thunks_next") >= THUNK_BYTES or not self._thunks.grow():
+            return False
+        self._begin_thunks()
+        return True
 
     def _written(self, physical: int, size: int) -> None:
         """Forget what was decoded from `size` bytes of RAM at a guest physical address: they were written from outside.
@@ -283,7 +280,8 @@ class Vcpu:
                 if retired or beside_ns:
                     return leave.after(retired, beside_ns)
                 return leave
-            self.flush()
+            if not self._grow():
+                self.flush()
             retired, beside_ns = retired + leave.instructions, beside_ns + leave.beside_ns
             budget -= leave.instructions + leave.beside_ns
             offset_ns += leave.beside_ns

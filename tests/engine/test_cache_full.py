@@ -11,11 +11,7 @@ from bt.engine.library.library import (
     Library,
     load_library,
 )
-from bt.engine.structures import MAX_BLOCK_INSNS, RECORD_BYTES, THUNK_BYTES
-from bt.engine.translator.emit.emit import (
-    BYTES_PER_BLOCK,
-    BYTES_PER_INSN,
-)
+from bt.engine.structures import BYTES_PER_BLOCK, BYTES_PER_INSN, MAX_BLOCK_INSNS, RECORD_BYTES, THUNK_BYTES
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from bt.memory.ram import GuestRam
@@ -40,8 +36,11 @@ class _Small(Vcpu):
             end, start = AREAS[self.small]
             self.set_control(end, (self.control(start) if start else 0) + self.room)
 
+    def _grow(self) -> bool:
+        return False
 
-class _SmallTranslating(TranslatingVcpu, _Small):
+
+class _SmallTranslating(_Small, TranslatingVcpu):
     """The same for the translator."""
 
 
