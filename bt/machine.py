@@ -175,7 +175,7 @@ class Machine:
         self.com1 = Uart16550(self.pic.line(4), serial, "COM1")
         self.rtc = CmosRtc(self.clock, self.pic.line(8), self.config.memory, self.config.rtc_base)
         self.fpu_error = FpuError(self.pic.line(13), self._ignore_fp_error)
-        keyboard = I8042(self.pic.line(1), self.pic.line(12), self._set_a20, self._reset_requested)
+        keyboard = I8042(self.pic.line(1), self.pic.line(12), self.cpu.mmu.set_a20, self._reset_requested)
         port61 = Port61(self.clock, self.pit.gate2, lambda: self.pit.out(2))
         attach = self.ports.attach
         attach(self.pic, 0x20, 2)
@@ -188,7 +188,7 @@ class Machine:
         attach(self.rtc, 0x70, 2)
         attach(PostPort(), 0x80, post_port.LENGTH)
         attach(self.fpu_error, fpu_error.FIRST_PORT, fpu_error.LENGTH)
-        attach(Port92(self._set_a20, self._reset_requested), 0x92, 1)
+        attach(Port92(self.cpu.mmu.set_a20, self._reset_requested), 0x92, 1)
         attach(DebugConsole(console), debug_console.DEFAULT_PORT, 1)
         attach(self.com1, 0x3F8, 8)
         for port in EXIT_PORTS:
@@ -201,11 +201,6 @@ class Machine:
 
     def _ignore_fp_error(self) -> None:
         self.cpu.state["ignore_fp_error"] = 1
-
-    def _set_a20(self, enabled: bool) -> None:
-        mask = (1 << 64) - 1
-        self.cpu.state["a20_mask"] = mask if enabled else mask & ~(1 << 20)
-        self.cpu.call("flush_tlb", 1)
 
     def _reset_requested(self) -> None:
         self._end = End.RESET

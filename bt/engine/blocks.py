@@ -24,8 +24,9 @@ from bt.engine.structures import (
     SHAPE_BYTES,
     SHAPE_ENDS,
 )
-from bt.memory.access import ACCESS_FETCH, PAGE, NativeContext
-from bt.memory.slow import CODE_GRANULE_SHIFT, PROTECT_PAGE, RESOLVE, Body, code_map_slot
+from bt.memory.access import Body, NativeContext
+from bt.memory.backend import ACCESS_FETCH, PAGE, PROTECT_PAGE, RESOLVE
+from bt.memory.code_map import CODE_GRANULE_SHIFT, code_map_slot
 from bt.x86.context import EXIT, FAULT, GP, OK
 from bt.x86.exits import ExitReason
 from bt.x86.services import CODE_WRITTEN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.layout import Layout
+from bt.memory.soft_mmu.layout import HOLES
 
 RECORD_BYTES = 64
 # One decoded instruction. Register operands are stored twice: as displacements from the state pointer (what
@@ -184,11 +185,7 @@ SLOTS = (
     "OFFSET",
     "NEXT",
     "TARGET",
-    "TAG_OFFSET",
-    "ADDEND_OFFSET",
-    "ENTRY_TAG",
-    "ENTRY_ADDEND",
-    "PAGE",
+    *HOLES,
     "COUNT",
     "BEHIND",
     "LANDING",

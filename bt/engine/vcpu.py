@@ -25,12 +25,14 @@ from bt.host.area import (
     Area,
     Released,
 )
+from bt.memory.mmu import Mmu
 from bt.memory.ram import GuestRam
+from bt.memory.soft_mmu.mmu import SoftMmu
 from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
 from bt.x86.opcodes import FORMS
-from bt.x86.state import MMIO_SLOTS, TLB_BYTES, CpuState, slot_number
+from bt.x86.state import MMIO_SLOTS, CpuState, slot_number
 
 RECORDS = 1 << 20
 BLOCKS = 1 << 18
@@ -80,6 +82,7 @@ class Vcpu:
         library, ram = self.library, self.ram
         self._thunks = self._claim(THUNKS_BYTES)
         self.state = CpuState()
+        self.mmu: Mmu = SoftMmu(self.state, self.call)
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
         self._held.callback(self.state.close)
         pages = (ram.size + PAGE - 1) // PAGE
@@ -150,14 +153,12 @@ class Vcpu:
             self.set_control(name, value)
         s = self.state
         self.model.install(s)
-        ctypes.memset(s.address("tlb_none"), 0xFF, TLB_BYTES)
         s["engine"] = self._control.address
         s["ram_base"], s["ram_size"] = self.ram.address, self.ram.size & -PAGE
         s["page_info"] = self._page_info.address
         s["port_access"], s["port_values"] = self.port_access.address, self.port_values.address
         for place, value in enumerate(flags.COMPARISON_FLAGS):
             s["comparison_flags", place] = value
-        s["a20_mask"] = (1 << 64) - 1
 
     def control(self, name: str) -> int:
         """A field of the engine's control block (statistics among them)."""
@@ -189,7 +190,7 @@ class Vcpu:
         self.set_control("records_end", self._records.address + self._records.size)
         self.set_control("blocks_next", 1)  # 0 ends lists
         self.set_control("thunks_next", self._thunks + THUNK_BYTES)  # offset 0 means none
-        self.call("flush_tlb", 1)
+        self.mmu.invalidate_all()
 
     def _written(self, physical: int, size: int) -> None:
         """Forget what was decoded from `size` bytes of RAM at a guest physical address: they were written from outside.

@@ -10,18 +10,19 @@ from __future__ import annotations
 from bt.codegen import host_fp
 from bt.codegen.builder import Local, Signature
 from bt.codegen.value import Value
-from bt.memory.access import (
+from bt.memory.access import Body, NativeContext
+from bt.memory.backend import (
     OPERAND_BEGIN,
     OPERAND_COMMIT,
     OPERAND_COMMIT_MASKED,
     OPERAND_FILL,
     OPERAND_WRITE,
     PAGE,
+    RESOLVE,
     SLOW_READ,
     SLOW_WRITE,
-    NativeContext,
 )
-from bt.memory.slow import RESOLVE, Body, code_map_slot
+from bt.memory.code_map import code_map_slot
 from bt.x86.context import AC, OK
 from bt.x86.fp.fp_state import THUNK
 from bt.x86.mode import ALIGNMENT_FREE

@@ -37,10 +37,7 @@ ATTR_DPL_SHIFT = 5
 ATTR_BIG, ATTR_GRANULAR = 1 << 14, 1 << 15
 WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so that wrapping accesses pass as on hardware
 
-# Software TLB: entry = read tag, write tag, addend (host = linear + addend), physical page. Invalid tags are all ones.
-TLB_ENTRIES = 1024
-TLB_ENTRY_BYTES = 32
-TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES
+TLB_BYTES = 32 << 10  # one table of the software TLB, whose entries are bt/memory/soft_mmu's business
 
 # Device accesses of one instruction: ENTER with 31 levels makes 64, of which each may be in two parts.
 MMIO_SLOTS = 128

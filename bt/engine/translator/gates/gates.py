@@ -35,8 +35,9 @@ from bt.engine.translator.gates.signatures import (
 )
 from bt.engine.translator.plan.catalogue import Linear
 from bt.engine.translator.stencils.context import JUMP_FREE
-from bt.memory.access import PAGE, NativeContext
-from bt.memory.slow import RESOLVE, Body, code_map_slot
+from bt.memory.access import Body, NativeContext
+from bt.memory.backend import PAGE, RESOLVE
+from bt.memory.code_map import code_map_slot
 from bt.x86 import mode, state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
