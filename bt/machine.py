@@ -23,7 +23,7 @@ from bt import arguments
 from bt.boot.boot_sector import Stop, why_stopped
 from bt.boot.detect import load as load_image
 from bt.boot.multiboot import Module
-from bt.boot.placement import check_ram_size
+from bt.boot.placement import MOST_LOW_RAM, check_ram_size, low_ram
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
 from bt.clock.virtual_clock import VirtualClock
@@ -54,8 +54,9 @@ from bt.engine.library.library import (
 )
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
-from bt.errors import Closed
+from bt.errors import BadUsage, Closed
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, fault_chain, reset
 from bt.x86.cpu_model import CpuModel
@@ -74,7 +75,8 @@ EXIT_PORTS = (0xF4, 0x501)
 class MachineConfig:
     """What a machine is made of; BadUsage, which says what there is, for what it cannot have.
 
-    `memory` in bytes, 2 MiB to 3 GiB in whole pages; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
+    `memory` in bytes, 2 MiB to 63.5 GiB in whole pages, above 3.5 only with a
+    processor that has more than 32 address lines; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
     is deterministic, "host" follows the host; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
     a time zone.
     """
@@ -91,7 +93,12 @@ class MachineConfig:
         arguments.one_of("engine", self.engine, get_args(EngineName))
         arguments.one_of("clock", self.clock, get_args(ClockMode))
         arguments.instance("cpu", self.cpu, str, f"the name of a processor is wanted, such as {cpu_model.DEFAULT!r}")
-        cpu_model.parse(self.cpu)
+        model = cpu_model.parse(self.cpu)
+        if self.memory > low_ram(self.memory) and model.address_bits <= 32:
+            raise BadUsage(
+                f"memory={self.memory}: a {model.name} has no address lines for more than {MOST_LOW_RAM >> 20}M; "
+                "give less, or another processor"
+            )
         with_zone = isinstance(self.rtc_base, datetime) and self.rtc_base.tzinfo is not None
         arguments.require(with_zone, "rtc_base", self.rtc_base, "a datetime with a time zone is wanted")
 
@@ -143,10 +150,12 @@ class Machine:
         _check_parts(self.config, serial, console, library)
         with ExitStack() as held:
             self.ram = held.enter_context(GuestRam(self.config.memory))
+            self.memory = PhysicalMap(self.ram)
+            held.callback(self.memory.close)
             self.library = load_library() if library is None else library
             if library is None:
                 held.callback(self.library.close)
-            self.cpu = _make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
+            self.cpu = _make_engine(self.config.engine, self.library, self.memory, cpu_model.parse(self.config.cpu))
             held.callback(self.cpu.close)
             self._start(serial or _discard, console or _discard)
             self._held = held.pop_all()  # what `close` gives back
@@ -465,12 +474,12 @@ def _check_parts(config: object, serial: object, console: object, library: objec
     arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
 
 
-def _make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuModel) -> Vcpu:
+def _make_engine(name: EngineName, library: Library, memory: PhysicalMap, model: CpuModel) -> Vcpu:
     if name == "interp":
-        return Vcpu(library, ram, model)
+        return Vcpu(library, memory, model)
     from bt.engine.translator.vcpu import TranslatingVcpu
 
-    return TranslatingVcpu(library, ram, model)
+    return TranslatingVcpu(library, memory, model)
 
 
 def _make_clock(mode: ClockMode, cpu: Vcpu, sleep: Callable[[float], None]) -> VirtualClock:

@@ -16,7 +16,7 @@ from bt.boot import elf
 from bt.boot.flat import CODE_SELECTOR, DATA_SELECTOR
 from bt.boot.placement import (
     HIGH_MEMORY,
-    MOST_RAM,
+    MOST_LOW_RAM,
     PAGE,
     Executable,
     PhysicalMemory,
@@ -220,7 +220,7 @@ def load(
         module_starts.append(start)
         pieces.append(piece(start, module.data, f"module {number}"))
         free = start + len(module.data)
-    check_pieces(name, pieces, MOST_RAM)  # before addresses are put into fields of 32 bits
+    check_pieces(name, pieces, MOST_LOW_RAM)  # before addresses are put into fields of 32 bits
 
     gdt = flat_gdt(CODE_SELECTOR, DATA_SELECTOR)
     information_bytes = align_up(len(_information(0, ram.size, command_line, modules, module_starts)), 8)

@@ -87,7 +87,7 @@ CONTROL = Layout(
         ("blocks_end", 64),
         ("block_limit", 64),  # instructions; at most MAX_BLOCK_INSNS
         ("hash", 64),
-        ("page_blocks", 64),  # u32 a RAM page: newest block with code from it
+        ("page_blocks", 64),  # u32 a physical page: newest block with code from it
         ("open_bus", 64),  # a page of ones: what is fetched where there is no RAM
         ("fetch", 64),  # 32 bytes: an instruction that crosses a page, put together
         ("fetch1", 64),

@@ -25,8 +25,9 @@ from bt.host.area import (
     Area,
     Released,
 )
+from bt.memory.map import PhysicalMap
+from bt.memory.map_layout import PAGES
 from bt.memory.mmu import Mmu
-from bt.memory.ram import GuestRam
 from bt.memory.soft_mmu.mmu import SoftMmu
 from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
@@ -56,14 +57,14 @@ class Vcpu:
 
     name = "interp"
 
-    def __init__(self, library: Library, ram: GuestRam, model: CpuModel | None = None) -> None:
+    def __init__(self, library: Library, memory: PhysicalMap, model: CpuModel | None = None) -> None:
         """`model`: the processor the guest sees; the default one if None.
 
         Raises ArenaFull or BadUsage where there is no room for one more, Closed if library or RAM are closed.
         """
         self.library = library
         self.model = model or cpu_model.parse()
-        self.ram = ram
+        self.memory, self.ram = memory, memory.ram
         self._held = ExitStack()
         # without a reference to the vCPU, so that one that is forgotten gives back what it has too
         self._give_back = weakref.finalize(self, self._held.close)
@@ -72,23 +73,22 @@ class Vcpu:
             self._acquire()
             self._wire()
             self.flush()
-            ram.watch(self._written)
+            memory.watch(self)
         except BaseException:
             self._give_back()
             raise
 
     def _acquire(self) -> None:
         """Take all that `close` gives back."""
-        library, ram = self.library, self.ram
+        library = self.library
         self._thunks = self._claim(THUNKS_BYTES)
         self.state = CpuState()
-        self.mmu: Mmu = SoftMmu(self.state, self.call)
+        self.mmu: Mmu = SoftMmu(self.state, self.call, library.symbols)
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
         self._held.callback(self.state.close)
-        pages = (ram.size + PAGE - 1) // PAGE
         self._records, self._blocks = self.area(RECORDS * RECORD_BYTES), self.area(BLOCKS * BLOCK_BYTES)
-        self._hash, self._page_blocks = self.area(4 * HASH_ENTRIES), self.area(max(4 * pages, PAGE))
-        self._page_info, self._open_bus = self.area(max(8 * pages, PAGE)), self.area(2 * PAGE)
+        self._hash, self._page_blocks = self.area(4 * HASH_ENTRIES), self.area(4 * PAGES, sparse=True)
+        self._page_info, self._open_bus = self.area(8 * PAGES, sparse=True), self.area(2 * PAGE)
         self._open_bus.map.write(b"\xff" * 2 * PAGE)
         self.port_access, self.port_values = self.area(PORTS), self.area(PORTS)
         self._control = self.area(PAGE)
@@ -105,9 +105,9 @@ class Vcpu:
             library.symbols["code_written"]
         )
 
-    def area(self, size: int) -> Area:
+    def area(self, size: int, *, sparse: bool = False) -> Area:
         """Memory of `size` bytes for generated code, given back with the vCPU's own."""
-        area = Area(size)
+        area = Area(size, sparse=sparse)
         self._held.callback(area.close)
         return area
 
@@ -154,7 +154,7 @@ class Vcpu:
         s = self.state
         self.model.install(s)
         s["engine"] = self._control.address
-        s["ram_base"], s["ram_size"] = self.ram.address, self.ram.size & -PAGE
+        s["memory_map"], s["dirty_log"] = self.memory.address, self.memory.dirty_address
         s["page_info"] = self._page_info.address
         s["port_access"], s["port_values"] = self.port_access.address, self.port_values.address
         for place, value in enumerate(flags.COMPARISON_FLAGS):
@@ -192,10 +192,10 @@ class Vcpu:
         self.set_control("thunks_next", self._thunks + THUNK_BYTES)  # offset 0 means none
         self.mmu.invalidate_all()
 
-    def _written(self, physical: int, size: int) -> None:
-        """Forget what was decoded from `size` bytes of RAM at a guest physical address: they were written from outside.
+    def written(self, physical: int, size: int) -> None:
+        """Forget what was decoded from `size` bytes at a guest physical address: they were written from outside.
 
-        RAM calls it at each `write`. Costs next to nothing for pages without code, unlike `flush`.
+        The map calls it at each write. Costs next to nothing for pages without code, unlike `flush`.
         """
         end = physical + size
         first = physical // PAGE
@@ -208,6 +208,15 @@ class Vcpu:
             if any(code_maps[code_map : code_map + 8]):
                 self._code_written(self.state.pointer, physical, part)
             physical += part
+
+    def remapped(self, physical: int, size: int) -> None:
+        """Forget what was known of these addresses: something else is there now. The map calls it."""
+        self.written(physical, size)
+        self.mmu.invalidate_all()
+
+    def protect(self, physical: int, size: int) -> None:
+        """The next store to each of these pages goes into the dirty log. The map calls it."""
+        self.mmu.protect(physical, size)
 
     def call(self, name: str, argument: int | None = None) -> int:
         """Call a runtime function from outside the run of code; answers its status."""
@@ -251,7 +260,7 @@ class Vcpu:
         """Give everything back at once; the vCPU is of no use afterwards. Twice is fine; BadUsage while it runs."""
         with self.ram.sole_use.at_rest():
             if not self.closed:
-                self.ram.forget(self._written)
+                self.memory.forget(self)
                 self._give_back()
 
     @property

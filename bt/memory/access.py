@@ -24,12 +24,15 @@ from bt.memory.backend import (
     UPDATE_COMMIT,
     AccessCode,
 )
+from bt.memory.physical import PhysicalPage, code_map_slot, dirty_slot
 from bt.memory.soft_mmu.code import SoftMmuCode
 from bt.x86 import context as x86
 from bt.x86.context import Context
+from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import SS
 
 ACCESS_CODE: AccessCode = SoftMmuCode()
+FLOATING_BUS = -1  # what nobody answers to reads as ones
 
 
 @dataclass
@@ -116,6 +119,21 @@ class MemoryContext(Context):
 
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
         return self.call(DIRECT, self.cpu, linear, int(write))
+
+    def read_physical(self, address: Value, width: int) -> Value:
+        result = self.local(width, FLOATING_BUS)
+        page = PhysicalPage(self, address)
+        with self.Likely(page.is_memory):
+            result.set(self.load(page.host_byte.to_pointer(), width))
+        return result.get()
+
+    def write_physical(self, address: Value, value: Value) -> None:
+        page = PhysicalPage(self, address)
+        with self.Likely(page.is_writable):
+            self.store(page.host_byte.to_pointer(), value)
+            self.store(dirty_slot(self, address), self.const(1, 8))
+            with self.Unlikely(self.load(code_map_slot(self, address), 64) != 0):
+                self.call(CODE_WRITTEN, self.cpu, address, value.width // 8)
 
 
 class NativeContext(MemoryContext):

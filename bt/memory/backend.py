@@ -17,14 +17,15 @@ from bt.x86.context import Context
 
 PAGE = 4096
 
-# Host pointer of one linear address: linear, write, flags. In memory_value the pointer, or 0 for a device, whose
-# physical address is then in exit_address. What is plain memory is found by `probe` from then on.
+# One linear address: linear, write, flags. In exit_address its physical address, in memory_value the host pointer, or 0
+# if no memory is there. `probe` finds from then on what may be accessed directly. A write goes into the dirty log.
 # `flags`: ACCESS_SYSTEM = with supervisor rights. ACCESS_FETCH = an instruction fetch.
 RESOLVE = native("resolve", PTR, "i32", "i32", "i32")
 ACCESS_SYSTEM, ACCESS_FETCH = 1, 2
 DIRECT = native("direct_pointer", PTR, "i32", "i32", result=PTR)  # linear, write; null when not plain RAM
-# Let every store to a physical page, which now holds code, come by the slow path.
-PROTECT_PAGE = native("protect_page", PTR, "i64")
+# Let the next store to any of these pages come by the slow path: physical address, bytes. They hold code now, or their
+# dirty log begins anew.
+PROTECT = native("protect", PTR, "i64", "i64")
 
 # Slow accesses of a register's width (bt/memory/slow.py).
 SLOW_READ = native("slow_read", PTR, "i32", "i32", "i32")  # linear, bytes, ACCESS_SYSTEM; value in memory_value
@@ -71,7 +72,9 @@ class AccessCode(ABC):
     holes: Mapping[str, bool]  # of its stencils; True: sign-extended 32 bits, False: zero-extended
 
     @abstractmethod
-    def probe(self, b: Context, linear: Value, size: int, *, write: bool, system: bool = False) -> Probe:
+    def probe(
+        self, b: Context, linear: Value, size: int | Value, *, write: bool | Value, system: bool = False
+    ) -> Probe:
         """Look for `size` bytes at a linear address with the rights of the current privilege level, or as `system`."""
 
     @abstractmethod

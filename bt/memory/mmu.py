@@ -24,5 +24,9 @@ class Mmu(ABC):
         """Forget the translation of one linear address."""
 
     @abstractmethod
+    def protect(self, physical: int, size: int) -> None:
+        """Have the next store to each of these pages noted in the dirty log."""
+
+    @abstractmethod
     def set_a20(self, enabled: bool) -> None:
         """Let address line 20 through, or hold it low."""

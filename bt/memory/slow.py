@@ -10,7 +10,7 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.builder import Signature
 from bt.codegen.value import PTR, Value
-from bt.memory.access import Body, NativeContext
+from bt.memory.access import ACCESS_CODE, Body, NativeContext
 from bt.memory.backend import (
     ACCESS_SYSTEM,
     PAGE,
@@ -21,7 +21,7 @@ from bt.memory.backend import (
     UPDATE_COMMIT,
 )
 from bt.memory.bus import NATIVE_READ, NATIVE_WRITE, PORT_ACCESS_NS
-from bt.memory.code_map import CODE_GRANULE_SHIFT, code_map_slot
+from bt.memory.physical import CODE_GRANULE_SHIFT, PhysicalPage, code_map_slot
 from bt.x86 import services
 from bt.x86.context import AC, OK
 from bt.x86.exits import ExitReason
@@ -128,14 +128,14 @@ def _slow_read(b: NativeContext) -> None:
 def _write_piece(b: NativeContext, host: Value, physical: Value, size: Value, value: Value) -> None:
     with b.If(host == 0):
         b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.MMIO), physical, size, 1, value)
-    with b.If(host != 0):
+    # what is stored to ROM vanishes
+    with b.If((host != 0) & PhysicalPage(b, physical).is_writable):
         _write_bytes(b, host.to_pointer(), size, value)
-        _note_code_write(b, host, size)
+        _note_code_write(b, physical, size)
 
 
-def _note_code_write(b: NativeContext, host: Value, size: Value) -> None:
+def _note_code_write(b: NativeContext, physical: Value, size: Value) -> None:
     """Tell the engine if translated code came from the 64-byte granules written to."""
-    physical = host - b.get("ram_base")
     code_map = b.load(code_map_slot(b, physical), 64)
     granule = (physical >> CODE_GRANULE_SHIFT) & 63
     last = ((physical + size.zext(64) - 1) >> CODE_GRANULE_SHIFT) & 63
@@ -155,10 +155,7 @@ def _slow_write(b: NativeContext) -> None:
 def _update_begin(b: NativeContext) -> None:
     _, linear, size = b.arguments
     host, physical, first, host2, physical2, second = _both_pages(b, 1, 0)
-    code_map = b.local(64, 1)
-    with b.If(host != 0):
-        code_map.set(b.load(code_map_slot(b, host - b.get("ram_base")), 64))
-    with b.If((code_map.get() == 0) & (second == 0)):
+    with b.If(ACCESS_CODE.probe(b, linear, size, write=True).hit):  # which it is not, if it crosses a page
         b.put("memory_value", host)
         b.ret(OK)
     value = b.local(64, _read_piece(b, host, physical, first))

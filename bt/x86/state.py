@@ -178,9 +178,9 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("mmio_used", 1),  # of these, replayed so far in this attempt
     ("mmio_value", MMIO_SLOTS),
     # -- memory
-    ("ram_base", 1),  # host address of guest physical 0
-    ("ram_size", 1),  # bytes
-    ("page_info", 1),  # host address of one u64 a RAM page: its map of code, see memory/slow.py
+    ("memory_map", 1),  # host address of the map of physical memory, see memory/map_layout.py
+    ("dirty_log", 1),  # host address of one byte a physical page: not zero once something was written there
+    ("page_info", 1),  # host address of one u64 a physical page: its map of code, see memory/physical.py
     ("port_access", 1),  # host address of 65536 bytes: NATIVE_READ, NATIVE_WRITE (bt/memory/bus.py)
     ("port_values", 1),  # host address of the 65536 values that are read and written so
     ("engine", 1),  # host address of the running engine's own control block

@@ -55,10 +55,14 @@ class SoftMmuCode(AccessCode):
 
     holes = HOLES
 
-    def probe(self, b: Context, linear: Value, size: int, *, write: bool, system: bool = False) -> Probe:
+    def probe(
+        self, b: Context, linear: Value, size: int | Value, *, write: bool | Value, system: bool = False
+    ) -> Probe:
         entry = b.get_pointer("tlb_system" if system else "tlb") + entry_offset(linear)
-        last_page = (linear.zext(64) + (size - 1)) & -PAGE
-        hit = last_page == b.load(entry + (WRITE_TAG if write else READ_TAG), 64)
+        further = size.zext(64) - 1 if isinstance(size, Value) else size - 1
+        last_page = (linear.zext(64) + further) & -PAGE
+        tag = _tag(b, write) if isinstance(write, Value) else (WRITE_TAG if write else READ_TAG)
+        hit = last_page == b.load(entry + tag, 64)
         return Probe(hit, lambda: b.load(entry + ADDEND, PTR) + linear.zext(64))
 
     def pointer(self, b: HoleContext, linear: Value, size: int | Value, miss: Callable[[], None]) -> Value:

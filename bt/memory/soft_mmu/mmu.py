@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from weakref import WeakMethod
 
 from bt.memory.mmu import Mmu
@@ -15,10 +15,12 @@ _A20 = 1 << 20
 
 
 class SoftMmu(Mmu):
-    """The soft MMU of the processor with this state; `call` calls a runtime function with one argument."""
+    """The soft MMU of the processor with this state; `call` calls a runtime function with one argument,
+    `symbols` are the addresses of all."""
 
-    def __init__(self, state: CpuState, call: Callable[[str, int], object]) -> None:
+    def __init__(self, state: CpuState, call: Callable[[str, int], object], symbols: Mapping[str, int]) -> None:
         self._state = state
+        self._protect = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)(symbols["protect"])
         self._native = WeakMethod(call)  # the processor has us: one that is forgotten shall not wait for the collector
         state["a20_mask"] = _ALL_LINES
         ctypes.memset(state.address(EMPTY), 0xFF, TLB_BYTES)  # invalid tags
@@ -36,6 +38,9 @@ class SoftMmu(Mmu):
 
     def invalidate_page(self, linear: int) -> None:
         self._call("invalidate_page", linear)
+
+    def protect(self, physical: int, size: int) -> None:
+        self._protect(self._state.pointer, physical, size)
 
     def set_a20(self, enabled: bool) -> None:
         self._state["a20_mask"] = _ALL_LINES if enabled else _ALL_LINES & ~_A20

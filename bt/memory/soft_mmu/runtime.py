@@ -5,8 +5,8 @@ from __future__ import annotations
 from bt.codegen.builder import Signature
 from bt.codegen.value import PTR
 from bt.memory.access import Body, NativeContext
-from bt.memory.backend import ACCESS_FETCH, ACCESS_SYSTEM, DIRECT, PAGE, PROTECT_PAGE, RESOLVE
-from bt.memory.code_map import code_map_slot
+from bt.memory.backend import ACCESS_FETCH, ACCESS_SYSTEM, DIRECT, PAGE, PROTECT, RESOLVE
+from bt.memory.physical import PhysicalPage, code_map_slot, dirty_slot
 from bt.memory.soft_mmu.code import entry_offset
 from bt.memory.soft_mmu.layout import (
     ADDEND,
@@ -36,29 +36,35 @@ def _resolve(b: NativeContext) -> None:
         not_executable = b.load(entry + PHYSICAL, 32) & services.WALKED_NO_EXECUTE
         with b.Likely((fetch == 0) | (not_executable == 0)):
             b.put("memory_value", b.load(entry + ADDEND, 64) + linear.zext(64))
+            known = b.load(entry + PHYSICAL, 64) & ~PHYSICAL_FLAGS
+            b.put("exit_address", known | (linear.zext(64) & (PAGE - 1)))
             b.ret(OK)
     user = b.select((system == 0) & (b.get("cpl") == 3), b.const(services.WALK_USER, 32), 0)
     kind = user | write | b.select(fetch != 0, b.const(services.WALK_FETCH, 32), 0)
     b.attempt(services.PAGE_WALK, b.cpu, linear, kind)
     physical = b.get("memory_value") & -PAGE
-    with b.If((physical + (PAGE - 1)).uge(b.get("ram_size"))):
-        b.put("exit_address", physical | (linear.zext(64) & (PAGE - 1)))
+    within = linear.zext(64) & (PAGE - 1)
+    b.put("exit_address", physical | within)
+    there = PhysicalPage(b, physical)
+    with b.If(~there.is_memory):
         b.put("memory_value", 0)
         b.ret(OK)
     b.count("tlb_fills")
-    host_page = b.get("ram_base") + physical
+    dirty = dirty_slot(b, physical)
+    with b.If((write != 0) & there.is_writable):
+        b.store(dirty, b.const(1, 8))
+    b.put("memory_value", there.host | within)
     with b.Unlikely(table == b.slot(EMPTY)):  # which stays empty
-        b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
         b.ret(OK)
-    has_code = b.load(code_map_slot(b, physical), 64) != 0
-    writable = (b.get("walk_flags") & services.WALKED_WRITABLE) != 0
-    b.store(entry + WRITE_TAG, b.select(writable & ~has_code, page, b.const(INVALID_TAG, 64)))
+    # the first store since the dirty log was read has to come by here, and all stores to code
+    in_the_way = (b.load(code_map_slot(b, physical), 64) != 0) | (b.load(dirty, 8) == 0)
+    writable = there.is_writable & ((b.get("walk_flags") & services.WALKED_WRITABLE) != 0)
+    b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, page, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, page)
-    b.store(entry + ADDEND, host_page - page)
+    b.store(entry + ADDEND, there.host - page)
     kept = b.get("walk_flags") & (services.WALKED_GLOBAL | services.WALKED_NO_EXECUTE)
     b.store(entry + PHYSICAL, physical | kept)
     b.put("tlb_has_global", b.get("tlb_has_global") | (kept & services.WALKED_GLOBAL))
-    b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
 
 
 def _direct(b: NativeContext) -> None:
@@ -121,15 +127,15 @@ def _invalidate_page(b: NativeContext) -> None:
     _bump_epoch(b)
 
 
-def _protect_page(b: NativeContext) -> None:
-    physical = b.arguments[1]
+def _protect(b: NativeContext) -> None:
+    _, first, size = b.arguments
     for table in TABLES:
         base = b.slot(table)
         index = b.local(64, 0)
         with b.Loop() as loop:
             at = index.get()
             loop.break_if(at == TLB_BYTES)
-            with b.If((b.load(base + at + PHYSICAL, 64) & ~PHYSICAL_FLAGS) == physical):
+            with b.If(((b.load(base + at + PHYSICAL, 64) & ~PHYSICAL_FLAGS) - first).ult(size)):
                 b.store(base + at + WRITE_TAG, b.const(INVALID_TAG, 64))
             index.set(at + TLB_ENTRY_BYTES)
 
@@ -139,5 +145,5 @@ RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (DIRECT, _direct),
     (services.FLUSH_TLB, _flush_tlb),
     (services.INVALIDATE_PAGE, _invalidate_page),
-    (PROTECT_PAGE, _protect_page),
+    (PROTECT, _protect),
 )

@@ -1,0 +1,73 @@
+"""Physical memory in generated code: what is at an address, what was written, where code was decoded from.
+
+`page_info` has 64 bits for each page of the physical address space, one for each 64 bytes of it that code came from;
+`dirty_log` a byte, not zero since something was written there. Both are as long as the address space, and pages of
+them appear when touched: the host's page tables are what makes them sparse.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.value import Value
+from bt.memory.map_layout import (
+    CHUNK_BYTES,
+    CHUNK_PAGES,
+    CHUNK_SHIFT,
+    CHUNK_TABLE,
+    CHUNKS,
+    PAGE_BYTES,
+    PAGE_MEMORY,
+    PAGE_SHIFT,
+    PAGE_WRITABLE,
+    PAGES,
+)
+from bt.x86.context import Context
+
+CODE_GRANULE_SHIFT = 6
+
+
+class PhysicalPage:
+    """What the map says of the page of a physical address (i64)."""
+
+    def __init__(self, b: Context, physical: Value) -> None:
+        self.b, self.physical = b, physical
+        chunk = b.load(b.get_pointer("memory_map") + (((physical >> CHUNK_SHIFT) & (CHUNKS - 1)) << 3), 64)
+        entry = b.local(64, chunk + (physical & (CHUNK_BYTES - PAGE_BYTES)))
+        with b.Unlikely((chunk & CHUNK_TABLE) != 0):
+            number = (physical >> PAGE_SHIFT) & (CHUNK_PAGES - 1)
+            entry.set(b.load((chunk - CHUNK_TABLE).to_pointer() + (number << 3), 64))
+        self.entry = entry.get()
+
+    @property
+    def is_memory(self) -> Value:
+        """i1. If not, it is a device's or nobody's."""
+        return (self.entry & PAGE_MEMORY) != 0
+
+    @property
+    def is_writable(self) -> Value:
+        """i1. Stores to other memory, ROM, vanish."""
+        return (self.entry & PAGE_WRITABLE) != 0
+
+    @property
+    def host(self) -> Value:
+        """Host address of the page's first byte, if it is memory (i64)."""
+        return self.entry & -PAGE_BYTES
+
+    @property
+    def host_byte(self) -> Value:
+        """Host address of the byte itself (i64)."""
+        return self.host | (self.physical & (PAGE_BYTES - 1))
+
+
+def page_number(physical: Value) -> Value:
+    """i64, within the address space whatever the address."""
+    return (physical >> PAGE_SHIFT) & (PAGES - 1)
+
+
+def code_map_slot(b: Context, physical: Value) -> Value:
+    """Pointer to the code map (u64) of a page."""
+    return b.get_pointer("page_info") + (page_number(physical) << 3)
+
+
+def dirty_slot(b: Context, physical: Value) -> Value:
+    """Pointer to the dirty byte of a page."""
+    return b.get_pointer("dirty_log") + page_number(physical)
