@@ -23,7 +23,7 @@ from bt import arguments
 from bt.boot.boot_sector import Stop, why_stopped
 from bt.boot.detect import load as load_image
 from bt.boot.information import Module
-from bt.boot.placement import MOST_LOW_RAM, check_ram_size, low_ram
+from bt.boot.placement import check_address_lines, check_ram_size
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
 from bt.clock.virtual_clock import VirtualClock
@@ -54,10 +54,11 @@ from bt.engine.library.library import (
 )
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
-from bt.errors import BadUsage, Closed
+from bt.errors import Closed
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
+from bt.snapshot import Parts, Snapshot
 from bt.x86 import cpu_model, fault_chain, reset
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
@@ -94,11 +95,7 @@ class MachineConfig:
         arguments.one_of("clock", self.clock, get_args(ClockMode))
         arguments.instance("cpu", self.cpu, str, f"the name of a processor is wanted, such as {cpu_model.DEFAULT!r}")
         model = cpu_model.parse(self.cpu)
-        if self.memory > low_ram(self.memory) and model.address_bits <= 32:
-            raise BadUsage(
-                f"memory={self.memory}: a {model.name} has no address lines for more than {MOST_LOW_RAM >> 20}M; "
-                "give less, or another processor"
-            )
+        check_address_lines(self.memory, model.address_bits, f"memory={self.memory}: a {model.name}")
         with_zone = isinstance(self.rtc_base, datetime) and self.rtc_base.tzinfo is not None
         arguments.require(with_zone, "rtc_base", self.rtc_base, "a datetime with a time zone is wanted")
 
@@ -250,6 +247,17 @@ class Machine:
             reset.enter(self.cpu.state, entry)
             self.cpu.flush()
             return entry
+
+    def snapshot(self) -> Snapshot:
+        """The machine as it is now, between two runs: BadUsage in one. What was posted is not in it."""
+        with self._at_rest():
+            return Snapshot.take(Parts(self.cpu, self.ram, self.clock, (self.ports, self.mmio), self._exit_counts))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from `snapshot`, of any machine with the same memory, CPU model, clock and devices, or BadUsage."""
+        arguments.instance("snapshot", snapshot, Snapshot, "what Machine.snapshot returned is wanted")
+        with self._at_rest():
+            snapshot.put_back(Parts(self.cpu, self.ram, self.clock, (self.ports, self.mmio), self._exit_counts))
 
     def stop(self) -> None:
         """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""

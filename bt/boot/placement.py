@@ -47,6 +47,14 @@ def check_ram_size(size: int, shown: str) -> None:
         raise BadUsage(f"{shown}: a guest has {LEAST_RAM >> 20}M to {MOST_RAM / (1 << 30):g}G, in whole pages of 4 KiB")
 
 
+def check_address_lines(size: int, bits: int, who: str) -> None:
+    """Raise BadUsage unless a processor with `bits` of physical addresses reaches `size` bytes of RAM."""
+    if size > MOST_LOW_RAM and HIGH_RAM + size - MOST_LOW_RAM > 1 << bits:
+        raise BadUsage(
+            f"{who} has no address lines for more than {MOST_LOW_RAM >> 20}M; give less, or another processor"
+        )
+
+
 def low_ram(ram_size: int) -> int:
     """Bytes of RAM below the addresses of devices; the rest begins at 4 GiB."""
     return min(ram_size, DEVICE_HOLE)

@@ -7,6 +7,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 from bt import arguments
@@ -21,10 +22,12 @@ from bt.engine.structures import (
     RECORD_BYTES,
     THUNK_BYTES,
 )
+from bt.errors import BadUsage
 from bt.host.area import (
     Area,
     Released,
 )
+from bt.memory.dirty_log import Marks, runs
 from bt.memory.map import PhysicalMap
 from bt.memory.map_layout import PAGES
 from bt.memory.mmu import Mmu
@@ -46,6 +49,14 @@ _CLOCK_OFFSET, _CLOCK_SCALE = slot_number("clock_offset"), slot_number("clock_sc
 _MMIO_COUNT, _MMIO_VALUE = slot_number("mmio_count"), slot_number("mmio_value")
 _make_exit = partial(tuple.__new__, Exit)  # 0.2 us; Exit's own constructor takes 0.8
 _MASK_64 = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class VcpuSnapshot:
+    """A processor between two runs, without RAM and time."""
+
+    model: CpuModel
+    state: bytes  # CpuState.save
 
 
 class Vcpu:
@@ -209,6 +220,15 @@ class Vcpu:
                 self._code_written(self.state.pointer, physical, part)
             physical += part
 
+    def put_back(self, physical: int, marks: Marks) -> None:
+        """The same for those pages from `physical` on that are marked: few pages have code, many may be marked."""
+        first = physical // PAGE
+        code_maps = self._page_info.map[8 * first : 8 * (first + len(marks))]
+        for start, end in runs(code_maps):
+            for page in range(start // 8, -(-end // 8)):
+                if marks[page]:
+                    self._code_written(self.state.pointer, (first + page) * PAGE, PAGE)
+
     def remapped(self, physical: int, size: int) -> None:
         """Forget what was known of these addresses: something else is there now. The map calls it."""
         self.written(physical, size)
@@ -217,6 +237,20 @@ class Vcpu:
     def protect(self, physical: int, size: int) -> None:
         """The next store to each of these pages goes into the dirty log. The map calls it."""
         self.mmu.protect(physical, size)
+
+    def snapshot(self) -> VcpuSnapshot:
+        """The processor after any exit, before or after `complete`. BadUsage while it runs."""
+        with self.ram.sole_use.at_rest():
+            assert not self.state["fp_loaded"], "the guest's FP registers are in its state after every exit"
+            return VcpuSnapshot(self.model, self.state.save())
+
+    def restore(self, snapshot: VcpuSnapshot) -> None:
+        """Go on from `snapshot`, of any vCPU of the same model, with RAM as it was then. BadUsage while it runs."""
+        with self.ram.sole_use.at_rest():
+            if snapshot.model != self.model:
+                raise BadUsage(f"snapshot of another processor: {snapshot.model.name}, here {self.model.name}")
+            self.state.restore(snapshot.state)
+            self.mmu.invalidate_all()
 
     def call(self, name: str, argument: int | None = None) -> int:
         """Call a runtime function from outside the run of code; answers its status."""

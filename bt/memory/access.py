@@ -24,7 +24,7 @@ from bt.memory.backend import (
     UPDATE_COMMIT,
     AccessCode,
 )
-from bt.memory.physical import PhysicalPage, code_map_slot, dirty_slot
+from bt.memory.physical import PhysicalPage, code_map_slot, mark_dirty
 from bt.memory.soft_mmu.code import SoftMmuCode
 from bt.x86 import context as x86
 from bt.x86.context import Context
@@ -131,7 +131,7 @@ class MemoryContext(Context):
         page = PhysicalPage(self, address)
         with self.Likely(page.is_writable):
             self.store(page.host_byte.to_pointer(), value)
-            self.store(dirty_slot(self, address), self.const(1, 8))
+            mark_dirty(self, address)
             with self.Unlikely(self.load(code_map_slot(self, address), 64) != 0):
                 self.call(CODE_WRITTEN, self.cpu, address, value.width // 8)
 

@@ -25,6 +25,7 @@ from typing import Protocol
 from bt import arguments
 from bt.errors import BtError
 from bt.host.area import Area
+from bt.memory.dirty_log import Marks, runs
 from bt.memory.map_layout import (
     ADDRESS_BITS,
     CHUNK_BYTES,
@@ -92,6 +93,9 @@ class Processor(Protocol):
     def written(self, physical: int, size: int) -> None:
         """Somebody else has written to these addresses."""
 
+    def put_back(self, physical: int, marks: Marks) -> None:
+        """Somebody has written to those pages from `physical` on that are marked."""
+
     def remapped(self, physical: int, size: int) -> None:
         """Something else is at these addresses now."""
 
@@ -116,9 +120,8 @@ class PhysicalMap:
         self._next_table = _CHUNK_MAP_BYTES
         self._free_tables: list[int] = []
         self._tables: dict[int, int] = {}  # chunk: where in the area its table is
-        self._left_dirty: weakref.WeakKeyDictionary[GuestRam, set[int]] = weakref.WeakKeyDictionary()
         self._processors: list[weakref.ref[Processor]] = []
-        self._sources: list[_Source] = []  # while there is a processor to tell
+        self._sources: list[_Source] = []  # of the memory that is mapped
         low = min(ram.size & -PAGE_BYTES, DEVICE_HOLE)
         self.add_ram(0, low)
         if high := (ram.size & -PAGE_BYTES) - low:
@@ -137,6 +140,7 @@ class PhysicalMap:
     def add_window(self, start: int, memory: GuestRam) -> None:
         """All of a device's memory, which the guest accesses like RAM; `take_dirty` tells where it was written."""
         self._add(Range(start, memory.size, Use.WINDOW, memory, 0))
+        memory.keep_log().same_as(memory)
 
     def remap(self, start: int, length: int, use: Use, memory: GuestRam, offset: int = 0) -> None:
         """Put this there instead of what is."""
@@ -197,15 +201,14 @@ class PhysicalMap:
                 if old.end <= start or end <= old.start:
                     kept.append(old)
                     continue
-                self._keep_dirty(old.part(start, end))
+                self.hand_over(old.part(start, end))
                 kept += [part for part in (old.part(0, start), old.part(end, _SPACE)) if part.length > 0]
             for each in new:
                 each.memory.sole_use = self.ram.sole_use
             self._ranges = sorted([*kept, *new], key=lambda each: each.start)
-            if self._sources:
-                self._listen()
+            self._find_sources()
             self._describe(start, end)
-            for processor in self._alive():
+            for processor in self.processors():
                 processor.remapped(start, length)
 
     # -- for native code --------------------------------------------------------------------------------------------
@@ -289,86 +292,97 @@ class PhysicalMap:
 
     def watch(self, processor: Processor) -> None:
         """Tell a processor what happens here, until `forget` or it goes. RAM cannot be closed before."""
+        self._deafen()
         self._processors.append(weakref.ref(processor))
         self._listen()
 
     def forget(self, processor: Processor) -> None:
         """Tell it no more."""
+        self._deafen()
         self._processors = [each for each in self._processors if each() not in (None, processor)]
-        if not self._processors:
-            self._deafen()
+        self._listen()
 
-    def _alive(self) -> Iterator[Processor]:
+    def processors(self) -> Iterator[Processor]:
+        """Those that execute from it."""
         for reference in self._processors:
             if (processor := reference()) is not None:
                 yield processor
 
-    def _listen(self) -> None:
-        """Hear of writes to all memory that is mapped, and to no other."""
+    def _find_sources(self) -> None:
         self._deafen()
-        self._sources = [_Source(self, memory) for memory in {id(each.memory): each.memory for each in self}.values()]
-        for source in self._sources:
-            source.memory.watch(source.written)
+        known = {id(source.memory): source for source in self._sources}
+        mapped = {id(each.memory): each.memory for each in self}
+        self._sources = [known.get(number) or _Source(self, memory) for number, memory in mapped.items()]
+        self._listen()
+
+    def _listen(self) -> None:
+        """Hear of writes to all memory that is mapped, while there is a processor to tell."""
+        if self._processors:
+            for source in self._sources:
+                source.memory.watch(source.written)
 
     def _deafen(self) -> None:
-        for source in self._sources:
-            source.memory.forget(source.written)
-        self._sources = []
+        if self._processors:
+            for source in self._sources:
+                source.memory.forget(source.written)
 
     def close(self) -> None:
         """Unmap what native code reads; no processor may use it any more. Twice is fine."""
-        self._deafen()
+        self._sources = []
         self._area.close()
         self._dirty.close()
 
     # -- who writes where -------------------------------------------------------------------------------------------
 
     def take_dirty(self, memory: GuestRam) -> list[int]:
-        """The pages of it (offsets in bytes, ascending) that were written, by whomever, since this was last asked."""
+        """The pages of it (offsets in bytes, ascending) that were written, by whomever, since this was last asked.
+
+        A window's log begins when it is mapped; what was never asked for before is dirty as a whole.
+        """
         with self.ram.sole_use:
-            found = self._left_dirty.pop(memory, set())
-            for each in self._ranges:
-                if each.memory is memory and (pages := self._dirty_pages(each)):
-                    found |= pages
-                    for processor in self._alive():
-                        processor.protect(each.start, each.length)
-            return sorted(found)
+            log = memory.keep_log()
+            marks = log.since(memory)
+            log.same_as(memory)
+            if marks is None:
+                return list(range(0, memory.size, PAGE_BYTES))
+            return [page * PAGE_BYTES for first, end in runs(marks) for page in range(first, end)]
 
-    def _dirty_pages(self, part: Range) -> set[int]:
-        """Offsets in its memory of the pages written; they begin anew."""
+    def hand_over(self, part: Range) -> None:
+        """Let its memory know what processors have written there; from now on they note it anew."""
         first, last = part.start // PAGE_BYTES, part.end // PAGE_BYTES
-        flags = self._dirty.map[first:last]
-        found, at = set(), flags.find(1)
-        while at >= 0:
-            found.add(part.offset + at * PAGE_BYTES)
-            at = flags.find(1, at + 1)
-        if found:
+        marks = self._dirty.map[first:last]
+        if marks.strip(b"\0"):
+            part.memory.note_dirty(part.offset // PAGE_BYTES, marks)
             self._dirty.map[first:last] = bytes(last - first)
-        return found
-
-    def _keep_dirty(self, part: Range) -> None:
-        """What was written while it was there is not forgotten with the addresses."""
-        if pages := self._dirty_pages(part):
-            self._left_dirty.setdefault(part.memory, set()).update(pages)
-
-    def memory_written(self, memory: GuestRam, offset: int, size: int) -> None:
-        """Somebody has written to a piece of memory that may be mapped: note it, and tell the processors."""
-        for each in self._ranges:
-            start, end = max(offset, each.offset), min(offset + size, each.offset + each.length)
-            if each.memory is memory and start < end:
-                physical = each.start + start - each.offset
-                first, last = physical // PAGE_BYTES, (physical + end - start - 1) // PAGE_BYTES + 1
-                self._dirty.map[first:last] = b"\1" * (last - first)
-                for processor in self._alive():
-                    processor.written(physical, end - start)
+            for processor in self.processors():
+                processor.protect(part.start, part.length)
 
 
 class _Source:
-    """Memory that is mapped: passes on what is written to it from outside."""
+    """Memory that is mapped: between it and the places where it is."""
 
     def __init__(self, map_: PhysicalMap, memory: GuestRam) -> None:
         self._map, self.memory = weakref.ref(map_), memory
+        memory.log_from(self.collect)
 
-    def written(self, offset: int, size: int) -> None:
+    def _ranges(self, map_: PhysicalMap) -> list[Range]:
+        return [each for each in map_ if each.memory is self.memory]
+
+    def collect(self) -> None:
+        """Put into its log what processors have written."""
         if (map_ := self._map()) is not None:
-            map_.memory_written(self.memory, offset, size)
+            for each in self._ranges(map_):
+                map_.hand_over(each)
+
+    def written(self, offset: int, size: int, marks: Marks | None) -> None:
+        """Tell the processors what somebody else has written to it."""
+        if (map_ := self._map()) is None:
+            return
+        for each in self._ranges(map_):
+            start, end = max(offset, each.offset), min(offset + size, each.offset + each.length)
+            for processor in map_.processors() if start < end else ():
+                if marks is None:
+                    processor.written(each.start + start - each.offset, end - start)
+                else:
+                    first = each.offset // PAGE_BYTES
+                    processor.put_back(each.start, marks[first : first + each.length // PAGE_BYTES])

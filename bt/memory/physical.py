@@ -1,7 +1,7 @@
 """Physical memory in generated code: what is at an address, what was written, where code was decoded from.
 
 `page_info` has 64 bits for each page of the physical address space, one for each 64 bytes of it that code came from;
-`dirty_log` a byte, not zero since something was written there. Both are as long as the address space, and pages of
+`dirty_log` a byte, PAGE_DIRTY since something was written there. Both are as long as the address space, and pages of
 them appear when touched: the host's page tables are what makes them sparse.
 """
 
@@ -21,6 +21,7 @@ from bt.memory.map_layout import (
     PAGES,
 )
 from bt.x86.context import Context
+from bt.x86.state import PAGE_DIRTY
 
 CODE_GRANULE_SHIFT = 6
 
@@ -68,6 +69,15 @@ def code_map_slot(b: Context, physical: Value) -> Value:
     return b.get_pointer("page_info") + (page_number(physical) << 3)
 
 
-def dirty_slot(b: Context, physical: Value) -> Value:
-    """Pointer to the dirty byte of a page."""
+def mark_dirty(b: Context, physical: Value) -> None:
+    """Note that a page is written to."""
+    b.store(_mark(b, physical), b.const(PAGE_DIRTY, 8))
+
+
+def is_dirty(b: Context, physical: Value) -> Value:
+    """Whether stores to a page may go unnoticed, because it is marked (i1)."""
+    return b.load(_mark(b, physical), 8) != 0
+
+
+def _mark(b: Context, physical: Value) -> Value:
     return b.get_pointer("dirty_log") + page_number(physical)

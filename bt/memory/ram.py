@@ -4,7 +4,7 @@ import ctypes
 import mmap
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from reprlib import repr as shortened
 from types import TracebackType
@@ -12,11 +12,12 @@ from types import TracebackType
 from bt import arguments
 from bt.errors import BadUsage, BtError, Closed
 from bt.host.sole_use import SoleUse
+from bt.memory.dirty_log import DirtyLog, Marks, runs
 
 PAGE_SIZE = 4096
 
-Watcher = Callable[[int, int], object]
-"""Takes a guest-physical address and a number of bytes."""
+Watcher = Callable[[int, int, Marks | None], object]
+"""Takes a guest-physical address and a number of bytes, and marks if only marked pages are meant of all of RAM."""
 
 
 class OutsideRam(BtError):
@@ -40,6 +41,8 @@ class GuestRam:
         self.size = size
         self.sole_use = SoleUse()
         self._watchers: list[weakref.WeakMethod[Watcher]] = []
+        self._log: DirtyLog | None = None
+        self._collectors: list[weakref.WeakMethod[Callable[[], object]]] = []
         with ExitStack() as undo:
             try:
                 self.fd = os.memfd_create("bt-guest-ram", os.MFD_CLOEXEC)
@@ -90,10 +93,62 @@ class GuestRam:
             self._check(paddr, n)
             self._tell(paddr, n)
 
+    def put_back(self, marks: Marks, source: memoryview) -> None:
+        """Store the marked pages of `source`, which is as large. They are not marked in the log for it."""
+        with self.sole_use:
+            memory = self._open()
+            for first, end in runs(marks):
+                start, behind = first * PAGE_SIZE, end * PAGE_SIZE
+                memory[start:behind] = source[start:behind]
+            self._tell_watchers(0, self.size, marks)
+
+    def clear(self) -> None:
+        """Make all of it zero, and give its pages back to the host."""
+        with self.sole_use:
+            self._open().madvise(mmap.MADV_REMOVE)
+            self._tell(0, self.size)
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """The parts that were ever touched, in whole pages: all else is zero."""
+        self._open()
+        at = 0
+        while at < self.size:
+            try:
+                start = os.lseek(self.fd, at, os.SEEK_DATA)
+            except OSError:  # ENXIO: nothing but a hole follows
+                return
+            at = os.lseek(self.fd, start, os.SEEK_HOLE)
+            yield start, at
+
+    def keep_log(self) -> DirtyLog:
+        """The log of the pages written to, by whomever, kept from the first call on. Asked for anew each time."""
+        self._open()
+        if self._log is None:
+            self._log = DirtyLog(self.size // PAGE_SIZE)
+        for reference in self._collectors:
+            if (collect := reference()) is not None:
+                collect()
+        return self._log
+
+    def log_from(self, collect: Callable[[], object]) -> None:
+        """Call a method, which notes what it knows of with `note_dirty`, when somebody asks for the log."""
+        self._collectors = [each for each in self._collectors if each() is not None]
+        self._collectors.append(weakref.WeakMethod(collect))
+
+    def note_dirty(self, first: int, marks: Marks) -> None:
+        """The marked pages from number `first` on were written to by the guest."""
+        if self._log is not None:
+            self._log.merge(first, marks)
+
     def _tell(self, paddr: int, n: int) -> None:
+        if self._log is not None and n:
+            self._log.mark(paddr // PAGE_SIZE, (paddr + n - 1) // PAGE_SIZE + 1)
+        self._tell_watchers(paddr, n)
+
+    def _tell_watchers(self, paddr: int, n: int, marks: Marks | None = None) -> None:
         for reference in self._watchers:
             if (watcher := reference()) is not None:
-                watcher(paddr, n)
+                watcher(paddr, n, marks)
 
     def watch(self, watcher: Watcher) -> None:
         """Call a method at every write that is not the guest's own, until `forget` or the method's object goes.
@@ -107,6 +162,10 @@ class GuestRam:
         """Call it no more."""
         self._watchers.remove(weakref.WeakMethod(watcher))
 
+    @property
+    def closed(self) -> bool:
+        return self._map is None
+
     def close(self) -> None:
         """Unmap and close; doing it twice is harmless. Raises BadUsage while a processor runs on it.
 
@@ -117,6 +176,8 @@ class GuestRam:
                 return
             if any(reference() is not None for reference in self._watchers):
                 raise BadUsage("guest RAM: a processor still runs on it; close that first")
+            if self._log is not None:
+                self._log.close()
             self._view.release()
             with suppress(BufferError):
                 self._map.close()

@@ -118,9 +118,8 @@ def test_stores_to_rom_vanish(guest: Guest, store: str) -> None:
     guest.block.write(16, bytes(range(1, 256)) * 32)
     before = guest.block.read(0, ROM_BYTES)
     enable = "mov eax, cr4\nor eax, 0x600\nmov cr4, eax\npcmpeqb xmm0, xmm0\nfninit\n"
-    result = guest.run(
-        f"{enable}{calls(ROM_AT)}mov edx, 100\nnext:\nmov ebx, {ROM_AT}\n{STORES[store]}\ndec edx\njnz next"
-    )
+    stores = "".join(f"mov ebx, {ROM_AT + page}\n{STORES[store]}\n" for page in (0, 0x1000))  # with code, and without
+    result = guest.run(f"{enable}{calls(ROM_AT)}mov edx, 100\nnext:\n{stores}\ndec edx\njnz next")
     assert guest.block.read(0, ROM_BYTES) == before
     assert "mmio" not in result.exits
     killed = guest.machine.cpu.statistics()["blocks_killed"]
@@ -331,6 +330,7 @@ def test_page_tables_data_and_code_above_4_gib(large: Guest) -> None:
     memory.write(HIGH_TABLE, (HIGH_DATA | 3).to_bytes(8, "little") + (HIGH_CODE | 3).to_bytes(8, "little"))
     memory.write(HIGH_DATA, (40).to_bytes(4, "little"))
     memory.write(HIGH_CODE, assemble("add ebx, 1\nret", 32, SEEN_AT + 0x1000))
+    memory.take_dirty(large.machine.ram)
     large.run(
         f"""
         {PAE_ON}

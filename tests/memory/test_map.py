@@ -175,12 +175,14 @@ def test_any_changes_leave_what_a_simple_model_says(ram: GuestRam, rom: GuestRam
 def test_writes_from_outside_are_dirty(ram: GuestRam, rom: GuestRam) -> None:
     class Nobody:
         def written(self, physical: int, size: int) -> None: ...
+        def put_back(self, physical: int, marks: bytes) -> None: ...
         def remapped(self, physical: int, size: int) -> None: ...
         def protect(self, physical: int, size: int) -> None: ...
 
     memory, processor = PhysicalMap(ram), Nobody()
     memory.watch(processor)
     memory.add_window(WINDOW_AT, rom)
+    assert len(memory.take_dirty(ram)) == ram.size // PAGE_BYTES
     ram.write(0x1FFF, b"ab")
     rom.write(0x3000, b"x")
     assert memory.take_dirty(ram) == [0x1000, 0x2000]

@@ -21,6 +21,7 @@ LAYERS = (
     "clock",
     "devices",
     "boot",
+    "snapshot",
     "machine",
     "symbols",
     "inspect",

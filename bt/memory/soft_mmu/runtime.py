@@ -6,7 +6,7 @@ from bt.codegen.builder import Signature
 from bt.codegen.value import PTR
 from bt.memory.access import Body, NativeContext
 from bt.memory.backend import ACCESS_FETCH, ACCESS_SYSTEM, DIRECT, PAGE, PROTECT, RESOLVE
-from bt.memory.physical import PhysicalPage, code_map_slot, dirty_slot
+from bt.memory.physical import PhysicalPage, code_map_slot, is_dirty, mark_dirty
 from bt.memory.soft_mmu.code import entry_offset
 from bt.memory.soft_mmu.layout import (
     ADDEND,
@@ -50,14 +50,13 @@ def _resolve(b: NativeContext) -> None:
         b.put("memory_value", 0)
         b.ret(OK)
     b.count("tlb_fills")
-    dirty = dirty_slot(b, physical)
     with b.If((write != 0) & there.is_writable):
-        b.store(dirty, b.const(1, 8))
+        mark_dirty(b, physical)
     b.put("memory_value", there.host | within)
     with b.Unlikely(table == b.slot(EMPTY)):  # which stays empty
         b.ret(OK)
     # the first store since the dirty log was read has to come by here, and all stores to code
-    in_the_way = (b.load(code_map_slot(b, physical), 64) != 0) | (b.load(dirty, 8) == 0)
+    in_the_way = (b.load(code_map_slot(b, physical), 64) != 0) | ~is_dirty(b, physical)
     writable = there.is_writable & ((b.get("walk_flags") & services.WALKED_WRITABLE) != 0)
     b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, page, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, page)
