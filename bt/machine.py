@@ -251,13 +251,13 @@ class Machine:
     def snapshot(self) -> Snapshot:
         """The machine as it is now, between two runs: BadUsage in one. What was posted is not in it."""
         with self._at_rest():
-            return Snapshot.take(Parts(self.cpu, self.ram, self.clock, (self.ports, self.mmio), self._exit_counts))
+            return Snapshot.take(Parts(self.cpu, self.clock, (self.ports, self.mmio), self._exit_counts))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from `snapshot`, of any machine with the same memory, CPU model, clock and devices, or BadUsage."""
         arguments.instance("snapshot", snapshot, Snapshot, "what Machine.snapshot returned is wanted")
         with self._at_rest():
-            snapshot.put_back(Parts(self.cpu, self.ram, self.clock, (self.ports, self.mmio), self._exit_counts))
+            snapshot.put_back(Parts(self.cpu, self.clock, (self.ports, self.mmio), self._exit_counts))
 
     def stop(self) -> None:
         """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""

@@ -17,7 +17,6 @@ from bt.devices.device import Device
 from bt.engine.vcpu import Vcpu, VcpuSnapshot
 from bt.errors import BadUsage, Closed
 from bt.memory.bus import Bus
-from bt.memory.ram import GuestRam
 from bt.memory.ram_copy import RamCopy
 
 
@@ -26,7 +25,6 @@ class Parts:
     """What of a machine is in a snapshot."""
 
     cpu: Vcpu
-    ram: GuestRam
     clock: VirtualClock
     buses: Sequence[Bus]
     exit_counts: list[int]
@@ -45,7 +43,7 @@ class Parts:
     def shape(self) -> dict[str, object]:
         """What another machine must have in common with this one to take over its state."""
         return {
-            "bytes of memory": self.ram.size,
+            "bytes of memory": self.cpu.ram.size,
             "CPU": f"{self.cpu.model.name} with {' '.join(sorted(self.cpu.model.features))}",
             "clock": type(self.clock).__name__,
             "devices": [device.name for device in self.devices()],
@@ -71,16 +69,15 @@ class Snapshot:
     def take(cls, parts: Parts) -> Snapshot:
         """Of a machine between two runs."""
         shape = parts.shape()
-        snapshot = cls(
+        return cls(
             parts.cpu.instructions,
             shape,
             parts.cpu.snapshot(),
             tuple(device.save() for device in parts.devices()),
             parts.clock.state(),
             tuple(parts.exit_counts),
-            RamCopy(parts.ram),
+            RamCopy(parts.cpu),
         )
-        return snapshot
 
     def put_back(self, parts: Parts) -> None:
         """Raises BadUsage, with nothing changed, if it is a machine of another shape, and Closed."""
@@ -93,7 +90,7 @@ class Snapshot:
             for device, saved in zip(devices, self._devices, strict=True):
                 device.load(saved)
         parts.exit_counts[:] = self._exit_counts
-        self._ram.put_back(parts.ram)
+        self._ram.put_back(parts.cpu)
         parts.cpu.restore(self._cpu)  # last: wires lead into it
 
     def _check(self, parts: Parts, devices: Sequence[Device]) -> None:

@@ -27,7 +27,7 @@ from bt.host.area import (
     Area,
     Released,
 )
-from bt.memory.dirty_log import Marks, runs
+from bt.memory.dirty_log import Marks
 from bt.memory.map import PhysicalMap
 from bt.memory.map_layout import PAGES
 from bt.memory.mmu import Mmu
@@ -115,6 +115,12 @@ class Vcpu:
         self._code_written = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)(
             library.symbols["code_written"]
         )
+        self._copy_pages = ctypes.CFUNCTYPE(
+            ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
+        )(library.symbols["copy_pages"])
+        self._forget_marked = ctypes.CFUNCTYPE(
+            ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
+        )(library.symbols["forget_marked"])
 
     def area(self, size: int, *, sparse: bool = False) -> Area:
         """Memory of `size` bytes for generated code, given back with the vCPU's own."""
@@ -220,14 +226,22 @@ class Vcpu:
                 self._code_written(self.state.pointer, physical, part)
             physical += part
 
-    def put_back(self, physical: int, marks: Marks) -> None:
-        """The same for those pages from `physical` on that are marked: few pages have code, many may be marked."""
-        first = physical // PAGE
-        code_maps = self._page_info.map[8 * first : 8 * (first + len(marks))]
-        for start, end in runs(code_maps):
-            for page in range(start // 8, -(-end // 8)):
-                if marks[page]:
-                    self._code_written(self.state.pointer, (first + page) * PAGE, PAGE)
+    def copy_pages(self, source: int, marks: Marks) -> None:
+        """Store the marked pages of a copy of RAM at host address `source`, unmarked in the log, and forget their code.
+
+        Bits of paging entries may be among it: `forget_translations` or `flush` comes next.
+        """
+        with self.ram.sole_use:
+            self._copy_pages(self.ram.address, source, marks, len(marks))
+            for each in self.memory:
+                if each.memory is self.ram:
+                    first = each.offset // PAGE
+                    part = marks[first : first + each.length // PAGE]
+                    self._forget_marked(self.state.pointer, each.start, part, len(part))
+
+    def forget_translations(self) -> None:
+        """Have the next access to each page walk the page tables."""
+        self.mmu.invalidate_all()
 
     def remapped(self, physical: int, size: int) -> None:
         """Forget what was known of these addresses: something else is there now. The map calls it."""

@@ -25,7 +25,7 @@ from typing import Protocol
 from bt import arguments
 from bt.errors import BtError
 from bt.host.area import Area
-from bt.memory.dirty_log import Marks, runs
+from bt.memory.dirty_log import runs
 from bt.memory.map_layout import (
     ADDRESS_BITS,
     CHUNK_BYTES,
@@ -92,9 +92,6 @@ class Processor(Protocol):
 
     def written(self, physical: int, size: int) -> None:
         """Somebody else has written to these addresses."""
-
-    def put_back(self, physical: int, marks: Marks) -> None:
-        """Somebody has written to those pages from `physical` on that are marked."""
 
     def remapped(self, physical: int, size: int) -> None:
         """Something else is at these addresses now."""
@@ -374,15 +371,11 @@ class _Source:
             for each in self._ranges(map_):
                 map_.hand_over(each)
 
-    def written(self, offset: int, size: int, marks: Marks | None) -> None:
+    def written(self, offset: int, size: int) -> None:
         """Tell the processors what somebody else has written to it."""
         if (map_ := self._map()) is None:
             return
         for each in self._ranges(map_):
             start, end = max(offset, each.offset), min(offset + size, each.offset + each.length)
             for processor in map_.processors() if start < end else ():
-                if marks is None:
-                    processor.written(each.start + start - each.offset, end - start)
-                else:
-                    first = each.offset // PAGE_BYTES
-                    processor.put_back(each.start, marks[first : first + each.length // PAGE_BYTES])
+                processor.written(each.start + start - each.offset, end - start)

@@ -12,12 +12,12 @@ from types import TracebackType
 from bt import arguments
 from bt.errors import BadUsage, BtError, Closed
 from bt.host.sole_use import SoleUse
-from bt.memory.dirty_log import DirtyLog, Marks, runs
+from bt.memory.dirty_log import DirtyLog, Marks
 
 PAGE_SIZE = 4096
 
-Watcher = Callable[[int, int, Marks | None], object]
-"""Takes a guest-physical address and a number of bytes, and marks if only marked pages are meant of all of RAM."""
+Watcher = Callable[[int, int], object]
+"""Takes a guest-physical address and a number of bytes."""
 
 
 class OutsideRam(BtError):
@@ -93,15 +93,6 @@ class GuestRam:
             self._check(paddr, n)
             self._tell(paddr, n)
 
-    def put_back(self, marks: Marks, source: memoryview) -> None:
-        """Store the marked pages of `source`, which is as large. They are not marked in the log for it."""
-        with self.sole_use:
-            memory = self._open()
-            for first, end in runs(marks):
-                start, behind = first * PAGE_SIZE, end * PAGE_SIZE
-                memory[start:behind] = source[start:behind]
-            self._tell_watchers(0, self.size, marks)
-
     def clear(self) -> None:
         """Make all of it zero, and give its pages back to the host."""
         with self.sole_use:
@@ -143,12 +134,9 @@ class GuestRam:
     def _tell(self, paddr: int, n: int) -> None:
         if self._log is not None and n:
             self._log.mark(paddr // PAGE_SIZE, (paddr + n - 1) // PAGE_SIZE + 1)
-        self._tell_watchers(paddr, n)
-
-    def _tell_watchers(self, paddr: int, n: int, marks: Marks | None = None) -> None:
         for reference in self._watchers:
             if (watcher := reference()) is not None:
-                watcher(paddr, n, marks)
+                watcher(paddr, n)
 
     def watch(self, watcher: Watcher) -> None:
         """Call a method at every write that is not the guest's own, until `forget` or the method's object goes.

@@ -89,6 +89,18 @@ patched:
     int 0x30
     mov byte [{DATA} + 64 + ebx], al
     hlt
+    mov ebp, esp
+    mov esp, {DEVICES + 0x800}          ; what is delivered goes to a device, word by word
+    ud2
+after_undefined:
+    mov esp, {DEVICES + 0x800}
+    mov ax, 0xFFF8
+    mov fs, ax                          ; with an error code
+after_protection:
+    mov esp, {DEVICES + 0x800}
+    sti
+    hlt
+after_timer:
     dec ebx
     jnz round
     fst qword [{DATA + 32}]
@@ -106,8 +118,19 @@ timer:
     out 0xE9, al
     mov al, 0x20
     out 0x20, al
+    cmp esp, {DEVICES}
+    jae away
     pop eax
     iretd
+away:
+    mov esp, ebp
+    jmp after_timer
+undefined:
+    mov esp, ebp
+    jmp after_undefined
+protection:
+    mov esp, ebp
+    jmp after_protection
 debug:
     push eax
     mov eax, dr6
@@ -161,7 +184,7 @@ def make(library: Library, engine: EngineName, guest: Program | None) -> Recorde
     if guest is not None:
         machine.load(guest.image, flat=ORIGIN)
         ram = machine.ram
-        handlers = {1: "debug", 0x20: "timer", 0x30: "software"}
+        handlers = {1: "debug", 6: "undefined", 13: "protection", 0x20: "timer", 0x30: "software"}
         for vector, name in handlers.items():
             selector = machine.cpu.state.segment(1, "selector")
             ram.write(IDT + 8 * vector, tables.interrupt_gate(selector, guest.symbols[name]))

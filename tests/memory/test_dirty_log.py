@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 
 import pytest
 
 from bt.engine.library.library import Library, load_library
 from bt.engine.vcpu import Vcpu
-from bt.memory.dirty_log import DirtyLog, runs
+from bt.memory.dirty_log import DirtyLog, Marks, runs
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import PAGE_SIZE, GuestRam
 from bt.memory.ram_copy import RamCopy
@@ -91,7 +93,7 @@ def changed(ram: GuestRam, before: bytes) -> set[int]:
 
 
 def begin(cpu: Vcpu) -> tuple[RamCopy, bytes]:
-    copy = RamCopy(cpu.ram)
+    copy = RamCopy(cpu)
     return copy, bytes(cpu.ram.view)
 
 
@@ -106,7 +108,7 @@ def test_each_way_of_writing_is_noticed(cpu: Vcpu, writer: str) -> None:
     written = changed(cpu.ram, before)
     assert DATA // PAGE_SIZE in written
     assert written <= marked(cpu.ram, copy) <= written | {CODE // PAGE_SIZE, STACK // PAGE_SIZE - 1, STACK // PAGE_SIZE}
-    copy.put_back(cpu.ram)
+    copy.put_back(cpu)
     assert cpu.ram.view == before
 
 
@@ -136,7 +138,7 @@ def test_a_page_is_noticed_again_after_it_came_back(cpu: Vcpu) -> None:
     for _ in range(3):
         run(cpu, f"mov dword ptr [{DATA}], 1\nmov dword ptr [{DATA}], 2")
         assert DATA // PAGE_SIZE in marked(cpu.ram, copy)
-        copy.put_back(cpu.ram)
+        copy.put_back(cpu)
         assert cpu.ram.view == before
         assert not marked(cpu.ram, copy)
 
@@ -147,14 +149,29 @@ def test_code_that_came_back_is_decoded_anew(cpu: Vcpu) -> None:
     call = f"xor ebx, ebx\nmov eax, {DATA}\ncall eax"
     run(cpu, f"{call}\nmov byte ptr [{DATA}], 0x4b\ncall eax\ncall eax")  # dec ebx
     assert cpu.state["gpr", 3] == 0xFFFF_FFFF
-    copy.put_back(cpu.ram)
+    copy.put_back(cpu)
     run(cpu, call)
     assert cpu.state["gpr", 3] == 1
 
 
+@dataclass(frozen=True)
+class Writer:
+    """A processor that runs nothing."""
+
+    ram: GuestRam
+
+    def copy_pages(self, source: int, marks: Marks) -> None:
+        for first, end in runs(marks):
+            at, size = first * PAGE_SIZE, (end - first) * PAGE_SIZE
+            ctypes.memmove(self.ram.address + at, source + at, size)
+
+    def forget_translations(self) -> None:
+        pass
+
+
 def test_what_python_writes_is_noticed() -> None:
     with GuestRam(MEMORY) as ram:
-        copy = RamCopy(ram)
+        copy = RamCopy(Writer(ram))
         ram.write(PAGE_SIZE - 1, b"ab")
         ram.changed(8 * PAGE_SIZE, 1)
         ram.write(9 * PAGE_SIZE, b"")
@@ -167,10 +184,10 @@ def test_several_copies_know_what_differs_from_each() -> None:
         for number in range(4):
             ram.write(number * PAGE_SIZE, bytes([number + 1]) * PAGE_SIZE)
             contents.append(bytes(ram.view))
-            copies.append(RamCopy(ram))
+            copies.append(RamCopy(Writer(ram)))
         for number in (3, 0, 2, 2, 1, 3, 0):
             ram.write((5 + number) * PAGE_SIZE, b"new")
-            copies[number].put_back(ram)
+            copies[number].put_back(Writer(ram))
             assert ram.view == contents[number]
             assert not marked(ram, copies[number])
 
@@ -179,8 +196,8 @@ def test_a_copy_goes_into_another_ram_as_a_whole() -> None:
     with GuestRam(MEMORY) as ram, GuestRam(MEMORY) as other:
         ram.write(5 * PAGE_SIZE, b"kept")
         other.write(7 * PAGE_SIZE, b"lost")
-        copy = RamCopy(ram)
-        copy.put_back(other)
+        copy = RamCopy(Writer(ram))
+        copy.put_back(Writer(other))
         assert other.view == ram.view
         other.write(3 * PAGE_SIZE, b"lost")
         assert marked(other, copy) == {3}
