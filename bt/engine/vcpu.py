@@ -172,6 +172,7 @@ class Vcpu:
         self.model.install(s)
         s["engine"] = self._control.address
         s["memory_map"], s["dirty_log"] = self.memory.address, self.memory.dirty_address
+        s["ram_entry"] = self.memory.ram_entry
         s["page_info"] = self._page_info.address
         s["port_access"], s["port_values"] = self.port_access.address, self.port_values.address
         for place, value in enumerate(flags.COMPARISON_FLAGS):

@@ -124,13 +124,13 @@ class MemoryContext(Context):
         result = self.local(width, FLOATING_BUS)
         page = PhysicalPage(self, address)
         with self.Likely(page.is_memory):
-            result.set(self.load(page.host_byte.to_pointer(), width))
+            result.set(self.load(page.host.to_pointer(), width))
         return result.get()
 
     def write_physical(self, address: Value, value: Value) -> None:
         page = PhysicalPage(self, address)
         with self.Likely(page.is_writable):
-            self.store(page.host_byte.to_pointer(), value)
+            self.store(page.host.to_pointer(), value)
             mark_dirty(self, address)
             with self.Unlikely(self.load(code_map_slot(self, address), 64) != 0):
                 self.call(CODE_WRITTEN, self.cpu, address, value.width // 8)

@@ -79,9 +79,10 @@ class Range:
         start, end = max(start, self.start), min(end, self.end)
         return replace(self, start=start, length=end - start, offset=self.offset + start - self.start)
 
-    def entry(self, physical: int) -> int:
-        """What native code finds for a page or a chunk of it (map_layout.py)."""
-        return self.memory.address + self.offset + physical - self.start | _FLAGS[self.use]
+    @property
+    def entry(self) -> int:
+        """What native code finds for its pages and whole chunks (map_layout.py)."""
+        return (self.memory.address + self.offset - self.start) % (1 << 64) | _FLAGS[self.use]
 
     def __str__(self) -> str:
         return f"{self.use.value} at {self.start:#x}..{self.end - 1:#x}"
@@ -121,6 +122,7 @@ class PhysicalMap:
         self._sources: list[_Source] = []  # of the memory that is mapped
         low = min(ram.size & -PAGE_BYTES, DEVICE_HOLE)
         self.add_ram(0, low)
+        self.ram_entry = self._ranges[0].entry  # of most of what a guest has
         if high := (ram.size & -PAGE_BYTES) - low:
             self.add_ram(HIGH_RAM, high, low)
 
@@ -217,8 +219,7 @@ class PhysicalMap:
             found = self.at(chunk * CHUNK_BYTES)
             whole = 0 if found is None else min(found.end // CHUNK_BYTES, behind) - chunk
             if found is not None and whole:  # RAM as a rule
-                entry = found.entry(chunk * CHUNK_BYTES)
-                self._put(8 * chunk, range(entry, entry + whole * CHUNK_BYTES, CHUNK_BYTES))
+                self._put(8 * chunk, [found.entry] * whole)
                 for each in [each for each in self._tables if chunk <= each < chunk + whole]:
                     self._free_tables.append(self._tables.pop(each))
                 chunk += whole
@@ -242,8 +243,7 @@ class PhysicalMap:
         entries = [0] * CHUNK_PAGES
         for part in parts:
             page, pages = (part.start - start) // PAGE_BYTES, part.length // PAGE_BYTES
-            entry = part.entry(part.start)
-            entries[page : page + pages] = range(entry, entry + part.length, PAGE_BYTES)
+            entries[page : page + pages] = [part.entry] * pages
         self._put(table, entries)
         self._put(8 * chunk, [self._area.address + table | CHUNK_TABLE])
 
@@ -255,7 +255,7 @@ class PhysicalMap:
         self._next_table += _TABLE_BYTES
         return self._next_table - _TABLE_BYTES
 
-    def _put(self, at: int, entries: list[int] | range) -> None:
+    def _put(self, at: int, entries: list[int]) -> None:
         struct.pack_into(f"<{len(entries)}Q", self._area.map, at, *entries)
 
     # -- contents ---------------------------------------------------------------------------------------------------

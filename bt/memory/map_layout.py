@@ -1,9 +1,9 @@
 """Where a PC's RAM lies, and what native code reads of the map of it (bt/memory/map.py).
 
 That map has two levels, indexed by physical address. Each 2 MiB *chunk* has an entry of 64 bits: 0 where nothing but
-devices may be; the host address of its first byte and PAGE_* flags where all of it is alike, which RAM is as a rule; or
-CHUNK_TABLE and the address of 512 such entries, one for each 4 KiB page of it. Host addresses are whole pages, so the
-low bits are free for flags.
+devices may be; host address less physical address, and PAGE_* flags, where all of it is alike, which RAM is as a rule;
+or CHUNK_TABLE and the address of 512 such entries, one for each 4 KiB page of it. Addresses are those of whole pages,
+so the low bits are free for flags.
 """
 
 PAGE_SHIFT, PAGE_BYTES = 12, 1 << 12

@@ -132,7 +132,8 @@ FIELDS: tuple[Field, ...] = (
     Field("fp_ready", DERIVED),  # FP_READY_* bits: classes of FP instructions that may simply be executed
     Field("fpu_ip", ARCHITECTURAL),  # the last x87 instruction but for control ones: EIP, offset of operand
     Field("fpu_dp", ARCHITECTURAL),
-    Field("slot_30", DERIVED, 2),  # room in the hot area
+    Field("ram_entry", HOST),  # what the map of physical memory has for RAM from zero up
+    Field("slot_31", DERIVED),  # room in the hot area
     # -- segments: es cs ss ds fs gs ldtr tr
     Field("segment", ARCHITECTURAL, 8 * len(SEGMENT_FIELDS)),
     Field("gdtr_base", ARCHITECTURAL),

@@ -36,9 +36,9 @@ def native(memory: PhysicalMap, physical: int) -> tuple[int, int]:
     entry = _u64(memory.address + 8 * (physical >> CHUNK_SHIFT))
     if entry & CHUNK_TABLE:
         entry = _u64(entry - CHUNK_TABLE + 8 * (physical // PAGE_BYTES % CHUNK_PAGES))
-    elif entry:
-        entry += physical % CHUNK_BYTES & -PAGE_BYTES
-    return entry & -PAGE_BYTES, entry & PAGE_BYTES - 1
+    if not entry:
+        return 0, 0
+    return ((entry & -PAGE_BYTES) + (physical & -PAGE_BYTES)) % (1 << 64), entry & PAGE_BYTES - 1
 
 
 def expected(memory: PhysicalMap, physical: int) -> tuple[int, int]:

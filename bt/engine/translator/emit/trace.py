@@ -43,7 +43,7 @@ def _append(
 def _copy_guest_code(b: NativeContext, control: Value, block: Value) -> None:
     """The bytes of the block, in as many entries as it takes. A block that is translated lies in one page of memory."""
     target = CONTROL.get_pointer(b, control, "trace_next")
-    source = PhysicalPage(b, BLOCK.get(b, block, "physical")).host_byte.to_pointer()
+    source = PhysicalPage(b, BLOCK.get(b, block, "physical")).host.to_pointer()
     size = BLOCK.get(b, block, "bytes").zext(64)
     index = b.local(64, 0)
     with b.Loop() as loop:
