@@ -55,9 +55,10 @@ def _resolve(b: NativeContext) -> None:
     b.put("memory_value", there.host | within)
     with b.Unlikely(table == b.slot(EMPTY)):  # which stays empty
         b.ret(OK)
-    # the first store since the dirty log was read has to come by here, and all stores to code
+    # the first store since the dirty log was read has to come by here, and all stores to code, and to ROM, which is
+    # never marked
     in_the_way = (b.load(code_map_slot(b, physical), 64) != 0) | ~is_dirty(b, physical)
-    writable = there.is_writable & ((b.get("walk_flags") & services.WALKED_WRITABLE) != 0)
+    writable = (b.get("walk_flags") & services.WALKED_WRITABLE) != 0
     b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, page, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, page)
     b.store(entry + ADDEND, there.host - page)
