@@ -84,11 +84,8 @@ class Snapshot:
         devices = parts.devices()
         self._check(parts, devices)
         parts.clock.restore(self._clock)
-        # Twice: a device drives its wires to what they were and so disturbs those behind them. The second time every
-        # wire has its level, and nothing is disturbed.
-        for _ in range(2):
-            for device, saved in zip(devices, self._devices, strict=True):
-                device.load(saved)
+        for device, saved in zip(devices, self._devices, strict=True):
+            device.load(saved)
         parts.exit_counts[:] = self._exit_counts
         self._ram.put_back(parts.cpu)
         parts.cpu.restore(self._cpu)  # last: wires lead into it

@@ -50,8 +50,9 @@ class Device:
     """Registers at byte offsets; where they are mapped is the bus's business.
 
     Time and wires are handed to the constructor. Everything the guest can change is state: `state()` is JSON, and
-    `restore()` of it, after the clock's, continues where the device was; it drives the device's wires as they were, and
-    may be repeated. Snapshots call `save` and `load`, which see to it that both are of one version.
+    `restore()` of it, after the clock's, continues where the device was; it drives the device's wires as they were.
+    A device that has been restored already knows that level of its input, and does nothing about it. Snapshots call
+    `save` and `load`, which see to it that both are of one version.
     """
 
     version: ClassVar[int] = 1  # of what `state()` returns: one more whenever that becomes something else
