@@ -24,6 +24,10 @@ class Mmu(ABC):
         """Forget the translation of one linear address."""
 
     @abstractmethod
+    def invalidate_range(self, linear: int, size: int) -> None:
+        """Forget the translations of `size` bytes from a linear address on, or more."""
+
+    @abstractmethod
     def protect(self, physical: int, size: int) -> None:
         """Have the next store to each of these pages noted in the dirty log."""
 
