@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.layout import Layout
+from bt.memory.soft_mmu.layout import HOLES
 
 RECORD_BYTES = 64
 # One decoded instruction. Register operands are stored twice: as displacements from the state pointer (what
@@ -86,7 +87,7 @@ CONTROL = Layout(
         ("blocks_end", 64),
         ("block_limit", 64),  # instructions; at most MAX_BLOCK_INSNS
         ("hash", 64),
-        ("page_blocks", 64),  # u32 a RAM page: newest block with code from it
+        ("page_blocks", 64),  # u32 a physical page: newest block with code from it
         ("open_bus", 64),  # a page of ones: what is fetched where there is no RAM
         ("fetch", 64),  # 32 bytes: an instruction that crosses a page, put together
         ("fetch1", 64),
@@ -185,11 +186,7 @@ SLOTS = (
     "OFFSET",
     "NEXT",
     "TARGET",
-    "TAG_OFFSET",
-    "ADDEND_OFFSET",
-    "ENTRY_TAG",
-    "ENTRY_ADDEND",
-    "PAGE",
+    *HOLES,
     "COUNT",
     "BEHIND",
     "LANDING",

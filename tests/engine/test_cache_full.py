@@ -14,7 +14,7 @@ from bt.engine.library.library import (
 from bt.engine.structures import BYTES_PER_BLOCK, BYTES_PER_INSN, MAX_BLOCK_INSNS, RECORD_BYTES, THUNK_BYTES
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
-from bt.memory.ram import GuestRam
+from bt.memory.map import PhysicalMap
 from guest_images.assembler import assemble
 from tests.engines import EngineFactory
 from tests.smc.guest import DONE, PROGRAM, Mode, Paging, SmcGuest
@@ -69,8 +69,8 @@ KINDS = [
 def _factory(engine: str, area: str) -> EngineFactory:
     kind = _SmallTranslating if engine == "bt" else _Small
 
-    def make(library: Library, ram: GuestRam) -> Vcpu:
-        cpu = kind(library, ram)
+    def make(library: Library, memory: PhysicalMap) -> Vcpu:
+        cpu = kind(library, memory)
         cpu.small, cpu.room = area, ROOM[area]
         return cpu
 
