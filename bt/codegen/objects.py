@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -43,6 +44,7 @@ class Objects:
         """
         self._path, self._warn, self._limit = path, warn, limit
         self._fd, self._writable = -1, False
+        self._give_back: Callable[[], object] | None = None  # closes it, also for who forgets to
         self._end = 0  # of what is sound
         self._places: dict[bytes, _Place] = {}
         self._used: set[bytes] = set()
@@ -71,13 +73,15 @@ class Objects:
             self._warn(error)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._writable, self._end, self._places = -1, False, 0, {}
+        if self._give_back is not None:
+            self._give_back()
+        self._fd, self._give_back = -1, None
+        self._writable, self._end, self._places = False, 0, {}
 
     def _open(self, flags: int) -> None:
         self.close()
         self._fd = os.open(self._path, flags | NO_FOLLOWING, 0o600)
+        self._give_back = weakref.finalize(self, os.close, self._fd)
         if not is_ours_alone(os.fstat(self._fd)):
             self.close()
             raise PermissionError(f"{self._path} is not ours alone")
