@@ -92,7 +92,7 @@ class _StencilIr:
         # here, not on top: nothing else needs the semantics at run time
         from bt.engine.translator.plan.table import all_stencils
 
-        self._catalogue, _ = all_stencils()
+        self._catalogue, _, _ = all_stencils()
 
     def of(self, stencil: str) -> Iterator[str]:
         """Its function, line by line; nothing but a remark for the few that are encoded by hand."""

@@ -31,11 +31,11 @@ from bt.engine.translator.gates.gates import (
     RAW_PIECES,
     emit_gates,
 )
-from bt.engine.translator.plan.catalogue import Catalogue
 from bt.engine.translator.plan.table import (
     StencilTables,
     all_stencils,
 )
+from bt.engine.translator.stencils.catalogue import Catalogue
 from bt.engine.translator.stencils.context import (
     EXTERNALS,
     HOLE_DECLARATIONS,
@@ -57,7 +57,7 @@ class Source(NamedTuple):
 def build_sections(store: Store, progress: Progress | None = None) -> dict[str, bytes]:
     """Compile everything that is not in the store yet; answers the sections of the library file."""
     check_abi()
-    catalogue, helpers = all_stencils()
+    catalogue, plans, helpers = all_stencils()
     stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
@@ -74,7 +74,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),
-        **StencilTables(catalogue, helpers, stencil_pieces).sections(),
+        **StencilTables(catalogue, plans, helpers, stencil_pieces).sections(),
     }
 
 

@@ -38,7 +38,7 @@ from bt.engine.translator.gates.signatures import (
     SERVICE_GATE,
     STALE_GATE,
 )
-from bt.engine.translator.plan.catalogue import Pre
+from bt.engine.translator.plan.plan import Pre
 from bt.memory.access import NativeContext
 from bt.x86.state import CS
 

@@ -26,7 +26,7 @@ from bt.engine.translator.gates.signatures import (
     SERVICE_GATE,
     SLOW_GATE,
 )
-from bt.engine.translator.plan.catalogue import Linear
+from bt.engine.translator.plan.plan import Linear
 from bt.engine.translator.stencils.fp_stencils import OPERAND_SIZES
 from bt.memory.access import READ_TAG, WRITE_TAG
 from bt.x86 import state

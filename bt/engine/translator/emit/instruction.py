@@ -36,7 +36,7 @@ from bt.engine.translator.gates.signatures import (
     SERVICE_GATE,
     SLOW_GATE,
 )
-from bt.engine.translator.plan.catalogue import (
+from bt.engine.translator.plan.plan import (
     Ending,
     Pre,
 )

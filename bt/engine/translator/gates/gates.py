@@ -33,7 +33,7 @@ from bt.engine.translator.gates.signatures import (
     STALE_GATE,
     TRANSLATE,
 )
-from bt.engine.translator.plan.catalogue import Linear
+from bt.engine.translator.plan.plan import Linear
 from bt.engine.translator.stencils.context import JUMP_FREE
 from bt.memory.access import PAGE, NativeContext
 from bt.memory.slow import RESOLVE, Body, code_map_slot

@@ -49,12 +49,17 @@ _FREE, _STATE, _T, _BUDGET = (PINNED_ROLES.index(role) for role in ("free", "sta
 _REGISTERS = [PINNED_ROLES.index(name) for name in GPR_NAMES]
 
 
+class NotAStencil(Exception):
+    """This meaning needs the interpreter."""
+
+
 @dataclass
 class StencilContext(Context):
     """One stencil."""
 
     registers: list[Local] = field(default_factory=list)
     targets: set[str] = field(default_factory=set)  # values that are the direct target, for `jump`
+    exit_follows: bool = False  # the jump is a direct exit of the fragment that the emitter puts behind the stencil
     returns: bool = False  # the jump is a RET: look at the return stack first
 
     def __post_init__(self) -> None:
@@ -169,7 +174,7 @@ class StencilContext(Context):
 
     def jump(self, target: Value) -> None:
         if target.ref in self.targets:
-            self.go(TAKEN)
+            self.go(CONT if self.exit_follows else TAKEN)
         else:
             self.jump_indirect(target)
 
@@ -213,40 +218,41 @@ class StencilContext(Context):
 
     # -- what only the interpreter does -----------------------------------------------------------------------------
 
-    def _interpreter_only(self) -> NoReturn:
-        raise TypeError(f"{self.signature.name}: this meaning needs the interpreter, it cannot be a stencil")
+    def interpreter_only(self) -> NoReturn:
+        """Refuse what cannot be part of a stencil."""
+        raise NotAStencil(self.signature.name)
 
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def source_segment(self) -> int | Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def repeat(self) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def resume(self) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def this_eip(self) -> Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def update_pointer(self, segment: int | Value, offset: Value, width: int) -> Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def commit_update(self, pointer: Value) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def operand_pointer(
         self, segment: int | Value, offset: Value, size: int, *, write: bool = False, fill: bool = False, align: int = 1
     ) -> Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def commit_operand(self, pointer: Value) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def retire_accesses(self) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
 
 # -- operands -------------------------------------------------------------------------------------------------------
@@ -310,6 +316,15 @@ class ScratchMemory:
         if self._pointer is None:
             self._pointer = self._check()
         self.b.store(self._pointer, value)
+
+    def read_at(self, displacement: int, width: int) -> Value:
+        self.b.interpreter_only()
+
+    def write_at(self, displacement: int, value: Value) -> None:
+        self.b.interpreter_only()
+
+    def displaced(self, displacement: Value) -> ScratchMemory:
+        self.b.interpreter_only()
 
 
 class KnownMemory(ScratchMemory):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bt.codegen.abi import pinned
-from bt.engine.translator.plan.catalogue import (
+from bt.engine.translator.stencils.catalogue import (
     Catalogue,
     Emit,
 )
