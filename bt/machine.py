@@ -22,7 +22,7 @@ from typing import Literal, get_args
 from bt import arguments
 from bt.boot.boot_sector import Stop, why_stopped
 from bt.boot.detect import load as load_image
-from bt.boot.multiboot import Module
+from bt.boot.information import Module
 from bt.boot.placement import check_ram_size
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock

@@ -176,8 +176,8 @@ def enter(cpu: CpuState, entry: Entry) -> None:
     power_on(cpu)
     for number, name in enumerate(GPR_NAMES):
         cpu["gpr", number] = entry.gpr[name]
-    for number, name in enumerate(SEGMENT_NAMES[:6]):
-        s = entry.segments[name]
+    for name, s in entry.segments.items():
+        number = SEGMENT_NAMES.index(name)
         segment_cache.fill(cpu, number, selector=s.selector, base=s.base, limit=s.limit, access=s.access, big=s.flags32)
     cpu["eip"], cpu["cr0"] = entry.eip, entry.cr0
     cpu["gdtr_base"], cpu["gdtr_limit"] = entry.gdt_base, entry.gdt_limit
