@@ -24,7 +24,7 @@ from bt.engine.structures import (
     TRACE_STENCIL,
     TRACE_STUB,
 )
-from bt.engine.translator.stencils.context import JUMP_FREE
+from bt.engine.translator.gates.signatures import FLAT_32_GATES
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect.code import code_bits, text_of
 from bt.inspect.structure import Structure
@@ -194,8 +194,9 @@ class Diary:
         if entry.kind == TRACE_STENCIL:
             stencil = Structure(STENCIL, self._cpu.control("stencils") + entry.subject * STENCIL.size)
             size = stencil["length"]
-            if ctypes.string_at(entry.hot + size, len(JUMP_FREE)) == JUMP_FREE:
-                size += len(JUMP_FREE)
+            jump = FLAT_32_GATES.jump_free_code
+            if ctypes.string_at(entry.hot + size, len(jump)) == jump:
+                size += len(jump)
             if end is not None:
                 size = min(size, end - entry.hot)
             code = ctypes.string_at(entry.hot, size)

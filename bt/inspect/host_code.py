@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bt.codegen.abi import ARGUMENT_REGISTERS, PINNED_ROLES
+from bt.codegen.abi import FLAT_32
 from bt.engine.library.library import Library
 from bt.inspect import diary
 from bt.inspect.code import disassembler
@@ -15,7 +15,7 @@ from bt.memory.access import ADDEND, PHYSICAL, READ_TAG, WRITE_TAG
 from bt.x86 import state
 from bt.x86.state import GPR_NAMES, SEGMENT_BYTES, SEGMENT_FIELDS, SEGMENT_NAMES
 
-STATE_REGISTER = ARGUMENT_REGISTERS[PINNED_ROLES.index("state")]
+STATE_REGISTER = FLAT_32.register("state")
 _TABLES = ("tlb_supervisor", "tlb_user", "tlb_none")
 _TLB_FIELDS = {READ_TAG: "read_tag", WRITE_TAG: "write_tag", ADDEND: "addend", PHYSICAL: "physical"}
 _OPERAND = re.compile(rf"\[(?P<inner>[^]]*\b{STATE_REGISTER}\b[^]]*)\]")
@@ -34,7 +34,7 @@ class HostLine:
 
 def pinned_registers() -> dict[str, str]:
     """Which host register holds which guest register (or the state, T and the budget) in translated code."""
-    return {role: register for role, register in zip(PINNED_ROLES, ARGUMENT_REGISTERS, strict=True) if role != "free"}
+    return {role: FLAT_32.register(role) for role in FLAT_32.roles if role != "free"}
 
 
 def disassemble(piece: Piece, labels: Mapping[int, str]) -> list[HostLine]:

@@ -25,7 +25,7 @@ def _plan(plans: dict[Variant, Plan], encoding: str, *, memory: bool = False, si
 
 @pytest.mark.parametrize(
     ("encoding", "memory", "access"),
-    (
+    [
         ("01 /r", True, (Linear.T, 4, True)),  # add r/m, r
         ("00 /r", True, (Linear.T, 1, True)),
         ("03 /r", True, (Linear.T, 4, False)),  # add r, r/m
@@ -42,7 +42,7 @@ def _plan(plans: dict[Variant, Plan], encoding: str, *, memory: bool = False, si
         ("E8", False, (Linear.PUSH, 4, True)),  # call
         ("C3", False, (Linear.POP, 4, False)),  # ret
         ("FF /6", True, (Linear.PUSH, 4, True)),  # push: its operand is loaded by another stencil
-    ),
+    ],
 )
 def test_the_access_of_a_stencil(
     plans: dict[Variant, Plan], encoding: str, memory: bool, access: tuple[Linear, int, bool]
@@ -54,7 +54,7 @@ def test_the_access_of_a_stencil(
 
 @pytest.mark.parametrize(
     ("encoding", "memory", "ending", "calls", "pre"),
-    (
+    [
         ("EB", False, Ending.JUMP, False, Pre.NONE),
         ("E8", False, Ending.JUMP, True, Pre.NONE),
         ("FF /2", False, Ending.INDIRECT, True, Pre.GET_RM),
@@ -63,7 +63,7 @@ def test_the_access_of_a_stencil(
         ("C3", False, Ending.INDIRECT, False, Pre.NONE),
         ("E2", False, Ending.NEXT, False, Pre.NONE),  # loop goes on where it does not jump
         ("50+r", False, Ending.NEXT, False, Pre.NONE),
-    ),
+    ],
 )
 def test_how_an_instruction_ends(
     plans: dict[Variant, Plan], encoding: str, memory: bool, ending: Ending, calls: bool, pre: Pre
@@ -75,7 +75,7 @@ def test_how_an_instruction_ends(
 
 @pytest.mark.parametrize(
     ("encoding", "kills", "by_count"),
-    (
+    [
         ("01 /r", True, False),
         ("11 /r", True, False),  # adc reads CF, as its form says
         ("F7 /4", False, False),  # mul keeps what the manual calls undefined, and so do these
@@ -87,7 +87,7 @@ def test_how_an_instruction_ends(
         ("C1 /0", False, False),  # rol changes two flags
         ("D3 /4", False, False),  # shl by CL
         ("89 /r", False, False),
-    ),
+    ],
 )
 def test_whose_flags_are_dead(plans: dict[Variant, Plan], encoding: str, kills: bool, by_count: bool) -> None:
     plan = _plan(plans, encoding)
@@ -97,7 +97,7 @@ def test_whose_flags_are_dead(plans: dict[Variant, Plan], encoding: str, kills: 
 
 @pytest.mark.parametrize(
     ("encoding", "memory", "size"),
-    (
+    [
         ("8F /0", True, 32),  # pop: two accesses, the operand's second
         ("60", False, 32),  # pusha
         ("C8", False, 32),  # enter
@@ -108,7 +108,7 @@ def test_whose_flags_are_dead(plans: dict[Variant, Plan], encoding: str, kills: 
         ("0F 0B", False, 32),  # ud2 never goes on
         ("50+r", False, 16),
         ("C3", False, 16),
-    ),
+    ],
 )
 def test_what_only_the_interpreter_does(plans: dict[Variant, Plan], encoding: str, memory: bool, size: int) -> None:
     assert _plan(plans, encoding, memory=memory, size=size) is None

@@ -27,10 +27,8 @@ from bt.engine.library.library import Progress
 from bt.engine.library.runtime import runtime_modules
 from bt.engine.reencode.fp_forms import fp_form_table
 from bt.engine.shapes import shape_table
-from bt.engine.translator.gates.gates import (
-    RAW_PIECES,
-    emit_gates,
-)
+from bt.engine.translator.gates.gates import emit_gates, raw_gates
+from bt.engine.translator.gates.signatures import FLAT_32_GATES
 from bt.engine.translator.plan.table import (
     StencilTables,
     all_stencils,
@@ -61,7 +59,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
     stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
-    pieces = _pieces(objects[source.name] for source in runtime) | RAW_PIECES | host_fp.PIECES
+    pieces = _pieces(objects[source.name] for source in runtime) | raw_gates(FLAT_32_GATES) | host_fp.PIECES
     with Arena(ARENA_BYTES, name="bt-build") as arena:
         symbols = {name: address - arena.exec_base for name, address in link(arena, pieces, {}).items()}
         image = bytes(arena.view[: arena.used])
@@ -115,7 +113,7 @@ def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
             name = f"stencils.{title}.{start // STENCILS_PER_MODULE}"
             module = Module(name, preamble=list(HOLE_DECLARATIONS))
             for external in EXTERNALS:
-                module.need(external)
+                module.need(catalogue.plan.signature(external))
             for stencil in names[start : start + STENCILS_PER_MODULE]:
                 catalogue.emit(module, stencil)
             yield Source(name, module.text())
@@ -125,7 +123,7 @@ def _runtime_modules() -> Iterator[Source]:
     """Runtime functions, continuations, gates and interpreter handlers."""
     modules = [*runtime_modules(), Module("dispatch"), Module("gates")]
     emit_dispatch(modules[-2])
-    emit_gates(modules[-1])
+    emit_gates(modules[-1], FLAT_32_GATES)
     wanted = list({variant.name: variant for form in FORMS for variant in variants(form)}.values())
 
     def family(variant: Variant) -> str:

@@ -7,7 +7,7 @@ pinned ones, and everything else stays: results, rounding, flags and tags are th
 
 from __future__ import annotations
 
-from bt.codegen.abi import HOST_NUMBERS, native
+from bt.codegen.abi import FLAT_32, RegisterPlan, native
 from bt.codegen.builder import Local, Signature
 from bt.codegen.value import PTR, Value
 from bt.engine.reencode.fp_forms import (
@@ -21,7 +21,6 @@ from bt.memory.access import NativeContext, TlbContext
 from bt.memory.slow import Body
 from bt.x86.context import EXIT, OK
 from bt.x86.exits import ExitReason
-from bt.x86.state import GPR_NAMES
 
 # state, record, where to write, 1 for translated code, displacement of the operand from r12 there; answers where the
 # bytes end
@@ -29,11 +28,10 @@ FP_ENCODE = native("fp_encode", PTR, PTR, "i64", "i32", "i32", result="i64")
 # state, record: have a thunk ready for the record; OK, or EXIT when the area for thunks is full
 FP_MAKE_THUNK = native("fp_make_thunk", PTR, PTR)
 
-_PINNED = [HOST_NUMBERS[name] for name in GPR_NAMES]
 _RDI, _SIB_FOLLOWS = 7, 4
 _REX, _REX_R, _REX_B = 0x40, 4, 1
 _MOD_INDIRECT, _MOD_DISP8, _MOD_DISP32, _MOD_REGISTER = range(4)
-_SIB_R12 = 0x24  # base r12 (with REX.B), no index
+_SIB_NO_INDEX = 4 << 3
 _MOV_EAX_ESI, _TEST_ESI, _RETURN = bytes.fromhex("89f0"), bytes.fromhex("85f6"), b"\xc3"
 _FLAGS_TO_RAX = bytes.fromhex("9c58")  # pushfq; pop rax
 
@@ -49,8 +47,9 @@ def fp_form(b: TlbContext, record: Value) -> Value:
 class _Encoder:
     """Builds `fp_encode`."""
 
-    def __init__(self, b: NativeContext) -> None:
+    def __init__(self, b: NativeContext, plan: RegisterPlan) -> None:
         self.b = b
+        self.plan = plan
         _, self.record, start, self.pinned, self.displacement = b.arguments
         self.form = fp_form(b, self.record)
         self.at: Local = b.local(64, start)
@@ -66,7 +65,7 @@ class _Encoder:
 
     def _renamed(self, number: Value) -> Value:
         """Host number of a general register: the pinned one, or eax."""
-        packed = sum(host << (4 * guest) for guest, host in enumerate(_PINNED))
+        packed = sum(host << (4 * guest) for guest, host in enumerate(self.plan.guest_numbers))
         host = (self.b.const(packed, 32) >> (number << 2)) & 15
         return self.b.select(self.pinned != 0, host, 0)
 
@@ -81,7 +80,8 @@ class _Encoder:
         pinned = self.pinned != 0
         reg = self._register(self._field("reg"), RECORD.get(b, self.record, "reg_number").zext(32))
         rm = self._register(self._field("rm"), RECORD.get(b, self.record, "rm_number").zext(32))
-        base = b.select(pinned, b.const(_SIB_FOLLOWS | 8, 32), _RDI)
+        operand = self.plan.number("free")
+        base = b.select(pinned, b.const(_SIB_FOLLOWS | operand & 8, 32), _RDI)
         rm = b.select(self.memory, base, rm)
         with b.If(self._field("prefix") != 0):
             self._byte(self._field("prefix"))
@@ -98,7 +98,7 @@ class _Encoder:
             mod = b.select(self.memory, mod, _MOD_REGISTER)
             self._byte((mod << 6) | ((reg & 7) << 3) | (rm & 7))
             with b.If(self.memory & pinned):
-                self._byte(b.const(_SIB_R12, 8))
+                self._byte(b.const(_SIB_NO_INDEX | operand & 7, 8))
                 with b.If(self.displacement != 0):
                     self._byte(self.displacement)
                 with b.If(mod == _MOD_DISP32):
@@ -141,6 +141,6 @@ def _make_thunk(b: NativeContext) -> None:
 
 
 RUNTIME: tuple[tuple[Signature, Body], ...] = (
-    (FP_ENCODE, lambda b: _Encoder(b).build()),
+    (FP_ENCODE, lambda b: _Encoder(b, FLAT_32).build()),
     (FP_MAKE_THUNK, _make_thunk),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.builder import Local
+from bt.codegen.host_bytes import JUMP_BYTES
 from bt.codegen.value import PTR, Value
 from bt.engine.structures import (
     CONTROL,
@@ -26,16 +27,7 @@ from bt.engine.structures import (
     TRACE_JUMP,
 )
 from bt.engine.translator.emit import trace
-from bt.engine.translator.emit.writer import (
-    HELPER_PLACES,
-    JUMP_BYTES,
-    FragmentWriter,
-)
-from bt.engine.translator.gates.signatures import (
-    CHAIN_GATE,
-    SERVICE_GATE,
-    SLOW_GATE,
-)
+from bt.engine.translator.emit.writer import HELPER_PLACES, FragmentWriter
 from bt.engine.translator.plan.plan import (
     Ending,
     Pre,
@@ -225,9 +217,9 @@ class Instruction:
                 ends=1,
             )
             with b.If((flags & STENCIL_COLD) != 0):
-                o.slot("COLD", o.stub(site, SLOW_GATE))
+                o.slot("COLD", o.stub(site, o.gates.slow))
             with b.If((flags & STENCIL_SERVICE) != 0):
-                o.slot("SERVICE", o.stub(site, SERVICE_GATE))
+                o.slot("SERVICE", o.stub(site, o.gates.service))
 
     def before_jump(self, jump: Value) -> None:
         """Where a conditional transfer leads when taken."""
@@ -240,7 +232,7 @@ class Instruction:
                 with arm.then():
                     # the patch address is the stencil's own rel32, known once it has been copied
                     site = o.exit_site(target, 0)
-                    o.slot("TAKEN", o.stub(site, CHAIN_GATE))
+                    o.slot("TAKEN", o.stub(site, o.gates.chain))
                     self.taken_site.set(site)
                 with arm.otherwise():
                     o.slot("TAKEN", o.cold_far_exit(target))

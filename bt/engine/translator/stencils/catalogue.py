@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bt.codegen.abi import pinned
+from bt.codegen.abi import FLAT_32, RegisterPlan
 from bt.codegen.builder import Module
 from bt.codegen.objectfile import CodePiece
 from bt.engine.translator.stencils.context import StencilContext
@@ -23,8 +23,12 @@ Emit = Callable[[StencilContext], None]
 class Catalogue:
     """Stencils, each with what builds it and the attributes of its context."""
 
+    plan: RegisterPlan = FLAT_32
     stencils: dict[str, tuple[Emit, dict[str, Any]]] = field(default_factory=dict)
-    raw: dict[str, CodePiece] = field(default_factory=lambda: dict(raw_pieces()))  # encoded by us, not by LLVM
+    raw: dict[str, CodePiece] = field(init=False)  # encoded by us, not by LLVM
+
+    def __post_init__(self) -> None:
+        self.raw = dict(raw_pieces(self.plan))
 
     def add(self, name: str, emit: Emit, **attributes: Any) -> str:
         """Enter a stencil unless it is there already; answers its name."""
@@ -35,7 +39,7 @@ class Catalogue:
     def emit(self, module: Module, name: str) -> None:
         """Add one stencil to a module."""
         emit, attributes = self.stencils[name]
-        b = StencilContext(module, pinned(name), **attributes)
+        b = StencilContext(module, self.plan.signature(name), plan=self.plan, **attributes)
         emit(b)
         b.proceed()
         b.finish()

@@ -11,19 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from bt.codegen.abi import PINNED_ROLES, pinned
-from bt.codegen.builder import Local, Signature
+from bt.codegen.abi import FLAT_32, RegisterPlan
+from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.memory.access import PAGE
 from bt.x86 import context as x86
 from bt.x86.context import Context
-from bt.x86.state import BRANCH_CACHE_ENTRIES, ESP, GPR_NAMES, RETURN_STACK_ENTRIES, TLB_ENTRIES, TLB_ENTRY_BYTES
+from bt.x86.state import BRANCH_CACHE_ENTRIES, ESP, RETURN_STACK_ENTRIES, TLB_ENTRIES, TLB_ENTRY_BYTES
 
 # Where a stencil leads. CONT is the next stencil; the others are patched to stubs and gates.
-CONT, TAKEN, COLD, SERVICE = pinned("CONT"), pinned("TAKEN"), pinned("COLD"), pinned("SERVICE")
-BRANCH_MISS = pinned("BRANCH_MISS")
-JUMP_FREE = bytes.fromhex("41ffe4")  # jmp r12: the register of the free argument (see bt/codegen/abi.py)
-EXTERNALS = (CONT, TAKEN, COLD, SERVICE, BRANCH_MISS)
+EXTERNALS = CONT, TAKEN, COLD, SERVICE, BRANCH_MISS = ("CONT", "TAKEN", "COLD", "SERVICE", "BRANCH_MISS")
 
 # Holes: name -> range metadata (see MODULE_EPILOGUE). Signed ones become sign-extended imm32 or disp32.
 SIGNED, UNSIGNED, WIDE = "!2", "!3", "!4"
@@ -45,9 +42,6 @@ HOLE_DECLARATIONS = [
     f"@{name} = external hidden global i8, !absolute_symbol {metadata}" for name, metadata in HOLES.items()
 ]
 
-_FREE, _STATE, _T, _BUDGET = (PINNED_ROLES.index(role) for role in ("free", "state", "t", "budget"))
-_REGISTERS = [PINNED_ROLES.index(name) for name in GPR_NAMES]
-
 
 class NotAStencil(Exception):
     """This meaning needs the interpreter."""
@@ -57,6 +51,7 @@ class NotAStencil(Exception):
 class StencilContext(Context):
     """One stencil."""
 
+    plan: RegisterPlan = FLAT_32
     registers: list[Local] = field(default_factory=list)
     targets: set[str] = field(default_factory=set)  # values that are the direct target, for `jump`
     exit_follows: bool = False  # the jump is a direct exit of the fragment that the emitter puts behind the stencil
@@ -65,14 +60,19 @@ class StencilContext(Context):
     def __post_init__(self) -> None:
         super().__post_init__()
         # the upper halves are zero between stencils: LLVM need not clear them again
-        self.parameter_attributes = dict.fromkeys([_T, *_REGISTERS], "range(i64 0, 4294967296)")
-        self.t: Value = self.arguments[_T]
-        self.budget: Value = self.arguments[_BUDGET]
-        self.registers = [self.local(64, self.arguments[place]) for place in _REGISTERS]
+        self._places = [self.plan.place(role) for role in self.plan.guest]
+        self.parameter_attributes = dict.fromkeys([self.plan.place("t"), *self._places], "range(i64 0, 4294967296)")
+        self.t: Value = self.argument("t")
+        self.budget: Value = self.argument("budget")
+        self.registers = [self.local(64, self.arguments[place]) for place in self._places]
+
+    def argument(self, role: str) -> Value:
+        """What came in, by its role in the register plan."""
+        return self.arguments[self.plan.place(role)]
 
     @property
     def cpu(self) -> Value:
-        return self.arguments[_STATE]
+        return self.argument("state")
 
     def hole(self, name: str, width: int = 32) -> Value:
         """A constant that the emitter fills in."""
@@ -84,17 +84,19 @@ class StencilContext(Context):
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
-    def go(self, target: Signature | Value, *, original: bool = False, free: Value | None = None) -> None:
-        """Tail-call with the registers as they are now, or as they came in. Ends the block."""
-        arguments: list[Value | str] = ["poison"] * len(PINNED_ROLES)
-        arguments[_STATE] = self.cpu
-        arguments[_BUDGET] = self.arguments[_BUDGET] if original else self.budget
-        arguments[_T] = self.arguments[_T] if original else self.t
+    def go(self, target: str | Value, *, original: bool = False, free: Value | None = None) -> None:
+        """Tail-call a name or an address with the registers as they are now, or as they came in. Ends the block."""
+        arguments: dict[str, Value] = {
+            "state": self.cpu,
+            "budget": self.argument("budget") if original else self.budget,
+            "t": self.argument("t") if original else self.t,
+        }
         if free is not None:
-            arguments[_FREE] = free
-        for place, local in zip(_REGISTERS, self.registers, strict=True):
-            arguments[place] = self.arguments[place] if original else local.get()
-        self.tail_call(target, self.signature, arguments)
+            arguments["free"] = free
+        for role, local in zip(self.plan.guest, self.registers, strict=True):
+            arguments[role] = self.argument(role) if original else local.get()
+        callee = self.plan.signature(target) if isinstance(target, str) else target
+        self.tail_call(callee, self.signature, [arguments.get(role, "poison") for role in self.plan.roles])
 
     def proceed(self) -> None:
         if not self.terminated:
@@ -192,7 +194,7 @@ class StencilContext(Context):
 
     def _jump_to(self, host: Value) -> None:
         """Leave for a host address. LLVM has no register to spare for an indirect tail call, so the address goes on
-        in the free argument and the emitter appends the jump (JUMP_FREE). Ends the block."""
+        in the free argument and the emitter appends the jump. Ends the block."""
         self.go(CONT, free=host)
 
     def _predicted_return(self, tag: Value) -> None:

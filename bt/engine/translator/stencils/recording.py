@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from bt.codegen.abi import pinned
+from bt.codegen.abi import FLAT_32
 from bt.codegen.builder import Module, Signature
 from bt.codegen.value import Value
 from bt.engine.translator.stencils.context import NotAStencil, StencilContext
@@ -56,7 +56,7 @@ class RecordingContext(StencilContext):
         self.effects = Effects()
         self._made_of: dict[str, str] = {}  # text by the name of the value
         self._known = {self.t.ref: "T"}  # values that mean something, by name
-        self._places: dict[str, int] = {}  # of accesses, by their host pointer
+        self._host_pointers: dict[str, int] = {}  # of accesses, by their host pointer
 
     def emit(self, text: str, ty: str) -> Value:
         value = super().emit(text, ty)
@@ -104,12 +104,12 @@ class RecordingContext(StencilContext):
         register = GPR_NAMES.index(origin) if origin in GPR_NAMES else None
         if not isinstance(size, int) or (register is None and origin != "T"):
             self.interpreter_only()  # the slow path could not work the address out again
-        self._places[pointer.ref] = len(self.effects.accesses)
+        self._host_pointers[pointer.ref] = len(self.effects.accesses)
         self.effects.accesses.append(Access(register, displacement, size))
         return pointer
 
     def store(self, pointer: Value, value: Value) -> None:
-        if (place := self._places.get(pointer.ref)) is not None:
+        if (place := self._host_pointers.get(pointer.ref)) is not None:
             self.effects.accesses[place] = replace(self.effects.accesses[place], write=True)
             if self._origin(value)[0] == "NEXT":
                 self.effects.calls = True
@@ -133,7 +133,7 @@ class RecordingContext(StencilContext):
 def record(emit: Callable[[RecordingContext], None], *, operand_size: int, condition_code: int) -> Effects | None:
     """What `emit` does; None if only the interpreter can do it."""
     b = RecordingContext(
-        Module("recording"), pinned("recording"), operand_size=operand_size, condition_code=condition_code
+        Module("recording"), FLAT_32.signature("recording"), operand_size=operand_size, condition_code=condition_code
     )
     try:
         emit(b)
