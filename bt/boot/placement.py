@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Protocol
 
 from bt.errors import BadImage, BadUsage
+from bt.x86.page import PAGE
 
-PAGE = 4096
 MIB = 1 << 20
 
 EBDA = 0x9_FC00  # extended BIOS data area: one KiB, where PC firmware keeps it

@@ -10,7 +10,7 @@ from bt.codegen.abi import FLAT_32
 from bt.engine.library.library import Library
 from bt.inspect import diary
 from bt.inspect.code import disassembler
-from bt.inspect.diary import GuestInstruction, Piece, Unit, runtime_names
+from bt.inspect.diary import Fragment, GuestInstruction, Piece, runtime_names
 from bt.memory.access import ADDEND, PHYSICAL, READ_TAG, WRITE_TAG
 from bt.x86 import state
 from bt.x86.state import GPR_NAMES, SEGMENT_BYTES, SEGMENT_FIELDS, SEGMENT_NAMES
@@ -60,11 +60,11 @@ def _targets(text: str) -> list[int]:
     return [int(match["target"], 16) for match in _TARGET.finditer(text)]
 
 
-def labels_of(unit: Unit, library: Library) -> dict[int, str]:
-    """Names of the places that a unit's code leads to: its instructions, its stubs, gates."""
-    labels = runtime_names(library) | {unit.host: f"block {unit.eip:08x}"}
-    labels |= {one.hot[0].address: f"{one.eip:08x}" for one in unit.instructions if one.hot}
-    return labels | {piece.address: purpose(piece) for piece in unit.cold_pieces()}
+def labels_of(fragment: Fragment, library: Library) -> dict[int, str]:
+    """Names of the places that a fragment's code leads to: its instructions, its stubs, gates."""
+    labels = runtime_names(library) | {fragment.host: f"block {fragment.eip:08x}"}
+    labels |= {one.hot[0].address: f"{one.eip:08x}" for one in fragment.instructions if one.hot}
+    return labels | {piece.address: purpose(piece) for piece in fragment.cold_pieces()}
 
 
 def purpose(piece: Piece) -> str:

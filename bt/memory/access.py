@@ -18,9 +18,9 @@ from bt.codegen.value import PTR, Value
 from bt.x86 import context as x86
 from bt.x86 import state
 from bt.x86.context import Context
+from bt.x86.page import PAGE
 from bt.x86.state import SS, TLB_ENTRIES
 
-PAGE = 4096
 READ_TAG, WRITE_TAG, ADDEND, PHYSICAL = 0, 8, 16, 24  # offsets within an entry
 # Bits beside the physical page: services.WALKED_GLOBAL and WALKED_NO_EXECUTE of the walk that made the entry.
 PHYSICAL_FLAGS = PAGE - 1

@@ -12,8 +12,7 @@ from types import TracebackType
 from bt import arguments
 from bt.errors import BadUsage, BtError, Closed
 from bt.host.sole_use import SoleUse
-
-PAGE_SIZE = 4096
+from bt.x86.page import PAGE
 
 Watcher = Callable[[int, int], object]
 """Takes a guest-physical address and a number of bytes."""
@@ -35,8 +34,8 @@ class GuestRam:
     def __init__(self, size: int) -> None:
         """Raises BadUsage unless `size` (bytes) is a positive multiple of the 4 KiB page, and the host has as much."""
         arguments.whole_number("size", size, "a whole number of bytes is wanted, such as 64 << 20")
-        if size <= 0 or size % PAGE_SIZE:
-            raise BadUsage(f"guest RAM of {size} bytes: give a positive multiple of {PAGE_SIZE} bytes")
+        if size <= 0 or size % PAGE:
+            raise BadUsage(f"guest RAM of {size} bytes: give a positive multiple of {PAGE} bytes")
         self.size = size
         self.sole_use = SoleUse()
         self._watchers: list[weakref.WeakMethod[Watcher]] = []

@@ -18,7 +18,6 @@ from bt.memory.access import (
     ADDEND,
     DIRECT,
     INVALID_TAG,
-    PAGE,
     PHYSICAL,
     PHYSICAL_FLAGS,
     READ_TAG,
@@ -35,6 +34,7 @@ from bt.x86 import services, state
 from bt.x86.context import AC, OK
 from bt.x86.exits import ExitReason
 from bt.x86.mode import ALIGNMENT_FREE
+from bt.x86.page import PAGE
 
 # Host pointer of one linear address: linear, write, flags. In memory_value the pointer, or 0 for a device, whose
 # physical address is then in exit_address. Fills the TLB.

@@ -16,7 +16,6 @@ from bt.memory.access import (
     OPERAND_COMMIT_MASKED,
     OPERAND_FILL,
     OPERAND_WRITE,
-    PAGE,
     SLOW_READ,
     SLOW_WRITE,
     NativeContext,
@@ -25,6 +24,7 @@ from bt.memory.slow import RESOLVE, Body, code_map_slot
 from bt.x86.context import AC, OK
 from bt.x86.fp.fp_state import THUNK
 from bt.x86.mode import ALIGNMENT_FREE
+from bt.x86.page import PAGE
 from bt.x86.services import WATCH_ACCESS, WATCH_READ, WATCH_WRITE
 
 _PIECE = 8  # bytes moved at a time

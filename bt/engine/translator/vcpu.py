@@ -17,9 +17,9 @@ SITES = 1 << 20
 # The plans of a form that only the interpreter executes.
 NO_PLANS = struct.pack("<3I", NO_PLAN, NO_PLAN, NO_PLAN).ljust(PLAN_BYTES, b"\0") * VARIANTS
 _COUNTERS = (
-    "units",
-    "unit_insns",
-    "unit_bytes",
+    "fragments",
+    "translated_insns",
+    "translated_bytes",
     "identity",
     "serviced",
     "translate_cycles",

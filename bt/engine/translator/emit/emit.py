@@ -71,12 +71,12 @@ class _Translator(FragmentWriter):
         CONTROL.put(b, control, "sites_next", self.site_number.get())
         cycles = b.cycles() - started
         for name, amount in (
-            ("units", b.const(1, 64)),
-            ("unit_insns", self.count.zext(64)),
-            ("unit_bytes", BLOCK.get(b, self.block, "bytes").zext(64)),
+            ("fragments", b.const(1, 64)),
+            ("translated_insns", self.count),
+            ("translated_bytes", BLOCK.get(b, self.block, "bytes")),
             ("translate_cycles", cycles),
         ):
-            CONTROL.put(b, control, name, CONTROL.get(b, control, name) + amount)
+            CONTROL.count(b, control, name, amount)
         b.ret(start)
 
     def _record(self, index: Value) -> Value:
@@ -160,7 +160,7 @@ class _Translator(FragmentWriter):
         self.write_stub(self.at.get(), site, address_of(b, self.gates.service))
         self.at.set(after)
         ended.set(ends.trunc(1))
-        CONTROL.put(b, self.control, "serviced", CONTROL.get(b, self.control, "serviced") + 1)
+        CONTROL.count(b, self.control, "serviced")
 
 
 def emit_translate(b: NativeContext, gates: Gates) -> None:

@@ -79,7 +79,7 @@ class FpBlock:
                 self.run.check(instruction.plain.address)
         instruction.emit()
         with b.If(~instruction.memory & (instruction.field("plain") != 0)):
-            CONTROL.put(b, o.control, "identity", CONTROL.get(b, o.control, "identity") + 1)
+            CONTROL.count(b, o.control, "identity")
         self.run.advance(lambda record, index: make(record, index).emit())
 
 

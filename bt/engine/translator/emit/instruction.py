@@ -32,7 +32,8 @@ from bt.engine.translator.plan.plan import (
     Ending,
     Pre,
 )
-from bt.memory.access import ADDEND, PAGE, READ_TAG, WRITE_TAG, entry_offset
+from bt.memory.access import ADDEND, READ_TAG, WRITE_TAG, entry_offset
+from bt.x86.page import PAGE
 from bt.x86.state import FS, GS
 
 
@@ -72,7 +73,7 @@ class Instruction:
         self.before_jump(jump.get())
         identity = STENCIL.get(b, self._entry(number), "flags") & STENCIL_IDENTITY
         with b.If(identity != 0):
-            CONTROL.put(b, o.control, "identity", CONTROL.get(b, o.control, "identity") + 1)
+            CONTROL.count(b, o.control, "identity")
         o.emit(number)
         self.after_jump(jump.get())
 

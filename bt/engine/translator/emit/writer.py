@@ -33,9 +33,10 @@ from bt.engine.structures import (
 from bt.engine.translator.emit import trace
 from bt.engine.translator.gates.signatures import EMIT_STENCIL, Gates
 from bt.engine.translator.plan.table import helper_offsets
-from bt.memory.access import ADDEND, PAGE, NativeContext
+from bt.memory.access import ADDEND, NativeContext
 from bt.x86 import state
 from bt.x86.mode import USER
+from bt.x86.page import PAGE
 from bt.x86.state import TLB_BYTES
 
 SLOT_OFFSETS = {name: 8 * number for number, name in enumerate(SLOTS)}
@@ -63,12 +64,8 @@ def emit_emit_stencil(b: NativeContext) -> None:
     length = STENCIL.get(b, entry, "length").zext(64)
     source = CONTROL.get_pointer(b, control, "stencil_code") + STENCIL.get(b, entry, "code").zext(64)
     target = write_base(b, control, at)
-    index = b.local(64, 0)
-    with b.Loop() as loop:
-        i = index.get()
-        loop.break_if(i.uge(length))
+    with b.Range(length, step=8) as i:
         b.store(target + i, b.load(source + i, 64))
-        index.set(i + 8)
     end = at + length
     b.store(slots + SLOT_OFFSETS["CONT"], end)
     first = STENCIL.get(b, entry, "first").zext(64)
@@ -208,7 +205,7 @@ class FragmentWriter:
     # -- exits ----------------------------------------------------------------------------------------------------
 
     def same_page(self, target: Value) -> Value:
-        return ((target ^ BLOCK.get(self.b, self.block, "eip")) & -PAGE) == 0
+        return ((target ^ BLOCK.get(self.b, self.block, "eip").trunc(target.width)) & -PAGE) == 0
 
     def exit(self, target: Value) -> None:
         """A direct transfer at the end of the fragment."""
@@ -231,7 +228,7 @@ class FragmentWriter:
     def exit_site(self, target: Value, patch: Value | int) -> Value:
         """Claim the site of a chainable exit; answers its number."""
         b = self.b
-        CONTROL.put(b, self.control, "exits", CONTROL.get(b, self.control, "exits") + 1)
+        CONTROL.count(b, self.control, "exits")
         return self.site(patch=patch, page=self.page, eip=target)
 
     def cold_far_exit(self, target: Value) -> Value:

@@ -18,18 +18,20 @@ from bt.engine.boundary import (
     deliver,
     end_run,
 )
-from bt.engine.interp.context import DISPATCH, record_cache_offset
+from bt.engine.branch_tags import branch_cache_offset, branch_tag
+from bt.engine.interp.context import DISPATCH
 from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, NO_X87_SEGMENT, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.emit.emit import emit_translate
 from bt.engine.translator.emit.writer import emit_emit_stencil
 from bt.engine.translator.gates.signatures import EMIT_STENCIL, FLAT_32_GATES, TRANSLATE, Gates
 from bt.engine.translator.plan.plan import Linear
-from bt.memory.access import PAGE, NativeContext
+from bt.memory.access import NativeContext
 from bt.memory.slow import RESOLVE, Body, code_map_slot
 from bt.x86 import mode, state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import FP_PREPARE
+from bt.x86.page import PAGE
 from bt.x86.state import CS, EBP, ESP, GPR_NAMES
 
 # Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
@@ -118,7 +120,7 @@ def _site(b: NativeContext) -> Value:
 def _count(b: NativeContext, name: str) -> Value:
     """Count a statistic; answers the control block."""
     control = b.get_pointer("engine")
-    CONTROL.put(b, control, name, CONTROL.get(b, control, name) + 1)
+    CONTROL.count(b, control, name)
     return control
 
 
@@ -216,8 +218,8 @@ def _miss_exit(b: NativeContext) -> None:
     host = b.call(TRANSLATED, b.cpu)
     with b.If(host == 0):
         b.ret(b.call(NEXT_CODE, b.cpu))
-    entry = b.slot("branch_cache") + record_cache_offset(eip)
-    b.store(entry, b.get("code_tag") | eip.zext(64))
+    entry = b.slot("branch_cache") + branch_cache_offset(eip)
+    b.store(entry, branch_tag(b, eip))
     b.store(entry + 8, host)
     b.ret(host)
 
@@ -338,7 +340,7 @@ def _run_bt(b: NativeContext) -> None:
     started = b.cycles()
     b.call(FLAT_32_GATES.jump_free, *arguments)
     control = b.get_pointer("engine")
-    CONTROL.put(b, control, "run_cycles", CONTROL.get(b, control, "run_cycles") + b.cycles() - started)
+    CONTROL.count(b, control, "run_cycles", b.cycles() - started)
     end_run(b)
 
 

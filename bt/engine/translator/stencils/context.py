@@ -14,10 +14,11 @@ from typing import NoReturn
 from bt.codegen.abi import FLAT_32, RegisterPlan
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
-from bt.memory.access import PAGE
+from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.x86 import context as x86
 from bt.x86.context import Context
-from bt.x86.state import BRANCH_CACHE_ENTRIES, ESP, RETURN_STACK_ENTRIES, TLB_ENTRIES, TLB_ENTRY_BYTES
+from bt.x86.page import PAGE
+from bt.x86.state import ESP, RETURN_STACK_ENTRIES, TLB_ENTRIES, TLB_ENTRY_BYTES
 
 # Where a stencil leads. CONT is the next stencil; the others are patched to stubs and gates.
 EXTERNALS = CONT, TAKEN, COLD, SERVICE, BRANCH_MISS = ("CONT", "TAKEN", "COLD", "SERVICE", "BRANCH_MISS")
@@ -183,11 +184,11 @@ class StencilContext(Context):
     def jump_indirect(self, target: Value) -> None:
         """Through the return stack (RET) and the branch cache, all in generated code."""
         self.t = target.zext(64)
-        tag = self.get("code_tag") | self.t
+        tag = branch_tag(self, self.t)
         if self.returns:
             self._predicted_return(tag)
         self.count("branch_lookups")
-        entry = self.slot("branch_cache") + ((self.t & (BRANCH_CACHE_ENTRIES - 1)) << 4)
+        entry = self.slot("branch_cache") + branch_cache_offset(self.t)
         with self.Unlikely(self.load(entry, 64) != tag):
             self.go(BRANCH_MISS)
         self._jump_to(self.load(entry + 8, 64))
@@ -209,7 +210,7 @@ class StencilContext(Context):
         """Predict where the call that follows will return to."""
         top = (self.get("return_top") + 16) & (16 * RETURN_STACK_ENTRIES - 1)
         entry = self.slot("return_stack") + top
-        self.store(entry, self.get("code_tag") | self.hole("NEXT").zext(64))
+        self.store(entry, branch_tag(self, self.hole("NEXT")))
         self.store(entry + 8, self.hole("LANDING", 64))
         self.put("return_top", top)
 
