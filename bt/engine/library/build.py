@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import groupby
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from bt.codegen.store import Store
 from bt.engine.interp.dispatch import emit_dispatch
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
 from bt.engine.library.abi_check import check_abi
-from bt.engine.library.library import Progress
+from bt.engine.library.library import Part, Progress
 from bt.engine.library.runtime import runtime_modules
 from bt.engine.reencode.fp_forms import fp_form_table
 from bt.engine.shapes import shape_table
@@ -52,11 +52,11 @@ class Source(NamedTuple):
     ir: str
 
 
-def build_sections(store: Store, progress: Progress | None = None) -> dict[str, bytes]:
+def build_sections(store: Store, parts: Sequence[Part] = (), progress: Progress | None = None) -> dict[str, bytes]:
     """Compile everything that is not in the store yet; answers the sections of the library file."""
     check_abi()
     catalogue, plans, helpers = all_stencils()
-    stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
+    stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules(parts))
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
     pieces = _pieces(objects[source.name] for source in runtime) | raw_gates(FLAT_32_GATES) | host_fp.PIECES
@@ -119,9 +119,9 @@ def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
             yield Source(name, module.text())
 
 
-def _runtime_modules() -> Iterator[Source]:
+def _runtime_modules(parts: Sequence[Part]) -> Iterator[Source]:
     """Runtime functions, continuations, gates and interpreter handlers."""
-    modules = [*runtime_modules(), Module("dispatch"), Module("gates")]
+    modules = [*runtime_modules(parts), Module("dispatch"), Module("gates")]
     emit_dispatch(modules[-2])
     emit_gates(modules[-1], FLAT_32_GATES)
     wanted = list({variant.name: variant for form in FORMS for variant in variants(form)}.values())

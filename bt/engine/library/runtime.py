@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -16,6 +16,7 @@ from bt.engine.boundary import (
 )
 from bt.engine.decode import DECODE, emit_decode
 from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
+from bt.engine.library.library import Part
 from bt.engine.meaning import packages
 from bt.engine.reencode import fp_encode
 from bt.engine.translator.gates import gates
@@ -25,7 +26,7 @@ from bt.memory.slow import Body
 from bt.x86 import mode, services
 
 
-def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...]]]:
+def runtime_functions(parts: Sequence[Part] = ()) -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]]:
     """Every runtime function with its body, by the module that has it: those of bt/x86 export `RUNTIME`."""
     yield (
         "engine",
@@ -48,12 +49,14 @@ def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...
             functions = getattr(import_module(f"{package}.{info.name}"), "RUNTIME", ())
             if functions:
                 yield f"system.{info.name}", functions
+    for part in parts:
+        yield f"part.{part.name}", part.functions()
 
 
-def runtime_modules() -> list[Module]:
+def runtime_modules(parts: Sequence[Part] = ()) -> list[Module]:
     """The runtime, ready to compile."""
     modules = []
-    for title, functions in runtime_functions():
+    for title, functions in runtime_functions(parts):
         module = Module(f"runtime.{title}")
         for signature, body in functions:
             b = NativeContext(module, signature, "#1")
