@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from bt.engine.interp.handlers import Variant, variants
-from bt.engine.reencode.fp_forms import (
+from bt.engine.reencode.forms import (
     Inline,
     inline,
 )

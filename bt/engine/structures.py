@@ -107,7 +107,7 @@ CONTROL = Layout(
         ("insns_decoded", 64),
         ("blocks_killed", 64),
         ("write_delta", 64),  # added to a host address to write there (W^X: two mappings)
-        ("fp_forms", 64),  # one FP_FORM a form and mod, see fp_forms.py
+        ("fp_forms", 64),  # one FP_FORM a form and mod, see reencode/forms.py
         ("thunks", 64),  # area of thunks that execute FP instructions, host addresses
         ("thunks_next", 64),
         ("thunks_end", 64),
@@ -144,7 +144,7 @@ CONTROL = Layout(
     )
 )
 
-THUNK_BYTES = 32  # room for one thunk (bt/engine/reencode/fp_encode.py)
+THUNK_BYTES = 32  # room for one thunk (bt/engine/reencode/encode.py)
 
 # What decoding must know of a form.
 SHAPE_BYTES = 8

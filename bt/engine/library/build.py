@@ -25,7 +25,7 @@ from bt.engine.interp.handlers import Variant, emit_handler, handler_names, vari
 from bt.engine.library.abi_check import check_abi
 from bt.engine.library.library import Part, Progress
 from bt.engine.library.runtime import runtime_modules
-from bt.engine.reencode.fp_forms import fp_form_table
+from bt.engine.reencode.forms import fp_form_table
 from bt.engine.shapes import shape_table
 from bt.engine.translator.gates.gates import emit_gates, raw_gates
 from bt.engine.translator.gates.signatures import FLAT_32_GATES

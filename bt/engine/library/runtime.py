@@ -18,7 +18,7 @@ from bt.engine.decode import DECODE, emit_decode
 from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.library.library import Part
 from bt.engine.meaning import packages
-from bt.engine.reencode import fp_encode
+from bt.engine.reencode import encode
 from bt.engine.translator.gates import gates
 from bt.memory import slow, wide
 from bt.memory.access import NativeContext
@@ -41,7 +41,7 @@ def runtime_functions(parts: Sequence[Part] = ()) -> Iterator[tuple[str, Iterabl
     )
     yield "memory", slow.RUNTIME
     yield "wide", wide.RUNTIME
-    yield "fp", fp_encode.RUNTIME
+    yield "fp", encode.RUNTIME
     yield "blocks", blocks.RUNTIME
     yield "translator", gates.RUNTIME
     for package in packages():

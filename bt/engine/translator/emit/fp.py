@@ -10,11 +10,11 @@ from __future__ import annotations
 from bt.codegen import host_bytes
 from bt.codegen.builder import Local
 from bt.codegen.value import Value
-from bt.engine.reencode.fp_encode import (
+from bt.engine.reencode.encode import (
     FP_ENCODE,
     fp_form,
 )
-from bt.engine.reencode.fp_forms import (
+from bt.engine.reencode.forms import (
     FP_FORM,
     Inline,
 )

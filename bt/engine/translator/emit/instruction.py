@@ -27,7 +27,7 @@ from bt.engine.structures import (
     TRACE_JUMP,
 )
 from bt.engine.translator.emit import trace
-from bt.engine.translator.emit.writer import HELPER_PLACES, FragmentWriter
+from bt.engine.translator.emit.writer import HELPER_PLACES, FragmentWriter, stencil_entry
 from bt.engine.translator.plan.plan import (
     Ending,
     Pre,
@@ -71,14 +71,11 @@ class Instruction:
         number = o.indexed(base.get() + choice + self._absolute())
         self._cold_slots(number, PLAN.get(b, self.plan, "linear"), PLAN.get(b, self.plan, "size"))
         self.before_jump(jump.get())
-        identity = STENCIL.get(b, self._entry(number), "flags") & STENCIL_IDENTITY
+        identity = STENCIL.get(b, stencil_entry(b, o.control, number), "flags") & STENCIL_IDENTITY
         with b.If(identity != 0):
             CONTROL.count(b, o.control, "identity")
         o.emit(number)
         self.after_jump(jump.get())
-
-    def _entry(self, number: Value) -> Value:
-        return CONTROL.get_pointer(self.b, self.outer.control, "stencils") + (number.zext(64) << 4)
 
     def _tags(self, write: Value) -> None:
         b, o = self.b, self.outer
@@ -204,7 +201,7 @@ class Instruction:
     def _cold_slots(self, number: Value, linear: Value, size: Value, write: Value | None = None) -> None:
         """Stubs for the slow path and the way to the interpreter, where the stencil has them."""
         b, o = self.b, self.outer
-        flags = STENCIL.get(b, self._entry(number), "flags")
+        flags = STENCIL.get(b, stencil_entry(b, o.control, number), "flags")
         with b.If((flags & (STENCIL_COLD | STENCIL_SERVICE)) != 0):
             site = o.site(
                 retry=o.at.get(),

@@ -56,11 +56,16 @@ def address_of(b: NativeContext, gate: Signature) -> Value:
     return Value(b, f"ptrtoint (ptr @{gate.name} to i64)", "i64")
 
 
+def stencil_entry(b: NativeContext, control: Value, number: Value) -> Value:
+    """Pointer to the STENCIL of a number."""
+    return CONTROL.get_pointer(b, control, "stencils") + (number.zext(64) * STENCIL.size)
+
+
 def emit_emit_stencil(b: NativeContext) -> None:
     """Body of `emit_stencil`: copy one stencil to host address `at` and fill its holes; answers the end."""
     _, control, slots, number, at = b.arguments
     trace.note(b, control, TRACE_STENCIL, number.zext(64), at)
-    entry = CONTROL.get_pointer(b, control, "stencils") + (number.zext(64) << 4)
+    entry = stencil_entry(b, control, number)
     length = STENCIL.get(b, entry, "length").zext(64)
     source = CONTROL.get_pointer(b, control, "stencil_code") + STENCIL.get(b, entry, "code").zext(64)
     target = write_base(b, control, at)
@@ -69,7 +74,7 @@ def emit_emit_stencil(b: NativeContext) -> None:
     end = at + length
     b.store(slots + SLOT_OFFSETS["CONT"], end)
     first = STENCIL.get(b, entry, "first").zext(64)
-    relocation = b.local(PTR, CONTROL.get_pointer(b, control, "stencil_relocations") + (first << 3))
+    relocation = b.local(PTR, CONTROL.get_pointer(b, control, "stencil_relocations") + (first * RELOCATION.size))
     left = b.local(16, STENCIL.get(b, entry, "relocations"))
     with b.Loop() as loop:
         loop.break_if(left.get() == 0)

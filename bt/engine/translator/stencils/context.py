@@ -18,10 +18,12 @@ from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.x86 import context as x86
 from bt.x86.context import Context
 from bt.x86.page import PAGE
-from bt.x86.state import ESP, RETURN_STACK_ENTRIES, TLB_ENTRIES, TLB_ENTRY_BYTES
+from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, ESP, RETURN_STACK_ENTRIES, TLB_ENTRIES, TLB_ENTRY_BYTES
 
 # Where a stencil leads. CONT is the next stencil; the others are patched to stubs and gates.
 EXTERNALS = CONT, TAKEN, COLD, SERVICE, BRANCH_MISS = ("CONT", "TAKEN", "COLD", "SERVICE", "BRANCH_MISS")
+
+RETURN_STACK_BYTES = RETURN_STACK_ENTRIES * BRANCH_CACHE_ENTRY_BYTES
 
 # Holes: name -> range metadata (see MODULE_EPILOGUE). Signed ones become sign-extended imm32 or disp32.
 SIGNED, UNSIGNED, WIDE = "!2", "!3", "!4"
@@ -202,13 +204,13 @@ class StencilContext(Context):
         top = self.get("return_top")
         entry = self.slot("return_stack") + top
         with self.Likely(self.load(entry, 64) == tag):
-            self.put("return_top", (top - 16) & (16 * RETURN_STACK_ENTRIES - 1))
+            self.put("return_top", (top - BRANCH_CACHE_ENTRY_BYTES) & (RETURN_STACK_BYTES - 1))
             self.count("return_hits")
             self._jump_to(self.load(entry + 8, 64))
 
     def push_return(self) -> None:
         """Predict where the call that follows will return to."""
-        top = (self.get("return_top") + 16) & (16 * RETURN_STACK_ENTRIES - 1)
+        top = (self.get("return_top") + BRANCH_CACHE_ENTRY_BYTES) & (RETURN_STACK_BYTES - 1)
         entry = self.slot("return_stack") + top
         self.store(entry, branch_tag(self, self.hole("NEXT")))
         self.store(entry + 8, self.hole("LANDING", 64))

@@ -1,4 +1,4 @@
-"""Stencils around FP instructions, which themselves are re-encoded (engine/reencode/fp_encode.py) and not compiled."""
+"""Stencils around FP instructions, which themselves are re-encoded (engine/reencode/encode.py) and not compiled."""
 
 from __future__ import annotations
 
