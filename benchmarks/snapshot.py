@@ -16,7 +16,7 @@ from statistics import median
 
 from bt.cli import library
 from bt.machine import Machine, MachineConfig
-from bt.memory.ram import PAGE_SIZE
+from bt.x86.page import PAGE
 from guest_images.assembler import assemble
 
 LIMIT_MS = 5.0
@@ -50,10 +50,10 @@ group:
     mov ecx, {row.together}
 page:
     mov [edi], ecx
-    add edi, {PAGE_SIZE}
+    add edi, {PAGE}
     dec ecx
     jnz page
-    add edi, {row.apart * PAGE_SIZE}
+    add edi, {row.apart * PAGE}
     dec edx
     jnz group
     cli
@@ -87,7 +87,7 @@ def measure(row: Row, runs: int) -> tuple[float, float, float]:
             snapshot = made.snapshot()
             taken.append(1e3 * (time.process_time() - start))
             snapshot.close()
-        size = PAGES * PAGE_SIZE
+        size = PAGES * PAGE
         back, copied = [], []
         with made.snapshot() as snapshot:
             source = ctypes.create_string_buffer(size)

@@ -174,7 +174,7 @@ class EngineExecutor:
     @property
     def units(self) -> int:
         """Blocks translated so far; 0 on an engine that does not translate."""
-        return 0 if self._engine is None else self._engine.statistics().get("units", 0)
+        return 0 if self._engine is None else self._engine.statistics().get("fragments", 0)
 
     def callouts(self) -> Counter[str]:
         """How often translated code had the interpreter do an instruction, by mnemonic."""

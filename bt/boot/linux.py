@@ -15,7 +15,6 @@ from bt.boot.placement import (
     HIGH_MEMORY,
     MIB,
     MOST_LOW_RAM,
-    PAGE,
     PhysicalMemory,
     align_down,
     align_up,
@@ -31,6 +30,7 @@ from bt.boot.placement import (
 from bt.boot.protected_mode import flat_entry, flat_gdt
 from bt.boot.state import EntryState
 from bt.errors import BadImage, BadUsage
+from bt.x86.page import PAGE
 
 CODE_SELECTOR = 0x10  # __BOOT_CS
 DATA_SELECTOR = 0x18  # __BOOT_DS

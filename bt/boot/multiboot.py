@@ -17,7 +17,6 @@ from bt.boot.flat import CODE_SELECTOR, DATA_SELECTOR
 from bt.boot.information import Block, Module, place_modules
 from bt.boot.placement import (
     MOST_LOW_RAM,
-    PAGE,
     Executable,
     PhysicalMemory,
     align_up,
@@ -33,6 +32,7 @@ from bt.boot.placement import (
 from bt.boot.protected_mode import flat_entry, flat_gdt
 from bt.boot.state import EntryState
 from bt.errors import BadImage
+from bt.x86.page import PAGE
 
 HEADER_MAGIC = 0x1BADB002
 ENTRY_MAGIC = 0x2BADB002

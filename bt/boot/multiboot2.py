@@ -19,7 +19,6 @@ from bt.boot.multiboot import LOADER_NAME, places
 from bt.boot.placement import (
     HIGH_MEMORY,
     MOST_LOW_RAM,
-    PAGE,
     Executable,
     PhysicalMemory,
     Piece,
@@ -38,6 +37,7 @@ from bt.boot.placement import (
 from bt.boot.protected_mode import flat_entry, flat_gdt
 from bt.boot.state import EntryState
 from bt.errors import BadImage
+from bt.x86.page import PAGE
 
 HEADER_MAGIC = 0xE85250D6
 ENTRY_MAGIC = 0x36D76289

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from bt.errors import BadImage, BadUsage
 from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM, MOST_RAM
+from bt.x86.page import PAGE
 
-PAGE = 4096
 MIB = 1 << 20
 
 EBDA = 0x9_FC00  # extended BIOS data area: one KiB, where PC firmware keeps it

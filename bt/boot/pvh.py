@@ -13,7 +13,6 @@ from bt.boot.flat import CODE_SELECTOR, DATA_SELECTOR
 from bt.boot.information import Block, Module, place_modules
 from bt.boot.placement import (
     MOST_LOW_RAM,
-    PAGE,
     PhysicalMemory,
     bios_data_area,
     check_pieces,
@@ -25,6 +24,7 @@ from bt.boot.placement import (
 from bt.boot.protected_mode import flat_entry, flat_gdt
 from bt.boot.state import EntryState, SegmentSetting
 from bt.errors import BadImage
+from bt.x86.page import PAGE
 
 MAGIC = 0x336EC578
 VERSION = 1  # with a memory map

@@ -154,10 +154,12 @@ class Store:
 
 
 def source_key(packages: Iterable[Path]) -> str:
-    """Hex digest of all .py files under the given directories: their relative paths and contents."""
+    """Hex digest of the given .py files and of all under the given directories: their relative paths and contents."""
     digest = blake2b(digest_size=16)
     for package in packages:
-        for relative, path in sorted(_sources(str(package), package.name)):
+        single = package.suffix == ".py"
+        found = [(package.name, str(package))] if single else sorted(_sources(str(package), package.name))
+        for relative, path in found:
             with open(path, "rb", buffering=0) as file:
                 content = file.read()
             digest.update(f"{relative}\0{len(content)}\0".encode())

@@ -25,10 +25,11 @@ from bt.engine.structures import (
     SHAPE_ENDS,
 )
 from bt.memory.access import Body, NativeContext
-from bt.memory.backend import ACCESS_FETCH, PAGE, PROTECT, RESOLVE
+from bt.memory.backend import ACCESS_FETCH, PROTECT, RESOLVE
 from bt.memory.physical import CODE_GRANULE_SHIFT, code_map_slot, page_number
 from bt.x86.context import EXIT, FAULT, GP, OK
 from bt.x86.exits import ExitReason
+from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import CS
 
@@ -79,7 +80,7 @@ def _find_block(b: NativeContext) -> None:
         loop.break_if(number.get() == 0)
         block = _block_at(b, control, number.get())
         same = BLOCK.get(b, block, "physical") == physical
-        same = same & (BLOCK.get(b, block, "eip") == eip) & (BLOCK.get(b, block, "mode") == mode.trunc(32))
+        same = same & (BLOCK.get(b, block, "eip") == eip.zext(64)) & (BLOCK.get(b, block, "mode") == mode.trunc(32))
         last = eip.zext(64) + BLOCK.get(b, block, "bytes").zext(64) - 1
         same = same & last.ule(b.get_segment(CS, "limit"))  # another CS may have had a larger one
         with b.If(same & (BLOCK.get(b, block, "dead") == 0)):
@@ -115,12 +116,8 @@ def _gather(b: NativeContext) -> None:
 
 
 def _copy(b: NativeContext, target: Value, source: Value, size: Value) -> None:
-    index = b.local(32, 0)
-    with b.Loop() as loop:
-        i = index.get()
-        loop.break_if(i.uge(size))
+    with b.Range(size) as i:
         b.store(target + i.zext(64), b.load(source + i.zext(64), 8))
-        index.set(i + 1)
 
 
 def _page_head(b: NativeContext, control: Value, physical: Value) -> Value:
@@ -233,7 +230,7 @@ class _BlockMaker:
             ("records", self.first_record),
             ("host", b.const(0, 64)),
             ("physical2", self.second_page.get()),
-            ("eip", b.get("eip", width=32)),
+            ("eip", b.get("eip")),
             ("mode", b.get("mode")),
             ("hash_next", b.load(slot, 32)),
             ("page_next", b.const(0, 32)),
@@ -249,9 +246,8 @@ class _BlockMaker:
         with b.If(second != NO_PAGE):
             first_bytes = b.const(PAGE, 32) - (self.physical & (PAGE - 1)).trunc(32)
             self._track(block, number, "page2_next", second, self.bytes.get() - first_bytes)
-        CONTROL.put(b, control, "blocks_made", CONTROL.get(b, control, "blocks_made") + 1)
-        decoded = CONTROL.get(b, control, "insns_decoded") + self.count.get().zext(64)
-        CONTROL.put(b, control, "insns_decoded", decoded)
+        CONTROL.count(b, control, "blocks_made")
+        CONTROL.count(b, control, "insns_decoded", self.count.get())
         b.ret(block)
 
     def _track(self, block: Value, number: Value, link: str, physical: Value, size: Value) -> None:
@@ -315,16 +311,12 @@ def _code_written(b: NativeContext) -> None:
 
 def _kill(b: NativeContext, control: Value, block: Value) -> None:
     BLOCK.put(b, block, "dead", 1)
-    CONTROL.put(b, control, "blocks_killed", CONTROL.get(b, control, "blocks_killed") + 1)
+    CONTROL.count(b, control, "blocks_killed")
     records = BLOCK.get_pointer(b, block, "records")
     count = BLOCK.get(b, block, "count").zext(64)
     stale = CONTROL.get(b, control, "stale_handler")
-    index = b.local(64, 0)
-    with b.Loop() as loop:
-        i = index.get()
-        loop.break_if(i.ugt(count))  # the chain record behind the last one too
+    with b.Range(count + 1) as i:  # the chain record behind the last one too
         RECORD.put(b, records + (i * RECORD_BYTES), "handler", stale)
-        index.set(i + 1)
     # unlink from the hash chain, so that dead blocks are not walked over for ever
     slot = b.local(PTR, _hash_slot(b, control, BLOCK.get(b, block, "physical"), BLOCK.get(b, block, "mode").zext(64)))
     with b.Loop() as loop:

@@ -31,6 +31,7 @@ from bt.engine.structures import (
     VARIANT_MEMORY,
     VARIANT_REPNZ,
     VARIANT_REPZ,
+    VARIANT_SIZE,
     VARIANTS,
 )
 from bt.memory.access import NativeContext
@@ -321,14 +322,15 @@ class _Decoder:
         b = self.b
         memory = self.memory.get()
         repeat = b.select((self.flags & SHAPE_REP) != 0, self.rep.get(), 0)
-        variant = (~self.operand32).zext(32) | (memory.zext(32) * VARIANT_MEMORY) | repeat
+        size = b.select(self.operand32, b.const(VARIANT_SIZE[32], 32), VARIANT_SIZE[16])
+        variant = size | (memory.zext(32) * VARIANT_MEMORY) | repeat
         legal = ~self.lock.get() | (memory & ((self.flags & SHAPE_LOCK) != 0))
         form = b.select(legal, self.form, UNDEFINED.id)
         variant = b.select(form == UNDEFINED.id, b.const(0, 32), variant)
         RECORD.put(b, self.record, "form", form)
         RECORD.put(b, self.record, "variant", variant)
         handlers = CONTROL.get_pointer(b, self.control, "handlers")
-        place = ((form * VARIANTS) | variant) << 3
+        place = (form * VARIANTS + variant) << 3
         RECORD.put(b, self.record, "handler", b.load(handlers + place.zext(64), 64))
 
 

@@ -50,6 +50,12 @@ def _immediate(form: Form) -> int:
     return kinds[0] if kinds else IMMEDIATE_NONE
 
 
+def immediate_field(form: Form, place: int) -> str:
+    """The field of a RECORD that an immediate operand is in."""
+    earlier = any(operand.method is Method.IMMEDIATE for operand in form.operands[:place])
+    return "immediate2" if earlier else "immediate"
+
+
 def _flags(form: Form) -> int:
     methods = {o.method for o in form.operands}
     flags = SHAPE_MODRM * (form is not UNDEFINED and form.has_modrm)

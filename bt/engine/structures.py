@@ -26,7 +26,7 @@ RECORD = Layout(
         ("thunk", 32),  # FP instructions: what executes it, as offset from CONTROL.thunks; 0: not made yet
         ("scale", 8),  # shift count
         ("segment", 8),  # segment register number of the memory operand
-        ("variant", 8),  # VARIANT_* bits
+        ("variant", 8),  # VARIANT_* bits and operand size
         ("length", 8),
         ("reg_number", 8),
         ("rm_number", 8),
@@ -38,11 +38,15 @@ RECORD = Layout(
     RECORD_BYTES,
 )
 NO_REGISTER = 8
-VARIANT_16 = 1  # 16-bit operand size
-VARIANT_MEMORY = 2  # ModRM names memory
-VARIANT_REPZ = 4
-VARIANT_REPNZ = 8
-VARIANTS = 16
+# A record's variant: three bits, and above them the operand size as its place among these. The tables that have a row
+# a variant end with the last size that the decoder finds; a third, 64, would make them half as long again.
+OPERAND_SIZES = (32, 16)
+VARIANT_MEMORY = 1  # ModRM names memory
+VARIANT_REPZ = 2
+VARIANT_REPNZ = 4
+VARIANT_SIZE_SHIFT = 3
+VARIANTS = len(OPERAND_SIZES) << VARIANT_SIZE_SHIFT
+VARIANT_SIZE = {size: code << VARIANT_SIZE_SHIFT for code, size in enumerate(OPERAND_SIZES)}  # its bits, by size
 
 BLOCK_BYTES = 80
 BLOCK = Layout(
@@ -52,7 +56,7 @@ BLOCK = Layout(
         ("host", 64),  # host address of the translation, 0 if there is none
         ("physical2", 64),  # page of the second part when its only instruction crosses a page, else NO_PAGE
         ("stale_stub", 64),  # translator: where the head of a dead translation leads
-        ("eip", 32),
+        ("eip", 64),
         ("mode", 32),
         ("hash_next", 32),  # block numbers; 0 ends a list
         ("page_next", 32),
@@ -65,6 +69,12 @@ BLOCK = Layout(
 )
 NO_PAGE = (1 << 64) - 1
 MAX_BLOCK_INSNS = 64
+
+
+def operand_size_of(variant: int) -> int:
+    """Operand size of a record's variant, bits."""
+    return OPERAND_SIZES[variant >> VARIANT_SIZE_SHIFT]
+
 
 # The state's `delivering`; the vector is added to the latter.
 DELIVERING_EXCEPTION, DELIVERING_INTERRUPT = 1, 0x100
@@ -98,7 +108,7 @@ CONTROL = Layout(
         ("insns_decoded", 64),
         ("blocks_killed", 64),
         ("write_delta", 64),  # added to a host address to write there (W^X: two mappings)
-        ("fp_forms", 64),  # one FP_FORM a form and mod, see fp_forms.py
+        ("fp_forms", 64),  # one FP_FORM a form and mod, see reencode/forms.py
         ("thunks", 64),  # what offsets of thunks count from: the arena's beginning, where there is none
         ("thunks_next", 64),
         ("thunks_end", 64),
@@ -113,9 +123,9 @@ CONTROL = Layout(
         ("sites", 64),
         ("sites_next", 64),
         ("sites_end", 64),
-        ("units", 64),
-        ("unit_insns", 64),
-        ("unit_bytes", 64),
+        ("fragments", 64),
+        ("translated_insns", 64),
+        ("translated_bytes", 64),
         ("identity", 64),  # translated instructions whose stencil is the instruction itself
         ("serviced", 64),  # translated instructions that only the interpreter does
         ("translate_cycles", 64),
@@ -136,7 +146,7 @@ CONTROL = Layout(
 # Room in the code cache that translating one instruction, or the rest of a block, may need; hot and cold each.
 BYTES_PER_INSN = BYTES_PER_BLOCK = 400
 BLOCK_ROOM = 2 * (MAX_BLOCK_INSNS * BYTES_PER_INSN + BYTES_PER_BLOCK)  # of any block, hot and cold
-THUNK_BYTES = 32  # room for one thunk (bt/engine/reencode/fp_encode.py)
+THUNK_BYTES = 32  # room for one thunk (bt/engine/reencode/encode.py)
 
 # What decoding must know of a form.
 SHAPE_BYTES = 8
@@ -232,7 +242,7 @@ SITE = Layout(
         ("patch", 64),  # host address of the rel32 that a chained exit goes through
         ("record", 64),  # the decoded instruction
         ("page", 64),  # guest physical page of the block
-        ("eip", 32),  # of the instruction; of the target, for an exit
+        ("eip", 64),  # of the instruction; of the target, for an exit
         ("refund", 32),  # instructions of the block from this one on
         ("x87_eip", 32),  # of the last x87 instruction of the block before it whose pointers are not noted yet
         ("linear", 8),

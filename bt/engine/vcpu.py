@@ -36,12 +36,12 @@ from bt.memory.soft_mmu.mmu import SoftMmu
 from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
+from bt.x86.page import PAGE
 from bt.x86.state import MMIO_SLOTS, CpuState, slot_number
 
 RECORDS = 1 << 20
 BLOCKS = 1 << 18
 THUNK_PIECES = 4  # 1 MiB
-PAGE = 4096
 PORTS = 1 << 16
 _CACHE_FULL = int(ExitReason.CACHE_FULL)
 _EXIT_REASON, _BUDGET = slot_number("exit_reason"), slot_number("budget")

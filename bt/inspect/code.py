@@ -9,11 +9,12 @@ from typing import Literal, NamedTuple
 
 from bt.engine.vcpu import Vcpu
 from bt.inspect.modes import describe_mode
-from bt.memory.ram import PAGE_SIZE, OutsideRam
+from bt.memory.ram import OutsideRam
 from bt.x86.capstone_layout import Handle
 from bt.x86.decode import DecodeError, decode
 from bt.x86.features import FEATURE_BITS
 from bt.x86.mode import CODE_32, FLAT_CS
+from bt.x86.page import PAGE
 from bt.x86.state import ATTR_BIG, CS, ESP, SS
 from bt.x86.system.paging.pae_paging import (
     FRAME,
@@ -71,15 +72,15 @@ def translate(cpu: Vcpu, linear: int) -> Address:
 
 
 def _walk(cpu: Vcpu, linear: int) -> int | None:
-    directory = _entry(cpu, (cpu.state["cr3"] & -PAGE_SIZE) | (linear >> 20 & 0xFFC), 4)
+    directory = _entry(cpu, (cpu.state["cr3"] & -PAGE) | (linear >> 20 & 0xFFC), 4)
     if directory is None:
         return None
     if directory & LARGE and cpu.state["cr4"] & CR4_PSE:
         pse_36 = cpu.state["features"] & 1 << FEATURE_BITS["pse36"]
         upper = (directory & PSE_36_BITS) << PSE_36_SHIFT if pse_36 else 0
         return upper | (directory & -_LARGE_PAGE) | linear % _LARGE_PAGE
-    table = _entry(cpu, (directory & -PAGE_SIZE) | (linear >> 10 & 0xFFC), 4)
-    return None if table is None else (table & -PAGE_SIZE) | linear % PAGE_SIZE
+    table = _entry(cpu, (directory & -PAGE) | (linear >> 10 & 0xFFC), 4)
+    return None if table is None else (table & -PAGE) | linear % PAGE
 
 
 def _walk_pae(cpu: Vcpu, linear: int) -> int | None:
@@ -90,7 +91,7 @@ def _walk_pae(cpu: Vcpu, linear: int) -> int | None:
     if directory & LARGE:
         return (directory & FRAME & ~LARGE_OFFSET) | (linear & LARGE_OFFSET)
     table = _entry(cpu, (directory & FRAME) | (linear >> 9 & 0xFF8), 8)
-    return None if table is None else (table & FRAME) | linear % PAGE_SIZE
+    return None if table is None else (table & FRAME) | linear % PAGE
 
 
 def _entry(cpu: Vcpu, physical: int, size: int) -> int | None:
@@ -109,7 +110,7 @@ def read_linear(cpu: Vcpu, linear: int, size: int) -> bytes:
     while len(found) < size:
         linear_now = (linear + len(found)) & _32_BITS
         physical = translate(cpu, linear_now).physical
-        part = min(size - len(found), PAGE_SIZE - linear_now % PAGE_SIZE)
+        part = min(size - len(found), PAGE - linear_now % PAGE)
         if physical is None:
             break
         try:

@@ -6,16 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bt.codegen.abi import ARGUMENT_REGISTERS, PINNED_ROLES
+from bt.codegen.abi import FLAT_32
 from bt.engine.library.library import Library
 from bt.inspect import diary
 from bt.inspect.code import disassembler
-from bt.inspect.diary import GuestInstruction, Piece, Unit, runtime_names
+from bt.inspect.diary import Fragment, GuestInstruction, Piece, runtime_names
 from bt.memory.soft_mmu.layout import part_name
 from bt.x86 import state
 from bt.x86.state import GPR_NAMES, SEGMENT_BYTES, SEGMENT_FIELDS, SEGMENT_NAMES
 
-STATE_REGISTER = ARGUMENT_REGISTERS[PINNED_ROLES.index("state")]
+STATE_REGISTER = FLAT_32.register("state")
 _OPERAND = re.compile(rf"\[(?P<inner>[^]]*\b{STATE_REGISTER}\b[^]]*)\]")
 _TARGET = re.compile(r"(?P<mnemonic>j\w+|call) (?P<target>0x[0-9a-f]+)")
 _ORDER = sorted((offset, name) for name, offset in state.OFFSETS.items())
@@ -32,7 +32,7 @@ class HostLine:
 
 def pinned_registers() -> dict[str, str]:
     """Which host register holds which guest register (or the state, T and the budget) in translated code."""
-    return {role: register for role, register in zip(PINNED_ROLES, ARGUMENT_REGISTERS, strict=True) if role != "free"}
+    return {role: FLAT_32.register(role) for role in FLAT_32.roles if role != "free"}
 
 
 def disassemble(piece: Piece, labels: Mapping[int, str]) -> list[HostLine]:
@@ -58,11 +58,11 @@ def _targets(text: str) -> list[int]:
     return [int(match["target"], 16) for match in _TARGET.finditer(text)]
 
 
-def labels_of(unit: Unit, library: Library) -> dict[int, str]:
-    """Names of the places that a unit's code leads to: its instructions, its stubs, gates."""
-    labels = runtime_names(library) | {unit.host: f"block {unit.eip:08x}"}
-    labels |= {one.hot[0].address: f"{one.eip:08x}" for one in unit.instructions if one.hot}
-    return labels | {piece.address: purpose(piece) for piece in unit.cold_pieces()}
+def labels_of(fragment: Fragment, library: Library) -> dict[int, str]:
+    """Names of the places that a fragment's code leads to: its instructions, its stubs, gates."""
+    labels = runtime_names(library) | {fragment.host: f"block {fragment.eip:08x}"}
+    labels |= {one.hot[0].address: f"{one.eip:08x}" for one in fragment.instructions if one.hot}
+    return labels | {piece.address: purpose(piece) for piece in fragment.cold_pieces()}
 
 
 def purpose(piece: Piece) -> str:

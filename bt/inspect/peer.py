@@ -18,9 +18,9 @@ from bt.inspect.code import Instruction, next_instruction
 from bt.inspect.registers import read_registers
 from bt.inspect.structure import find_block
 from bt.machine import Machine, MachineConfig
-from bt.memory.ram import PAGE_SIZE
+from bt.x86.page import PAGE
 
-_ZEROS = bytes(PAGE_SIZE)
+_ZEROS = bytes(PAGE)
 
 
 class Peer(Protocol):
@@ -122,14 +122,14 @@ class MachinePeer:
     def pages(self) -> dict[int, bytes]:
         found = {}
         for start, end in self.machine.ram.extents():
-            for physical in range(start, end, PAGE_SIZE):
+            for physical in range(start, end, PAGE):
                 contents = self.page(physical)
                 if contents != _ZEROS:
                     found[physical] = blake2b(contents, digest_size=16).digest()
         return found
 
     def page(self, physical: int) -> bytes:
-        return self.machine.ram.read(physical, PAGE_SIZE)
+        return self.machine.ram.read(physical, PAGE)
 
     def next_instruction(self) -> Instruction:
         return next_instruction(self.machine.cpu)

@@ -15,8 +15,6 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import Context
 
-PAGE = 4096
-
 # One linear address: linear, write, flags. In exit_address its physical address, in memory_value the host pointer, or 0
 # if no memory is there. `probe` finds from then on what may be accessed directly. A write goes into the dirty log.
 # `flags`: ACCESS_SYSTEM = with supervisor rights. ACCESS_FETCH = an instruction fetch.

@@ -9,8 +9,8 @@ from bt.codegen.abi import native
 from bt.codegen.builder import Signature
 from bt.codegen.value import PTR, Value
 from bt.memory.access import Body, NativeContext
-from bt.memory.backend import PAGE
 from bt.memory.physical import code_map_slot
+from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN
 
 # RAM, host address of a copy of it, one byte a page that is not 0 where it is to be copied, and how many. Always OK.

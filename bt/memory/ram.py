@@ -13,8 +13,7 @@ from bt import arguments
 from bt.errors import BadUsage, BtError, Closed
 from bt.host.sole_use import SoleUse
 from bt.memory.dirty_log import DirtyLog, Marks
-
-PAGE_SIZE = 4096
+from bt.x86.page import PAGE
 
 Watcher = Callable[[int, int], object]
 """Takes a guest-physical address and a number of bytes."""
@@ -36,8 +35,8 @@ class GuestRam:
     def __init__(self, size: int) -> None:
         """Raises BadUsage unless `size` (bytes) is a positive multiple of the 4 KiB page, and the host has as much."""
         arguments.whole_number("size", size, "a whole number of bytes is wanted, such as 64 << 20")
-        if size <= 0 or size % PAGE_SIZE:
-            raise BadUsage(f"guest RAM of {size} bytes: give a positive multiple of {PAGE_SIZE} bytes")
+        if size <= 0 or size % PAGE:
+            raise BadUsage(f"guest RAM of {size} bytes: give a positive multiple of {PAGE} bytes")
         self.size = size
         self.sole_use = SoleUse()
         self._watchers: list[weakref.WeakMethod[Watcher]] = []
@@ -115,7 +114,7 @@ class GuestRam:
         """The log of the pages written to, by whomever, kept from the first call on. Asked for anew each time."""
         self._open()
         if self._log is None:
-            self._log = DirtyLog(self.size // PAGE_SIZE)
+            self._log = DirtyLog(self.size // PAGE)
         for reference in self._collectors:
             if (collect := reference()) is not None:
                 collect()
@@ -133,7 +132,7 @@ class GuestRam:
 
     def _tell(self, paddr: int, n: int) -> None:
         if self._log is not None and n:
-            self._log.mark(paddr // PAGE_SIZE, (paddr + n - 1) // PAGE_SIZE + 1)
+            self._log.mark(paddr // PAGE, (paddr + n - 1) // PAGE + 1)
         for reference in self._watchers:
             if (watcher := reference()) is not None:
                 watcher(paddr, n)

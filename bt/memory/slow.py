@@ -13,7 +13,6 @@ from bt.codegen.value import PTR, Value
 from bt.memory.access import ACCESS_CODE, Body, NativeContext
 from bt.memory.backend import (
     ACCESS_SYSTEM,
-    PAGE,
     RESOLVE,
     SLOW_READ,
     SLOW_WRITE,
@@ -26,6 +25,7 @@ from bt.x86 import services
 from bt.x86.context import AC, OK
 from bt.x86.exits import ExitReason
 from bt.x86.mode import ALIGNMENT_FREE
+from bt.x86.page import PAGE
 
 # One device access, replayed or by leaving to Python: reason, address, bytes, write, value; result in memory_value.
 DEVICE_ACCESS = native("device_access", PTR, "i32", "i64", "i32", "i32", "i64")

@@ -17,7 +17,6 @@ from bt.memory.backend import (
     OPERAND_COMMIT_MASKED,
     OPERAND_FILL,
     OPERAND_WRITE,
-    PAGE,
     RESOLVE,
     SLOW_READ,
     SLOW_WRITE,
@@ -25,6 +24,7 @@ from bt.memory.backend import (
 from bt.x86.context import AC, OK
 from bt.x86.fp.fp_state import THUNK
 from bt.x86.mode import ALIGNMENT_FREE
+from bt.x86.page import PAGE
 from bt.x86.services import WATCH_ACCESS, WATCH_READ, WATCH_WRITE
 
 _PIECE = 8  # bytes moved at a time

@@ -48,11 +48,8 @@ def emit_begin_epoch(b: Context) -> None:
             ("record_cache", state.BRANCH_CACHE_ENTRIES),
             ("return_stack", state.RETURN_STACK_ENTRIES),
         ):
-            at = b.local(64, 0)
-            with b.Loop() as loop:
-                b.store(b.slot(cache) + at.get(), b.const(-1, 64))
-                at.set(at.get() + BRANCH_CACHE_ENTRY_BYTES)
-                loop.break_if(at.get() == entries * BRANCH_CACHE_ENTRY_BYTES)
+            with b.Range(entries * BRANCH_CACHE_ENTRY_BYTES, step=BRANCH_CACHE_ENTRY_BYTES) as at:
+                b.store(b.slot(cache) + at, b.const(-1, 64))
 
 
 def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value, Value], None]) -> None:

@@ -90,6 +90,6 @@ def test_flags_kept_by_what_follows(processors: dict[str, Processor], form: Form
 def test_they_were_translated(processors: dict[str, Processor]) -> None:
     """Else the interpreter would have been compared with itself."""
     processor = processors["bt"]
-    before = processor.vcpu.statistics()["units"]
+    before = processor.vcpu.statistics()["fragments"]
     test_flags_kept_by_what_follows(processors, next(form for form in EXECUTED if form.meaning == "arith.mul"))
-    assert processor.vcpu.statistics()["units"] - before == 32
+    assert processor.vcpu.statistics()["fragments"] - before == 32

@@ -19,8 +19,8 @@ from bt.errors import BadUsage, BtError, Closed
 from bt.inspect.registers import read_registers
 from bt.machine import ClockMode, EngineName, Machine, MachineConfig
 from bt.memory.bus import ByteCells
-from bt.memory.ram import PAGE_SIZE
 from bt.snapshot import Snapshot
+from bt.x86.page import PAGE
 from guest_images.assembler import Program, assemble
 from tests.machine import snapshot_guest
 from tests.machine.snapshot_guest import DATA, MEMORY, Recorded
@@ -157,7 +157,7 @@ class Refusing(Device):
 
 def attach(recorded: Recorded) -> Refusing:
     device = Refusing()
-    recorded.machine.mmio.attach(device, snapshot_guest.DEVICES, PAGE_SIZE)
+    recorded.machine.mmio.attach(device, snapshot_guest.DEVICES, PAGE)
     return device
 
 

@@ -13,10 +13,11 @@ from bt.engine.library.library import Library, load_library
 from bt.engine.vcpu import Vcpu
 from bt.memory.dirty_log import DirtyLog, Marks, runs
 from bt.memory.map import PhysicalMap
-from bt.memory.ram import PAGE_SIZE, GuestRam
+from bt.memory.ram import GuestRam
 from bt.memory.ram_copy import RamCopy
 from bt.x86 import reset
 from bt.x86.exits import ExitReason
+from bt.x86.page import PAGE
 from bt.x86.state import ESP
 from guest_images.assembler import assemble
 from tests import tables
@@ -88,8 +89,8 @@ def marked(ram: GuestRam, copy: RamCopy) -> set[int]:
 
 
 def changed(ram: GuestRam, before: bytes) -> set[int]:
-    pages = range(ram.size // PAGE_SIZE)
-    return {n for n in pages if ram.read(n * PAGE_SIZE, PAGE_SIZE) != before[n * PAGE_SIZE : (n + 1) * PAGE_SIZE]}
+    pages = range(ram.size // PAGE)
+    return {n for n in pages if ram.read(n * PAGE, PAGE) != before[n * PAGE : (n + 1) * PAGE]}
 
 
 def begin(cpu: Vcpu) -> tuple[RamCopy, bytes]:
@@ -102,12 +103,12 @@ def test_each_way_of_writing_is_noticed(cpu: Vcpu, writer: str) -> None:
     """With write tags in the TLB from before the log began, and code of that page decoded."""
     program = f"mov edi, {DATA}\nmov esi, {DATA + 0x4000}\nmov ebp, 7\n{WRITERS[writer]}"
     run(cpu, program)
-    cpu.ram.write(DATA - PAGE_SIZE, b"\xaa" * 3 * PAGE_SIZE)
+    cpu.ram.write(DATA - PAGE, b"\xaa" * 3 * PAGE)
     copy, before = begin(cpu)
     run(cpu, program)
     written = changed(cpu.ram, before)
-    assert DATA // PAGE_SIZE in written
-    assert written <= marked(cpu.ram, copy) <= written | {CODE // PAGE_SIZE, STACK // PAGE_SIZE - 1, STACK // PAGE_SIZE}
+    assert DATA // PAGE in written
+    assert written <= marked(cpu.ram, copy) <= written | {CODE // PAGE, STACK // PAGE - 1, STACK // PAGE}
     copy.put_back(cpu)
     assert cpu.ram.view == before
 
@@ -124,20 +125,20 @@ def test_what_the_processor_writes_by_itself_is_noticed(cpu: Vcpu) -> None:
         f"mov eax, {DIRECTORY}\nmov cr3, eax\nmov eax, 0x80000011\nmov cr0, eax\nmov eax, [{DATA}]",
     )
     written = changed(cpu.ram, before)
-    assert {page // PAGE_SIZE for page in (GDT, DIRECTORY, TABLE)} < written <= marked(cpu.ram, copy)
+    assert {page // PAGE for page in (GDT, DIRECTORY, TABLE)} < written <= marked(cpu.ram, copy)
 
 
 def test_what_was_only_read_is_clean(cpu: Vcpu) -> None:
     copy, _ = begin(cpu)
     run(cpu, f"mov esi, {DATA}\nmov ecx, 2000\nrep lodsd")
-    assert marked(cpu.ram, copy) == {CODE // PAGE_SIZE}  # which Python wrote
+    assert marked(cpu.ram, copy) == {CODE // PAGE}  # which Python wrote
 
 
 def test_a_page_is_noticed_again_after_it_came_back(cpu: Vcpu) -> None:
     copy, before = begin(cpu)
     for _ in range(3):
         run(cpu, f"mov dword ptr [{DATA}], 1\nmov dword ptr [{DATA}], 2")
-        assert DATA // PAGE_SIZE in marked(cpu.ram, copy)
+        assert DATA // PAGE in marked(cpu.ram, copy)
         copy.put_back(cpu)
         assert cpu.ram.view == before
         assert not marked(cpu.ram, copy)
@@ -162,7 +163,7 @@ class Writer:
 
     def copy_pages(self, source: int, marks: Marks) -> None:
         for first, end in runs(marks):
-            at, size = first * PAGE_SIZE, (end - first) * PAGE_SIZE
+            at, size = first * PAGE, (end - first) * PAGE
             ctypes.memmove(self.ram.address + at, source + at, size)
 
     def forget_translations(self) -> None:
@@ -172,9 +173,9 @@ class Writer:
 def test_what_python_writes_is_noticed() -> None:
     with GuestRam(MEMORY) as ram:
         copy = RamCopy(Writer(ram))
-        ram.write(PAGE_SIZE - 1, b"ab")
-        ram.changed(8 * PAGE_SIZE, 1)
-        ram.write(9 * PAGE_SIZE, b"")
+        ram.write(PAGE - 1, b"ab")
+        ram.changed(8 * PAGE, 1)
+        ram.write(9 * PAGE, b"")
         assert marked(ram, copy) == {0, 1, 8}
 
 
@@ -182,11 +183,11 @@ def test_several_copies_know_what_differs_from_each() -> None:
     with GuestRam(MEMORY) as ram:
         contents, copies = [], []
         for number in range(4):
-            ram.write(number * PAGE_SIZE, bytes([number + 1]) * PAGE_SIZE)
+            ram.write(number * PAGE, bytes([number + 1]) * PAGE)
             contents.append(bytes(ram.view))
             copies.append(RamCopy(Writer(ram)))
         for number in (3, 0, 2, 2, 1, 3, 0):
-            ram.write((5 + number) * PAGE_SIZE, b"new")
+            ram.write((5 + number) * PAGE, b"new")
             copies[number].put_back(Writer(ram))
             assert ram.view == contents[number]
             assert not marked(ram, copies[number])
@@ -194,12 +195,12 @@ def test_several_copies_know_what_differs_from_each() -> None:
 
 def test_a_copy_goes_into_another_ram_as_a_whole() -> None:
     with GuestRam(MEMORY) as ram, GuestRam(MEMORY) as other:
-        ram.write(5 * PAGE_SIZE, b"kept")
-        other.write(7 * PAGE_SIZE, b"lost")
+        ram.write(5 * PAGE, b"kept")
+        other.write(7 * PAGE, b"lost")
         copy = RamCopy(Writer(ram))
         copy.put_back(Writer(other))
         assert other.view == ram.view
-        other.write(3 * PAGE_SIZE, b"lost")
+        other.write(3 * PAGE, b"lost")
         assert marked(other, copy) == {3}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from hashlib import blake2b
 from itertools import groupby
@@ -25,19 +25,17 @@ from bt.codegen.store import Store
 from bt.engine.interp.dispatch import emit_dispatch
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
 from bt.engine.library.abi_check import check_abi
-from bt.engine.library.library import Progress
+from bt.engine.library.library import Part, Progress
 from bt.engine.library.runtime import runtime_modules
-from bt.engine.reencode.fp_forms import fp_form_table
+from bt.engine.reencode.forms import fp_form_table
 from bt.engine.shapes import shape_table
-from bt.engine.translator.gates.gates import (
-    RAW_PIECES,
-    emit_gates,
-)
-from bt.engine.translator.plan.catalogue import Catalogue
+from bt.engine.translator.gates.gates import emit_gates, raw_gates
+from bt.engine.translator.gates.signatures import FLAT_32_GATES
 from bt.engine.translator.plan.table import (
     StencilTables,
     all_stencils,
 )
+from bt.engine.translator.stencils.catalogue import Catalogue
 from bt.engine.translator.stencils.context import (
     EXTERNALS,
     HOLE_DECLARATIONS,
@@ -56,14 +54,14 @@ class Source(NamedTuple):
     ir: str
 
 
-def build_sections(store: Store, progress: Progress | None = None) -> dict[str, bytes]:
+def build_sections(store: Store, parts: Sequence[Part] = (), progress: Progress | None = None) -> dict[str, bytes]:
     """Compile everything that is not in the store yet; answers the sections of the library file."""
     check_abi()
-    catalogue, helpers = all_stencils()
-    stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
+    catalogue, plans, helpers = all_stencils()
+    stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules(parts))
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
-    pieces = _pieces(objects[source.name] for source in runtime) | RAW_PIECES | host_fp.PIECES
+    pieces = _pieces(objects[source.name] for source in runtime) | raw_gates(FLAT_32_GATES) | host_fp.PIECES
     with Arena(ARENA_BYTES, name="bt-build") as arena:
         symbols = {name: address - arena.exec_base for name, address in link(arena, pieces, {}).items()}
         image = bytes(arena.view[: arena.used])
@@ -76,7 +74,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),
-        **StencilTables(catalogue, helpers, stencil_pieces).sections(),
+        **StencilTables(catalogue, plans, helpers, stencil_pieces).sections(),
     }
 
 
@@ -112,17 +110,17 @@ def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
             name = f"stencils.{title}.{start // STENCILS_PER_MODULE}"
             module = Module(name, preamble=list(HOLE_DECLARATIONS))
             for external in EXTERNALS:
-                module.need(external)
+                module.need(catalogue.plan.signature(external))
             for stencil in names[start : start + STENCILS_PER_MODULE]:
                 catalogue.emit(module, stencil)
             yield Source(name, module.text())
 
 
-def _runtime_modules() -> Iterator[Source]:
+def _runtime_modules(parts: Sequence[Part]) -> Iterator[Source]:
     """Runtime functions, continuations, gates and interpreter handlers."""
-    modules = [*runtime_modules(), Module("dispatch"), Module("gates")]
+    modules = [*runtime_modules(parts), Module("dispatch"), Module("gates")]
     emit_dispatch(modules[-2])
-    emit_gates(modules[-1])
+    emit_gates(modules[-1], FLAT_32_GATES)
     wanted = list({variant.name: variant for form in FORMS for variant in variants(form)}.values())
 
     def family(variant: Variant) -> str:

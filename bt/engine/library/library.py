@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from bt.codegen.arena import Arena
@@ -19,6 +20,10 @@ from bt.codegen.llvm import target_identity
 from bt.codegen.store import Store, source_key
 from bt.engine.library.tables import ModelTables, missing_features
 from bt.x86.cpu_model import CpuModel
+
+if TYPE_CHECKING:
+    from bt.codegen.builder import Signature
+    from bt.memory.access import Body
 
 ARENA_BYTES = 512 << 20  # the image, and the code of all vCPUs: rel32 must reach from one to the other
 # A vCPU takes room for code by so much at a time: enough for several of the longest blocks (52 KB each, cold stubs
@@ -30,6 +35,24 @@ _SOURCES = ("codegen", "x86", "memory", "engine")
 
 STENCIL_SECTIONS = ("stencils", "stencil_code", "stencil_relocations", "stencil_index", "plans")
 Progress = Callable[[int, int], None]
+
+
+class Part(Protocol):
+    """Native code of a later layer, such as the registers of a device: its functions become symbols of the library.
+
+    Nothing here knows the later layers: whoever puts the machine together hands the parts in.
+    """
+
+    @property
+    def name(self) -> str:
+        """Of its module, a-z 0-9 _; parts of one library have different ones."""
+
+    @property
+    def sources(self) -> Sequence[Path]:
+        """.py files, or folders of them, that its code comes from beside the layers below: part of the cache's key."""
+
+    def functions(self) -> Iterable[tuple[Signature, Body]]:
+        """Its runtime functions; asked for only when the library is built."""
 
 
 @dataclass
@@ -93,14 +116,18 @@ class Library:
                 setattr(self, table.name, b"")
 
 
-def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:
+def load_library(
+    store: Store | None = None, progress: Progress | None = None, *, parts: Sequence[Part] = ()
+) -> Library:
     """Load the library from the cache, building it first where needed (that takes half a minute).
 
+    `parts`: what later layers add to it; a library with other parts, or other code in them, is another one.
     `progress(done, total)` counts compiled modules; it comes first with zeros, when there is something to build.
     """
     store = store or Store()
-    key = source_key([_PACKAGE / name for name in _SOURCES]) + "|" + target_identity()
-    sections = store.get("library", key, lambda: _build(store, progress))
+    sources = [_PACKAGE / name for name in _SOURCES] + [source for part in parts for source in part.sources]
+    key = "|".join((source_key(sources), *(part.name for part in parts), target_identity()))
+    sections = store.get("library", key, lambda: _build(store, parts, progress))
     arena = Arena(ARENA_BYTES, name="bt-library")
     image = sections["image"]
     offset = arena.allocate(len(image), 4096)
@@ -121,9 +148,9 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
     )
 
 
-def _build(store: Store, progress: Progress | None) -> dict[str, bytes]:
+def _build(store: Store, parts: Sequence[Part], progress: Progress | None) -> dict[str, bytes]:
     from bt.engine.library.build import build_sections
 
     if progress is not None:
         progress(0, 0)
-    return build_sections(store, progress)
+    return build_sections(store, parts, progress)

@@ -14,9 +14,9 @@ from bt.x86.opcodes import FORMS
 CACHE_PIECES = 96  # 24 MiB
 SITES = 1 << 20
 _COUNTERS = (
-    "units",
-    "unit_insns",
-    "unit_bytes",
+    "fragments",
+    "translated_insns",
+    "translated_bytes",
     "identity",
     "serviced",
     "translate_cycles",

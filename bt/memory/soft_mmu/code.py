@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bt.codegen.value import PTR, Value
-from bt.memory.backend import PAGE, AccessCode, AccessHoles, HoleContext, Probe
+from bt.memory.backend import AccessCode, AccessHoles, HoleContext, Probe
 from bt.memory.soft_mmu.layout import (
     ADDEND,
     EMPTY,
@@ -19,6 +19,7 @@ from bt.memory.soft_mmu.layout import (
 )
 from bt.x86 import mode, state
 from bt.x86.context import Context
+from bt.x86.page import PAGE
 
 
 def entry_offset(linear: Value) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bt.codegen.builder import Signature
 from bt.codegen.value import PTR
 from bt.memory.access import Body, NativeContext
-from bt.memory.backend import ACCESS_FETCH, ACCESS_SYSTEM, DIRECT, PAGE, PROTECT, RESOLVE
+from bt.memory.backend import ACCESS_FETCH, ACCESS_SYSTEM, DIRECT, PROTECT, RESOLVE
 from bt.memory.physical import PhysicalPage, code_map_slot, is_dirty, mark_dirty
 from bt.memory.soft_mmu.code import entry_offset
 from bt.memory.soft_mmu.layout import (
@@ -21,6 +21,7 @@ from bt.memory.soft_mmu.layout import (
 )
 from bt.x86 import services
 from bt.x86.context import OK
+from bt.x86.page import PAGE
 from bt.x86.state import TLB_BYTES
 
 

@@ -28,7 +28,7 @@ FP_LOAD = native("fp_load", PTR, result="void")
 FP_UNLOAD = native("fp_unload", PTR, result="void")
 # What must be done before an FP instruction: UNIT_* bits; raises #UD, #NM, #MF; loads the registers, sets `fp_ready`.
 FP_PREPARE = native("fp_prepare", PTR, "i32")
-# The guest's FP instruction as the host executes it (bt/engine/reencode/fp_encode.py): host address of the operand,
+# The guest's FP instruction as the host executes it (bt/engine/reencode/encode.py): host address of the operand,
 # general register or condition; answers general register or EFLAGS.
 THUNK = native("thunk", PTR, "i64", result="i64")
 # Further bits for FP_PREPARE: an x87 instruction that does not wait for pending exceptions; WAIT itself.

@@ -50,12 +50,8 @@ def _area(b: Context, operand: MemoryOperand, *, write: bool) -> Value:
 
 
 def _copy(b: Context, target: Value, source: Value, start: int, end: int) -> None:
-    index = b.local(64, start)
-    with b.Loop() as loop:
-        at = index.get()
-        loop.break_if(at == end)
+    with b.Range(end, start, step=8) as at:
         b.store(target + at, b.load(source + at, 64))
-        index.set(at + 8)
 
 
 def _copy_image(b: Context, target: Value, source: Value) -> None:

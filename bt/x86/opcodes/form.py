@@ -34,7 +34,7 @@ UNDEFINED_CLASS: Final = InstructionClass.UNDEFINED
 
 TREATMENTS: Final[dict[InstructionClass, str]] = {
     IDENTITY: "the same operation on the pinned registers; a memory operand goes through the TLB",
-    CONTROL: "ends the unit; direct targets are chained, indirect ones go through the branch cache",
+    CONTROL: "ends the block; direct targets are chained, indirect ones go through the branch cache",
     MEMORY: "inline, implicit operands through the TLB",
     SENSITIVE: "rewritten into a call of the VMM, which acts on the virtual state",
     PRIVILEGED: "rewritten into a call of the VMM, which raises #GP(0) unless the virtual CPL is 0",

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from bt.codegen.builder import Local
 from bt.codegen.value import Value
-from bt.engine.reencode.fp_encode import fp_form
-from bt.engine.reencode.fp_forms import FP_FORM
+from bt.engine.reencode.encode import fp_form
+from bt.engine.reencode.forms import FP_FORM
 from bt.engine.structures import CONTROL, RECORD, RECORD_BYTES, TRACE_COPY, VARIANT_MEMORY
 from bt.engine.translator.emit import trace
 from bt.engine.translator.emit.writer import FragmentWriter

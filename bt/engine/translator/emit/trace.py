@@ -45,11 +45,7 @@ def _copy_guest_code(b: NativeContext, control: Value, block: Value) -> None:
     target = CONTROL.get_pointer(b, control, "trace_next")
     source = PhysicalPage(b, BLOCK.get(b, block, "physical")).host.to_pointer()
     size = BLOCK.get(b, block, "bytes").zext(64)
-    index = b.local(64, 0)
-    with b.Loop() as loop:
-        i = index.get()
-        loop.break_if(i.uge(size))
+    with b.Range(size) as i:
         b.store(target + i, b.load(source + i, 8))
-        index.set(i + 1)
     entries = (size + (TRACE.size - 1)) & -TRACE.size
     CONTROL.put(b, control, "trace_next", target.zext(64) + entries)
