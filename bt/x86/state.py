@@ -18,6 +18,7 @@ from bt.host.area import (
     Area,
     Released,
 )
+from bt.x86.features import FEATURE_WORDS
 
 POINTER_BIAS = 128
 
@@ -49,7 +50,7 @@ BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 4096, 16  # tag (code_tag | eip
 RETURN_STACK_ENTRIES = 16
 CLOCK_SCALE_SHIFT = 24  # fractional bits of clock_scale: the cycles of an hour times it still fit into 64 bits
 VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
-CPUID_LEAVES = 12
+CPUID_LEAVES = 16
 
 # The longest way to a shutdown: interrupt, contributory exception, page fault, double fault (SDM vol. 3A table 6-5).
 FAULT_CHAIN_ENTRIES = 4
@@ -112,7 +113,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("mtrr_fixed", FIXED_MTRRS),
     ("pdpte", 4),  # PAE: page-directory-pointer-table entries, as of the last load of CR3
     # -- what the CPU model allows (bt/x86/cpu_model.py)
-    ("features", 1),  # CPUID.1 EDX and, above it, features without a bit there
+    ("features", len(FEATURE_WORDS)),  # see bt/x86/features.py
     ("cr4_allowed", 1),
     ("physical_reserved", 1),  # physical address bits the processor has not
     ("signature", 1),
