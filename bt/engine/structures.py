@@ -85,7 +85,7 @@ HASH_ENTRIES = 1 << 16
 CONTROL = Layout(
     (
         ("dispatch", 64),  # opcode tables, see bt/x86/opcodes/table.py
-        ("shapes", 64),  # one SHAPE a form, then one an opcode of both maps for its undefined encodings
+        ("shapes", 64),  # one SHAPE a form, then one an opcode of each map for its undefined encodings
         ("handlers", 64),  # VARIANTS handler addresses a form
         ("stale_handler", 64),  # handler of records whose code has changed
         ("chain_handler", 64),  # handler of the record behind a block that ends without a transfer

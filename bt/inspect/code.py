@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 from bt.engine.vcpu import Vcpu
 from bt.inspect.modes import describe_mode
 from bt.memory.ram import OutsideRam
+from bt.x86 import features
 from bt.x86.capstone_layout import Handle
 from bt.x86.decode import DecodeError, decode
-from bt.x86.features import FEATURE_BITS
 from bt.x86.mode import CODE_32, FLAT_CS
 from bt.x86.page import PAGE
 from bt.x86.state import ATTR_BIG, CS, ESP, SS
@@ -76,7 +76,7 @@ def _walk(cpu: Vcpu, linear: int) -> int | None:
     if directory is None:
         return None
     if directory & LARGE and cpu.state["cr4"] & CR4_PSE:
-        pse_36 = cpu.state["features"] & 1 << FEATURE_BITS["pse36"]
+        pse_36 = features.shown_by(cpu.state, "pse36")
         upper = (directory & PSE_36_BITS) << PSE_36_SHIFT if pse_36 else 0
         return upper | (directory & -_LARGE_PAGE) | linear % _LARGE_PAGE
     table = _entry(cpu, (directory & -PAGE) | (linear >> 10 & 0xFFC), 4)

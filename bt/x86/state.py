@@ -20,6 +20,7 @@ from bt.host.area import (
     Area,
     Released,
 )
+from bt.x86.features import FEATURE_WORDS
 
 POINTER_BIAS = 128
 
@@ -48,7 +49,7 @@ BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 4096, 16  # tag (code_tag | eip
 RETURN_STACK_ENTRIES = 16
 CLOCK_SCALE_SHIFT = 24  # fractional bits of clock_scale: the cycles of an hour times it still fit into 64 bits
 VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
-CPUID_LEAVES = 12
+CPUID_LEAVES = 16
 
 # The longest way to a shutdown: interrupt, contributory exception, page fault, double fault (SDM vol. 3A table 6-5).
 FAULT_CHAIN_ENTRIES = 4
@@ -162,7 +163,7 @@ FIELDS: tuple[Field, ...] = (
     Field("mtrr_fixed", ARCHITECTURAL, FIXED_MTRRS),
     Field("pdpte", ARCHITECTURAL, 4),  # PAE: page-directory-pointer-table entries, as of the last load of CR3
     # -- what the CPU model allows (bt/x86/cpu_model.py)
-    Field("features", HOST),  # CPUID.1 EDX and, above it, features without a bit there
+    Field("features", HOST, len(FEATURE_WORDS)),  # see bt/x86/features.py
     Field("cr4_allowed", HOST),
     Field("physical_reserved", HOST),  # physical address bits the processor has not
     Field("signature", HOST),

@@ -153,7 +153,7 @@ def _code(random: Random) -> bytes:
         encoding = parse_encoding(random.choice(FORMS[1:]).encoding)
         while random.random() < 0.1:
             code.append(random.choice(b"\x66\x67\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65"))
-        code += bytes([encoding.prefix] * bool(encoding.prefix) + [0x0F] * encoding.opcode_map)
+        code += bytes([encoding.prefix] * bool(encoding.prefix)) + encoding.escape
         code.append(random.choice(encoding.opcodes))
         if encoding.modrm:
             mod = 3 if random.choice(encoding.mods) else random.randrange(3)

@@ -63,6 +63,7 @@ def _entry(form: Form, memory: bool) -> dict[str, int]:
     if not is_fp(form) and how is Inline.NOT:  # UNDEFINED among them
         return {}
     encoding = parse_encoding(form.encoding)
+    assert encoding.opcode_map <= 1, f"{form!r}: thunks have no escape but 0F"
     use = fp_use(form, memory)
     units_ready = use.ready or READY_X87
     if form.meaning.startswith("sse."):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from bt.codegen.abi import native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
+from bt.x86 import features
 from bt.x86.context import OK, PF, Context
-from bt.x86.features import FEATURE_BITS
 from bt.x86.services import (
     PAGE_WALK,
     WALK_FETCH,
@@ -140,7 +140,7 @@ def _page_walk(b: Context) -> None:
     large = ((parent & LARGE) != 0) & ((b.get("cr4", width=32) & CR4_PSE) != 0)
     with b.IfElse(large) as arm:
         with arm.then():
-            pse_36 = (b.get("features") & (1 << FEATURE_BITS["pse36"])) != 0
+            pse_36 = features.has(b, "pse36")
             walk.refuse_reserved(parent & b.select(pse_36, b.const(LARGE_RESERVED_PSE_36, 32), LARGE_RESERVED))
             walk.leaf.set(parent)
             walk.leaf_address.set(directory_address)
