@@ -96,7 +96,7 @@ def measure(code: bytes) -> Pass:
     counters = warm.statistics
     machine.close()
     return Pass(
-        cold.cpu_seconds, warm.cpu_seconds, counters["unit_insns"], counters["host_bytes"], counters["cold_bytes"]
+        cold.cpu_seconds, warm.cpu_seconds, counters["translated_insns"], counters["host_bytes"], counters["cold_bytes"]
     )
 
 

@@ -7,7 +7,6 @@ through IRET, exception delivery with a change of stacks, HLT and paging.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.util
 import struct
@@ -21,8 +20,9 @@ from bt.engine.library.library import (
     load_library,
 )
 from bt.engine.vcpu import Vcpu
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
-from bt.x86 import reset
+from bt.x86 import cpu_model, reset
 from bt.x86.exits import ExitReason
 from bt.x86.state import ESP, LDTR, SS, TR
 from bt.x86.system.segmentation import segment_cache
@@ -41,7 +41,7 @@ from tests.cases.model import (
 )
 from tests.oracles.host_child import CHILD_BASE, CODE_16_SELECTOR, STACK_16_SELECTOR
 
-EngineFactory = Callable[..., Vcpu]  # of a Library, a GuestRam and, if not the default, `model`
+EngineFactory = Callable[..., Vcpu]  # of a Library, a PhysicalMap and, if not the default, `model`
 
 INSTRUCTION_LIMIT = 1_000_000
 """A case that has not ended after so many does not end."""
@@ -63,13 +63,7 @@ _DEBUG, _PROTECTION, _PAGE_FAULT = 1, 13, 14
 _ENTER_FRAME = struct.Struct("<17I")  # gs fs es ds, edi esi ebp - ebx edx ecx eax, eip cs eflags esp ss
 _STOP_FRAME = struct.Struct("<15I")  # edi esi ebp - ebx edx ecx eax, vector error, eip cs eflags esp ss
 
-# What a new process has, as after FNINIT: masks set, nothing in the registers
-_FP_IMAGE = struct.pack("<HHBxHQQII", 0x37F, 0, 0, 0, 0, 0, 0x1F80, 0).ljust(512, b"\0")
-_FP_STATE = {
-    "fpu_control": 0x37F,
-    "mxcsr_masks": 0x1F80,
-    **dict.fromkeys(("fp_ready", "ignore_fp_error", "fpu_ip", "fpu_cs", "fpu_dp", "fpu_ds", "fpu_opcode"), 0),
-}
+_FPU_CONTROL = 0x37F  # what a new process has, as after FNINIT; nothing in the registers
 
 _MONITOR_CODE = """
 enter:
@@ -144,24 +138,23 @@ def _region_pages() -> dict[int, int]:
 
 
 class EngineExecutor:
-    """Executor on one engine; it and its memory are made at the first run and used for all cases."""
+    """Executor on one engine; a vCPU and its memory are made at the first run of a CPU model and used for all cases."""
 
     def __init__(self, make_engine: EngineFactory) -> None:
         self._make_engine = make_engine
-        self._engine: Vcpu | None = None
+        self._engines: dict[str, Vcpu] = {}
 
     def run(self, case: Case) -> Outcome:
         """Run one case; ExecutorError if it does not end, or brings down the monitor."""
-        engine = self._engine or self._boot()
+        engine = self._engines.get(case.cpu) or self._boot(case.cpu)
         images = case.images()
         engine.ram.write(_REGIONS, b"".join(images.values()))
         frame = _enter_frame(case)
         top = _STACK + layout.PAGE_BYTES
         engine.ram.write(top - len(frame), frame)
         self._set_stack(engine, _MONITOR + top - len(frame), case)
-        ctypes.memmove(engine.state.address("fp_image"), _FP_IMAGE, len(_FP_IMAGE))
-        for name, value in _FP_STATE.items():
-            engine.state[name] = value
+        reset.initialize_fp(engine.state, _FPU_CONTROL, tags=0)
+        engine.state["ignore_fp_error"] = 0
         engine.state["eip"] = _MONITOR + _ENTER
         # the host's first single step is on arrival, before anything has run: there are as many here as cases count
         for _ in range(case.steps or 1):
@@ -181,18 +174,18 @@ class EngineExecutor:
     @property
     def units(self) -> int:
         """Blocks translated so far; 0 on an engine that does not translate."""
-        return 0 if self._engine is None else self._engine.statistics().get("units", 0)
+        return sum(engine.statistics().get("fragments", 0) for engine in self._engines.values())
 
     def callouts(self) -> Counter[str]:
         """How often translated code had the interpreter do an instruction, by mnemonic."""
-        return Counter() if self._engine is None else self._engine.callouts()
+        return sum((engine.callouts() for engine in self._engines.values()), Counter())
 
     def close(self) -> None:
         """Give the memory back; the next run starts afresh."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine.ram.close()
-        self._engine = None
+        for engine in self._engines.values():
+            engine.close()
+            engine.ram.close()
+        self._engines.clear()
 
     @staticmethod
     def _set_stack(engine: Vcpu, top: int, case: Case) -> None:
@@ -208,7 +201,7 @@ class EngineExecutor:
             engine.call("update_mode")
         engine.state["gpr", ESP] = esp
 
-    def _boot(self) -> Vcpu:
+    def _boot(self, model: str) -> Vcpu:
         """An engine at CPL 0 with the monitor in memory."""
         ram = GuestRam(_REGIONS + _MEMORY_BYTES)
         user = tables.WRITABLE | tables.USER
@@ -224,7 +217,7 @@ class EngineExecutor:
         ram.write(_IDT, _interrupt_table())
         ram.write(_CODE, assemble(_MONITOR_CODE, 32, _MONITOR + _CODE))
         ram.write(_STUBS, _stubs())
-        engine = self._make_engine(_library(), ram)
+        engine = self._make_engine(_library(), PhysicalMap(ram), cpu_model.parse(model))
         cpu = engine.state
         reset.power_on(cpu)
         tables.flat_segments(cpu, _KERNEL_CODE, _KERNEL_DATA)
@@ -238,7 +231,7 @@ class EngineExecutor:
         cpu["gdtr_base"], cpu["gdtr_limit"] = _MONITOR + _TABLES, 0x5F
         cpu["idtr_base"], cpu["idtr_limit"] = _MONITOR + _IDT, 0x7FF
         engine.flush()
-        self._engine = engine
+        self._engines[model] = engine
         return engine
 
 

@@ -30,14 +30,15 @@ def _per(numerator: str, denominator: str, scale: float = 1.0) -> Callable[[Coun
 
 
 COLUMNS = (
-    Column("translated", "insns", "guest instructions translated", lambda c: c.get("unit_insns")),
+    Column("translated", "insns", "guest instructions translated", lambda c: c.get("translated_insns")),
     Column("cost", "cycles/insn", "time in the translator for one of them, decoding included; TSC cycles",
-           _per("translate_cycles", "unit_insns")),
-    Column("size", "B/insn", "host code for one of them, without the cold stubs", _per("host_bytes", "unit_insns")),
-    Column("cold", "B/insn", "cold stubs for one of them", _per("cold_bytes", "unit_insns")),
+           _per("translate_cycles", "translated_insns")),
+    Column("size", "B/insn", "host code for one of them, without the cold stubs",
+           _per("host_bytes", "translated_insns")),
+    Column("cold", "B/insn", "cold stubs for one of them", _per("cold_bytes", "translated_insns")),
     Column("identity", "%", "of them whose translation is the instruction itself, registers renamed",
-           _per("identity", "unit_insns", 100)),
-    Column("serviced", "%", "of them that the interpreter does", _per("serviced", "unit_insns", 100)),
+           _per("identity", "translated_insns", 100)),
+    Column("serviced", "%", "of them that the interpreter does", _per("serviced", "translated_insns", 100)),
 )  # fmt: skip
 
 
@@ -45,14 +46,14 @@ COLUMNS = (
 CALLOUTS = {
     "slow_paths": "memory slow path",
     "services": "one instruction interpreted",
-    "dispatches": "next unit looked up",
+    "dispatches": "next fragment looked up",
     "branch_misses": "indirect branch not predicted",
     "interpreted_runs": "run interpreted",
 }
 
 
 def was_translated(measurement: Measurement) -> bool:
-    return bool(measurement.statistics.get("unit_insns"))
+    return bool(measurement.statistics.get("translated_insns"))
 
 
 def callouts_per_million(measurement: Measurement) -> dict[str, float]:

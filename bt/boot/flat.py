@@ -4,10 +4,11 @@ CS = 0x08, the other segments 0x10, a GDT that holds them, interrupts and paging
 ESP, which has a page of stack below it.
 """
 
-from bt.boot.placement import PAGE, Executable, PhysicalMemory, bios_data_area, check_pieces, first_fit, piece, store
+from bt.boot.placement import Executable, PhysicalMemory, bios_data_area, check_pieces, first_fit, piece, store
 from bt.boot.protected_mode import flat_entry, flat_gdt
 from bt.boot.state import EntryState
 from bt.errors import BadImage
+from bt.x86.page import PAGE
 
 CODE_SELECTOR = 0x08
 DATA_SELECTOR = 0x10

@@ -14,7 +14,7 @@ from bt.cli import begin, library, options
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect import host_code, modes
 from bt.inspect.code import Address, translate
-from bt.inspect.diary import GuestInstruction, Piece, Unit
+from bt.inspect.diary import Fragment, GuestInstruction, Piece
 from bt.inspect.explain import Explainer
 from bt.inspect.interpreted import InterpretedBlock, InterpretedInstruction
 from bt.inspect.place import Place, looking_at
@@ -102,13 +102,13 @@ def _parser() -> options.Parser:
     return parser
 
 
-def show(unit: Unit, address: Address, labels: Mapping[int, str], console: Console) -> None:
-    """Print a unit: its instructions beside their host code, then what is off the hot path."""
-    ratio = f"{unit.guest_bytes} guest bytes -> {unit.host_bytes} host bytes"
-    _heading(f"{unit.eip:08x}", address, f"{len(unit.instructions)} instructions, {ratio}", console)
-    console.print(_hot_table(unit, labels))
+def show(fragment: Fragment, address: Address, labels: Mapping[int, str], console: Console) -> None:
+    """Print a fragment: its instructions beside their host code, then what is off the hot path."""
+    ratio = f"{fragment.guest_bytes} guest bytes -> {fragment.host_bytes} host bytes"
+    _heading(f"{fragment.eip:08x}", address, f"{len(fragment.instructions)} instructions, {ratio}", console)
+    console.print(_hot_table(fragment, labels))
     console.print()
-    console.print(_cold_table(unit, labels))
+    console.print(_cold_table(fragment, labels))
     console.print()
 
 
@@ -154,12 +154,12 @@ def _consequences(instruction: InterpretedInstruction) -> str:
     return "; ".join(parts)
 
 
-def _hot_table(unit: Unit, labels: Mapping[int, str]) -> Table:
+def _hot_table(fragment: Fragment, labels: Mapping[int, str]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading, least, most in _COLUMNS:
         table.add_column(heading, no_wrap=True, min_width=least, max_width=most)
-    table.add_row("", "", Text("(block entry)", style="dim"), "", "", *_pieces(unit.head, labels))
-    for instruction in unit.instructions:
+    table.add_row("", "", Text("(block entry)", style="dim"), "", "", *_pieces(fragment.head, labels))
+    for instruction in fragment.instructions:
         style = _STYLES[instruction.form.cls]
         table.add_row(
             f"{instruction.eip:08x}",
@@ -169,8 +169,8 @@ def _hot_table(unit: Unit, labels: Mapping[int, str]) -> Table:
             Text("!" if instruction.is_callout else "=" if host_code.is_identity(instruction) else "", style=style),
             *_instruction_code(instruction, labels),
         )
-    if unit.link:
-        table.add_row("", "", Text("(on to the next)", style="dim"), "", "", *_pieces(unit.link, labels))
+    if fragment.link:
+        table.add_row("", "", Text("(on to the next)", style="dim"), "", "", *_pieces(fragment.link, labels))
     return table
 
 
@@ -198,20 +198,20 @@ def _host_line(piece: Piece, line: host_code.HostLine, style: str) -> Text:
     return Text.assemble((code, "dim"), (line.text, style))
 
 
-def _cold_table(unit: Unit, labels: Mapping[int, str]) -> Table:
+def _cold_table(fragment: Fragment, labels: Mapping[int, str]) -> Table:
     table = Table(box=None, pad_edge=False, title="off the hot path", title_justify="left", title_style="dim")
     for heading in ("of", "what for", "host code"):
         table.add_column(heading, no_wrap=True)
-    for owner, piece in _cold_pieces(unit):
+    for owner, piece in _cold_pieces(fragment):
         lines = [line.text for line in host_code.disassemble(piece, labels)]
         code = ("; " if len(lines) < 3 else "\n").join(lines)
         table.add_row(owner, host_code.purpose(piece), Text(code))  # not markup: operands are in brackets
     return table
 
 
-def _cold_pieces(unit: Unit) -> Iterator[tuple[str, Piece]]:
-    yield from (("", piece) for piece in unit.cold)
-    for instruction in unit.instructions:
+def _cold_pieces(fragment: Fragment) -> Iterator[tuple[str, Piece]]:
+    yield from (("", piece) for piece in fragment.cold)
+    for instruction in fragment.instructions:
         yield from ((f"{instruction.eip:08x}", piece) for piece in instruction.cold)
 
 

@@ -36,7 +36,7 @@ def rows(result: Result) -> list[tuple[str, str]]:
 
 # name, part, whole: what the counters mean to people
 _SHARES = (
-    ("identity share of translated instructions", ("identity",), ("unit_insns",)),
+    ("identity share of translated instructions", ("identity",), ("translated_insns",)),
     ("chain rate of direct exits", ("chains",), ("exits",)),
     ("return prediction rate", ("return_hits",), ("return_hits", "branch_lookups")),
     ("branch cache misses", ("branch_misses",), ("branch_lookups",)),
@@ -51,7 +51,7 @@ def shares(statistics: dict[str, int]) -> list[tuple[str, str]]:
         whole = sum(statistics.get(key, 0) for key in wholes)
         if whole:
             lines.append((name, f"{sum(statistics.get(key, 0) for key in parts) / whole:.1%}"))
-    if statistics.get("unit_insns"):
+    if statistics.get("translated_insns"):
         host = statistics["host_bytes"] + statistics["cold_bytes"]
-        lines.append(("host bytes a guest instruction", f"{host / statistics['unit_insns']:.1f}"))
+        lines.append(("host bytes a guest instruction", f"{host / statistics['translated_insns']:.1f}"))
     return lines

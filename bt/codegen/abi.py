@@ -11,27 +11,66 @@ single push (checked by the library build).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bt.codegen.builder import Signature
 
 CONVENTION = "preserve_nonecc"
 ARGUMENT_REGISTERS = ("r12", "r13", "r14", "r15", "rdi", "rsi", "rdx", "rcx", "r8", "r9", "r11", "rax")
 
-# Translated code: the role of each argument. "free" is scratch at stencil borders; "t" is the scratch value
-# (effective address or operand) handed from one stencil of an instruction to the next.
-PINNED_ROLES = ("free", "state", "t", "budget", "edi", "esi", "edx", "ecx", "ebx", "ebp", "esp", "eax")
 # Their numbers in ModRM, SIB and (bit 3) REX.
 _NUMBERED = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
-HOST_NUMBERS = {role: _NUMBERED.index(name) for role, name in zip(PINNED_ROLES, ARGUMENT_REGISTERS, strict=True)}
-PINNED_PARAMETERS = tuple("ptr" if role == "state" else "i64" for role in PINNED_ROLES)
+
+
+@dataclass(frozen=True)
+class RegisterPlan:
+    """Which host register holds what in translated code of one kind of guest.
+
+    `roles`: what each argument of a pinned function is, in the order of ARGUMENT_REGISTERS. Beside guest registers
+    there are "state" (its pointer), "budget" (instructions left), "t" (effective address or operand, handed from one
+    stencil of an instruction to the next) and "free" (scratch at stencil borders). A guest register without a role
+    stays in the state. `suffix` tells the gates of one plan from those of another.
+    """
+
+    roles: tuple[str, ...]
+    guest: tuple[str, ...]  # roles of the general registers, in the order of the guest's numbers
+    suffix: str = ""
+
+    def place(self, role: str) -> int:
+        """Which argument a role is. ValueError if it has no register."""
+        return self.roles.index(role)
+
+    def register(self, role: str) -> str:
+        """Name of its host register."""
+        return ARGUMENT_REGISTERS[self.place(role)]
+
+    def number(self, role: str) -> int:
+        """Number of its host register."""
+        return _NUMBERED.index(self.register(role))
+
+    @property
+    def guest_numbers(self) -> tuple[int, ...]:
+        """Host register number of each guest register."""
+        return tuple(self.number(role) for role in self.guest)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        return tuple("ptr" if role == "state" else "i64" for role in self.roles)
+
+    def signature(self, name: str) -> Signature:
+        """Signature of a stencil or of anything a fragment jumps to."""
+        return Signature(name, "void", self.parameters, CONVENTION)
+
+
+# Flat 32-bit code: all eight registers, and the budget, stay in registers.
+FLAT_32 = RegisterPlan(
+    ("free", "state", "t", "budget", "edi", "esi", "edx", "ecx", "ebx", "ebp", "esp", "eax"),
+    ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"),
+)
 
 # Interpreter handlers: same register for the state, the same for the budget.
 HANDLER_ROLES = ("record", "state", "free", "budget")
 HANDLER_PARAMETERS = ("ptr", "ptr", "i64", "i64")
-
-
-def pinned(name: str) -> Signature:
-    """Signature of a stencil or of anything a fragment jumps to."""
-    return Signature(name, "void", PINNED_PARAMETERS, CONVENTION)
 
 
 def handler(name: str) -> Signature:

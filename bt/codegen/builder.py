@@ -255,6 +255,20 @@ class Builder:
         self._dead = False
 
     @contextmanager
+    def Range(self, end: Value | int, start: Value | int = 0, *, step: int = 1) -> Iterator[Value]:  # noqa: N802  # as If
+        """Once for each of start, start + step... below `end`, which must not be within `step` of the largest number.
+
+        The index is as wide as `end`, 64 bits for an int. Compared without signs.
+        """
+        last = self.const(end, 64) if isinstance(end, int) else end
+        index = self.local(last.ty, start)
+        with self.Loop() as loop:
+            at = index.get()
+            loop.break_if(at.uge(last))
+            yield at
+            index.set(at + step)
+
+    @contextmanager
     def Switch(self, value: Value) -> Iterator[Cases]:  # noqa: N802  # as If
         """`with b.Switch(v) as s:` then `with s.case(1, 2): ...`; without a matching case nothing runs."""
         cases = Cases(self, value, self.fresh("E"))

@@ -33,6 +33,10 @@ class Layout:
     def get_pointer(self, b: Builder, base: Value, name: str) -> Value:
         return b.load(self.pointer(base, name), PTR)
 
+    def count(self, b: Builder, base: Value, name: str, amount: Value | int = 1) -> None:
+        """Add to a statistic, whose field has 64 bits."""
+        self.put(b, base, name, self.get(b, base, name) + (amount if isinstance(amount, int) else amount.zext(64)))
+
     def put(self, b: Builder, base: Value, name: str, value: Value | int) -> None:
         """Store a field; the value is zero-extended or truncated to its width."""
         width = self.widths[name]

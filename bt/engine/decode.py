@@ -31,12 +31,14 @@ from bt.engine.structures import (
     VARIANT_MEMORY,
     VARIANT_REPNZ,
     VARIANT_REPZ,
+    VARIANT_SIZE,
     VARIANTS,
 )
 from bt.memory.access import NativeContext
 from bt.x86 import state
 from bt.x86.mode import CODE_32
 from bt.x86.opcodes import FORMS, UNDEFINED
+from bt.x86.opcodes.encoding import ESCAPES
 from bt.x86.state import DS, SS
 
 MAX_LENGTH = 15
@@ -116,13 +118,7 @@ class _Decoder:
     def _opcode(self) -> None:
         """Find the form; `after` is where ModRM or the immediate begins."""
         b = self.b
-        at = self.at.get()
-        opcode = _byte(b, self.code, at)
-        escape = opcode == 0x0F
-        position = b.select(escape, at + 1, at)
-        opcode = b.select(escape, _byte(b, self.code, at + 1), opcode)
-        self.opcode = opcode
-        self.after = position + 1
+        opcode_map = self._opcode_map()
         modrm = _byte(b, self.code, self.after)
         self.modrm = modrm
         dispatch = CONTROL.get_pointer(b, self.control, "dispatch")
@@ -132,7 +128,7 @@ class _Decoder:
             b.const(2, 32),
             b.select(rep == VARIANT_REPNZ, b.const(3, 32), self.operand_override.get().zext(32)),
         )
-        first = (escape.zext(32) << 10) | (row << 8) | opcode
+        first = (opcode_map << 10) | (row << 8) | self.opcode
         entry = b.local(32, b.load(dispatch + (first << 1).zext(64), 16).zext(32))
         grouped = (entry.get() & 0x8000) != 0
         with b.If(grouped):
@@ -143,10 +139,30 @@ class _Decoder:
             index = (entry.get() & 0x7FFF) + (modrm & 7)
             entry.set(b.load(dispatch + (index << 1).zext(64), 16).zext(32))
         self.form = entry.get()
-        undefined = (escape.zext(32) << 8) + opcode + len(FORMS)
+        undefined = (opcode_map << 8) + self.opcode + len(FORMS)
         number = b.select(self.form == UNDEFINED.id, undefined, self.form)
         self.shape = CONTROL.get_pointer(b, self.control, "shapes") + (number * SHAPE_BYTES).zext(64)
         self.flags = SHAPE.get(b, self.shape, "flags").zext(32)
+
+    def _opcode_map(self) -> Value:
+        """Find map and opcode; answers the former."""
+        b, at = self.b, self.at.get()
+        first, second = _byte(b, self.code, at), _byte(b, self.code, at + 1)
+        opcode_map, position, opcode = b.local(32, 0), b.local(32, at), b.local(32, first)
+        for (from_map, byte), to_map in ESCAPES.items():
+            if not from_map:  # common enough to do without a branch
+                escape = first == byte
+                opcode_map.set(b.select(escape, b.const(to_map, 32), 0))
+                position.set(b.select(escape, at + 1, at))
+                opcode.set(b.select(escape, second, first))
+            else:
+                with b.Unlikely((opcode_map.get() == from_map) & (second == byte)):
+                    opcode_map.set(to_map)
+                    position.set(at + 2)
+                    opcode.set(_byte(b, self.code, at + 2))
+        self.opcode = opcode.get()
+        self.after = position.get() + 1
+        return opcode_map.get()
 
     def _fetched(self, end: Value) -> None:
         """Leave unless the instruction's `end` bytes are readable and not too many; set `length`.
@@ -321,14 +337,15 @@ class _Decoder:
         b = self.b
         memory = self.memory.get()
         repeat = b.select((self.flags & SHAPE_REP) != 0, self.rep.get(), 0)
-        variant = (~self.operand32).zext(32) | (memory.zext(32) * VARIANT_MEMORY) | repeat
+        size = b.select(self.operand32, b.const(VARIANT_SIZE[32], 32), VARIANT_SIZE[16])
+        variant = size | (memory.zext(32) * VARIANT_MEMORY) | repeat
         legal = ~self.lock.get() | (memory & ((self.flags & SHAPE_LOCK) != 0))
         form = b.select(legal, self.form, UNDEFINED.id)
         variant = b.select(form == UNDEFINED.id, b.const(0, 32), variant)
         RECORD.put(b, self.record, "form", form)
         RECORD.put(b, self.record, "variant", variant)
         handlers = CONTROL.get_pointer(b, self.control, "handlers")
-        place = ((form * VARIANTS) | variant) << 3
+        place = (form * VARIANTS + variant) << 3
         RECORD.put(b, self.record, "handler", b.load(handlers + place.zext(64), 64))
 
 

@@ -37,7 +37,9 @@ class Exit(NamedTuple):
 
 
 class Engine(Protocol):
-    """Runs one vCPU. This is all that a machine (bt/machine) uses of it; another engine has to offer no more.
+    """Runs one vCPU. This is all that a machine (bt/machine) needs of it; another engine has to offer no more.
+
+    Snapshots know the insides of bt's own engines (`own_vcpu`); a machine with another one refuses them.
 
     Pins are methods: INTR, NMI, A20M# and IGNNE# come from the board, FERR# goes to it as an FP_ERROR exit.
     """

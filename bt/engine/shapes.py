@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from bt.engine.structures import (
     IMMEDIATE_BYTE,
     IMMEDIATE_ENTER,
@@ -23,6 +25,7 @@ from bt.engine.structures import (
     SHAPE_REP,
 )
 from bt.x86.opcodes import FORMS, UNDEFINED, Form, Method, Width, undefined_form
+from bt.x86.opcodes.encoding import OPCODE_MAPS
 
 _IMMEDIATES = {
     (Method.IMMEDIATE, Width.B): IMMEDIATE_BYTE,
@@ -50,6 +53,12 @@ def _immediate(form: Form) -> int:
     return kinds[0] if kinds else IMMEDIATE_NONE
 
 
+def immediate_field(form: Form, place: int) -> str:
+    """The field of a RECORD that an immediate operand is in."""
+    earlier = any(operand.method is Method.IMMEDIATE for operand in form.operands[:place])
+    return "immediate2" if earlier else "immediate"
+
+
 def _flags(form: Form) -> int:
     methods = {o.method for o in form.operands}
     flags = SHAPE_MODRM * (form is not UNDEFINED and form.has_modrm)
@@ -64,7 +73,8 @@ def _is_byte(form: Form, *methods: Method) -> bool:
 
 def shape_table() -> bytes:
     """One SHAPE a form, in the order of form ids; then one for each opcode's undefined encodings, map << 8 | opcode."""
-    forms = (*FORMS, *(undefined_form(opcode_map, opcode) for opcode_map in (0, 1) for opcode in range(256)))
+    opcodes = product(range(len(OPCODE_MAPS)), range(256))
+    forms = (*FORMS, *(undefined_form(opcode_map, opcode) for opcode_map, opcode in opcodes))
     table = bytearray(SHAPE_BYTES * len(forms))
     for number, form in enumerate(forms):
         at = SHAPE_BYTES * number

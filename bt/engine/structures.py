@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.layout import Layout
+from bt.memory.soft_mmu.layout import HOLES
 
 RECORD_BYTES = 64
 # One decoded instruction. Register operands are stored twice: as displacements from the state pointer (what
@@ -25,7 +26,7 @@ RECORD = Layout(
         ("thunk", 32),  # FP instructions: what executes it, as offset from CONTROL.thunks; 0: not made yet
         ("scale", 8),  # shift count
         ("segment", 8),  # segment register number of the memory operand
-        ("variant", 8),  # VARIANT_* bits
+        ("variant", 8),  # VARIANT_* bits and operand size
         ("length", 8),
         ("reg_number", 8),
         ("rm_number", 8),
@@ -37,11 +38,15 @@ RECORD = Layout(
     RECORD_BYTES,
 )
 NO_REGISTER = 8
-VARIANT_16 = 1  # 16-bit operand size
-VARIANT_MEMORY = 2  # ModRM names memory
-VARIANT_REPZ = 4
-VARIANT_REPNZ = 8
-VARIANTS = 16
+# A record's variant: three bits, and above them the operand size as its place among these. The tables that have a row
+# a variant end with the last size that the decoder finds; a third, 64, would make them half as long again.
+OPERAND_SIZES = (32, 16)
+VARIANT_MEMORY = 1  # ModRM names memory
+VARIANT_REPZ = 2
+VARIANT_REPNZ = 4
+VARIANT_SIZE_SHIFT = 3
+VARIANTS = len(OPERAND_SIZES) << VARIANT_SIZE_SHIFT
+VARIANT_SIZE = {size: code << VARIANT_SIZE_SHIFT for code, size in enumerate(OPERAND_SIZES)}  # its bits, by size
 
 BLOCK_BYTES = 80
 BLOCK = Layout(
@@ -51,7 +56,7 @@ BLOCK = Layout(
         ("host", 64),  # host address of the translation, 0 if there is none
         ("physical2", 64),  # page of the second part when its only instruction crosses a page, else NO_PAGE
         ("stale_stub", 64),  # translator: where the head of a dead translation leads
-        ("eip", 32),
+        ("eip", 64),
         ("mode", 32),
         ("hash_next", 32),  # block numbers; 0 ends a list
         ("page_next", 32),
@@ -65,6 +70,12 @@ BLOCK = Layout(
 NO_PAGE = (1 << 64) - 1
 MAX_BLOCK_INSNS = 64
 
+
+def operand_size_of(variant: int) -> int:
+    """Operand size of a record's variant, bits."""
+    return OPERAND_SIZES[variant >> VARIANT_SIZE_SHIFT]
+
+
 # The state's `delivering`; the vector is added to the latter.
 DELIVERING_EXCEPTION, DELIVERING_INTERRUPT = 1, 0x100
 
@@ -74,7 +85,7 @@ HASH_ENTRIES = 1 << 16
 CONTROL = Layout(
     (
         ("dispatch", 64),  # opcode tables, see bt/x86/opcodes/table.py
-        ("shapes", 64),  # one SHAPE a form, then one an opcode of both maps for its undefined encodings
+        ("shapes", 64),  # one SHAPE a form, then one an opcode of each map for its undefined encodings
         ("handlers", 64),  # VARIANTS handler addresses a form
         ("stale_handler", 64),  # handler of records whose code has changed
         ("chain_handler", 64),  # handler of the record behind a block that ends without a transfer
@@ -86,7 +97,7 @@ CONTROL = Layout(
         ("blocks_end", 64),
         ("block_limit", 64),  # instructions; at most MAX_BLOCK_INSNS
         ("hash", 64),
-        ("page_blocks", 64),  # u32 a RAM page: newest block with code from it
+        ("page_blocks", 64),  # u32 a physical page: newest block with code from it
         ("open_bus", 64),  # a page of ones: what is fetched where there is no RAM
         ("fetch", 64),  # 32 bytes: an instruction that crosses a page, put together
         ("fetch1", 64),
@@ -97,8 +108,8 @@ CONTROL = Layout(
         ("insns_decoded", 64),
         ("blocks_killed", 64),
         ("write_delta", 64),  # added to a host address to write there (W^X: two mappings)
-        ("fp_forms", 64),  # one FP_FORM a form and mod, see fp_forms.py
-        ("thunks", 64),  # area of thunks that execute FP instructions, host addresses
+        ("fp_forms", 64),  # one FP_FORM a form and mod, see reencode/forms.py
+        ("thunks", 64),  # what offsets of thunks count from: the arena's beginning, where there is none
         ("thunks_next", 64),
         ("thunks_end", 64),
         # -- translator (bt/engine/translator)
@@ -107,16 +118,14 @@ CONTROL = Layout(
         ("stencil_relocations", 64),
         ("stencil_index", 64),  # u32 stencil numbers that plans and helpers index
         ("plans", 64),  # one PLAN a form and variant
-        ("hot_next", 64),  # host addresses: fragments grow up, cold stubs grow down
+        ("hot_next", 64),  # host addresses in one piece of the code cache: fragments grow up, cold stubs grow down
         ("cold_next", 64),
-        ("cache_start", 64),
-        ("cache_end", 64),
         ("sites", 64),
         ("sites_next", 64),
         ("sites_end", 64),
-        ("units", 64),
-        ("unit_insns", 64),
-        ("unit_bytes", 64),
+        ("fragments", 64),
+        ("translated_insns", 64),
+        ("translated_bytes", 64),
         ("identity", 64),  # translated instructions whose stencil is the instruction itself
         ("serviced", 64),  # translated instructions that only the interpreter does
         ("translate_cycles", 64),
@@ -134,7 +143,10 @@ CONTROL = Layout(
     )
 )
 
-THUNK_BYTES = 32  # room for one thunk (bt/engine/reencode/fp_encode.py)
+# Room in the code cache that translating one instruction, or the rest of a block, may need; hot and cold each.
+BYTES_PER_INSN = BYTES_PER_BLOCK = 400
+BLOCK_ROOM = 2 * (MAX_BLOCK_INSNS * BYTES_PER_INSN + BYTES_PER_BLOCK)  # of any block, hot and cold
+THUNK_BYTES = 32  # room for one thunk (bt/engine/reencode/encode.py)
 
 # What decoding must know of a form.
 SHAPE_BYTES = 8
@@ -184,11 +196,7 @@ SLOTS = (
     "OFFSET",
     "NEXT",
     "TARGET",
-    "TAG_OFFSET",
-    "ADDEND_OFFSET",
-    "ENTRY_TAG",
-    "ENTRY_ADDEND",
-    "PAGE",
+    *HOLES,
     "COUNT",
     "BEHIND",
     "LANDING",
@@ -234,7 +242,7 @@ SITE = Layout(
         ("patch", 64),  # host address of the rel32 that a chained exit goes through
         ("record", 64),  # the decoded instruction
         ("page", 64),  # guest physical page of the block
-        ("eip", 32),  # of the instruction; of the target, for an exit
+        ("eip", 64),  # of the instruction; of the target, for an exit
         ("refund", 32),  # instructions of the block from this one on
         ("x87_eip", 32),  # of the last x87 instruction of the block before it whose pointers are not noted yet
         ("linear", 8),

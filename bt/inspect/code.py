@@ -9,11 +9,12 @@ from typing import Literal, NamedTuple
 
 from bt.engine.vcpu import Vcpu
 from bt.inspect.modes import describe_mode
-from bt.memory.ram import PAGE_SIZE
+from bt.memory.ram import OutsideRam
+from bt.x86 import features
 from bt.x86.capstone_layout import Handle
 from bt.x86.decode import DecodeError, decode
-from bt.x86.features import FEATURE_BITS
 from bt.x86.mode import CODE_32, FLAT_CS
+from bt.x86.page import PAGE
 from bt.x86.state import ATTR_BIG, CS, ESP, SS
 from bt.x86.system.paging.pae_paging import (
     FRAME,
@@ -71,15 +72,15 @@ def translate(cpu: Vcpu, linear: int) -> Address:
 
 
 def _walk(cpu: Vcpu, linear: int) -> int | None:
-    directory = _entry(cpu, (cpu.state["cr3"] & -PAGE_SIZE) | (linear >> 20 & 0xFFC), 4)
+    directory = _entry(cpu, (cpu.state["cr3"] & -PAGE) | (linear >> 20 & 0xFFC), 4)
     if directory is None:
         return None
     if directory & LARGE and cpu.state["cr4"] & CR4_PSE:
-        pse_36 = cpu.state["features"] & 1 << FEATURE_BITS["pse36"]
+        pse_36 = features.shown_by(cpu.state, "pse36")
         upper = (directory & PSE_36_BITS) << PSE_36_SHIFT if pse_36 else 0
         return upper | (directory & -_LARGE_PAGE) | linear % _LARGE_PAGE
-    table = _entry(cpu, (directory & -PAGE_SIZE) | (linear >> 10 & 0xFFC), 4)
-    return None if table is None else (table & -PAGE_SIZE) | linear % PAGE_SIZE
+    table = _entry(cpu, (directory & -PAGE) | (linear >> 10 & 0xFFC), 4)
+    return None if table is None else (table & -PAGE) | linear % PAGE
 
 
 def _walk_pae(cpu: Vcpu, linear: int) -> int | None:
@@ -90,28 +91,32 @@ def _walk_pae(cpu: Vcpu, linear: int) -> int | None:
     if directory & LARGE:
         return (directory & FRAME & ~LARGE_OFFSET) | (linear & LARGE_OFFSET)
     table = _entry(cpu, (directory & FRAME) | (linear >> 9 & 0xFF8), 8)
-    return None if table is None else (table & FRAME) | linear % PAGE_SIZE
+    return None if table is None else (table & FRAME) | linear % PAGE
 
 
 def _entry(cpu: Vcpu, physical: int, size: int) -> int | None:
-    """A paging structure's entry; None if it is not present, or not in RAM."""
+    """A paging structure's entry; None if it is not present, or not in memory."""
     physical &= cpu.state["a20_mask"]
-    if physical + size > cpu.ram.size:
+    try:
+        entry = int.from_bytes(cpu.memory.read(physical, size), "little")
+    except OutsideRam:
         return None
-    entry = int.from_bytes(cpu.ram.read(physical, size), "little")
     return entry if entry & PRESENT else None
 
 
 def read_linear(cpu: Vcpu, linear: int, size: int) -> bytes:
-    """Up to `size` bytes at a linear address; fewer where RAM or the mapping ends."""
+    """Up to `size` bytes at a linear address; fewer where memory or the mapping ends."""
     found = bytearray()
     while len(found) < size:
         linear_now = (linear + len(found)) & _32_BITS
         physical = translate(cpu, linear_now).physical
-        part = min(size - len(found), PAGE_SIZE - linear_now % PAGE_SIZE)
-        if physical is None or physical + part > cpu.ram.size:
+        part = min(size - len(found), PAGE - linear_now % PAGE)
+        if physical is None:
             break
-        found += cpu.ram.read(physical, part)
+        try:
+            found += cpu.memory.read(physical, part)
+        except OutsideRam:
+            break
     return bytes(found)
 
 

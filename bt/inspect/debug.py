@@ -1,4 +1,4 @@
-"""BT_DEBUG=n: every unit on stderr as it is translated, in more and more detail (docs/debugging.md)."""
+"""BT_DEBUG=n: every fragment on stderr as it is translated, in more and more detail (docs/debugging.md)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from functools import cached_property
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
 from bt.inspect import host_code
-from bt.inspect.diary import Diary, GuestInstruction, Piece, Unit
+from bt.inspect.diary import Diary, Fragment, GuestInstruction, Piece
 from bt.inspect.modes import describe_key
 from bt.machine import Machine
 
 VARIABLE = "BT_DEBUG"
-UNITS, INSTRUCTIONS, STENCILS, HOST_CODE, IR = range(1, 6)
+FRAGMENTS, INSTRUCTIONS, STENCILS, HOST_CODE, IR = range(1, 6)
 
 Print = Callable[[str], None]
 
 
 def level(environment: dict[str, str] | os._Environ[str] = os.environ) -> int:
-    """What BT_DEBUG asks for: 0 nothing, UNITS to IR. Raises BadUsage for anything else."""
+    """What BT_DEBUG asks for: 0 nothing, FRAGMENTS to IR. Raises BadUsage for anything else."""
     text = environment.get(VARIABLE, "") or "0"
     if not text.isdigit() or int(text) > IR:
         raise BadUsage(f"{VARIABLE}={text}: give 0 to {IR}, see docs/debugging.md")
@@ -28,7 +28,7 @@ def level(environment: dict[str, str] | os._Environ[str] = os.environ) -> int:
 
 
 def attach(machine: Machine, detail: int, output: Print) -> None:
-    """Have every unit described that the machine translates from now on; units there are already stay unseen."""
+    """Have every fragment described that the machine makes from now on; those there are already stay unseen."""
     if not detail:
         return
     if not isinstance(machine.cpu, TranslatingVcpu):
@@ -36,36 +36,37 @@ def attach(machine: Machine, detail: int, output: Print) -> None:
         return
     narrator = Narrator(machine.cpu, detail)
 
-    def describe(unit: Unit) -> None:
-        for line in narrator.lines(unit):
+    def describe(fragment: Fragment) -> None:
+        for line in narrator.lines(fragment):
             output(line)
 
     Diary(machine.cpu, describe)
 
 
 class Narrator:
-    """Puts units into words."""
+    """Puts fragments into words."""
 
     def __init__(self, cpu: TranslatingVcpu, detail: int) -> None:
         self._library = cpu.library
         self._detail = detail
         self._shown: set[str] = set()  # stencils whose IR has been printed
 
-    def lines(self, unit: Unit) -> Iterator[str]:
-        """What BT_DEBUG prints of a unit."""
+    def lines(self, fragment: Fragment) -> Iterator[str]:
+        """What BT_DEBUG prints of a fragment."""
         yield (
-            f"unit {unit.eip:08x} at {unit.physical:#x} ({describe_key(unit.mode)}): "
-            f"{len(unit.instructions)} instructions, {unit.guest_bytes} -> {unit.host_bytes} bytes at {unit.host:#x}"
+            f"fragment {fragment.eip:08x} at {fragment.physical:#x} ({describe_key(fragment.mode)}): "
+            f"{len(fragment.instructions)} instructions, "
+            f"{fragment.guest_bytes} -> {fragment.host_bytes} bytes at {fragment.host:#x}"
         )
         if self._detail < INSTRUCTIONS:
             return
-        labels = host_code.labels_of(unit, self._library)
-        yield from self._pieces(unit.head, labels)
-        for instruction in unit.instructions:
+        labels = host_code.labels_of(fragment, self._library)
+        yield from self._pieces(fragment.head, labels)
+        for instruction in fragment.instructions:
             yield f"  {instruction.eip:08x}  {instruction.code.hex():<22} {instruction.text:<36} {_class(instruction)}"
             yield from self._pieces(instruction.hot, labels)
-        yield from self._pieces(unit.link, labels)
-        yield from self._pieces(list(unit.cold_pieces()), labels)
+        yield from self._pieces(fragment.link, labels)
+        yield from self._pieces(list(fragment.cold_pieces()), labels)
 
     def _pieces(self, pieces: list[Piece], labels: dict[int, str]) -> Iterator[str]:
         if self._detail < STENCILS:
@@ -92,7 +93,7 @@ class _StencilIr:
         # here, not on top: nothing else needs the semantics at run time
         from bt.engine.translator.plan.table import all_stencils
 
-        self._catalogue, _ = all_stencils()
+        self._catalogue, _, _ = all_stencils()
 
     def of(self, stencil: str) -> Iterator[str]:
         """Its function, line by line; nothing but a remark for the few that are encoded by hand."""

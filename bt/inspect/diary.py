@@ -1,4 +1,4 @@
-"""Reading the translator's diary: each unit with its guest instructions and the pieces of host code they became."""
+"""Reading the translator's diary: each fragment with its guest instructions and the pieces of host code they became."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bt.engine.structures import (
     TRACE_STENCIL,
     TRACE_STUB,
 )
-from bt.engine.translator.stencils.context import JUMP_FREE
+from bt.engine.translator.gates.signatures import FLAT_32_GATES
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect.code import code_bits, text_of
 from bt.inspect.structure import Structure
@@ -32,7 +32,7 @@ from bt.x86.opcodes import FORMS, Form
 
 DIARY_BYTES = 64 << 20  # of address space: pages appear when touched
 COPY = "copy"  # several instructions once more, each with its own check
-EXIT, LANDING = "exit", "landing"  # jumps at the end of a unit, and where a call inside it will return to
+EXIT, LANDING = "exit", "landing"  # jumps at the end of a fragment, and where a call inside it will return to
 _STUB_BYTES, _JUMP_BYTES = 11, 5
 _SITE_PIECES = (TRACE_STUB, TRACE_JUMP)
 
@@ -63,7 +63,7 @@ class Piece:
 
 @dataclass
 class GuestInstruction:
-    """One instruction of a unit. Without hot code it shares the stencil of the one before it."""
+    """One instruction of a fragment. Without hot code it shares the stencil of the one before it."""
 
     eip: int
     code: bytes
@@ -80,7 +80,7 @@ class GuestInstruction:
 
 
 @dataclass
-class Unit:
+class Fragment:
     """One translated block."""
 
     eip: int
@@ -122,9 +122,9 @@ class _Entry:
 
 
 class Diary:
-    """Has the translator of one vCPU keep a diary, and hands over the units in it to `listen`."""
+    """Has the translator of one vCPU keep a diary, and hands over the fragments in it to `listen`."""
 
-    def __init__(self, cpu: TranslatingVcpu, listen: Callable[[Unit], None]) -> None:
+    def __init__(self, cpu: TranslatingVcpu, listen: Callable[[Fragment], None]) -> None:
         self._cpu, self._listen = cpu, listen
         self._area = cpu.area(DIARY_BYTES)
         self._names = cpu.library.stencil_names.decode().split("\n")
@@ -136,13 +136,13 @@ class Diary:
         next_entry = self._cpu.control("trace_next") or self._cpu.control("trace_end")
         at = self._area.address
         while at < next_entry:
-            at, unit = self._unit(at)
-            self._listen(unit)
+            at, fragment = self._fragment(at)
+            self._listen(fragment)
         self._cpu.set_control("trace_next", self._area.address)
         self._cpu.set_control("trace_end", self._area.address + self._area.size)
 
-    def _unit(self, at: int) -> tuple[int, Unit]:
-        """The unit whose entries begin at a host address, and where the next one's do."""
+    def _fragment(self, at: int) -> tuple[int, Fragment]:
+        """The fragment whose entries begin at a host address, and where the next one's do."""
         begin = Structure(TRACE, at)
         assert begin["kind"] == TRACE_BEGIN, "the diary is out of step with the translator"
         block = Structure(BLOCK, begin["subject"])
@@ -155,31 +155,31 @@ class Diary:
             entries.append(_Entry(entry["kind"], entry["subject"], entry["hot"]))
             if entry["kind"] == TRACE_END:
                 break
-        unit = Unit(
+        fragment = Fragment(
             block["eip"],
             block["physical"],
             block["mode"],
             begin["hot"],
             list(_instructions(block, code)),
         )
-        self._distribute(unit, block, entries)
-        return at, unit
+        self._distribute(fragment, block, entries)
+        return at, fragment
 
-    def _distribute(self, unit: Unit, block: Structure, entries: list[_Entry]) -> None:
+    def _distribute(self, fragment: Fragment, block: Structure, entries: list[_Entry]) -> None:
         """Give every piece to the instruction it was made for."""
-        ends = _hot_ends(entries, unit.host)
-        hot, cold = unit.head, unit.cold
-        position = unit.host
+        ends = _hot_ends(entries, fragment.host)
+        hot, cold = fragment.head, fragment.cold
+        position = fragment.host
         for entry, end in zip(entries, ends, strict=True):
             if entry.kind in (TRACE_RECORD, TRACE_LINK, TRACE_END):
                 if position < entry.hot:  # code that no stencil, stub or jump accounts for
                     hot.append(_plain(position, entry.hot))
                 position = entry.hot
                 if entry.kind == TRACE_RECORD:
-                    instruction = unit.instructions[(entry.subject - block["records"]) // RECORD_BYTES]
+                    instruction = fragment.instructions[(entry.subject - block["records"]) // RECORD_BYTES]
                     hot, cold = instruction.hot, instruction.cold
                 elif entry.kind == TRACE_LINK:
-                    hot, cold = unit.link, unit.cold
+                    hot, cold = fragment.link, fragment.cold
             elif end is None:
                 cold.append(self._piece(entry, None))
             else:
@@ -194,8 +194,9 @@ class Diary:
         if entry.kind == TRACE_STENCIL:
             stencil = Structure(STENCIL, self._cpu.control("stencils") + entry.subject * STENCIL.size)
             size = stencil["length"]
-            if ctypes.string_at(entry.hot + size, len(JUMP_FREE)) == JUMP_FREE:
-                size += len(JUMP_FREE)
+            jump = FLAT_32_GATES.jump_free_code
+            if ctypes.string_at(entry.hot + size, len(jump)) == jump:
+                size += len(jump)
             if end is not None:
                 size = min(size, end - entry.hot)
             code = ctypes.string_at(entry.hot, size)

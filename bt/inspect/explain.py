@@ -13,7 +13,7 @@ from bt.engine.structures import NO_PAGE
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BtError
 from bt.inspect.code import place_text
-from bt.inspect.diary import Diary, Unit
+from bt.inspect.diary import Diary, Fragment
 from bt.inspect.handlers import Handlers
 from bt.inspect.interpreted import InterpretedBlock, interpreted_block
 from bt.inspect.modes import why_interpreted
@@ -29,16 +29,16 @@ class Explainer:
 
     def __init__(self, cpu: TranslatingVcpu) -> None:
         self._cpu = cpu
-        self._units: list[Unit] = []
+        self._fragments: list[Fragment] = []
         cpu.flush()  # what is translated already would not be translated again
-        self._diary = Diary(cpu, self._units.append)
+        self._diary = Diary(cpu, self._fragments.append)
 
     @cached_property
     def handlers(self) -> Handlers:
         """The interpreter's."""
         return Handlers(self._cpu.library)
 
-    def block(self, eip: int) -> Unit | InterpretedBlock:
+    def block(self, eip: int) -> Fragment | InterpretedBlock:
         """The block at an offset in CS. Raises NotExplained where no code can be fetched."""
         cpu = self._cpu
         here = cpu.state["eip"]
@@ -56,19 +56,19 @@ class Explainer:
             return why
         if block["physical2"] != NO_PAGE:
             return "one instruction across two pages"
-        return "outside of RAM" if block["physical"] >= self._cpu.ram.size else ""
+        return "no memory there" if self._cpu.memory.at(block["physical"]) is None else ""
 
-    def _translated(self, block: Structure) -> Unit:
+    def _translated(self, block: Structure) -> Fragment:
         cpu = self._cpu
         translate = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
         if not translate(cpu.library.symbols["translate"])(cpu.state.pointer, block.address):
             raise NotExplained(f"{block['eip']:#x}: the translation cache is full; explain fewer blocks")
         self._diary.read()
-        return self._units.pop()
+        return self._fragments.pop()
 
     def blocks(
         self, eip: int, *, blocks: int | None = None, instructions: int | None = None
-    ) -> Iterator[Unit | InterpretedBlock]:
+    ) -> Iterator[Fragment | InterpretedBlock]:
         """Blocks one behind the other in memory: so many, or until they make up so many instructions.
 
         Fewer where code ends; NotExplained if there is none at EIP.

@@ -6,18 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bt.codegen.abi import ARGUMENT_REGISTERS, PINNED_ROLES
+from bt.codegen.abi import FLAT_32
 from bt.engine.library.library import Library
 from bt.inspect import diary
 from bt.inspect.code import disassembler
-from bt.inspect.diary import GuestInstruction, Piece, Unit, runtime_names
-from bt.memory.access import ADDEND, PHYSICAL, READ_TAG, WRITE_TAG
+from bt.inspect.diary import Fragment, GuestInstruction, Piece, runtime_names
+from bt.memory.soft_mmu.layout import part_name
 from bt.x86 import state
 from bt.x86.state import GPR_NAMES, SEGMENT_BYTES, SEGMENT_FIELDS, SEGMENT_NAMES
 
-STATE_REGISTER = ARGUMENT_REGISTERS[PINNED_ROLES.index("state")]
-_TABLES = ("tlb_supervisor", "tlb_user", "tlb_none")
-_TLB_FIELDS = {READ_TAG: "read_tag", WRITE_TAG: "write_tag", ADDEND: "addend", PHYSICAL: "physical"}
+STATE_REGISTER = FLAT_32.register("state")
 _OPERAND = re.compile(rf"\[(?P<inner>[^]]*\b{STATE_REGISTER}\b[^]]*)\]")
 _TARGET = re.compile(r"(?P<mnemonic>j\w+|call) (?P<target>0x[0-9a-f]+)")
 _ORDER = sorted((offset, name) for name, offset in state.OFFSETS.items())
@@ -34,7 +32,7 @@ class HostLine:
 
 def pinned_registers() -> dict[str, str]:
     """Which host register holds which guest register (or the state, T and the budget) in translated code."""
-    return {role: register for role, register in zip(PINNED_ROLES, ARGUMENT_REGISTERS, strict=True) if role != "free"}
+    return {role: FLAT_32.register(role) for role in FLAT_32.roles if role != "free"}
 
 
 def disassemble(piece: Piece, labels: Mapping[int, str]) -> list[HostLine]:
@@ -60,11 +58,11 @@ def _targets(text: str) -> list[int]:
     return [int(match["target"], 16) for match in _TARGET.finditer(text)]
 
 
-def labels_of(unit: Unit, library: Library) -> dict[int, str]:
-    """Names of the places that a unit's code leads to: its instructions, its stubs, gates."""
-    labels = runtime_names(library) | {unit.host: f"block {unit.eip:08x}"}
-    labels |= {one.hot[0].address: f"{one.eip:08x}" for one in unit.instructions if one.hot}
-    return labels | {piece.address: purpose(piece) for piece in unit.cold_pieces()}
+def labels_of(fragment: Fragment, library: Library) -> dict[int, str]:
+    """Names of the places that a fragment's code leads to: its instructions, its stubs, gates."""
+    labels = runtime_names(library) | {fragment.host: f"block {fragment.eip:08x}"}
+    labels |= {one.hot[0].address: f"{one.eip:08x}" for one in fragment.instructions if one.hot}
+    return labels | {piece.address: purpose(piece) for piece in fragment.cold_pieces()}
 
 
 def purpose(piece: Piece) -> str:
@@ -125,6 +123,6 @@ def slot_name(displacement: int) -> str:
     elif name == "segment":
         part = SEGMENT_FIELDS[within % SEGMENT_BYTES // 8]
         name, within = f"{SEGMENT_NAMES[within // SEGMENT_BYTES]}.{part}", within % 8
-    elif name in _TABLES and within in _TLB_FIELDS:
-        name, within = f"{name}.{_TLB_FIELDS[within]}", 0
+    elif (entry := part_name(name, within)) is not None:
+        name, within = entry, 0
     return name if within == 0 else f"{name}+{within:#x}"

@@ -9,7 +9,7 @@ from bt.inspect.code import stack_top, translate
 from bt.inspect.qemu_memory import QemuMemory
 from bt.inspect.qemu_state import REGISTERS
 from bt.inspect.registers import FLAGS
-from bt.memory.ram import PAGE_SIZE
+from bt.x86.page import PAGE
 from bt.x86.state import LDTR
 
 ACCESSED = "accessed"
@@ -40,8 +40,8 @@ class Ignored:
         descriptors = set(_access_bytes(cpu)) if ACCESSED in self._names else set()
         frames = set(_resume_flags(cpu)) if "rf" in self._names else set()
         for page in memory.unlike():
-            mine, other = memory.ours.read(page, PAGE_SIZE), memory.ram.read(page, PAGE_SIZE)
-            for at in (at for at in range(PAGE_SIZE) if mine[at] != other[at]):
+            mine, other = memory.ours.read(page, PAGE), memory.ram.read(page, PAGE)
+            for at in (at for at in range(PAGE) if mine[at] != other[at]):
                 change, address = mine[at] ^ other[at], page + at
                 entry = ACCESSED in self._names and at % _ENTRY_BYTES == 0 and bool(mine[at] & _PRESENT)
                 if (

@@ -6,7 +6,8 @@ import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bt.engine.structures import NO_REGISTER, RECORD, RECORD_BYTES, THUNK_BYTES, VARIANT_16, VARIANT_MEMORY
+from bt.engine.shapes import immediate_field
+from bt.engine.structures import NO_REGISTER, RECORD, RECORD_BYTES, THUNK_BYTES, VARIANT_MEMORY, operand_size_of
 from bt.engine.vcpu import Vcpu
 from bt.inspect.code import Address, code_bits, disassembler, place_text, read_linear, text_of, translate
 from bt.inspect.handlers import OPERAND_LIMIT, Handler, Handlers
@@ -142,7 +143,7 @@ def _operand(record: Structure, form: Form, operand: Operand, place: int) -> str
         case Method.FAR_POINTER:
             return f"{record['immediate2']:#x}:{record['immediate']:#x}"
         case Method.IMMEDIATE:
-            return f"{record['immediate2' if place and form.meaning == 'stack.enter' else 'immediate']:#x}"
+            return f"{record[immediate_field(form, place)]:#x}"
         case _:
             return None  # fixed by the form
 
@@ -151,7 +152,7 @@ def _register(record: Structure, operand: Operand, field: str) -> str:
     number = record[field]
     if operand.width is Width.B:
         return _BYTE_NAMES[number]
-    narrow = operand.width is Width.W or (operand.width is not Width.D and record["variant"] & VARIANT_16)
+    narrow = operand.width is Width.W or (operand.width is not Width.D and operand_size_of(record["variant"]) == 16)
     return GPR_NAMES[number][1:] if narrow else GPR_NAMES[number]
 
 

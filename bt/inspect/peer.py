@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Protocol
 
 from bt.end import End
-from bt.engine.library.library import (
-    Library,
-    load_library,
-)
+from bt.engine.library.library import Library
+from bt.engine.library.shared import shared_library
 from bt.engine.structures import MAX_BLOCK_INSNS
 from bt.engine.translator.gates.gates import TRANSLATABLE
 from bt.engine.vcpu import own_vcpu
@@ -22,9 +19,9 @@ from bt.inspect.code import Instruction, next_instruction
 from bt.inspect.registers import read_registers
 from bt.inspect.structure import find_block
 from bt.machine import Machine, MachineConfig
-from bt.memory.ram import PAGE_SIZE
+from bt.x86.page import PAGE
 
-_ZEROS = bytes(PAGE_SIZE)
+_ZEROS = bytes(PAGE)
 
 
 class Peer(Protocol):
@@ -77,16 +74,14 @@ Loader = Callable[[Machine], object]
 
 
 class MachinePeer:
-    """One of bt's own machines. `load` puts the guest into it; `library` brings the code (not shared: see close)."""
+    """One of bt's own machines. `load` puts the guest into it; `library` brings the code."""
 
-    def __init__(self, config: MachineConfig, load: Loader, library: Callable[[], Library] = load_library) -> None:
+    def __init__(self, config: MachineConfig, load: Loader, library: Callable[[], Library] = shared_library) -> None:
         self.name = str(config.engine)
         self.ended: str | None = None
         self.end: End | None = None
         self._output = bytearray()
-        # a library for each machine: closing its arena is the only way to get a code cache's room back
-        self._library = library()
-        self.machine = Machine(config, serial=self._output.append, console=self._output.append, library=self._library)
+        self.machine = Machine(config, serial=self._output.append, console=self._output.append, library=library())
         self.cpu = own_vcpu(self.machine.cpu)
         load(self.machine)
 
@@ -127,32 +122,18 @@ class MachinePeer:
 
     def pages(self) -> dict[int, bytes]:
         found = {}
-        for start, end in written_extents(self.machine.ram.fd):
-            for physical in range(start, end, PAGE_SIZE):
+        for start, end in self.machine.ram.extents():
+            for physical in range(start, end, PAGE):
                 contents = self.page(physical)
                 if contents != _ZEROS:
                     found[physical] = blake2b(contents, digest_size=16).digest()
         return found
 
     def page(self, physical: int) -> bytes:
-        return self.machine.ram.read(physical, PAGE_SIZE)
+        return self.machine.ram.read(physical, PAGE)
 
     def next_instruction(self) -> Instruction:
         return next_instruction(self.cpu)
 
     def close(self) -> None:
         self.machine.close()
-        self._library.close()
-
-
-def written_extents(fd: int) -> Iterator[tuple[int, int]]:
-    """The parts of a memfd that were ever touched, in whole pages."""
-    size = os.fstat(fd).st_size
-    at = 0
-    while at < size:
-        try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole follows
-            return
-        at = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, at

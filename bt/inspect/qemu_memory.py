@@ -7,9 +7,9 @@ from functools import partial
 from types import TracebackType
 
 from bt.inspect.difference import Difference, ram_differences
-from bt.inspect.peer import written_extents
 from bt.inspect.qemu_stub import QemuStub
-from bt.memory.ram import PAGE_SIZE, GuestRam
+from bt.memory.ram import GuestRam
+from bt.x86.page import PAGE
 
 # Physical addresses that QEMU's PC has read-only memory at, where bt has RAM: copied, but not compared.
 ROM_START, ROM_END = 0xC_0000, 0x10_0000
@@ -26,7 +26,7 @@ class QemuMemory:
     def fill(self, stub: QemuStub) -> None:
         """Copy all of bt's RAM, before QEMU has executed anything."""
         for page in self._pages(self.ours):
-            contents = self.ours.read(page, PAGE_SIZE)
+            contents = self.ours.read(page, PAGE)
             if ROM_START <= page < ROM_END:
                 if any(contents):
                     stub.write(page, contents)
@@ -36,7 +36,7 @@ class QemuMemory:
     def follow(self, stub: QemuStub) -> None:
         """Copy what differs, by the stub: QEMU must notice when its code changes."""
         for page in self.unlike():
-            self.take_over(stub, page, PAGE_SIZE)
+            self.take_over(stub, page, PAGE)
 
     def take_over(self, stub: QemuStub, physical: int, size: int) -> None:
         """Copy as much of some bytes as differs, and is RAM."""
@@ -53,12 +53,12 @@ class QemuMemory:
         return sorted(
             page
             for page in pages
-            if not ROM_START <= page < ROM_END and mine[page : page + PAGE_SIZE] != other[page : page + PAGE_SIZE]
+            if not ROM_START <= page < ROM_END and mine[page : page + PAGE] != other[page : page + PAGE]
         )
 
     def differences(self) -> list[Difference]:
         """What differs in all of RAM, for people."""
-        ours, theirs = (partial(ram.read, n=PAGE_SIZE) for ram in (self.ours, self.ram))
+        ours, theirs = (partial(ram.read, n=PAGE) for ram in (self.ours, self.ram))
         return ram_differences(self.unlike(), ours, theirs)
 
     def differences_at(self, physical: int, size: int) -> list[Difference]:
@@ -75,8 +75,8 @@ class QemuMemory:
 
     @staticmethod
     def _pages(ram: GuestRam) -> Iterator[int]:
-        for start, end in written_extents(ram.fd):
-            yield from range(start, end, PAGE_SIZE)
+        for start, end in ram.extents():
+            yield from range(start, end, PAGE)
 
     def __enter__(self) -> QemuMemory:
         return self

@@ -12,7 +12,7 @@ from bt.engine.vcpu import Vcpu
 from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX, translate
 from bt.inspect.qemu_stub import QemuStub
 from bt.x86 import cpu_model, flags, reset
-from bt.x86.features import FEATURE_BITS, IMPLIED
+from bt.x86.features import IMPLIED, shown_by
 from bt.x86.state import GPR_NAMES, LDTR, SEGMENT_NAMES, TR, CpuState
 from bt.x86.system.registers.control_registers import CR0_PE
 
@@ -124,7 +124,7 @@ class StateCopy:
             self._execute(
                 b"\x66\xb8" + state["dr", number].to_bytes(4, "little"), bytes((0x0F, 0x23, 0xC0 | number << 3))
             )
-        if state["features"] >> FEATURE_BITS["msr"] & 1:
+        if shown_by(state, "msr"):
             for number, name in _MSRS.items():
                 low, high = state[name] & 0xFFFF_FFFF, state[name] >> 32
                 loads = struct.pack("<HIHIHI", 0xB966, number, 0xB866, low, 0xBA66, high)

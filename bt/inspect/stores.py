@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from bt.engine.vcpu import Vcpu
 from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX, stack_top, translate
-from bt.memory.ram import PAGE_SIZE
 from bt.x86 import flags
 from bt.x86.decode import Instruction
 from bt.x86.opcodes import Method, Width
+from bt.x86.page import PAGE
 from bt.x86.state import EDI, ES, LDTR, SEGMENT_NAMES
 from bt.x86.system.registers.control_registers import CR0_PE
 
@@ -52,7 +52,7 @@ class Stores:
             now = self._cpu.state["gpr", EDI] & mask
             start, end = min(before, now), max(before, now) + 4
             base = self._cpu.state.segment(ES, "base")
-            yield from self._physical(base + start, min(end - start, PAGE_SIZE * 8))
+            yield from self._physical(base + start, min(end - start, PAGE * 8))
         if (top := stack_top(self._cpu)) != self._stack:
             yield from self._physical(top, _STACK)
 
@@ -70,7 +70,7 @@ class Stores:
     def _physical(self, linear: int, size: int) -> Iterator[Extent]:
         while size > 0:
             linear &= _32_BITS
-            part = min(size, PAGE_SIZE - linear % PAGE_SIZE)
+            part = min(size, PAGE - linear % PAGE)
             physical = translate(self._cpu, linear).physical
             if physical is not None:
                 yield physical, part

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from bt import arguments
-from bt.boot.placement import check_ram_size
+from bt.boot.placement import check_address_lines, check_ram_size
 from bt.devices.chipset import cmos_rtc
 from bt.x86 import cpu_model
 
@@ -19,7 +19,8 @@ ClockMode = Literal["icount", "host"]
 class MachineConfig:
     """What a machine is made of; BadUsage, which says what there is, for what it cannot have.
 
-    `memory` in bytes, 2 MiB to 3 GiB in whole pages; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
+    `memory` in bytes, 2 MiB to 63.5 GiB in whole pages, above 3.5 only with a processor that has more than 32 address
+    lines; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
     is deterministic, "host" follows the host; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
     a time zone; `no_reboot`: the guest's reset ends the run (End.RESET) instead of starting the machine again.
     """
@@ -37,7 +38,8 @@ class MachineConfig:
         arguments.one_of("engine", self.engine, get_args(EngineName))
         arguments.one_of("clock", self.clock, get_args(ClockMode))
         arguments.instance("cpu", self.cpu, str, f"the name of a processor is wanted, such as {cpu_model.DEFAULT!r}")
-        cpu_model.parse(self.cpu)
+        model = cpu_model.parse(self.cpu)
+        check_address_lines(self.memory, model.address_bits, f"memory={self.memory}: a {model.name}")
         with_zone = isinstance(self.rtc_base, datetime) and self.rtc_base.tzinfo is not None
         arguments.require(with_zone, "rtc_base", self.rtc_base, "a datetime with a time zone is wanted")
         arguments.instance("no_reboot", self.no_reboot, bool, "True or False is wanted")

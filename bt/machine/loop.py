@@ -54,7 +54,7 @@ class Loop:
         self.guest_status = 0  # the exit status that the guest chose (End.EXIT)
         self._deadline: float | None = None
         self._end: End | None = None
-        self._exit_counts = [0] * len(ExitReason)
+        self.exit_counts = [0] * len(ExitReason)
         self._servers: list[Callable[[Exit], None]] = []
 
     # -- what devices do to the run -----------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class Loop:
     def _run(self, limit: int | None, deadline: float | None) -> End:
         self._end, self._deadline = None, deadline
         cpu, clock, mailbox = self._cpu, self._clock, self._mailbox
-        counts, servers, posted = self._exit_counts, self._servers, mailbox.posted
+        counts, servers, posted = self.exit_counts, self._servers, mailbox.posted
         left = SLICE_INSNS
         while not self._ended():
             if limit is not None:
@@ -107,7 +107,7 @@ class Loop:
     @property
     def exits(self) -> dict[str, int]:
         """How often the engine has left, by the names of `ExitReason`."""
-        return {reason.name.lower(): count for reason in ExitReason if (count := self._exit_counts[reason])}
+        return {reason.name.lower(): count for reason in ExitReason if (count := self.exit_counts[reason])}
 
     def want_of_firmware(self) -> Stop | None:
         """What the guest has asked of the BIOS that we have not, if it has halted there."""

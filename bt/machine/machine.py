@@ -18,15 +18,18 @@ from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
 from bt.clock.virtual_clock import VirtualClock
 from bt.end import End
-from bt.engine.library.library import Library, load_library
+from bt.engine.library.library import Library
+from bt.engine.library.shared import shared_library
 from bt.engine.protocol import Engine
-from bt.engine.vcpu import Vcpu
+from bt.engine.vcpu import Vcpu, own_vcpu
 from bt.errors import BadImage, BtError, Closed
 from bt.machine.board import Board, Outside
 from bt.machine.config import ClockMode, EngineName, MachineConfig
 from bt.machine.loop import Loop, Mailbox
 from bt.machine.restarts import Restarts
 from bt.machine.result import Result
+from bt.machine.snapshot import Parts, Snapshot
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, fault_chain, reset
 from bt.x86.cpu_model import CpuModel
@@ -53,16 +56,18 @@ class Machine:
     ) -> None:
         """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9.
 
-        A machine without `library` loads one of its own. Raises BadUsage and CodegenError, and has then nothing.
+        Machines without `library` share the process's, which stays when they are closed (engine/library/shared.py).
+        Raises BadUsage and CodegenError, and has then nothing.
         """
         self.config = MachineConfig() if config is None else config
         _check_parts(self.config, serial, console, library)
         with ExitStack() as held:
             self.ram = held.enter_context(GuestRam(self.config.memory))
-            self.library = load_library() if library is None else library
-            if library is None:
-                held.callback(self.library.close)
-            self.cpu: Engine = make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
+            self.memory = PhysicalMap(self.ram)
+            held.callback(self.memory.close)
+            self.library = shared_library() if library is None else library
+            model = cpu_model.parse(self.config.cpu)
+            self.cpu: Engine = make_engine(self.config.engine, self.library, self.memory, model)
             held.callback(self.cpu.close)
             self._start(serial or _discard, console or _discard)
             self._held = held.pop_all()  # what `close` gives back
@@ -125,6 +130,8 @@ class Machine:
             )
             entry = load_again()
             self._load_again = load_again
+            if self.clock.insns:  # what ran before has left its traces in the devices
+                self.board.reset()
             self._enter(entry)
             return entry
 
@@ -132,7 +139,12 @@ class Machine:
         for port, value in entry.port_writes:
             self.ports.write(port, 1, value)
         reset.enter(self.cpu.state, entry)
+        self._begin_at_zero()
         self.cpu.flush()
+
+    def _begin_at_zero(self) -> None:
+        """RESET clears the time stamp counter (SDM vol. 3A table 10-1); the clock goes on."""
+        self.cpu.state["tsc_offset"] = -self.clock.now_ns
 
     def reset(self) -> None:
         """Press the reset button: devices and processor start again, and what was loaded last is loaded once more.
@@ -149,10 +161,11 @@ class Machine:
                 self._restart()
 
     def _restart(self) -> None:
-        self._restarts.count += 1
+        self._restarts.note()
         self.board.reset()
         if self._load_again is None:
             reset.power_on(self.cpu.state)
+            self._begin_at_zero()
             self.cpu.flush()
             return
         try:
@@ -160,6 +173,21 @@ class Machine:
         except BtError as error:
             raise BadImage(f"the machine was reset, and its image cannot be loaded again: {error}") from error
         self._enter(entry)
+
+    def snapshot(self) -> Snapshot:
+        """The machine as it is now, between two runs: BadUsage in one. What was posted is not in it."""
+        with self._at_rest():
+            return Snapshot.take(self._parts())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from `snapshot`, of any machine with the same memory, CPU model, clock and devices, or BadUsage."""
+        arguments.instance("snapshot", snapshot, Snapshot, "what Machine.snapshot returned is wanted")
+        with self._at_rest():
+            snapshot.put_back(self._parts())
+
+    def _parts(self) -> Parts:
+        counts = (self._loop.exit_counts, self._restarts.counts)
+        return Parts(own_vcpu(self.cpu), self.clock, (self.ports, self.mmio), counts)
 
     def stop(self) -> None:
         """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""
@@ -271,12 +299,12 @@ def _check_parts(config: object, serial: object, console: object, library: objec
     arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
 
 
-def make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuModel) -> Engine:
+def make_engine(name: EngineName, library: Library, memory: PhysicalMap, model: CpuModel) -> Engine:
     if name == "interp":
-        return Vcpu(library, ram, model)
+        return Vcpu(library, memory, model)
     from bt.engine.translator.vcpu import TranslatingVcpu
 
-    return TranslatingVcpu(library, ram, model)
+    return TranslatingVcpu(library, memory, model)
 
 
 def _make_clock(mode: ClockMode, engine: Engine, sleep: Callable[[float], None]) -> VirtualClock:

@@ -13,15 +13,23 @@ class Restarts:
     """Counts the resets of a machine, and says which of the guest's end the run."""
 
     def __init__(self, no_reboot: bool) -> None:
-        self.count = 0  # how often the machine has started again
         self._no_reboot = no_reboot
-        self._quiet = 0  # the guest's resets since the last output
+        self.counts = [0, 0]  # how often the machine has started again; the guest's resets since the last output
+
+    @property
+    def count(self) -> int:
+        """How often the machine has started again."""
+        return self.counts[0]
+
+    def note(self) -> None:
+        """It has, once more."""
+        self.counts[0] += 1
 
     def listen(self, sink: Callable[[int], None]) -> Callable[[int], None]:
         """`sink`, with notice taken of what goes there."""
 
         def send(byte: int) -> None:
-            self._quiet = 0
+            self.counts[1] = 0
             sink(byte)
 
         return send
@@ -30,8 +38,8 @@ class Restarts:
         """The guest has reset the machine: how that ends the run, or None if it starts again."""
         if self._no_reboot:
             return End.RESET
-        self._quiet += 1
-        if self._quiet < QUIET_RESETS:
+        self.counts[1] += 1
+        if self.counts[1] < QUIET_RESETS:
             return None
-        self._quiet = 0
+        self.counts[1] = 0
         return End.RESET_LOOP

@@ -4,7 +4,7 @@ import ctypes
 import mmap
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from reprlib import repr as shortened
 from types import TracebackType
@@ -12,8 +12,8 @@ from types import TracebackType
 from bt import arguments
 from bt.errors import BadUsage, BtError, Closed
 from bt.host.sole_use import SoleUse
-
-PAGE_SIZE = 4096
+from bt.memory.dirty_log import DirtyLog, Marks
+from bt.x86.page import PAGE
 
 Watcher = Callable[[int, int], object]
 """Takes a guest-physical address and a number of bytes."""
@@ -35,11 +35,13 @@ class GuestRam:
     def __init__(self, size: int) -> None:
         """Raises BadUsage unless `size` (bytes) is a positive multiple of the 4 KiB page, and the host has as much."""
         arguments.whole_number("size", size, "a whole number of bytes is wanted, such as 64 << 20")
-        if size <= 0 or size % PAGE_SIZE:
-            raise BadUsage(f"guest RAM of {size} bytes: give a positive multiple of {PAGE_SIZE} bytes")
+        if size <= 0 or size % PAGE:
+            raise BadUsage(f"guest RAM of {size} bytes: give a positive multiple of {PAGE} bytes")
         self.size = size
         self.sole_use = SoleUse()
         self._watchers: list[weakref.WeakMethod[Watcher]] = []
+        self._log: DirtyLog | None = None
+        self._collectors: list[weakref.WeakMethod[Callable[[], object]]] = []
         with ExitStack() as undo:
             try:
                 self.fd = os.memfd_create("bt-guest-ram", os.MFD_CLOEXEC)
@@ -90,7 +92,47 @@ class GuestRam:
             self._check(paddr, n)
             self._tell(paddr, n)
 
+    def clear(self) -> None:
+        """Make all of it zero, and give its pages back to the host."""
+        with self.sole_use:
+            self._open().madvise(mmap.MADV_REMOVE)
+            self._tell(0, self.size)
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """The parts that were ever touched, in whole pages: all else is zero."""
+        self._open()
+        at = 0
+        while at < self.size:
+            try:
+                start = os.lseek(self.fd, at, os.SEEK_DATA)
+            except OSError:  # ENXIO: nothing but a hole follows
+                return
+            at = os.lseek(self.fd, start, os.SEEK_HOLE)
+            yield start, at
+
+    def keep_log(self) -> DirtyLog:
+        """The log of the pages written to, by whomever, kept from the first call on. Asked for anew each time."""
+        self._open()
+        if self._log is None:
+            self._log = DirtyLog(self.size // PAGE)
+        for reference in self._collectors:
+            if (collect := reference()) is not None:
+                collect()
+        return self._log
+
+    def log_from(self, collect: Callable[[], object]) -> None:
+        """Call a method, which notes what it knows of with `note_dirty`, when somebody asks for the log."""
+        self._collectors = [each for each in self._collectors if each() is not None]
+        self._collectors.append(weakref.WeakMethod(collect))
+
+    def note_dirty(self, first: int, marks: Marks) -> None:
+        """The marked pages from number `first` on were written to by the guest."""
+        if self._log is not None:
+            self._log.merge(first, marks)
+
     def _tell(self, paddr: int, n: int) -> None:
+        if self._log is not None and n:
+            self._log.mark(paddr // PAGE, (paddr + n - 1) // PAGE + 1)
         for reference in self._watchers:
             if (watcher := reference()) is not None:
                 watcher(paddr, n)
@@ -107,6 +149,10 @@ class GuestRam:
         """Call it no more."""
         self._watchers.remove(weakref.WeakMethod(watcher))
 
+    @property
+    def closed(self) -> bool:
+        return self._map is None
+
     def close(self) -> None:
         """Unmap and close; doing it twice is harmless. Raises BadUsage while a processor runs on it.
 
@@ -117,6 +163,8 @@ class GuestRam:
                 return
             if any(reference() is not None for reference in self._watchers):
                 raise BadUsage("guest RAM: a processor still runs on it; close that first")
+            if self._log is not None:
+                self._log.close()
             self._view.release()
             with suppress(BufferError):
                 self._map.close()

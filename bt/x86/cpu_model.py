@@ -15,12 +15,12 @@ from functools import cache
 from types import MappingProxyType
 
 from bt.errors import BadUsage
-from bt.x86.features import ABSENT, FEATURE_BITS, IMPLIED, NEEDS
+from bt.x86.features import ABSENT, FEATURE_WORDS, FEATURES, IMPLIED, NEEDS
 from bt.x86.opcodes import FORMS
 from bt.x86.state import CPUID_LEAVES, CpuState
 from bt.x86.system.registers import control_registers as cr
 
-EXTENDED_FEATURES, EXTENDED_NX = 0x8000_0001, 1 << 20
+_EXTENDED = 0x8000_0000  # leaves from here on are numbered for themselves
 # fmt: off
 _I486 = frozenset({"fpu", "vme", "pse"})
 _PENTIUM = _I486 | {"de", "tsc", "msr", "mce", "cx8", "mmx"}
@@ -49,6 +49,7 @@ _CR4_BITS = {
     "fxsr": cr.CR4_OSFXSR,
     "sse": cr.CR4_OSXMMEXCPT,
 }
+_REGISTERS = ("eax", "ebx", "ecx", "edx")  # in the order of a leaf's row
 PHYSICAL_ADDRESS_BITS = 36  # with PAE or PSE-36; 32 otherwise
 
 
@@ -69,43 +70,53 @@ class CpuModel:
     brand: str | None = None
 
     @property
-    def feature_mask(self) -> int:
-        """The state's `features`: CPUID.1 EDX, and above it what has no bit there."""
-        return sum(1 << FEATURE_BITS[name] for name in self.features)
+    def feature_words(self) -> tuple[int, ...]:
+        """The features' bits, a number a word of FEATURE_WORDS."""
+        words = [0] * len(FEATURE_WORDS)
+        for name in self.features:
+            words[FEATURES[name].word] |= FEATURES[name].mask
+        return tuple(words)
 
     @property
     def cr4_allowed(self) -> int:
         """CR4 bits that may be set; any other is #GP(0)."""
         return sum(bits for feature, bits in _CR4_BITS.items() if feature in self.features)
 
+    @property
+    def address_bits(self) -> int:
+        """Of physical addresses."""
+        return PHYSICAL_ADDRESS_BITS if self.features & {"pae", "pse36"} else 32
+
     def leaves(self) -> list[tuple[int, int, int, int, int]]:
         """CPUID as (leaf, eax, ebx, ecx, edx); a leaf that is missing answers as the last one here."""
         vendor = _words("GenuineIntel")
         line_size = 8 << 8 if "clflush" in self.features else 0  # of CLFLUSH, in 8 bytes
         logical_processors = 1 << 16 if "ht" in self.features else 0
-        leaves = [(1, self.signature, line_size | logical_processors, 0, self.feature_mask & 0xFFFF_FFFF)]
+        leaves: dict[int, list[int]] = {1: [self.signature, line_size | logical_processors, 0, 0]}
         if self.descriptors is not None:
-            leaves.append((2, *self.descriptors))
-        extended = [(EXTENDED_FEATURES, 0, 0, 0, EXTENDED_NX if "nx" in self.features else 0)]
+            leaves[2] = list(self.descriptors)
         if self.brand is not None:
             words = _words(self.brand.ljust(48, "\0"))
-            extended += [(0x8000_0002 + n, *words[4 * n : 4 * n + 4]) for n in range(3)]  # type: ignore[misc]  # 1 + 4
-        if self.brand is not None or "nx" in self.features:
-            extended.insert(0, (0x8000_0000, extended[-1][0], 0, 0, 0))
-        else:
-            extended = []
-        first = (0, leaves[-1][0], vendor[0], vendor[2], vendor[1])
+            leaves |= {_EXTENDED + 2 + n: list(words[4 * n : 4 * n + 4]) for n in range(3)}
+        for word, bits in zip(FEATURE_WORDS, self.feature_words, strict=True):
+            if word.leaf is not None and bits:
+                leaves.setdefault(word.leaf, [0] * 4)[_REGISTERS.index(word.register)] |= bits
+        basic = max(leaf for leaf in leaves if leaf < _EXTENDED)
+        extended = max((leaf for leaf in leaves if leaf > _EXTENDED), default=_EXTENDED - 1)
+        leaves[0] = [basic, vendor[0], vendor[2], vendor[1]]
+        if extended > _EXTENDED:
+            leaves[_EXTENDED] = [extended, 0, 0, 0]
         # beyond the highest basic leaf a processor answers as for that one (SDM vol. 2, CPUID)
-        return [first, *extended, *leaves]
+        numbers = (*range(_EXTENDED, extended + 1), *range(basic + 1))
+        return [(leaf, *leaves.get(leaf, [0] * 4)) for leaf in numbers]
 
     def install(self, cpu: CpuState) -> None:
         """Tell generated code about the model; after that the vCPU is that processor."""
-        cpu["features"] = self.feature_mask
+        for place, word in enumerate(self.feature_words):
+            cpu["features", place] = word
         cpu["cr4_allowed"] = self.cr4_allowed
         cpu["signature"] = self.signature
-        wide = self.features & {"pae", "pse36"}
-        bits = PHYSICAL_ADDRESS_BITS if wide else 32
-        cpu["physical_reserved"] = ((1 << 64) - 1) & ~((1 << bits) - 1)
+        cpu["physical_reserved"] = ((1 << 64) - 1) & ~((1 << self.address_bits) - 1)
         leaves = self.leaves()
         assert len(leaves) <= CPUID_LEAVES
         for place in range(CPUID_LEAVES):
@@ -174,10 +185,10 @@ def parse(text: str = DEFAULT) -> CpuModel:
 
 def _change(text: str, change: str) -> tuple[bool, str]:
     """Whether a feature is wanted, and its name. Raises BadUsage unless it is one."""
-    match = re.fullmatch(r"([+-])([\w-]+)|([\w-]+)=(on|off)", change)
+    match = re.fullmatch(r"([+-])([\w.-]+)|([\w.-]+)=(on|off)", change)
     if match is None:
         raise BadUsage(f"--cpu {text}: {change!r} is neither +FEATURE, -FEATURE, FEATURE=on nor FEATURE=off")
     feature = match[2] or match[3]
-    if feature not in FEATURE_BITS.keys() - IMPLIED:
+    if feature not in (available_features() | ABSENT.keys()) - IMPLIED:
         raise BadUsage(f"--cpu {text}: no feature {feature!r}; there are {' '.join(_sorted(available_features()))}")
     return (match[1] == "+" or match[4] == "on"), feature

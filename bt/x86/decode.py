@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .opcodes import UNDEFINED, Form, Method, Width, lookup, needs_modrm, undefined_form
+from .opcodes.encoding import ESCAPES
 
 LENGTH_LIMIT: Final = 15  # bytes; one more is #GP(0), SDM vol. 2 2.3.11
 
@@ -189,8 +190,8 @@ def decode(code: bytes, *, bits: int) -> Instruction:
     stream = _Bytes(code)
     prefixes, opcode = _prefixes(stream)
     opcode_map = 0
-    if opcode == 0x0F:
-        opcode_map, opcode = 1, stream.unsigned(1)
+    while (opcode_map, opcode) in ESCAPES:
+        opcode_map, opcode = ESCAPES[opcode_map, opcode], stream.unsigned(1)
     operand_size = bits ^ 48 if prefixes.operand_size else bits
     address_size = bits ^ 48 if prefixes.address_size else bits
 

@@ -1,28 +1,85 @@
-"""Processor features by QEMU's names, and their bits in the state's `features`."""
+"""Processor features by QEMU's names, and the bits of CPUID that show them, in words as QEMU has them.
+
+The state's `features` holds a slot a word, for generated code to look at (`has`); what CPUID answers is made of the
+same words (bt/x86/cpu_model.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-# CPUID.1 EDX from bit 0 on (SDM vol. 2, "Feature Information Returned in the EDX Register"); "-" is reserved
-# fmt: off
-_EDX = (
-    "fpu", "vme", "de", "pse", "tsc", "msr", "pae", "mce", "cx8", "apic", "-", "sep", "mtrr", "pge", "mca", "cmov",
-    "pat", "pse36", "pn", "clflush", "-", "ds", "acpi", "mmx", "fxsr", "sse", "sse2", "ss", "ht", "tm", "ia64", "pbe",
-)
-# fmt: on
+if TYPE_CHECKING:
+    from bt.codegen.value import Value
+    from bt.x86.context import Context
+    from bt.x86.state import CpuState
+
+
+class FeatureWord(NamedTuple):
+    """A register that CPUID answers with for a leaf; `names` of its bits from bit 0 on, "-" where no feature is."""
+
+    leaf: int | None  # None: CPUID shows it nowhere
+    register: str
+    names: tuple[str, ...]
+
+
+class Feature(NamedTuple):
+    """Where a feature's bit is: word in FEATURE_WORDS, bit there."""
+
+    word: int
+    bit: int
+
+    @property
+    def mask(self) -> int:
+        """The bit in its word."""
+        return 1 << self.bit
+
+
 # What has no bit in CPUID: RDPMC with CR4.PCE, MSRs of the P6 family and of NetBurst, reserved NOPs and prefetches. No
 # user asks for them by name.
-IMPLIED = frozenset({"rdpmc", "p6 msr", "p6 counters", "netburst msr", "hints"})
+IMPLIED: Final = frozenset({"rdpmc", "p6 msr", "p6 counters", "netburst msr", "hints"})
 
-FEATURE_BITS: Mapping[str, int] = MappingProxyType(
-    {name: bit for bit, name in enumerate(_EDX) if name != "-"}
-    | {"nx": 32}  # CPUID.80000001 EDX bit 20
-    | {name: 33 + place for place, name in enumerate(sorted(IMPLIED))}
+# SDM vol. 2, CPUID. Of 80000001 the bits that Intel has, and AMD's that are not those of leaf 1 again.
+# fmt: off
+FEATURE_WORDS: Final = (
+    FeatureWord(1, "edx", (
+        "fpu", "vme", "de", "pse", "tsc", "msr", "pae", "mce", "cx8", "apic", "-", "sep", "mtrr", "pge", "mca", "cmov",
+        "pat", "pse36", "pn", "clflush", "-", "ds", "acpi", "mmx", "fxsr", "sse", "sse2", "ss", "ht", "tm", "ia64",
+        "pbe",
+    )),
+    FeatureWord(1, "ecx", (
+        "pni", "pclmulqdq", "dtes64", "monitor", "ds-cpl", "vmx", "smx", "est", "tm2", "ssse3", "cid", "-", "fma",
+        "cx16", "xtpr", "pdcm", "-", "pcid", "dca", "sse4.1", "sse4.2", "x2apic", "movbe", "popcnt", "tsc-deadline",
+        "aes", "xsave", "-", "avx", "f16c", "rdrand", "hypervisor",
+    )),
+    FeatureWord(7, "ebx", (
+        "fsgsbase", "tsc-adjust", "sgx", "bmi1", "hle", "avx2", "fdp-excptn-only", "smep", "bmi2", "erms", "invpcid",
+        "rtm", "-", "zero-fcs-fds", "mpx", "-", "avx512f", "avx512dq", "rdseed", "adx", "smap", "avx512ifma", "pcommit",
+        "clflushopt", "clwb", "intel-pt", "avx512pf", "avx512er", "avx512cd", "sha-ni", "avx512bw", "avx512vl",
+    )),
+    FeatureWord(0x8000_0001, "edx", (
+        *("-",) * 11, "syscall", *("-",) * 8, "nx", "-", "mmxext", "-", "-", "fxsr-opt", "pdpe1gb", "rdtscp", "-", "lm",
+        "3dnowext", "3dnow",
+    )),
+    FeatureWord(0x8000_0001, "ecx", (
+        "lahf-lm", "cmp-legacy", "svm", "extapic", "cr8legacy", "abm", "sse4a", "misalignsse", "3dnowprefetch", "osvw",
+        "ibs", "xop", "skinit", "wdt", "-", "lwp", "fma4", "tce", "-", "nodeid-msr", "-", "tbm", "topoext",
+        "perfctr-core", "perfctr-nb",
+    )),
+    FeatureWord(None, "", tuple(sorted(IMPLIED))),
+)
+# fmt: on
+FEATURES: Final[Mapping[str, Feature]] = MappingProxyType(
+    {
+        name: Feature(number, bit)
+        for number, word in enumerate(FEATURE_WORDS)
+        for bit, name in enumerate(word.names)
+        if name != "-"
+    }
 )
 # Features that a processor of these models could have, and bt does not show: why.
-ABSENT: Mapping[str, str] = MappingProxyType(
+ABSENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "apic": "there is no local APIC",
         "pn": "there is no serial number",
@@ -34,4 +91,16 @@ ABSENT: Mapping[str, str] = MappingProxyType(
     }
 )
 # What a feature is of no use without: SSE wants CR4.OSFXSR, MCA registers mean something where #MC can be enabled.
-NEEDS: Mapping[str, str] = MappingProxyType({"sse": "fxsr", "sse2": "sse", "mca": "mce"})
+NEEDS: Final[Mapping[str, str]] = MappingProxyType({"sse": "fxsr", "sse2": "sse", "mca": "mce"})
+
+
+def has(b: Context, name: str) -> Value:
+    """Whether the vCPU that generated code runs on has a feature, i1."""
+    feature = FEATURES[name]
+    return (b.get("features", feature.word) & feature.mask) != 0
+
+
+def shown_by(cpu: CpuState, name: str) -> bool:
+    """The same for Python."""
+    feature = FEATURES[name]
+    return bool(cpu["features", feature.word] & feature.mask)

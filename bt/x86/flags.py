@@ -142,6 +142,14 @@ def set_zero(b: Context, value: Value) -> None:
         write_arithmetic(b, b.select(value, image | ZF, image & ~ZF))
 
 
+def only_zero(b: Context, value: Value) -> None:
+    """ZF = value (i1); the other five are cleared."""
+    b.captured = None
+    if b.flags_live:
+        # 0 has even parity, 1 has odd; no sign and no carries
+        _commit(b, (~value).zext(64), b.select(value, b.const(1 << _PARITY_FLIP, 64), 1))
+
+
 def _carries(b: Context) -> Value:
     return b.get("flag_result") ^ b.get("flag_aux")
 

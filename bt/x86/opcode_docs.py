@@ -102,7 +102,7 @@ def render() -> str:
     parts.append("\n## Undefined\n\n| encodings | on other processors |\n| --- | --- |\n")
     parts.extend(f"| `{encoding}` | {reason} |\n" for encoding, reason in UNDEFINED_ENCODINGS.items())
     parts.append(
-        "\nSo are the register forms (mod = 3) of instructions whose operand must be memory (M, Ma, Mp, Mq, Ms).\n"
+        "\nSo are the register forms (mod = 3) of instructions whose operand must be memory (M, Mv, Ma, Mp, Mq, Ms).\n"
     )
     return "".join(parts)
 

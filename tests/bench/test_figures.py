@@ -77,7 +77,9 @@ def test_figures_have_three_digits(value: float, text: str) -> None:
 
 
 def test_what_the_counters_do_not_tell_is_left_out() -> None:
-    known = measurement(1.0, statistics={"unit_insns": 200, "identity": 50, "host_bytes": 9000}, instructions=4_000_000)
+    known = measurement(
+        1.0, statistics={"translated_insns": 200, "identity": 50, "host_bytes": 9000}, instructions=4_000_000
+    )
     values = {column.heading: column.value(known.statistics) for column in translation.COLUMNS}
     assert (values["identity"], values["size"], values["cost"]) == (25.0, 45.0, None)
     assert translation.was_translated(known)

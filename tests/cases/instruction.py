@@ -7,7 +7,9 @@ from functools import cache
 
 import capstone
 
+from bt.x86 import cpu_model
 from bt.x86.opcodes import PREFIXES, UNDEFINED, Form, lookup
+from bt.x86.opcodes.encoding import opcode_of
 from tests.cases.model import Case
 
 _ESCAPE = 0x0F
@@ -24,12 +26,12 @@ def split(code: bytes) -> tuple[bytes, bytes]:
 def form_of(code: bytes) -> Form:
     """The form of the instruction that `code` begins with; UNDEFINED where nothing but prefixes is left."""
     prefixes, rest = split(code)
-    opcode_map = int(rest[:1] == bytes([_ESCAPE]))
-    if len(rest) <= opcode_map:
+    opcode_map, at = opcode_of(rest)
+    if len(rest) <= at:
         return UNDEFINED
     repeat = next((byte for byte in reversed(prefixes) if byte in _REPEATS), 0)
-    modrm = rest[opcode_map + 1] if len(rest) > opcode_map + 1 else 0
-    return lookup(opcode_map, rest[opcode_map], modrm, repeat)
+    modrm = rest[at + 1] if len(rest) > at + 1 else 0
+    return lookup(opcode_map, rest[at], modrm, repeat)
 
 
 def operand_bits(bits: int, code: bytes, form: Form) -> int:
@@ -49,3 +51,9 @@ def instructions(case: Case) -> Iterator[bytes]:
     """The case's code cut into instructions in order of address, up to one that capstone does not know."""
     for address, size, _, _ in _disassembler(case.bits).disasm_lite(case.code, case.origin):
         yield case.code[address - case.origin : address - case.origin + size]
+
+
+def beyond_the_processor(case: Case) -> bool:
+    """Whether the case has instructions that its processor lacks, and other processors of today do not."""
+    model = cpu_model.parse(case.cpu)
+    return any(model.lacks(form_of(code).cpuid) for code in instructions(case))

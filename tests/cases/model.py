@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
 from bt.errors import BtError
+from bt.x86 import cpu_model
+from bt.x86.opcodes import FORMS
 from tests.cases import layout
 
 REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
@@ -67,6 +70,13 @@ VECTORS: Mapping[str, int] = {
 ERROR_CODE_VECTORS = frozenset({10, 11, 12, 13, 14, 17})
 TRAP_VECTORS = frozenset({1, 3, 4})
 """Reported after the instruction: EIP points behind it."""
+
+
+@cache
+def with_every_instruction() -> str:
+    """The default processor and the features that bring the rest of the table's instructions."""
+    asked = {form.cpuid for form in FORMS if form.cpuid is not None}
+    return ",".join((cpu_model.DEFAULT, *(f"+{name}" for name in sorted(asked - cpu_model.parse().features))))
 
 
 class ExecutorError(BtError):
@@ -140,7 +150,8 @@ class Case:
 
     The run ends when EIP leaves `code` inside a code region (the filler there is HLT), after `steps` instructions
     where that is given, or with an exception.  `bits` is the default operand and address size (CS.D), `stack_bits` that
-    of the stack (SS.B).  `ignored_flags` are undefined at the end, whatever the expectation says.
+    of the stack (SS.B).  `cpu` is the processor, as `--cpu` names it.  `ignored_flags` are undefined at the end,
+    whatever the expectation says.
     """
 
     code: bytes
@@ -149,6 +160,7 @@ class Case:
     bits: int = 32
     stack_bits: int = 32
     steps: int | None = None
+    cpu: str = cpu_model.DEFAULT
     ignored_flags: int = 0
     ignored_registers: tuple[int, ...] = ()
     ignored_memory: tuple[tuple[int, int], ...] = ()

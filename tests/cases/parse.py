@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bt.errors import BtError
+from bt.errors import BadUsage, BtError
+from bt.x86 import cpu_model
 from guest_images.assembler import assemble
 from guest_images.operands import AssemblyError
 from tests.cases import layout
@@ -57,6 +58,7 @@ class _Side:
     unknown_memory: list[tuple[int, int]] = field(default_factory=list)
     unknown_registers: list[int] = field(default_factory=list)
     options: dict[str, int] = field(default_factory=dict)
+    cpu: str | None = None
     exception: tuple[str, int | None] | None = None
 
     def add(self, token: str) -> None:
@@ -87,7 +89,7 @@ class _Side:
         self.exception = (name, None if error_code is None else int(error_code, 16))
 
     def _add_named(self, name: str, value: str) -> None:
-        if name in self.options:
+        if name in self.options or (name == "cpu" and self.cpu is not None):
             raise ValueError(f"{name} is given twice")
         if name in FLAG_BITS:
             self._add_flag(name, value)
@@ -101,6 +103,9 @@ class _Side:
             self.registers[number] = (old_value | _number(value, 16, mask) << shift, old_mask | mask << shift)
         elif name == "flags" and value == UNKNOWN:
             self.undefined |= sum(FLAG_BITS[flag] for flag in ("cf", "pf", "af", "zf", "sf", "of"))
+        elif name == "cpu":
+            cpu_model.parse(value)  # refuses what is none
+            self.cpu = value
         elif name in ("eip", "cr2"):
             self.options[name] = _number(value, 16, 0xFFFFFFFF)
         elif name in ("bits", "stack", "steps", "cpl"):
@@ -134,7 +139,8 @@ def _side(tokens: Iterable[str], allowed: frozenset[str]) -> _Side:
     side = _Side()
     for token in tokens:
         side.add(token)
-    for option in side.options.keys() - allowed:
+    given = side.options.keys() | ({"cpu"} if side.cpu else set())
+    for option in given - allowed:
         raise ValueError(f"{option}= does not belong on this side")
     return side
 
@@ -176,7 +182,7 @@ def parse_line(text: str, where: str = "case", undefined_flags: Callable[[Case],
     """
     try:
         return _parse(text.strip(), where, undefined_flags)
-    except (ValueError, AssemblyError) as error:
+    except (ValueError, AssemblyError, BadUsage) as error:
         raise CaseSyntaxError(f"{where}: {error}") from None
 
 
@@ -185,7 +191,7 @@ def _parse(text: str, where: str, undefined_flags: Callable[[Case], int]) -> Cas
     before, arrow, after = rest.partition("=>")
     if not bar or not arrow:
         raise ValueError("a case is `code | state before => state after`")
-    given = _side(before.split(), frozenset({"bits", "stack", "steps", "cpl"}))
+    given = _side(before.split(), frozenset({"bits", "stack", "steps", "cpl", "cpu"}))
     if given.exception or given.undefined or given.unknown_memory or given.unknown_registers:
         raise ValueError("exceptions and `?` belong behind `=>`")
     if given.options.get("cpl", 3) != 3:
@@ -210,6 +216,7 @@ def _parse(text: str, where: str, undefined_flags: Callable[[Case], int]) -> Cas
         bits=bits,
         stack_bits=stack_bits,
         steps=given.options.get("steps"),
+        cpu=given.cpu or cpu_model.DEFAULT,
         text=text,
         where=where,
     )

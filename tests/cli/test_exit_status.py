@@ -149,7 +149,7 @@ def test_bt_debug_shows_the_traceback() -> None:
     assert done.returncode == End.INTERNAL_ERROR.status
     assert done.stderr.startswith("Traceback (most recent call last):\n")
     assert done.stderr.splitlines()[-1].startswith("bt: internal error: ZeroDivisionError: ")
-    assert "unit " not in done.stderr
+    assert "fragment " not in done.stderr
 
 
 def test_other_commands_fail_alike() -> None:

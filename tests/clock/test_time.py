@@ -154,8 +154,8 @@ def test_a_second_of_idling_is_a_second_on_every_clock(library: Library, engine:
 @pytest.mark.parametrize("wait", ["halted", "working"])
 def test_on_the_host_s_clock_too(library: Library, engine: EngineName, wait: str) -> None:
     seen = measure(library, engine, "host", WAITS[wait], 20)
-    assert seen.tsc == pytest.approx(20 * TICK_NS, rel=0.25)
-    assert seen.result.seconds > 20 * TICK_NS / 1e9
+    # a busy host takes the processor away, and ticks are lost as on a PC whose interrupts are off for long
+    assert 0.75 * 20 * TICK_NS < seen.tsc < 1.05e9 * seen.result.seconds
     if wait == "halted":
         assert seen.result.cpu_seconds < seen.result.seconds / 2, "a halted guest sleeps"
 

@@ -30,7 +30,7 @@ FIRST, SECOND = 0x11111111, 0x22222222
 ENTRY, RIGHTS = TABLE + 4 * (MAPPED - ALIAS >> 12), 7
 EVICTING = FRAME  # whose linear page has MAPPED's place in the TLB
 GENERAL_PROTECTION, PAGE_FAULT = 13, 14
-COUNTERS = ("chains", "dispatches", "branch_misses", "branch_lookups", "units")
+COUNTERS = ("chains", "dispatches", "branch_misses", "branch_lookups", "fragments")
 
 # how a block in MAPPED goes on in its own page, at a place that adds FIRST or SECOND to EBX and returns
 EXITS = {

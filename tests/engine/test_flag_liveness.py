@@ -10,14 +10,17 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from bt.engine.library.library import load_library
+from bt.x86 import cpu_model
 from bt.x86.decode import decode
 from bt.x86.opcodes import Form, Method, lookup
 from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.reset import read_eflags, write_eflags
+from tests.cases.model import with_every_instruction
 from tests.engines import factories
 from tests.x86.instances import DATA, EXECUTED, data_for, encode, registers_for
 from tests.x86.system.processor import Processor
@@ -30,7 +33,8 @@ Seen = tuple[str, int, int, list[int], bytes]
 
 @pytest.fixture(scope="module")
 def processors() -> Iterator[dict[str, Processor]]:
-    both = {name: Processor(load_library(), factory) for name, factory in factories().items()}
+    model = cpu_model.parse(with_every_instruction())
+    both = {name: Processor(load_library(), partial(factory, model=model)) for name, factory in factories().items()}
     yield both
     for processor in both.values():
         processor.vcpu.close()
@@ -50,7 +54,8 @@ def _instances(form: Form, rng: random.Random) -> Iterator[bytes]:
         if has_count:
             code = code[:-4] + bytes((SHIFT_COUNTS[number],))
         map_, opcode = encoding.opcode_map, encoding.opcodes[-1]
-        sized = lookup(map_, opcode, code[map_ + 1], OPERAND_SIZE[0]) is form
+        modrm = code[bool(encoding.prefix) + len(encoding.escape) + 1]
+        sized = lookup(map_, opcode, modrm, encoding.prefix or OPERAND_SIZE[0]) is form
         if sized and number % 2 == 0:
             code = OPERAND_SIZE + code
         yield code[: decode(code, bits=32).length]
@@ -90,6 +95,6 @@ def test_flags_kept_by_what_follows(processors: dict[str, Processor], form: Form
 def test_they_were_translated(processors: dict[str, Processor]) -> None:
     """Else the interpreter would have been compared with itself."""
     processor = processors["bt"]
-    before = processor.vcpu.statistics()["units"]
+    before = processor.vcpu.statistics()["fragments"]
     test_flags_kept_by_what_follows(processors, next(form for form in EXECUTED if form.meaning == "arith.mul"))
-    assert processor.vcpu.statistics()["units"] - before == 32
+    assert processor.vcpu.statistics()["fragments"] - before == 32

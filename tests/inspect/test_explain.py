@@ -11,7 +11,7 @@ from bt.cli import explain, run
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
 from bt.inspect import debug, host_code
-from bt.inspect.diary import Diary, Unit
+from bt.inspect.diary import Diary, Fragment
 from bt.inspect.explain import Explainer, NotExplained
 from bt.machine import Machine, MachineConfig
 from bt.x86.state import CS
@@ -45,38 +45,42 @@ def translator(machine: Machine) -> TranslatingVcpu:
     return machine.cpu
 
 
-def units_of(cpu: TranslatingVcpu, eip: int, blocks: int) -> list[Unit]:
+def fragments_of(cpu: TranslatingVcpu, eip: int, blocks: int) -> list[Fragment]:
     found = list(Explainer(cpu).blocks(eip, blocks=blocks))
-    assert all(isinstance(block, Unit) for block in found)
-    return [block for block in found if isinstance(block, Unit)]
+    assert all(isinstance(block, Fragment) for block in found)
+    return [block for block in found if isinstance(block, Fragment)]
 
 
-def explained(source: str, blocks: int) -> tuple[list[Unit], Machine]:
+def explained(source: str, blocks: int) -> tuple[list[Fragment], Machine]:
     machine = machine_for(source)
-    return units_of(translator(machine), ADDRESS, blocks), machine
+    return fragments_of(translator(machine), ADDRESS, blocks), machine
 
 
-def stencils(unit: Unit, number: int) -> list[str]:
-    return [piece.name for piece in unit.instructions[number].hot if piece.kind == "stencil"]
+def stencils(fragment: Fragment, number: int) -> list[str]:
+    return [piece.name for piece in fragment.instructions[number].hot if piece.kind == "stencil"]
 
 
 def test_blocks_are_shown_as_they_lie_in_memory() -> None:
-    units, _ = explained(SOURCE, 4)
-    assert [[one.text.split()[0] for one in unit.instructions] for unit in units] == [
+    fragments, _ = explained(SOURCE, 4)
+    assert [[one.text.split()[0] for one in fragment.instructions] for fragment in fragments] == [
         ["add", "sub", "mov", "call"],
         ["nop", "cpuid", "push", "cmp", "jne"],
         ["ret"],
         ["jmp"],
     ]
-    assert b"".join(one.code for unit in units for one in unit.instructions) == assemble(SOURCE, 32, ADDRESS)
-    assert [unit.eip for unit in units[1:]] == [unit.eip + unit.guest_bytes for unit in units[:-1]]
+    assert b"".join(one.code for fragment in fragments for one in fragment.instructions) == assemble(
+        SOURCE, 32, ADDRESS
+    )
+    assert [fragment.eip for fragment in fragments[1:]] == [
+        fragment.eip + fragment.guest_bytes for fragment in fragments[:-1]
+    ]
 
 
 def test_host_code_is_accounted_for_without_a_gap() -> None:
-    units, _ = explained(SOURCE, 4)
-    for unit in units:
-        at = unit.host
-        for piece in unit.hot_pieces():
+    fragments, _ = explained(SOURCE, 4)
+    for fragment in fragments:
+        at = fragment.host
+        for piece in fragment.hot_pieces():
             assert piece.address == at
             at = piece.end
             lines = host_code.disassemble(piece, {})
@@ -106,8 +110,8 @@ def test_instructions_by_kind() -> None:
 
 
 def test_floating_point_is_shown_as_it_is_encoded() -> None:
-    (unit,), machine = explained("fmul st(0)\nfadd qword ptr [ecx]\nmov eax, edx\nret\n", 1)
-    multiply, add, *_ = unit.instructions
+    (fragment,), machine = explained("fmul st(0)\nfadd qword ptr [ecx]\nmov eax, edx\nret\n", 1)
+    multiply, add, *_ = fragment.instructions
     assert [(piece.name, piece.code.hex()) for piece in multiply.hot][1:] == [("", "d8c8")]
     (itself,) = (piece for piece in add.hot if piece.kind == "")
     (*_, last) = host_code.disassemble(itself, {})
@@ -116,12 +120,12 @@ def test_floating_point_is_shown_as_it_is_encoded() -> None:
 
 
 def test_places_have_names() -> None:
-    units, machine = explained(SOURCE, 3)
+    fragments, machine = explained(SOURCE, 3)
     text = [
         line.text
-        for unit in units
-        for piece in (*unit.hot_pieces(), *unit.cold_pieces())
-        for line in host_code.disassemble(piece, host_code.labels_of(unit, machine.library))
+        for fragment in fragments
+        for piece in (*fragment.hot_pieces(), *fragment.cold_pieces())
+        for line in host_code.disassemble(piece, host_code.labels_of(fragment, machine.library))
     ]
     for expected in ("jmp <slow_gate>", "jmp <service_gate>", "js <budget used up>", "jne <miss_gate>"):
         assert expected in text
@@ -191,19 +195,19 @@ def narrated(name: str, detail: int) -> tuple[list[str], Machine]:
 
 
 def test_level_1_has_a_line_for_every_unit() -> None:
-    lines, machine = narrated("smc", debug.UNITS)
-    assert len(lines) == machine.cpu.statistics()["units"]
-    assert all(line.startswith("unit ") for line in lines)
+    lines, machine = narrated("smc", debug.FRAGMENTS)
+    assert len(lines) == machine.cpu.statistics()["fragments"]
+    assert all(line.startswith("fragment ") for line in lines)
 
 
 def test_units_survive_a_flush_and_code_that_changes_under_them() -> None:
     machine = machine_for("mov ecx, 3\nagain:\nmov dword [again], 0x90909090\nnop\nloop again\nhlt\n")
-    units: list[Unit] = []
-    Diary(translator(machine), units.append)
+    fragments: list[Fragment] = []
+    Diary(translator(machine), fragments.append)
     machine.run()
     translator(machine).flush()
-    assert units[0].instructions[1].text.startswith("mov dword ptr [0x")
-    assert machine.ram.read(units[0].instructions[1].eip, 4) == b"\x90" * 4
+    assert fragments[0].instructions[1].text.startswith("mov dword ptr [0x")
+    assert machine.ram.read(fragments[0].instructions[1].eip, 4) == b"\x90" * 4
 
 
 def test_each_level_adds_to_the_one_before() -> None:
@@ -225,7 +229,7 @@ def test_level_5_shows_the_ir_of_each_stencil_once() -> None:
 def test_interpreter_has_nothing_to_say() -> None:
     machine = Machine(MachineConfig(memory=8 << 20, engine="interp"))
     lines: list[str] = []
-    debug.attach(machine, debug.UNITS, lines.append)
+    debug.attach(machine, debug.FRAGMENTS, lines.append)
     assert lines == ["BT_DEBUG: engine interp translates nothing"]
 
 
@@ -233,7 +237,7 @@ def test_run_obeys_the_environment(monkeypatch: pytest.MonkeyPatch, capfd: pytes
     monkeypatch.setenv("BT_DEBUG", "1")
     monkeypatch.setattr(sys, "stdin", None)
     assert run.main(["hello", "--serial", "null"]) == 1
-    assert capfd.readouterr().err.startswith("unit ")
+    assert capfd.readouterr().err.startswith("fragment ")
     monkeypatch.setenv("BT_DEBUG", "6")
     with pytest.raises(BadUsage, match="BT_DEBUG=6: give 0 to 5"):
         run.main(["hello", "--serial", "null"])

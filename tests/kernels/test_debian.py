@@ -6,10 +6,14 @@ Needs `make guests`, as CI does; elsewhere the test says what is missing.
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 
+from bt.inspect.registers import read_registers
 from bt.machine import ClockMode, EngineName, Machine, MachineConfig
 from guest_images.third_party import locate
 
@@ -23,6 +27,7 @@ SHELL = "rdinit=/bin/sh"
 PROMPT = b"~ # "
 SHELL_SECONDS = 300  # of the host, in which the prompt must come
 NAP_SECONDS = 5
+SNAPSHOT_FROM, SNAPSHOT_INSNS = 2_365_000_000, 40_000_000  # the first snapshot, and from one to the next
 
 
 def fetched(name: str) -> Path:
@@ -57,6 +62,21 @@ def test_the_banner_appears_under_translation(kernel: Path) -> None:
 @pytest.mark.slow
 def test_both_engines_print_the_same(kernel: Path) -> None:
     assert boot(kernel, "bt", COMPARED) == boot(kernel, "interp", COMPARED)
+
+
+@pytest.mark.slow
+def test_memory_on_both_sides_of_the_device_hole(kernel: Path) -> None:
+    """5 GiB: 3.5 below the hole, which this kernel without PAE uses; the rest from 4 GiB up, which it is told of."""
+    output = bytearray()
+    with Machine(MachineConfig(memory=5 << 30), serial=output.append) as machine:
+        machine.load(kernel, append=APPEND)
+        machine.run(max_insns=3_100_000_000)
+    text = output.decode(errors="replace")
+    assert "BIOS-e820: [mem 0x0000000000100000-0x00000000dfffffff] usable" in text
+    assert "BIOS-e820: [mem 0x0000000100000000-0x000000015fffffff] usable" in text
+    memory = re.search(r"Memory: (\d+)K/(\d+)K available", text)
+    assert memory is not None, text[-500:]
+    assert int(memory[2]) > 3.49 * (1 << 20)  # KiB: the whole of what is below the hole
 
 
 class Shell:
@@ -114,3 +134,50 @@ def test_a_second_of_sleep_is_a_second_on_every_clock(kernel: Path, clock: Clock
     assert new_uptime - uptime == pytest.approx(NAP_SECONDS, abs=0.5)
     assert new_epoch - epoch in (NAP_SECONDS, NAP_SECONDS + 1)
     shell.machine.close()
+
+
+@dataclass
+class Boot:
+    """A boot without an initrd, up to where it cannot go on."""
+
+    machine: Machine
+    output: bytearray
+
+    @classmethod
+    def begin(cls, engine: EngineName, kernel: Path | None) -> Boot:
+        output = bytearray()
+        machine = Machine(MachineConfig(memory=128 << 20, engine=engine), serial=output.append)
+        if kernel is not None:
+            machine.load(kernel, append=APPEND)
+        return cls(machine, output)
+
+    def go_on(self, instructions: int) -> tuple[bytes, int, int, dict[str, int], bytes]:
+        """Console output, counts, registers and RAM after so many instructions more."""
+        result = self.machine.run(max_insns=instructions)
+        registers = read_registers(self.machine.cpu.state, result.instructions)
+        digest = blake2b(self.machine.ram.view).digest()
+        return bytes(self.output), result.instructions, self.machine.clock.now_ns, registers, digest
+
+
+@pytest.mark.slow
+def test_a_snapshot_in_the_middle_of_the_boot(kernel: Path) -> None:
+    """Gone back to in the machine it was taken in, in another one, and under the other engine, it boots on alike."""
+    boot = Boot.begin("bt", kernel)
+    boot.machine.run(max_insns=SNAPSHOT_FROM)
+    snapshots = []
+    for _ in range(3):
+        snapshots.append((boot.machine.snapshot(), bytes(boot.output)))
+        boot.machine.run(max_insns=SNAPSHOT_INSNS)
+    assert len(boot.output) > len(snapshots[0][1]), "the kernel has said nothing meanwhile"
+    others = [Boot.begin("bt", None), Boot.begin("interp", None)]
+    for snapshot, output in reversed(snapshots):
+        boot.machine.restore(snapshot)
+        boot.output[:] = output
+        expected = boot.go_on(SNAPSHOT_INSNS)
+        for other in (boot, *others):
+            other.machine.restore(snapshot)
+            other.output[:] = output
+            assert other.go_on(SNAPSHOT_INSNS) == expected
+        snapshot.close()
+    for one in (boot, *others):
+        one.machine.close()

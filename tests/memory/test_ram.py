@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bt.errors import BadUsage
-from bt.memory.ram import PAGE_SIZE, GuestRam, OutsideRam
+from bt.memory.ram import GuestRam, OutsideRam
+from bt.x86.page import PAGE
 
 MIB = 1 << 20
 
@@ -23,12 +24,12 @@ def test_starts_zeroed_and_keeps_what_is_written() -> None:
 
 
 def test_view_address_and_fd_are_the_same_memory() -> None:
-    with GuestRam(4 * PAGE_SIZE) as ram, mmap.mmap(ram.fd, ram.size) as second:
+    with GuestRam(4 * PAGE) as ram, mmap.mmap(ram.fd, ram.size) as second:
         ram.write(5, b"\x11")
         ctypes.c_uint8.from_address(ram.address + 6).value = 0x22
         second[7] = 0x33
         assert ram.read(5, 3) == second[5:8] == bytes(ram.view[5:8]) == b"\x11\x22\x33"
-        assert ram.address % PAGE_SIZE == 0
+        assert ram.address % PAGE == 0
 
 
 @pytest.mark.parametrize(("paddr", "length"), [(-1, 1), (MIB, 1), (MIB - 3, 4), (0, MIB + 1), (1 << 64, 1)])
@@ -59,7 +60,7 @@ def test_untouched_memory_costs_nothing() -> None:
 
 
 def test_closing_twice_is_harmless_and_releases_the_descriptor() -> None:
-    ram = GuestRam(PAGE_SIZE)
+    ram = GuestRam(PAGE)
     descriptor = Path(f"/proc/self/fd/{ram.fd}")
     assert "bt-guest-ram" in str(descriptor.readlink())
     ram.close()
@@ -71,7 +72,7 @@ def test_closing_with_a_slice_alive_leaves_it_readable() -> None:
     def mapped() -> bool:
         return f"{ram.address:x}-" in Path("/proc/self/maps").read_text()
 
-    ram = GuestRam(PAGE_SIZE)
+    ram = GuestRam(PAGE)
     ram.write(0, b"kept")
     piece = ram.view[0:4]
     ram.close()

@@ -13,14 +13,17 @@ import itertools
 import mmap
 import os
 import platform
+import re
 import select
 import signal
 import struct
 import subprocess
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bt.x86 import cpu_model
 from tests.cases import layout
 from tests.cases.model import (
     EFLAGS_FIXED,
@@ -32,6 +35,7 @@ from tests.cases.model import (
     Outcome,
     State,
     Trap,
+    with_every_instruction,
 )
 from tests.oracles import host_child
 
@@ -41,6 +45,14 @@ TIMEOUT_SECONDS = 2.0
 _TRAP_DEBUG, _TRAP_PROTECTION, _TRAP_PAGE = 1, 13, 14
 _FETCH = 1 << 4
 """Page-fault error code bit that only processors with no-execute pages in use set; a 32-bit guest has none."""
+
+
+def _missing_features() -> list[str]:
+    """What the host lacks of the features that bring instructions beyond the default processor's."""
+    wanted = cpu_model.parse(with_every_instruction()).features - cpu_model.parse().features
+    line = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(encoding="ascii"), re.MULTILINE)
+    flags = line[1].split() if line else []
+    return sorted(name for name in wanted if name.replace(".", "_") not in flags)
 
 
 class HostCpu:
@@ -58,6 +70,8 @@ class HostCpu:
         """Why this host cannot be an oracle, or None if it can."""
         if platform.system() != "Linux" or platform.machine() not in ("x86_64", "i686"):
             return f"the host is {platform.system()} on {platform.machine()}, not Linux on x86"
+        if missing := _missing_features():
+            return f"the host's processor lacks {', '.join(missing)}"
         try:
             with HostCpu() as cpu:
                 cpu.run(Case(b"\x90"))

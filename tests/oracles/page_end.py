@@ -15,7 +15,7 @@ from bt.x86.opcodes import FORMS, UNDEFINED_ENCODINGS, Form, InstructionClass, M
 from bt.x86.opcodes import PREFIXES as NO_OPCODES
 from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from tests.cases import layout
-from tests.cases.model import DEFAULT_REGISTERS, Case, State
+from tests.cases.model import DEFAULT_REGISTERS, Case, State, with_every_instruction
 from tests.oracles.bulk.coverage import LEFT_OUT
 from tests.oracles.host_child import CODE_16_SELECTOR
 from tests.oracles.random_code import MEMORY_FORM_ONLY
@@ -136,6 +136,7 @@ class Encoded:
             b"",
             State(_REGISTERS, address, memory={address: code}),
             bits=self.bits,
+            cpu=with_every_instruction(),
             ignored_flags=flags,
             text=f"hex: {code.hex(' ')} | bits={self.bits} at {address:x}",
         )
@@ -169,13 +170,14 @@ def _modrms(encoding: Encoding, form: Form | None, reg: int, address_bits: int, 
 
 
 def _encodings() -> Iterator[tuple[Encoding, Form | None]]:
-    """Those of all forms that the host can judge, and those reserved for no later extension."""
+    """Those of all forms that the host can judge, those reserved for no later extension, and all three-byte opcodes."""
     for form in FORMS[1:]:
         if form.name not in _NOT_HERE:
             yield parse_encoding(form.encoding), form
     for text, reason in UNDEFINED_ENCODINGS.items():
-        if reason.startswith(("reserved", "no such")):
-            yield parse_encoding(text), None
+        encoding = parse_encoding(text)
+        if encoding.opcode_map > 1 or reason.startswith(("reserved", "no such")):
+            yield encoding, None
 
 
 def _is_left_out(prefixes: bytes, form: Form) -> bool:
@@ -195,7 +197,7 @@ def _unfinished() -> Iterator[tuple[bytes, int]]:
         shapes = None if prefixes in _WITH_ALL_SHAPES else 1
         regs = encoding.regs if len(encoding.regs) < 8 else (_ANY_REG,)
         for opcode, reg in itertools.product(sorted({encoding.opcodes[0], encoding.opcodes[-1]}), regs):
-            start = prefixes + mandatory + b"\x0f" * encoding.opcode_map + bytes((opcode,))
+            start = prefixes + mandatory + encoding.escape + bytes((opcode,))
             for modrm in _modrms(encoding, form, reg, address_bits, shapes):
                 yield (start + modrm + _tail(form, bits))[:LENGTH_LIMIT], bits
 

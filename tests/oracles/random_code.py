@@ -15,7 +15,7 @@ from bt.x86.opcodes import FORMS, Form, InstructionClass, Method, Operand, Width
 from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from tests.cases import layout
 from tests.cases.instruction import operand_bits
-from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, STATUS_FLAGS, STATUS_MASK, Case, State
+from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, STATUS_FLAGS, STATUS_MASK, Case, State, with_every_instruction
 
 LONGEST = 20
 """Instructions in the longest sequence."""
@@ -117,6 +117,7 @@ class _Generator:
             code,
             start=self._start(case.origin),
             bits=self.bits,
+            cpu=with_every_instruction(),
             ignored_flags=self.undefined,
             text=f"seed {self.seed}: hex: {code.hex(' ')}",
             where="random_code",
@@ -146,7 +147,7 @@ class _Generator:
         width = choice.form.operands[0].width
         size = 1 if width is Width.B else self.bits // 8
         code = bytes([self.random.choice(choice.encoding.opcodes)])
-        return _Instruction(b"\x0f" * choice.encoding.opcode_map + code, size, target)
+        return _Instruction(choice.encoding.escape + code, size, target)
 
     def _link(self) -> bytes:
         """All code, displacements filled in."""
@@ -183,7 +184,7 @@ class _Generator:
         random.shuffle(prefixes)
         if encoding.prefix:
             prefixes.append(encoding.prefix)
-        code = bytes(prefixes) + b"\x0f" * encoding.opcode_map
+        code = bytes(prefixes) + encoding.escape
         if len(encoding.opcodes) == 8:
             code += bytes([encoding.opcodes[self._register()]])
         else:

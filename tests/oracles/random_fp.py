@@ -123,7 +123,7 @@ class _Generator:
             prefix = b"\x66"  # the 16-bit layout
         elif not encoding.prefix and not encoding.opcode_map and self._chance(0.02):
             prefix = self.random.choice((b"\xf2", b"\xf3", b"\x3e"))
-        opcode = b"\x0f" * encoding.opcode_map + bytes([encoding.opcodes[0]])
+        opcode = encoding.escape + bytes([encoding.opcodes[0]])
         self.code += prefix + opcode + (self._modrm(form, encoding) if encoding.modrm else b"")
         if any(operand.method is Method.IMMEDIATE for operand in form.operands):
             self.code += self.random.randbytes(1)

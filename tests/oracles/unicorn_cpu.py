@@ -16,10 +16,11 @@ import unicorn
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import Uc, UcError
 
+from bt.x86 import cpu_model
 from bt.x86.decode import DecodeError, decode
 from bt.x86.opcodes import Form, InstructionClass, Method
 from tests.cases import layout
-from tests.cases.instruction import form_of, split
+from tests.cases.instruction import beyond_the_processor, form_of, split
 from tests.cases.model import (
     EFLAGS_FIXED,
     ERROR_CODE_VECTORS,
@@ -187,6 +188,8 @@ def deviation(case: Case, outcome: Outcome) -> str | None:
 
     Whatever instruction of the case it is about, for Unicorn may go there where nobody else does.
     """
+    if beyond_the_processor(case):
+        return "has more instructions than the case's processor"
     trap = outcome.trap
     page_fault = trap is not None and trap.vector == _PAGE_FAULT
     for prefixes, rest, form in _instructions(case):
@@ -197,6 +200,9 @@ def deviation(case: Case, outcome: Outcome) -> str | None:
             and rest[0] == 0x0F
             and rest[1] in (0x20, 0x22),
             "does not know TEST by its second encoding": rest[0] in (0xF6, 0xF7) and rest[1] >> 3 & 7 == 1,
+            "takes the register forms of MOVBE for memory": rest[:2] == b"\x0f\x38"
+            and rest[2] in (0xF0, 0xF1)
+            and rest[3] >= 0xC0,
             "takes the register forms of prefetches for undefined": rest[:2] == b"\x0f\x18" and rest[2] >= 0xC0,
             "lets F2 win over F3 whatever their order": 0xF2 in prefixes and 0xF3 in prefixes,
             "writes through CS": 0x2E in prefixes and trap == Trap(_PROTECTION, 0),
@@ -211,6 +217,8 @@ def deviation(case: Case, outcome: Outcome) -> str | None:
             "loses flags in CMPXCHG8B, and where LOOPE and LOOPNE end": form.name in ("cmpxchg8b", "loope", "loopne"),
             "has flags of something else after LOCK NEG": form.name == "neg" and 0xF0 in prefixes,
             "writes in ARPL what has not changed": form.name == "arpl" and trap is None,
+            "mistakes the operand size of later instructions in 16-bit code": case.bits == 16
+            and cpu_model.parse().lacks(form.cpuid),
             "lets null segments be used": form.meaning == "segment.load" and outcome.state.eip != case.origin,
         }
         if reason := next((reason for reason, applies in reasons.items() if applies), None):

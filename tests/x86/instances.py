@@ -30,7 +30,7 @@ def encode(form: Form, rng: random.Random) -> bytes:
         immediate = bytes((16, 0, 0, 0))
     offset = struct.pack("<I", DATA) if any(operand.method is Method.OFFSET for operand in form.operands) else b""
     prefix = bytes((encoding.prefix,)) if encoding.prefix else b""
-    opcode = b"\x0f" * encoding.opcode_map + bytes((encoding.opcodes[-1],))
+    opcode = encoding.escape + bytes((encoding.opcodes[-1],))
     return prefix + opcode + modrm * encoding.modrm + (offset or immediate)
 
 

@@ -28,7 +28,7 @@ from bt.x86.decode import (
     decode,
 )
 from bt.x86.opcodes import PREFIXES, UNDEFINED_ENCODINGS
-from bt.x86.opcodes.encoding import parse_encoding
+from bt.x86.opcodes.encoding import ESCAPES, OPCODE_MAPS, opcode_of, parse_encoding
 
 EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI = range(8)
 ES, CS, SS, DS, FS, GS = range(6)
@@ -186,6 +186,8 @@ def test_prefixes(
             "f0 8b 00",
         ),
         *("d9 08", "0f 6c c0", "f3 0f fc c0", "66 0f 77", "0f 38 00", "0f 05"),
+        *("f2 0f 38 f0 00", "f3 0f 38 f1 00", "0f 38 f1 c0", "f0 0f 38 f1 00", "0f b8 c0", "66 0f b8 c0"),
+        "0f 3a 0f c0",
     ],
 )
 def test_invalid_opcode(code: str) -> None:
@@ -299,8 +301,8 @@ def verdict(code: bytes, bits: int, ours: int, theirs: int) -> str | None:
     while code[at] in LEGACY_PREFIXES:
         at += 1
     prefixes = set(code[:at])
-    opcode_map = int(code[at] == 0x0F)
-    opcode, modrm = (code + bytes(1))[at + opcode_map : at + opcode_map + 2]
+    opcode_map, place = opcode_of(code[at:])
+    opcode, modrm = (code + bytes(2))[at + place : at + place + 2]
     cell = (0, opcode_map, opcode, modrm)
     if ours and theirs:
         return LENGTH.get(cell)
@@ -325,11 +327,11 @@ def our_instruction(code: bytes, bits: int) -> Instruction | None:
 
 
 def sweep(prefixes: Iterable[bytes], modrms: Iterable[int], tails: Iterable[bytes]) -> Iterator[bytes]:
-    """Both opcode maps under every prefix, ModRM byte and tail, cut to 15 bytes."""
-    for prefix, opcode_map, opcode in itertools.product(prefixes, (0, 1), range(256)):
-        if opcode_map or opcode not in PREFIXES:
+    """All opcode maps under every prefix, ModRM byte and tail, cut to 15 bytes."""
+    for prefix, (number, opcode_map), opcode in itertools.product(prefixes, enumerate(OPCODE_MAPS), range(256)):
+        if (number, opcode) not in ESCAPES and (number or opcode not in PREFIXES):
             for modrm, tail in itertools.product(modrms, tails):
-                yield (prefix + b"\x0f" * opcode_map + bytes((opcode, modrm)) + tail)[:15]
+                yield (prefix + opcode_map.escape + bytes((opcode, modrm)) + tail)[:15]
 
 
 def compare(codes: Iterable[bytes], bits: int) -> Counter[str]:
@@ -381,7 +383,7 @@ FEW_MODRMS = [*range(0xC1, 0x100, 8), 0x00, 0x06, 0x0C, 0x15, 0x5C, 0x66, 0xA4, 
 
 @pytest.mark.slow
 def test_opcode_space_against_capstone() -> None:
-    """Both maps with all 256 ModRM bytes; every entry of the tables of disagreements is needed."""
+    """All maps with all 256 ModRM bytes; every entry of the tables of disagreements is needed."""
     explained: Counter[str] = Counter()
     for bits in (16, 32):
         explained += compare(sweep([b""], range(256), [TAIL]), bits)

@@ -25,8 +25,9 @@ from bt.x86.opcodes import (
     eflags_mask,
     lookup,
     needs_modrm,
+    undefined_form,
 )
-from bt.x86.opcodes.encoding import parse_encoding
+from bt.x86.opcodes.encoding import ESCAPES, OPCODE_MAPS, opcode_of, parse_encoding
 from bt.x86.opcodes.table import build_dispatch_table
 
 # The unprivileged sensitive instructions of Robin and Irvine (2000), as the table names them.
@@ -34,6 +35,9 @@ ROBIN_IRVINE = {
     *("sgdt", "sidt", "sldt", "smsw", "str", "pushf", "popf", "lar", "lsl", "verr", "verw"),
     *("call far", "jmp far", "ret far", "int"),
 }
+
+
+MAPS = range(len(OPCODE_MAPS))
 
 
 def cells(form: Form) -> Iterator[tuple[int, int, int]]:
@@ -62,14 +66,17 @@ def test_every_opcode_is_defined_or_explicitly_undefined() -> None:
     plain = [form for form in FORMS[1:] if not parse_encoding(form.encoding).prefix]
     claimed = {cell for form in plain for cell in cells(form)}
     for text in UNDEFINED_ENCODINGS:
+        if parse_encoding(text).prefix:
+            continue
         own = set(cells(replace(UNDEFINED, encoding=text)))
         assert not own & claimed, text
         claimed |= own
     for form in plain:
         if form.memory_only:
             claimed |= set(cells(replace(form, operands=())))
-    claimed |= {(0, prefix, modrm) for prefix in PREFIXES for modrm in range(256)}
-    assert claimed == set(itertools.product((0, 1), range(256), range(256)))
+    no_opcodes = {*((0, prefix) for prefix in PREFIXES), *ESCAPES}
+    claimed |= {(*place, modrm) for place in no_opcodes for modrm in range(256)}
+    assert claimed == set(itertools.product(MAPS, range(256), range(256)))
 
 
 def test_dispatch_table_walk_as_documented() -> None:
@@ -77,7 +84,7 @@ def test_dispatch_table_walk_as_documented() -> None:
     raw = dispatch_table()
     table = struct.unpack(f"<{len(raw) // 2}H", raw)
     rows = {0: 0, 0x66: 1, 0xF3: 2, 0xF2: 3}
-    for opcode_map, opcode, modrm, prefix in itertools.product((0, 1), range(256), range(256), rows):
+    for opcode_map, opcode, modrm, prefix in itertools.product(MAPS, range(256), range(256), rows):
         entry = table[(opcode_map << 2 | rows[prefix]) << 8 | opcode]
         assert (entry >= 0x8000) == needs_modrm(opcode_map, opcode, prefix)
         if entry & 0x8000:
@@ -85,6 +92,26 @@ def test_dispatch_table_walk_as_documented() -> None:
         if entry & 0x8000:
             entry = table[(entry & 0x7FFF) + (modrm & 7)]
         assert FORMS[entry] is lookup(opcode_map, opcode, modrm, prefix)
+
+
+@pytest.mark.parametrize(
+    ("code", "opcode_map", "at"),
+    [("90", 0, 0), ("0f af", 1, 1), ("0f 38 f0", 2, 2), ("0f 3a 0f", 3, 2), ("38 0f", 0, 0)],
+)
+def test_escapes_lead_to_the_maps(code: str, opcode_map: int, at: int) -> None:
+    """SDM vol. 2 2.1.2; an escape that nothing follows leads there too."""
+    found = opcode_of(bytes.fromhex(code))
+    assert found == (opcode_map, at)
+    assert OPCODE_MAPS[opcode_map].spell(0xF0).startswith(bytes.fromhex(code)[:at].hex(" ").upper())
+    assert opcode_of(bytes.fromhex(code)[:at]) == (opcode_map, at)
+
+
+@pytest.mark.parametrize("opcode", range(256))
+def test_undefined_three_byte_opcodes_have_modrm_and_their_map_s_immediate(opcode: int) -> None:
+    for opcode_map, immediates in ((2, 0), (3, 1)):
+        form = undefined_form(opcode_map, opcode)
+        assert form.has_modrm
+        assert [operand.method for operand in form.operands] == [Method.IMMEDIATE] * immediates
 
 
 def test_pause_is_nop_with_a_prefix() -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from bt.codegen.abi import handler
 from bt.codegen.builder import UNLIKELY, Signature
 from bt.codegen.value import PTR, Value
+from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.structures import RECORD, RECORD_BYTES
-from bt.memory.access import TlbContext
+from bt.memory.access import MemoryContext
 from bt.x86 import context as x86
-from bt.x86.state import BRANCH_CACHE_ENTRIES, CS, ESP
+from bt.x86.state import CS, ESP
 
 # Shared continuations (bt/engine/interp/dispatch.py), all with the handler signature.
 DISPATCH = handler("interp_dispatch")  # go on at state's eip, looking at everything afresh
@@ -25,7 +26,7 @@ EXHAUSTED = handler("interp_exhausted")  # no budget for the instruction of `rec
 
 
 @dataclass
-class HandlerContext(TlbContext):
+class HandlerContext(MemoryContext):
     """One interpreter handler."""
 
     def __post_init__(self) -> None:
@@ -91,8 +92,8 @@ class HandlerContext(TlbContext):
 
     def run_from(self, eip: Value) -> None:
         """Go on at EIP (already in the state) through the record cache. Ends the block."""
-        entry = self.slot("record_cache") + record_cache_offset(eip)
-        tag = self.get("code_tag") | eip.zext(64)
+        entry = self.slot("record_cache") + branch_cache_offset(eip)
+        tag = branch_tag(self, eip)
         hit = (self.load(entry, 64) == tag) & self.budget.sgt(0)
         with self.If(~hit, UNLIKELY):
             self.go(LOOK_UP)
@@ -105,11 +106,6 @@ class HandlerContext(TlbContext):
         self.put("resume_at", self.icount())  # breakpoints on it have had their turn
         self.put("eip", self.this_eip())
         self.go(DISPATCH)
-
-
-def record_cache_offset(eip: Value) -> Value:
-    """Byte offset of the record cache's entry for EIP, i64."""
-    return ((eip.zext(64)) & (BRANCH_CACHE_ENTRIES - 1)) << 4
 
 
 # -- operands -------------------------------------------------------------------------------------------------------

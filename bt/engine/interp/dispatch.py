@@ -12,6 +12,7 @@ from bt.engine.boundary import (
     deliver,
     end_run,
 )
+from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.interp.context import (
     DISPATCH,
     EXHAUSTED,
@@ -19,7 +20,6 @@ from bt.engine.interp.context import (
     LOOK_UP,
     TROUBLE,
     HandlerContext,
-    record_cache_offset,
 )
 from bt.engine.structures import BLOCK, CONTROL
 from bt.x86.context import FAULT, Context
@@ -49,8 +49,8 @@ def _look_up(b: HandlerContext) -> None:
         b.go(DISPATCH)
     records = BLOCK.get_pointer(b, block, "records")
     eip = b.get("eip", width=32)
-    entry = b.slot("record_cache") + record_cache_offset(eip)
-    b.store(entry, b.get("code_tag") | eip.zext(64))
+    entry = b.slot("record_cache") + branch_cache_offset(eip)
+    b.store(entry, branch_tag(b, eip))
     b.store(entry + 8, records)
     b.go_record(records)
 

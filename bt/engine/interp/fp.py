@@ -1,17 +1,17 @@
-"""Interpreter handlers of FP instructions: all around a thunk (engine/reencode/fp_encode.py) that executes it."""
+"""Interpreter handlers of FP instructions: all around a thunk (engine/reencode/encode.py) that executes it."""
 
 from __future__ import annotations
 
 from bt.codegen.builder import UNLIKELY
 from bt.codegen.value import PTR, Value
 from bt.engine.interp.context import HandlerContext, RecordMemory, RecordRegister
-from bt.engine.reencode.fp_encode import (
+from bt.engine.reencode.encode import (
     FP_MAKE_THUNK,
     fp_form,
 )
-from bt.engine.reencode.fp_forms import FP_FORM
+from bt.engine.reencode.forms import FP_FORM
 from bt.engine.structures import CONTROL
-from bt.memory.access import OPERAND_COMMIT_MASKED
+from bt.memory.backend import OPERAND_COMMIT_MASKED
 from bt.x86 import flags
 from bt.x86.fp.fp_exceptions import (
     EXECUTE_SSE,

@@ -18,7 +18,15 @@ from bt.engine.interp.context import (
     RecordRegister,
 )
 from bt.engine.meaning import meaning_function
-from bt.engine.structures import VARIANT_16, VARIANT_MEMORY, VARIANT_REPNZ, VARIANT_REPZ, VARIANTS
+from bt.engine.shapes import immediate_field
+from bt.engine.structures import (
+    OPERAND_SIZES,
+    VARIANT_MEMORY,
+    VARIANT_REPNZ,
+    VARIANT_REPZ,
+    VARIANTS,
+    operand_size_of,
+)
 from bt.x86.opcodes import FORMS, Form, Method, Operand, Width
 from bt.x86.opcodes.fp import fp_use, is_fp
 from bt.x86.operands import Constant, NamedRegister
@@ -82,7 +90,7 @@ def repetitions(form: Form) -> tuple[str | None, ...]:
 
 def variants(form: Form) -> Iterator[Variant]:
     """All variants of a form that differ."""
-    for size in (32, 16) if size_matters(form) else (32,):
+    for size in OPERAND_SIZES if size_matters(form) else (32,):
         for memory in memory_choice(form):
             for rep in repetitions(form):
                 yield Variant(form, size, memory, rep)
@@ -96,7 +104,7 @@ def variant_for(form: Form, number: int) -> Variant:
     rep = "repz" if number & VARIANT_REPZ else "repnz" if number & VARIANT_REPNZ else None
     if rep not in repetitions(form):
         rep = "repz" if form.rep and rep else None
-    return Variant(form, 16 if number & VARIANT_16 and size_matters(form) else 32, memory, rep)
+    return Variant(form, operand_size_of(number) if size_matters(form) else 32, memory, rep)
 
 
 def handler_names() -> list[str]:
@@ -126,7 +134,7 @@ def _operand(b: HandlerContext, variant: Variant, operand: Operand, place: int) 
         case Method.RELATIVE:
             return RecordImmediate(b, 32)
         case Method.IMMEDIATE | Method.FAR_POINTER:
-            slot = "immediate2" if place and variant.form.meaning == "stack.enter" else "immediate"
+            slot = immediate_field(variant.form, place)
             return RecordImmediate(b, 32 if operand.method is Method.FAR_POINTER else width, slot)
         case Method.SOURCE_STRING | Method.DESTINATION_STRING:
             return StringOperand(width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bt.codegen.abi import ARGUMENT_REGISTERS, pinned
+from bt.codegen.abi import ARGUMENT_REGISTERS, FLAT_32
 from bt.codegen.builder import Module
 from bt.codegen.errors import CodegenError
 from bt.codegen.llvm import assemble
@@ -20,7 +20,7 @@ def argument_registers() -> tuple[str, ...]:
     A function that compares each argument with a constant of its own shows which register that is.
     """
     module = Module("abi")
-    b = module.function(pinned("probe"))
+    b = module.function(FLAT_32.signature("probe"))
     for place, argument in enumerate(b.arguments):
         b.asm(f"cmpq $${_FIRST_CONSTANT + place}, $0", "r", "void", argument.zext(64))
     b.finish()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from hashlib import blake2b
 from itertools import groupby
 from typing import NamedTuple
@@ -19,23 +20,22 @@ from bt.codegen.arena import Arena, link
 from bt.codegen.builder import Module
 from bt.codegen.llvm import assemble_many, target_identity
 from bt.codegen.objectfile import CodePiece, merge, read_object
+from bt.codegen.objects import KEY_BYTES
 from bt.codegen.store import Store
 from bt.engine.interp.dispatch import emit_dispatch
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
 from bt.engine.library.abi_check import check_abi
-from bt.engine.library.library import Progress
+from bt.engine.library.library import Part, Progress
 from bt.engine.library.runtime import runtime_modules
-from bt.engine.reencode.fp_forms import fp_form_table
+from bt.engine.reencode.forms import fp_form_table
 from bt.engine.shapes import shape_table
-from bt.engine.translator.gates.gates import (
-    RAW_PIECES,
-    emit_gates,
-)
-from bt.engine.translator.plan.catalogue import Catalogue
+from bt.engine.translator.gates.gates import emit_gates, raw_gates
+from bt.engine.translator.gates.signatures import FLAT_32_GATES
 from bt.engine.translator.plan.table import (
     StencilTables,
     all_stencils,
 )
+from bt.engine.translator.stencils.catalogue import Catalogue
 from bt.engine.translator.stencils.context import (
     EXTERNALS,
     HOLE_DECLARATIONS,
@@ -54,14 +54,14 @@ class Source(NamedTuple):
     ir: str
 
 
-def build_sections(store: Store, progress: Progress | None = None) -> dict[str, bytes]:
+def build_sections(store: Store, parts: Sequence[Part] = (), progress: Progress | None = None) -> dict[str, bytes]:
     """Compile everything that is not in the store yet; answers the sections of the library file."""
     check_abi()
-    catalogue, helpers = all_stencils()
-    stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
+    catalogue, plans, helpers = all_stencils()
+    stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules(parts))
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
-    pieces = _pieces(objects[source.name] for source in runtime) | RAW_PIECES | host_fp.PIECES
+    pieces = _pieces(objects[source.name] for source in runtime) | raw_gates(FLAT_32_GATES) | host_fp.PIECES
     with Arena(ARENA_BYTES, name="bt-build") as arena:
         symbols = {name: address - arena.exec_base for name, address in link(arena, pieces, {}).items()}
         image = bytes(arena.view[: arena.used])
@@ -74,7 +74,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),
-        **StencilTables(catalogue, helpers, stencil_pieces).sections(),
+        **StencilTables(catalogue, plans, helpers, stencil_pieces).sections(),
     }
 
 
@@ -85,21 +85,16 @@ def _pieces(objects: Iterator[bytes]) -> dict[str, CodePiece]:
 def _compile(store: Store, sources: list[Source], progress: Progress | None) -> dict[str, bytes]:
     """Objects by module name, from the store where the IR is the same as last time."""
     identity = target_identity()
-    keys = {s.name: blake2b((identity + s.ir).encode(), digest_size=20).hexdigest() for s in sources}
-    objects: dict[str, bytes] = {}
-    missing: list[Source] = []
-    for source in sources:
-        found = store.load(f"object.{source.name}", keys[source.name])
-        if found is None:
-            missing.append(source)
-        else:
-            objects[source.name] = bytes(found["object"])
-    # long ones first, so that the workers finish together
-    missing.sort(key=lambda source: -len(source.ir))
-    compiled = assemble_many([source.ir for source in missing], jobs=os.cpu_count() or 1, progress=progress)
-    for source, data in zip(missing, compiled, strict=True):
-        store.save(f"object.{source.name}", keys[source.name], {"object": data})
-        objects[source.name] = data
+    keys = {s.name: blake2b((identity + s.ir).encode(), digest_size=KEY_BYTES).digest() for s in sources}
+    with closing(store.objects()) as kept:
+        found = {source.name: kept.get(keys[source.name]) for source in sources}
+        objects = {name: data for name, data in found.items() if data is not None}
+        # long ones first, so that the workers finish together
+        missing = sorted((s for s in sources if s.name not in objects), key=lambda source: -len(source.ir))
+        compiled = assemble_many([source.ir for source in missing], jobs=os.cpu_count() or 1, progress=progress)
+        for source, data in zip(missing, compiled, strict=True):
+            kept.add(keys[source.name], data)
+            objects[source.name] = data
     return objects
 
 
@@ -115,17 +110,17 @@ def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
             name = f"stencils.{title}.{start // STENCILS_PER_MODULE}"
             module = Module(name, preamble=list(HOLE_DECLARATIONS))
             for external in EXTERNALS:
-                module.need(external)
+                module.need(catalogue.plan.signature(external))
             for stencil in names[start : start + STENCILS_PER_MODULE]:
                 catalogue.emit(module, stencil)
             yield Source(name, module.text())
 
 
-def _runtime_modules() -> Iterator[Source]:
+def _runtime_modules(parts: Sequence[Part]) -> Iterator[Source]:
     """Runtime functions, continuations, gates and interpreter handlers."""
-    modules = [*runtime_modules(), Module("dispatch"), Module("gates")]
+    modules = [*runtime_modules(parts), Module("dispatch"), Module("gates")]
     emit_dispatch(modules[-2])
-    emit_gates(modules[-1])
+    emit_gates(modules[-1], FLAT_32_GATES)
     wanted = list({variant.name: variant for form in FORMS for variant in variants(form)}.values())
 
     def family(variant: Variant) -> str:

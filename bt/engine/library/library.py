@@ -9,15 +9,27 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakValueDictionary
 
 from bt.codegen.arena import Arena
 from bt.codegen.llvm import target_identity
 from bt.codegen.store import Store, source_key
+from bt.engine.library.tables import ModelTables, missing_features
+from bt.x86.cpu_model import CpuModel
 
-ARENA_BYTES = 512 << 20  # the image, and a code cache for each translating vCPU: rel32 must reach from one to the other
+if TYPE_CHECKING:
+    from bt.codegen.builder import Signature
+    from bt.memory.access import Body
+
+ARENA_BYTES = 512 << 20  # the image, and the code of all vCPUs: rel32 must reach from one to the other
+# A vCPU takes room for code by so much at a time: enough for several of the longest blocks (52 KB each, cold stubs
+# included), so that little is left over at its end, and small enough for a thousand machines.
+PIECE_BYTES = 256 << 10
+RESERVED_BYTES = ARENA_BYTES // 4  # for the first pieces of machines to come, whatever code those that run may have
 _PACKAGE = Path(__file__).parents[2]
 _SOURCES = ("codegen", "x86", "memory", "engine")
 
@@ -25,11 +37,30 @@ STENCIL_SECTIONS = ("stencils", "stencil_code", "stencil_relocations", "stencil_
 Progress = Callable[[int, int], None]
 
 
+class Part(Protocol):
+    """Native code of a later layer, such as the registers of a device: its functions become symbols of the library.
+
+    Nothing here knows the later layers: whoever puts the machine together hands the parts in.
+    """
+
+    @property
+    def name(self) -> str:
+        """Of its module, a-z 0-9 _; parts of one library have different ones."""
+
+    @property
+    def sources(self) -> Sequence[Path]:
+        """.py files, or folders of them, that its code comes from beside the layers below: part of the cache's key."""
+
+    def functions(self) -> Iterable[tuple[Signature, Body]]:
+        """Its runtime functions; asked for only when the library is built."""
+
+
 @dataclass
 class Library:
     """The loaded library: addresses of runtime functions, handler table, opcode tables.
 
-    Several machines may share one; each takes a part of the arena, which has room for about 20.
+    Machines in any number of threads may share one; each takes pieces of the arena as it needs them, two at least:
+    there is room for a thousand, and for 250 beside machines that take as much as they can get.
     """
 
     arena: Arena
@@ -40,17 +71,40 @@ class Library:
     fp_forms: bytes
     stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
     stencil_names: bytes  # for people: in order of stencil numbers, one a line
+    piece_bytes: int = PIECE_BYTES
+    reserved_bytes: int = RESERVED_BYTES
+    # by what the model lacks; as long as a vCPU uses them
+    _models: WeakValueDictionary[frozenset[str], ModelTables] = field(default_factory=WeakValueDictionary, init=False)
 
-    def claim(self, size: int) -> int:
-        """`size` bytes of the arena for one vCPU's code; answers their host address.
+    @property
+    def closed(self) -> bool:
+        return self.arena.closed
 
-        Raises ArenaFull when none are left, Closed after `close`.
+    def tables(self, model: CpuModel) -> ModelTables:
+        """What native code reads for a vCPU of this model."""
+        missing = missing_features(model)
+        found = self._models.get(missing)
+        if found is None:
+            shared = {name: getattr(self, name) for name in ("handlers", "dispatch", "shapes", "fp_forms")}
+            # another thread may have made them meanwhile
+            found = self._models.setdefault(missing, ModelTables(shared | self.stencils, missing))
+        return found
+
+    def claim(self, *, first: bool) -> int:
+        """A piece of the arena for one vCPU's code, `piece_bytes` long; answers its host address.
+
+        `first`: one that the vCPU cannot do without. Raises ArenaFull when none are left, Closed after `close`.
         """
-        return self.arena.exec_base + self.arena.claim(size)
+        leaving = 0 if first else self.reserved_bytes
+        return self.arena.exec_base + self.arena.claim(self.piece_bytes, leaving=leaving)
 
-    def release(self, address: int, size: int) -> None:
+    def release(self, address: int) -> None:
         """Give back what `claim` gave; nothing may run there any more."""
-        self.arena.release(address - self.arena.exec_base, size)
+        self.arena.release(address - self.arena.exec_base, self.piece_bytes)
+
+    def trim(self) -> None:
+        """Give the host the memory of pieces that nobody has claimed."""
+        self.arena.trim()
 
     def close(self) -> None:
         """Unmap the code and drop the tables; twice is fine. Raises BadUsage while a vCPU uses it."""
@@ -62,14 +116,18 @@ class Library:
                 setattr(self, table.name, b"")
 
 
-def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:
+def load_library(
+    store: Store | None = None, progress: Progress | None = None, *, parts: Sequence[Part] = ()
+) -> Library:
     """Load the library from the cache, building it first where needed (that takes half a minute).
 
+    `parts`: what later layers add to it; a library with other parts, or other code in them, is another one.
     `progress(done, total)` counts compiled modules; it comes first with zeros, when there is something to build.
     """
     store = store or Store()
-    key = source_key([_PACKAGE / name for name in _SOURCES]) + "|" + target_identity()
-    sections = store.get("library", key, lambda: _build(store, progress))
+    sources = [_PACKAGE / name for name in _SOURCES] + [source for part in parts for source in part.sources]
+    key = "|".join((source_key(sources), *(part.name for part in parts), target_identity()))
+    sections = store.get("library", key, lambda: _build(store, parts, progress))
     arena = Arena(ARENA_BYTES, name="bt-library")
     image = sections["image"]
     offset = arena.allocate(len(image), 4096)
@@ -90,9 +148,9 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
     )
 
 
-def _build(store: Store, progress: Progress | None) -> dict[str, bytes]:
+def _build(store: Store, parts: Sequence[Part], progress: Progress | None) -> dict[str, bytes]:
     from bt.engine.library.build import build_sections
 
     if progress is not None:
         progress(0, 0)
-    return build_sections(store, progress)
+    return build_sections(store, parts, progress)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -16,16 +17,17 @@ from bt.engine.boundary import (
 )
 from bt.engine.decode import DECODE, emit_decode
 from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
+from bt.engine.library.library import Part
 from bt.engine.meaning import packages
-from bt.engine.reencode import fp_encode
+from bt.engine.reencode import encode
 from bt.engine.translator.gates import gates
-from bt.memory import slow, wide
-from bt.memory.access import NativeContext
-from bt.memory.slow import Body
+from bt.memory import copy_pages, slow, wide
+from bt.memory.access import ACCESS_CODE, Body, NativeContext
+from bt.memory.soft_mmu import runtime as soft_mmu
 from bt.x86 import mode, services
 
 
-def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...]]]:
+def runtime_functions(parts: Sequence[Part] = ()) -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]]:
     """Every runtime function with its body, by the module that has it: those of bt/x86 export `RUNTIME`."""
     yield (
         "engine",
@@ -35,12 +37,13 @@ def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...
             (DELIVER_PENDING, emit_deliver_pending),
             (RUN_INTERP, emit_run_interp),
             (services.BEGIN_EPOCH, mode.emit_begin_epoch),
-            (services.UPDATE_MODE, mode.emit_update_mode),
+            (services.UPDATE_MODE, partial(mode.emit_update_mode, choose_rights=ACCESS_CODE.choose_rights)),
         ),
     )
-    yield "memory", slow.RUNTIME
+    yield "memory", (*soft_mmu.RUNTIME, *slow.RUNTIME)
     yield "wide", wide.RUNTIME
-    yield "fp", fp_encode.RUNTIME
+    yield "copy_pages", copy_pages.RUNTIME
+    yield "fp", encode.RUNTIME
     yield "blocks", blocks.RUNTIME
     yield "translator", gates.RUNTIME
     for package in packages():
@@ -48,12 +51,14 @@ def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...
             functions = getattr(import_module(f"{package}.{info.name}"), "RUNTIME", ())
             if functions:
                 yield f"system.{info.name}", functions
+    for part in parts:
+        yield f"part.{part.name}", part.functions()
 
 
-def runtime_modules() -> list[Module]:
+def runtime_modules(parts: Sequence[Part] = ()) -> list[Module]:
     """The runtime, ready to compile."""
     modules = []
-    for title, functions in runtime_functions():
+    for title, functions in runtime_functions(parts):
         module = Module(f"runtime.{title}")
         for signature, body in functions:
             b = NativeContext(module, signature, "#1")

@@ -13,9 +13,9 @@ from __future__ import annotations
 from bt.codegen import host_fp
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
+from bt.x86 import features
 from bt.x86.context import EXIT, MF, NM, OK, UD, Context
 from bt.x86.exits import ExitReason
-from bt.x86.features import FEATURE_BITS
 from bt.x86.opcodes.fp import READY_SSE, READY_X87, UNIT_MMX, UNIT_SSE, UNIT_X87
 from bt.x86.system.registers.control_registers import (
     CR0_EM,
@@ -28,7 +28,7 @@ FP_LOAD = native("fp_load", PTR, result="void")
 FP_UNLOAD = native("fp_unload", PTR, result="void")
 # What must be done before an FP instruction: UNIT_* bits; raises #UD, #NM, #MF; loads the registers, sets `fp_ready`.
 FP_PREPARE = native("fp_prepare", PTR, "i32")
-# The guest's FP instruction as the host executes it (bt/engine/reencode/fp_encode.py): host address of the operand,
+# The guest's FP instruction as the host executes it (bt/engine/reencode/encode.py): host address of the operand,
 # general register or condition; answers general register or EFLAGS.
 THUNK = native("thunk", PTR, "i64", result="i64")
 # Further bits for FP_PREPARE: an x87 instruction that does not wait for pending exceptions; WAIT itself.
@@ -128,8 +128,7 @@ def set_mxcsr(b: Context, value: Value) -> None:
 
 def mxcsr_defined(b: Context) -> Value:
     """The bits of MXCSR that this processor has, i32: the others are #GP(0)."""
-    has_daz = (b.get("features") & (1 << FEATURE_BITS["sse2"])) != 0
-    return b.select(has_daz, b.const(MXCSR_DEFINED | MXCSR_DAZ, 32), MXCSR_DEFINED)
+    return b.select(features.has(b, "sse2"), b.const(MXCSR_DEFINED | MXCSR_DAZ, 32), MXCSR_DEFINED)
 
 
 def host_mxcsr(b: Context) -> Value:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bt.codegen import host_fp
 from bt.codegen.value import Value
+from bt.x86 import features
 from bt.x86.context import GP, Context, MemoryOperand, Operand
-from bt.x86.features import FEATURE_BITS
 from bt.x86.fp.fp_state import (
     FP_PREPARE,
     FX_CONTROL,
@@ -50,25 +50,17 @@ def _area(b: Context, operand: MemoryOperand, *, write: bool) -> Value:
 
 
 def _copy(b: Context, target: Value, source: Value, start: int, end: int) -> None:
-    index = b.local(64, start)
-    with b.Loop() as loop:
-        at = index.get()
-        loop.break_if(at == end)
+    with b.Range(end, start, step=8) as at:
         b.store(target + at, b.load(source + at, 64))
-        index.set(at + 8)
 
 
 def _copy_image(b: Context, target: Value, source: Value) -> None:
     """What the processor has: without SSE neither MXCSR nor XMM registers."""
     _copy(b, target, source, 0, FX_MXCSR)
     _copy(b, target, source, FX_REGISTERS, FX_XMM)
-    with b.If(_has_sse(b)):
+    with b.If(features.has(b, "sse")):
         _copy(b, target, source, FX_MXCSR, FX_REGISTERS)
         _copy(b, target, source, FX_XMM, FX_GUEST_BYTES)
-
-
-def _has_sse(b: Context) -> Value:
-    return (b.get("features") & (1 << FEATURE_BITS["sse"])) != 0
 
 
 def fxsave(b: Context, dst: MemoryOperand) -> None:
@@ -93,7 +85,7 @@ def fxrstor(b: Context, src: MemoryOperand) -> None:
     """FXRSTOR: a reserved bit in MXCSR is #GP(0)."""
     b.attempt(FP_PREPARE, b.cpu, UNIT_X87_NO_WAIT)
     where = _area(b, src, write=False)
-    mxcsr = b.select(_has_sse(b), b.load(where + FX_MXCSR, 32), guest_mxcsr(b))
+    mxcsr = b.select(features.has(b, "sse"), b.load(where + FX_MXCSR, 32), guest_mxcsr(b))
     b.fault_if((mxcsr & ~mxcsr_defined(b)) != 0, GP, 0)
     control = b.load(where + FX_CONTROL, 16).zext(32)
     image = b.slot("fp_image")

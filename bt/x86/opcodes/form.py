@@ -34,7 +34,7 @@ UNDEFINED_CLASS: Final = InstructionClass.UNDEFINED
 
 TREATMENTS: Final[dict[InstructionClass, str]] = {
     IDENTITY: "the same operation on the pinned registers; a memory operand goes through the TLB",
-    CONTROL: "ends the unit; direct targets are chained, indirect ones go through the branch cache",
+    CONTROL: "ends the block; direct targets are chained, indirect ones go through the branch cache",
     MEMORY: "inline, implicit operands through the TLB",
     SENSITIVE: "rewritten into a call of the VMM, which acts on the virtual state",
     PRIVILEGED: "rewritten into a call of the VMM, which raises #GP(0) unless the virtual CPL is 0",
@@ -114,7 +114,7 @@ def _kind(code: str) -> Operand:
 Eb, Ew, Ed, Ev = _kind("Eb"), _kind("Ew"), _kind("Ed"), _kind("Ev")
 Evw = _kind("Evw")  # the SDM's "Rv/Mw"
 Gb, Gw, Gd, Gv = _kind("Gb"), _kind("Gw"), _kind("Gd"), _kind("Gv")
-M, Mw, Ma, Mp, Mq, Ms = _kind("M"), _kind("Mw"), _kind("Ma"), _kind("Mp"), _kind("Mq"), _kind("Ms")
+M, Mw, Mv, Ma, Mp, Mq, Ms = (_kind(code) for code in ("M", "Mw", "Mv", "Ma", "Mp", "Mq", "Ms"))
 Sw, Cd, Dd, Rd = _kind("Sw"), _kind("Cd"), _kind("Dd"), _kind("Rd")
 Ib, Iw, Iz, Ibs, Jb, Jz, Ap = (_kind(code) for code in ("Ib", "Iw", "Iz", "Ibs", "Jb", "Jz", "Ap"))
 Ob, Ov, Xb, Xv, Yb, Yv = (_kind(code) for code in ("Ob", "Ov", "Xb", "Xv", "Yb", "Yv"))
@@ -199,7 +199,7 @@ def eflags_mask(letters: str) -> int:
 class Form:
     """One instruction form. Forms are compared by identity; `id` numbers them from 0 in table order.
 
-    encoding   SDM notation: [mandatory prefix] [0F] opcode [ModRM], see bt/x86/opcodes/encoding.py
+    encoding   SDM notation: [mandatory prefix] [escape] opcode [ModRM], see bt/x86/opcodes/encoding.py
     name       mnemonic without size suffixes; several forms share one
     meaning    "module.function" in bt/x86/semantics or bt/x86/system
     reads      flags whose value matters; `writes`: flags given a defined value; `undefines`: flags left undefined.
@@ -263,9 +263,11 @@ class Form:
     def fixed_operand_size(self) -> Literal[8, 32] | None:
         """Operand size in bits where prefixes do not choose it: byte forms, control and debug registers."""
         widths = {operand.width for operand in self.operands if operand.method not in _SIZELESS and operand is not CL}
+        if widths & _SIZED:
+            return None
         if Width.D in widths:
             return 32
-        return 8 if Width.B in widths and not widths & _SIZED else None
+        return 8 if Width.B in widths else None
 
     @property
     def memory_only(self) -> bool:

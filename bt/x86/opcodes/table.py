@@ -2,10 +2,10 @@
 
 The dispatch table is an array of little-endian u16:
 
-    [0, 2048)     first level, index = row << 8 | opcode byte, row = map << 2 | prefix
-                  map: 0 one-byte opcodes, 1 the opcodes after 0F
+    [0, 4096)     first level, index = row << 8 | opcode byte, row = map << 2 | prefix
+                  map: 0 one-byte opcodes, 1 the opcodes after 0F, 2 after 0F 38, 3 after 0F 3A
                   prefix: 0 none of these, 1 66, 2 F3, 3 F2 (the last of F2 and F3 counts, and either beats 66)
-    [2048, ...)   groups
+    [4096, ...)   groups
 
 An entry below 0x8000 is a form id; 0 is `UNDEFINED`. An entry with bit 15 set goes on in a group, which begins at
 entry & 0x7FFF of the same array. A first-level entry goes on in a group of 16, indexed by ModRM.reg + (8 if mod = 3),
@@ -27,8 +27,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Final
 
-from .encoding import MANDATORY_PREFIXES, Encoding, parse_encoding
-from .form import UNDEFINED_CLASS, Form, Method, Operand
+from .encoding import ESCAPES, MANDATORY_PREFIXES, OPCODE_MAPS, Encoding, parse_encoding
+from .form import UNDEFINED_CLASS, Form, Ib, Method, Operand
+from .map_0f3a import MAP_0F3A, MAP_0F3A_UNDEFINED
+from .map_0f38 import MAP_0F38, MAP_0F38_UNDEFINED
 from .one_byte import ONE_BYTE, ONE_BYTE_UNDEFINED
 from .simd import SIMD, SIMD_UNDEFINED
 from .sse import SSE, SSE_UNDEFINED
@@ -36,7 +38,7 @@ from .two_byte import TWO_BYTE, TWO_BYTE_UNDEFINED
 from .x87 import X87, X87_UNDEFINED
 
 GO_ON: Final = 0x8000
-FIRST_LEVEL: Final = 2048
+FIRST_LEVEL: Final = len(OPCODE_MAPS) << 10
 
 # Bytes of the one-byte map that are no opcodes.
 PREFIXES: Final[dict[int, str]] = {
@@ -56,7 +58,13 @@ PREFIXES: Final[dict[int, str]] = {
 
 UNDEFINED: Final = Form("", "undefined", (), "interrupts.ud", UNDEFINED_CLASS, ends_block=True)
 UNDEFINED_ENCODINGS: Final[dict[str, str]] = (
-    ONE_BYTE_UNDEFINED | TWO_BYTE_UNDEFINED | X87_UNDEFINED | SIMD_UNDEFINED | SSE_UNDEFINED
+    ONE_BYTE_UNDEFINED
+    | TWO_BYTE_UNDEFINED
+    | X87_UNDEFINED
+    | SIMD_UNDEFINED
+    | SSE_UNDEFINED
+    | MAP_0F38_UNDEFINED
+    | MAP_0F3A_UNDEFINED
 )
 
 
@@ -67,7 +75,7 @@ def _numbered(forms: tuple[Form, ...]) -> tuple[Form, ...]:
     return forms
 
 
-FORMS: Final[tuple[Form, ...]] = _numbered((UNDEFINED, *ONE_BYTE, *TWO_BYTE, *X87, *SIMD, *SSE))
+FORMS: Final[tuple[Form, ...]] = _numbered((UNDEFINED, *ONE_BYTE, *TWO_BYTE, *X87, *SIMD, *SSE, *MAP_0F38, *MAP_0F3A))
 
 _Key = tuple[int, int]  # (row, opcode)
 _UNSET = -1
@@ -126,8 +134,8 @@ def build_dispatch_table(forms: Sequence[Form], undefined_encodings: Iterable[st
         _place(cells, encoding, form.encoding, form.id)
     for text in undefined_encodings:
         _place(cells, parse_encoding(text), text, UNDEFINED.id)
-    for prefix in PREFIXES:
-        cells[0, prefix] = [UNDEFINED.id] * 128
+    for opcode_map, byte in (*ESCAPES, *((0, prefix) for prefix in PREFIXES)):
+        cells[opcode_map << 2, byte] = [UNDEFINED.id] * 128
     # What a memory-only operand leaves over is undefined without being listed.
     for form in forms[1:]:
         if form.memory_only:
@@ -141,12 +149,12 @@ def build_dispatch_table(forms: Sequence[Form], undefined_encodings: Iterable[st
     encodings = [parse_encoding(form.encoding) for form in forms[1:] if form.chosen_by_prefix]
     by_prefix = {(encoding.opcode_map, opcode) for encoding in encodings for opcode in encoding.opcodes}
     array = [0] * FIRST_LEVEL
-    for opcode_map in (0, 1):
+    for opcode_map, spelling in enumerate(OPCODE_MAPS):
         for opcode in range(256):
             chosen = (opcode_map, opcode) in by_prefix
             plain = cells.get((opcode_map << 2, opcode), [_UNSET] * 128)
             if _UNSET in plain:
-                raise ValueError(f"opcode {'0F ' * opcode_map}{opcode:02X} is neither defined nor listed as undefined")
+                raise ValueError(f"opcode {spelling.spell(opcode)} is neither defined nor listed as undefined")
             entry = _compress(plain, array)
             fallback = [UNDEFINED.id] * 128 if chosen else plain
             for prefix in range(4):
@@ -165,7 +173,7 @@ def _entries() -> memoryview:
 def lookup(opcode_map: int, opcode: int, modrm: int = 0, prefix: int = 0) -> Form:
     """The form of an opcode; `UNDEFINED` (id 0) if it has none.
 
-    opcode_map: 0 one-byte, 1 after 0F. modrm: needed only where `needs_modrm` says so. prefix: 0, 0x66, 0xF2 or 0xF3.
+    opcode_map: number in OPCODE_MAPS. modrm: needed only where `needs_modrm` says so. prefix: 0, 0x66, 0xF2 or 0xF3.
     """
     table = _entries()
     entry = table[opcode_map << 10 | MANDATORY_PREFIXES[prefix] << 8 | opcode]
@@ -192,14 +200,14 @@ def _undefined_forms() -> dict[tuple[int, int], Form]:
     for text, all_operands in listed + [(text, ()) for text in UNDEFINED_ENCODINGS]:
         encoding = parse_encoding(text)
         for key in ((encoding.opcode_map, opcode) for opcode in encoding.opcodes):
-            own = operands.setdefault(key, {})
+            own = operands.setdefault(key, dict.fromkeys((Ib,)) if OPCODE_MAPS[key[0]].immediate else {})
             own |= {operand: None for operand in all_operands if operand.method in _DECIDE_LENGTH}
             if encoding.modrm:
                 modrm.add(key)
     return {
         key: replace(
             UNDEFINED,
-            encoding="0F " * key[0] + f"{key[1]:02X}" + " /r" * (key in modrm),
+            encoding=OPCODE_MAPS[key[0]].spell(key[1]) + " /r" * (key in modrm),
             operands=tuple(own),
         )
         for key, own in operands.items()
@@ -210,7 +218,7 @@ def undefined_form(opcode_map: int, opcode: int) -> Form:
     """What an undefined encoding of an opcode looks like: `UNDEFINED` with ModRM and immediate as the opcode has them.
 
     A processor finds out how long an instruction is by its opcode, before it knows that there is no such instruction:
-    so these bytes are fetched, and can fault, all the same. Three-byte opcodes and prefixes of later extensions
-    (UNDEFINED_ENCODINGS says which) end as early as they can.
+    so these bytes are fetched, and can fault, all the same. Prefixes of later extensions (UNDEFINED_ENCODINGS says
+    which) end as early as they can.
     """
     return _undefined_forms().get((opcode_map, opcode), UNDEFINED)

@@ -52,6 +52,13 @@ def _change_bit(b: Context, base: Operand, offset: Operand, change: Callable[[Va
     flags.set_carry(b, (value >> position).trunc(1))
 
 
+def popcnt(b: Context, dst: Operand, src: Operand) -> None:
+    """POPCNT: ZF tells whether there was a bit; the other five flags are cleared, PF too (SDM vol. 2)."""
+    value = src.read()
+    dst.write(b.intrinsic("ctpop", value.ty, value))
+    flags.only_zero(b, value == 0)
+
+
 def bsf(b: Context, dst: Operand, src: Operand) -> None:
     value = src.read()
     _finish_scan(b, dst, value, b.intrinsic("cttz", value.ty, value, "i1 1"))

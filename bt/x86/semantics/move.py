@@ -11,6 +11,12 @@ def mov(b: Context, dst: Operand, src: Operand) -> None:
     dst.write(src.read())
 
 
+def movbe(b: Context, dst: Operand, src: Operand) -> None:
+    """MOVBE: the bytes in the other order; a register's upper half stays with 16-bit operand size."""
+    value = src.read()
+    dst.write(b.intrinsic("bswap", value.ty, value))
+
+
 def movzx(b: Context, dst: Operand, src: Operand) -> None:
     dst.write(src.read().zext(dst.width))
 

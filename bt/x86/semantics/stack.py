@@ -75,13 +75,10 @@ def enter(b: Context, allocation: Operand, nesting: Operand) -> None:
 
     pushed = b.local(32, size)  # bytes below the old top
     with b.If(level != 0):
-        outer = b.local(32, 1)
-        with b.Loop() as display:
-            display.break_if(outer.get() == level)
-            distance = outer.get() * size  # below EBP, and one more below the top
+        with b.Range(level, 1) as outer:
+            distance = outer * size  # below EBP, and one more below the top
             pointer = b.read_memory(SS, (b.reg(EBP) - distance) & mask, width)
             b.write_memory(SS, (top - distance - size) & mask, pointer)
-            outer.set(outer.get() + 1)
         pushed.set((level + 1) * size)
         b.write_memory(SS, (top - pushed.get()) & mask, frame.trunc(width))
 

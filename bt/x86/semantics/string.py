@@ -17,13 +17,13 @@ from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import Context, Operand
 from bt.x86.flags import DF, TF
+from bt.x86.page import PAGE
 from bt.x86.state import ECX, EDI, ES, ESI
 
 # Interrupts wait at most this many iterations. The bound must not depend on what the TLB holds: an execution is one
 # instruction of the virtual clock, and engines must agree on how much it does.
 ITERATIONS = 4096
 
-_PAGE = 4096  # bytes
 _HOST_SUFFIX = {8: "b", 16: "w", 32: "l"}
 _HOST_ACCUMULATOR = {8: "al", 16: "ax", 32: "eax"}
 
@@ -160,7 +160,7 @@ def _room(b: Context, place: _Place, width: int) -> Value:
     log2_size = width.bit_length() - 4
     offset = index(b, place.register)
     linear = b.segment_linear(place.segment, offset)
-    in_page = (b.const(_PAGE, 32) - (linear & (_PAGE - 1))) >> log2_size
+    in_page = (b.const(PAGE, 32) - (linear & (PAGE - 1))) >> log2_size
     return b.intrinsic("umin", "i32", in_page, (b.address_mask() - offset) >> log2_size)
 
 

@@ -65,7 +65,7 @@ class Encoder:
         if encoding.prefix:
             self.prefixes.append(bytes([encoding.prefix]))
         opcode = random.choice(encoding.opcodes)
-        code = b"".join(self.prefixes) + b"\x0f" * encoding.opcode_map + bytes([opcode])
+        code = b"".join(self.prefixes) + encoding.escape + bytes([opcode])
         reg, rm = random.choice(encoding.regs), opcode & 7
         address: Address | None = None
         operand: int | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bt.x86.opcodes import Form
 from tests.cases import layout
-from tests.cases.model import Case, State
+from tests.cases.model import Case, State, with_every_instruction
 from tests.oracles.bulk.batch import Batch
 from tests.oracles.bulk.compare import undefined
 from tests.oracles.bulk.coverage import Treatment, forms
@@ -66,6 +66,7 @@ def _case(batch: Batch, prefix: bytes = b"") -> Case:
     return Case(
         code,
         start=State((eax, ecx, edx, ebx, esp, ebp, esi, edi), eflags=eflags, memory=memory),
+        cpu=with_every_instruction(),
         ignored_flags=undefined(batch)[0],
         ignored_registers=(variant.reg,) if rule.undefined_result else (),
         ignored_memory=tuple(

@@ -15,7 +15,7 @@ from random import Random
 from bt.x86.opcodes import Form
 from guest_images.assembler import assemble
 from tests.cases import layout
-from tests.cases.model import Case, State
+from tests.cases.model import Case, State, with_every_instruction
 from tests.oracles.bulk.address import place_address
 from tests.oracles.bulk.batch import FX_BYTES, REGISTER_BYTES, Batch
 from tests.oracles.bulk.encode import Encoder
@@ -194,7 +194,8 @@ def _case(batch: Batch) -> Case:
         batch.window_bytes // 4,
     )
     memory[_VARIABLES] = struct.pack("<5I", *variables)
-    return Case(code, start=State(memory=memory), text=f"hex: {variant.code.hex(' ')}", where="bulk")
+    text = f"hex: {variant.code.hex(' ')}"
+    return Case(code, State(memory=memory), cpu=with_every_instruction(), text=text, where="bulk")
 
 
 def _jump(start: int, target: int) -> bytes:

@@ -90,7 +90,7 @@ class Instructions:
         random.shuffle(prefixes)
         operand_bytes = 4 if (self.bits == 32) != (OPERAND_SIZE in prefixes) else 2
         address_bits = 32 if (self.bits == 32) != (ADDRESS_SIZE in prefixes) else 16
-        code = bytes(prefixes) + b"\x0f" * encoding.opcode_map + bytes([random.choice(encoding.opcodes)])
+        code = bytes(prefixes) + encoding.escape + bytes([random.choice(encoding.opcodes)])
         if encoding.modrm:
             shapes = [register for register in encoding.mods if not (register and form.memory_only)]
             register = shapes[0] if len(shapes) == 1 else self.chance(0.35)

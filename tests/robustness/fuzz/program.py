@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import NamedTuple
 
+from tests.cases.model import with_every_instruction
 from tests.robustness.fuzz import world
 from tests.robustness.fuzz.recipes import Recipes
 from tests.robustness.fuzz.settings import SETTINGS
 
 SLOTS = 64
 """In a program; copies of them fill the code region."""
-MODELS = ("pentium4",) * 6 + ("pentium3", "pentium", "486", "pentium4,+nx", "pentium4,+nx")
+MODELS = ("pentium4",) * 6 + ("pentium3", "pentium", "486", "pentium4,+nx", with_every_instruction())
 _CHANCE_OF_LIMITS = 0.4
 _NO_OPERATION = b"\x90"
 

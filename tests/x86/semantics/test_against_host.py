@@ -63,7 +63,7 @@ def _encodings(form: Form, generator: random.Random) -> Iterator[bytes]:
     encoding = parse_encoding(form.encoding)
     sized = not form.operands or any(operand.width in _SIZED for operand in form.operands)
     for operand_size in (32, 16) if sized else (32,):
-        head = b"\x66" * (operand_size == 16) + b"\x0f" * encoding.opcode_map
+        head = b"\x66" * (operand_size == 16) + encoding.escape
         if encoding.prefix:
             head = bytes([encoding.prefix]) + head
         tail = b""

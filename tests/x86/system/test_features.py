@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -12,9 +13,9 @@ from bt.engine.library.library import load_library
 from bt.errors import BadUsage
 from bt.x86 import cpu_model
 from bt.x86.exits import ExitReason
-from bt.x86.features import ABSENT, FEATURE_BITS, IMPLIED
+from bt.x86.features import ABSENT, FEATURE_WORDS, FEATURES, IMPLIED
 from bt.x86.opcodes import FORMS
-from bt.x86.state import EAX, EBX, ECX, EDX, GPR_NAMES
+from bt.x86.state import CPUID_LEAVES, EAX, EBX, ECX, EDX, GPR_NAMES
 from bt.x86.system.registers import control_registers as cr
 from guest_images.assembler import assemble
 from tests.engines import factories
@@ -28,7 +29,7 @@ SHOWN = {
 
 
 def test_forms_ask_for_features_that_exist() -> None:
-    assert {form.cpuid for form in FORMS if form.cpuid} <= FEATURE_BITS.keys()
+    assert {form.cpuid for form in FORMS if form.cpuid} <= FEATURES.keys()
 
 
 @pytest.mark.parametrize("name", cpu_model.MODELS)
@@ -39,8 +40,8 @@ def test_leaves(name: str) -> None:
     assert leaves[0][0] in leaves
     assert leaves[0][0] < 3
     assert leaves[1][0] == model.signature
-    for feature in model.features - IMPLIED - {"nx"}:
-        assert leaves[1][3] >> FEATURE_BITS[feature] & 1
+    for feature in model.features - IMPLIED:
+        assert leaves[1][3] & FEATURES[feature].mask
     assert leaves[1][3] == SHOWN.get(name, leaves[1][3])
 
 
@@ -68,13 +69,47 @@ def test_features_are_switched_as_well() -> None:
     assert cpu_model.parse("pentium3,-apic") == cpu_model.parse("pentium3")
 
 
+def test_movbe_and_popcnt_are_shown() -> None:
+    leaves = {leaf: registers for leaf, *registers in cpu_model.parse("pentium4,+movbe,popcnt=on").leaves()}
+    assert leaves[1][2] == 1 << 22 | 1 << 23
+
+
 def test_logical_processors_are_counted_with_ht() -> None:
     leaves = {leaf: registers for leaf, *registers in cpu_model.parse("pentium4,+ht").leaves()}
     assert (leaves[1][1] >> 16 & 0xFF, leaves[1][3] >> 28 & 1) == (1, 1)
 
 
+def test_words_have_32_bits_and_no_feature_twice() -> None:
+    assert all(len(word.names) <= 32 for word in FEATURE_WORDS)
+    assert len(FEATURES) == sum(name != "-" for word in FEATURE_WORDS for name in word.names)
+
+
+# Bits of CPUID by the SDM's numbers (vol. 2, CPUID), which `--cpu` does not know for want of instructions
+@pytest.mark.parametrize(
+    ("feature", "leaf", "register", "bit"),
+    [
+        *(("fpu", 1, 3, 0), ("sse2", 1, 3, 26), ("pbe", 1, 3, 31)),
+        *(("pni", 1, 2, 0), ("sse4.2", 1, 2, 20), ("movbe", 1, 2, 22), ("popcnt", 1, 2, 23), ("rdrand", 1, 2, 30)),
+        *(("bmi1", 7, 1, 3), ("bmi2", 7, 1, 8), ("adx", 7, 1, 19), ("sha-ni", 7, 1, 29)),
+        *(("syscall", 0x8000_0001, 3, 11), ("nx", 0x8000_0001, 3, 20), ("lm", 0x8000_0001, 3, 29)),
+        *(("lahf-lm", 0x8000_0001, 2, 0), ("abm", 0x8000_0001, 2, 5), ("tbm", 0x8000_0001, 2, 21)),
+    ],
+)
+def test_each_feature_has_its_bit(feature: str, leaf: int, register: int, bit: int) -> None:
+    """Nothing else in CPUID changes but the number of leaves; those between are there, and empty."""
+    plain = cpu_model.parse("486,-fpu")
+    model = replace(plain, features=plain.features | {feature})
+    without = {number: registers for number, *registers in plain.leaves()}
+    leaves = {number: registers for number, *registers in model.leaves()}
+    assert leaves[leaf][register] ^ without.get(leaf, [0] * 4)[register] == 1 << bit
+    assert leaves[leaf & 0x8000_0000][0] >= leaf
+    assert not any(any(leaves[number]) for number in range(2, leaves[0][0]))
+    assert len(model.leaves()) <= CPUID_LEAVES
+
+
 def test_every_feature_of_edx_is_there_or_missing_for_a_reason() -> None:
-    assert FEATURE_BITS.keys() == cpu_model.available_features() | ABSENT.keys()
+    known = cpu_model.available_features() | ABSENT.keys()
+    assert {name for name in FEATURE_WORDS[FEATURES["fpu"].word].names if name != "-"} <= known <= FEATURES.keys()
     assert not cpu_model.available_features() & ABSENT.keys()
 
 
@@ -96,6 +131,7 @@ def test_the_listing_has_all_of_it() -> None:
         ("486,+sse2", "--cpu 486,+sse2: sse2 needs sse; give +sse or -sse2"),
         ("pentium4,-fxsr", "--cpu pentium4,-fxsr: sse needs fxsr; give +fxsr or -sse"),
         ("486,+rdpmc", "no feature 'rdpmc'"),
+        ("486,+sse4.1", "--cpu 486,+sse4.1: no feature 'sse4.1'; there are "),
     ],
 )
 def test_what_is_not_known_is_refused(text: str, complaint: str) -> None:
@@ -146,7 +182,7 @@ def processors() -> Iterator[Processors]:
 
 @pytest.mark.parametrize("engine", factories())
 def test_cpuid_answers_for_the_model(processors: Processors, engine: str) -> None:
-    for cpu in cpu_model.MODELS:
+    for cpu in (*cpu_model.MODELS, "pentium4,+movbe,+popcnt"):
         for leaf, *expected in cpu_model.parse(cpu).leaves():
             assert processors.run(engine, cpu, "cpuid", eax=leaf) == ("ok", expected)
     assert processors.run(engine, "486", "cpuid", eax=7)[1] == list(cpu_model.parse("486").leaves()[-1][1:])
@@ -214,7 +250,13 @@ OUTSIDE_THE_MODEL = [
     ("pentium4", ".byte 0x0f, 0x38, 0x00, 0xc1", UD),  # pshufb mm0, mm1
     ("pentium4", FP_ON + ".byte 0x66, 0x0f, 0x38, 0x17, 0xc1", UD),  # ptest
     ("pentium4", FP_ON + ".byte 0x66, 0x0f, 0x3a, 0x0b, 0xc1, 0", UD),  # roundsd
-    ("pentium4", ".byte 0xf3, 0x0f, 0xb8, 0xc1", UD),  # popcnt
+    ("pentium4", "popcnt eax, ecx", UD),
+    ("486,+popcnt", "popcnt eax, ecx", "ok"),
+    ("pentium4,+popcnt", ".byte 0x0f, 0xb8, 0xc1", UD),  # without F3: jmpe
+    ("pentium4", "movbe eax, [0x8000]", UD),
+    ("486,+movbe", "movbe eax, [0x8000]", "ok"),
+    ("pentium4,+movbe", "movbe [0x8000], ax", "ok"),
+    ("pentium4,+movbe", ".byte 0xf2, 0x0f, 0x38, 0xf0, 0xc1", UD),  # crc32
     ("pentium4", ".byte 0xc5, 0xf8, 0x77", UD),  # vzeroupper
     ("pentium4", ".byte 0xc5, 0xf8, 0x28, 0xc1", UD),  # vmovaps
     ("pentium4", ".byte 0xc4, 0xe2, 0x79, 0x18, 0xc1", UD),  # vbroadcastss

@@ -10,7 +10,7 @@ from bt.engine.library.library import Library
 from bt.engine.structures import STENCIL
 from bt.engine.translator.emit.fp_run import COPY_BYTES
 from bt.engine.translator.vcpu import TranslatingVcpu
-from bt.inspect.diary import Unit
+from bt.inspect.diary import Fragment
 from bt.inspect.explain import Explainer
 from bt.x86.context import GP, PF
 from bt.x86.exits import ExitReason
@@ -161,10 +161,10 @@ def test_neighbours_are_checked_once(library: Library) -> None:
     code = assemble(source(RUNS["upwards"], store=False), 32, ORIGIN)
     start(engine, code, FIRST, second=0)
     assert isinstance(engine.vcpu, TranslatingVcpu)
-    unit = Explainer(engine.vcpu).block(ORIGIN)
-    assert isinstance(unit, Unit)
+    fragment = Explainer(engine.vcpu).block(ORIGIN)
+    assert isinstance(fragment, Fragment)
     engine.close()
-    first, *others = unit.instructions[:4]
+    first, *others = fragment.instructions[:4]
     assert "fp_run" in [piece.name for piece in first.hot]
     assert [[piece.kind for piece in one.hot] for one in others] == [[""]] * 3
 

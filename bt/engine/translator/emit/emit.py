@@ -11,6 +11,8 @@ from bt.codegen.builder import Local
 from bt.codegen.value import Value
 from bt.engine.structures import (
     BLOCK,
+    BYTES_PER_BLOCK,
+    BYTES_PER_INSN,
     CONTROL,
     FLAGS_KILLED,
     FLAGS_KILLED_BY_COUNT,
@@ -29,21 +31,12 @@ from bt.engine.structures import (
 from bt.engine.translator.emit import trace
 from bt.engine.translator.emit.fp import FpBlock
 from bt.engine.translator.emit.instruction import Instruction
-from bt.engine.translator.emit.writer import (
-    FragmentWriter,
-    address_of,
-)
-from bt.engine.translator.gates.signatures import (
-    HEAD_GATE,
-    SERVICE_GATE,
-    STALE_GATE,
-)
-from bt.engine.translator.plan.catalogue import Pre
+from bt.engine.translator.emit.writer import STUB_BYTES, FragmentWriter, address_of
+from bt.engine.translator.gates.signatures import Gates
+from bt.engine.translator.plan.plan import Pre
 from bt.memory.access import NativeContext
 from bt.x86.state import CS
 
-BYTES_PER_INSN = 400  # room one instruction may need, hot and cold each
-BYTES_PER_BLOCK = 400
 SITES_PER_INSN = 3
 
 
@@ -78,12 +71,12 @@ class _Translator(FragmentWriter):
         CONTROL.put(b, control, "sites_next", self.site_number.get())
         cycles = b.cycles() - started
         for name, amount in (
-            ("units", b.const(1, 64)),
-            ("unit_insns", self.count.zext(64)),
-            ("unit_bytes", BLOCK.get(b, self.block, "bytes").zext(64)),
+            ("fragments", b.const(1, 64)),
+            ("translated_insns", self.count),
+            ("translated_bytes", BLOCK.get(b, self.block, "bytes")),
             ("translate_cycles", cycles),
         ):
-            CONTROL.put(b, control, name, CONTROL.get(b, control, name) + amount)
+            CONTROL.count(b, control, name, amount)
         b.ret(start)
 
     def _record(self, index: Value) -> Value:
@@ -117,8 +110,8 @@ class _Translator(FragmentWriter):
         eip = BLOCK.get(b, self.block, "eip")
         site = self.site(eip=eip, refund=self.count, page=self.page)
         self.slot("COUNT", self.count)
-        self.slot("HEAD_COLD", self.stub(site, HEAD_GATE))
-        BLOCK.put(b, self.block, "stale_stub", self.stub(site, STALE_GATE))
+        self.slot("HEAD_COLD", self.stub(site, self.gates.head))
+        BLOCK.put(b, self.block, "stale_stub", self.stub(site, self.gates.stale))
         self.emit(self.helper("head"))
 
     def _instructions(self) -> Value:
@@ -154,7 +147,7 @@ class _Translator(FragmentWriter):
         form = RECORD.get(b, record, "form").zext(64)
         shape = CONTROL.get_pointer(b, self.control, "shapes") + (form * SHAPE_BYTES)
         ends = ((SHAPE.get(b, shape, "flags") & SHAPE_ENDS) != 0).zext(8)
-        after = self.at.get() + 11
+        after = self.at.get() + STUB_BYTES
         site = self.site(
             retry=after,
             record=record.zext(64),
@@ -164,12 +157,12 @@ class _Translator(FragmentWriter):
             ends=ends,
         )
         self.fp.forget()
-        self.write_stub(self.at.get(), site, address_of(b, SERVICE_GATE))
+        self.write_stub(self.at.get(), site, address_of(b, self.gates.service))
         self.at.set(after)
         ended.set(ends.trunc(1))
-        CONTROL.put(b, self.control, "serviced", CONTROL.get(b, self.control, "serviced") + 1)
+        CONTROL.count(b, self.control, "serviced")
 
 
-def emit_translate(b: NativeContext) -> None:
-    """Body of `translate`."""
-    _Translator(b).build()
+def emit_translate(b: NativeContext, gates: Gates) -> None:
+    """Body of `translate`, for fragments that leave through `gates`."""
+    _Translator(b, gates).build()

@@ -7,13 +7,14 @@ a block too; what leaves a block early finds in its site which one it was.
 
 from __future__ import annotations
 
+from bt.codegen import host_bytes
 from bt.codegen.builder import Local
 from bt.codegen.value import Value
-from bt.engine.reencode.fp_encode import (
+from bt.engine.reencode.encode import (
     FP_ENCODE,
     fp_form,
 )
-from bt.engine.reencode.fp_forms import (
+from bt.engine.reencode.forms import (
     FP_FORM,
     Inline,
 )
@@ -21,23 +22,14 @@ from bt.engine.structures import CONTROL, NO_X87_EIP, NO_X87_SEGMENT, PLAN, RECO
 from bt.engine.translator.emit.fp_run import FpRun
 from bt.engine.translator.emit.instruction import Instruction
 from bt.engine.translator.emit.writer import FragmentWriter
-from bt.engine.translator.gates.signatures import (
-    FP_GATE,
-    SERVICE_GATE,
-    SLOW_GATE,
-)
-from bt.engine.translator.plan.catalogue import Linear
+from bt.engine.translator.plan.plan import Linear
 from bt.engine.translator.stencils.fp_stencils import OPERAND_SIZES
-from bt.memory.access import READ_TAG, WRITE_TAG
 from bt.x86 import state
 from bt.x86.state import CS, FS
 
-_TEST_FREE = bytes.fromhex("4585e4")  # test r12d, r12d
-# mov r12d, eax; lahf; movzx ebx, ah; mov eax, r12d; mov r12d, ebx: PUSHFQ would take longer
-_FLAGS_TO_FREE = bytes.fromhex("4189c49f0fb6dc4489e04189dc")
-_STORE_T = bytes.fromhex("458975")  # mov [r13 + disp8], r14d
-_LOAD_CONTROL = bytes.fromhex("41d9ad")  # fldcw [r13 + disp32]
-_LOAD_MXCSR = bytes.fromhex("410fae95")  # ldmxcsr [r13 + disp32]
+_FLDCW, _FLDCW_DIGIT = b"\xd9", 5
+_LDMXCSR, _LDMXCSR_DIGIT = b"\x0f\xae", 2
+_STORE = b"\x89"
 
 
 class FpBlock:
@@ -86,7 +78,7 @@ class FpBlock:
                 self.run.check(instruction.plain.address)
         instruction.emit()
         with b.If(~instruction.memory & (instruction.field("plain") != 0)):
-            CONTROL.put(b, o.control, "identity", CONTROL.get(b, o.control, "identity") + 1)
+            CONTROL.count(b, o.control, "identity")
         self.run.advance(lambda record, index: make(record, index).emit())
 
 
@@ -121,9 +113,9 @@ class _FpInstruction:
                     self._note_operand()
                 self._execute()
             with cases.case(Inline.LOAD_CONTROL):
-                self._load("fp_load_control", 2, _LOAD_CONTROL, "fpu_control")
+                self._load("fp_load_control", 2, _FLDCW, _FLDCW_DIGIT, "fpu_control")
             with cases.case(Inline.LOAD_MXCSR):
-                self._load("fp_load_mxcsr", 4, _LOAD_MXCSR, "fp_scratch")
+                self._load("fp_load_mxcsr", 4, _LDMXCSR, _LDMXCSR_DIGIT, "fp_scratch")
         with b.If((self.field("pointers") != 0) & ~early):
             self._note_pointers()
 
@@ -134,7 +126,7 @@ class _FpInstruction:
         known = self.block.checked.get()
         with b.If((bits & ~known) != 0):
             site = self._site(size=bits)
-            o.slot("COLD", o.stub(site, FP_GATE))
+            o.slot("COLD", o.stub(site, o.gates.fp))
             o.emit(o.helper("fp_ready", bits.zext(32) - 1))
             self.block.checked.set(known | bits)
 
@@ -156,8 +148,8 @@ class _FpInstruction:
         """Emit a stencil that accesses memory at T."""
         o = self.outer
         site = self._site(size=size, write=write)
-        o.slot("COLD", o.stub(site, SLOW_GATE))
-        o.slot("SERVICE", o.stub(site, SERVICE_GATE))
+        o.slot("COLD", o.stub(site, o.gates.slow))
+        o.slot("SERVICE", o.stub(site, o.gates.service))
         o.emit(number)
 
     def _operand(self) -> None:
@@ -168,14 +160,15 @@ class _FpInstruction:
         for number, (bytes_, aligned) in enumerate(OPERAND_SIZES):
             with b.If((size == bytes_) & (self.field("aligned") == int(aligned))):
                 place.set(number)
-        o.slot("TAG_OFFSET", o.table + b.select(write != 0, b.const(WRITE_TAG, 64), READ_TAG))
+        o.holes.access(write)
         self._access(o.helper("fp_operand", write.zext(32) * len(OPERAND_SIZES) + place.get()), size, write)
 
     def _note_operand(self) -> None:
         """T is the address of the last x87 operand."""
         b, o = self.b, self.outer
         with b.If(self.field("pointers") != 0):
-            self._bytes(_STORE_T + state.offset("fpu_dp").to_bytes(1, "little", signed=True))
+            t, cpu = o.gates.plan.number("t"), o.gates.plan.number("state")
+            self._bytes(host_bytes.based(_STORE, t, cpu, state.offset("fpu_dp"), short=True))
             o.x87_segment.set(RECORD.get(b, self.record, "segment"))
 
     def _execute(self) -> None:
@@ -184,7 +177,7 @@ class _FpInstruction:
             number = RECORD.get(b, self.record, "form").zext(64)
             shape = CONTROL.get_pointer(b, o.control, "shapes") + (number * SHAPE_BYTES)
             o.emit(o.helper("fp_condition", SHAPE.get(b, shape, "condition").zext(32)))
-            self._bytes(_TEST_FREE)
+            self._bytes(host_bytes.test(o.gates.plan.number("free")))
         delta = CONTROL.get(b, o.control, "write_delta")
         run = self.block.run
         displacement = b.local(32, 0)
@@ -193,7 +186,7 @@ class _FpInstruction:
         end = b.call(FP_ENCODE, b.cpu, self.record, o.at.get() + delta, 1, displacement.get())
         o.at.set(end - delta)
         with b.If((self.field("compares") != 0) & (RECORD.get(b, self.record, "flags_live") != 0)):
-            self._bytes(_FLAGS_TO_FREE)
+            self._bytes(host_bytes.flags_to(o.gates.plan.number("free")))
             following = self.plain.following_jcc()
             with b.IfElse(following != 0) as arm:
                 with arm.then():
@@ -205,12 +198,12 @@ class _FpInstruction:
                 with arm.otherwise():
                     o.emit(o.helper("fp_flags"))
 
-    def _load(self, helper: str, size: int, code: bytes, slot: str) -> None:
+    def _load(self, helper: str, size: int, opcode: bytes, digit: int, slot: str) -> None:
         """FLDCW, LDMXCSR: checked and put into the state, loaded from there."""
         o = self.outer
-        o.slot("TAG_OFFSET", o.table + READ_TAG)
+        o.holes.access(0)
         self._access(o.helper(helper), size, 0)
-        self._bytes(code + state.offset(slot).to_bytes(4, "little", signed=True))
+        self._bytes(host_bytes.based(opcode, digit, o.gates.plan.number("state"), state.offset(slot)))
 
     def _note_pointers(self) -> None:
         b, o = self.b, self.outer

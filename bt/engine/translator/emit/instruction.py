@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.builder import Local
+from bt.codegen.host_bytes import JUMP_BYTES
 from bt.codegen.value import PTR, Value
 from bt.engine.structures import (
     CONTROL,
@@ -26,21 +27,12 @@ from bt.engine.structures import (
     TRACE_JUMP,
 )
 from bt.engine.translator.emit import trace
-from bt.engine.translator.emit.writer import (
-    HELPER_PLACES,
-    JUMP_BYTES,
-    FragmentWriter,
-)
-from bt.engine.translator.gates.signatures import (
-    CHAIN_GATE,
-    SERVICE_GATE,
-    SLOW_GATE,
-)
-from bt.engine.translator.plan.catalogue import (
+from bt.engine.translator.emit.writer import HELPER_PLACES, FragmentWriter, stencil_entry
+from bt.engine.translator.plan.plan import (
     Ending,
     Pre,
 )
-from bt.memory.access import ADDEND, PAGE, READ_TAG, WRITE_TAG, entry_offset
+from bt.x86.page import PAGE
 from bt.x86.state import FS, GS
 
 
@@ -64,7 +56,7 @@ class Instruction:
         o.slot("IMMEDIATE", self._field("immediate"))
         o.slot("NEXT", self._field("next_eip"))
         o.slot("BEHIND", self.refund - 1)
-        self._tags(PLAN.get(b, self.plan, "write"))
+        o.holes.access(PLAN.get(b, self.plan, "write"))
         with b.If(PLAN.get(b, self.plan, "calls") != 0):
             self._predict_return()
         self._source()
@@ -78,18 +70,11 @@ class Instruction:
         number = o.indexed(base.get() + choice + self._absolute())
         self._cold_slots(number, PLAN.get(b, self.plan, "linear"), PLAN.get(b, self.plan, "size"))
         self.before_jump(jump.get())
-        identity = STENCIL.get(b, self._entry(number), "flags") & STENCIL_IDENTITY
+        identity = STENCIL.get(b, stencil_entry(b, o.control, number), "flags") & STENCIL_IDENTITY
         with b.If(identity != 0):
-            CONTROL.put(b, o.control, "identity", CONTROL.get(b, o.control, "identity") + 1)
+            CONTROL.count(b, o.control, "identity")
         o.emit(number)
         self.after_jump(jump.get())
-
-    def _entry(self, number: Value) -> Value:
-        return CONTROL.get_pointer(self.b, self.outer.control, "stencils") + (number.zext(64) << 4)
-
-    def _tags(self, write: Value) -> None:
-        b, o = self.b, self.outer
-        o.slot("TAG_OFFSET", o.table + b.select(write != 0, b.const(WRITE_TAG, 64), READ_TAG))
 
     def _choice(self) -> Value:
         """Which stencil of the family: by register numbers, and by the count of a shift."""
@@ -108,11 +93,7 @@ class Instruction:
         known = (self._field("base_number") == NO_REGISTER) & (self._field("index_number") == NO_REGISTER)
         known = known & self._field("segment").ult(FS)
         known = known & ((linear & (PAGE - 1)) + PLAN.get(b, self.plan, "size").zext(32)).ule(PAGE)
-        entry = o.table + entry_offset(linear)
-        write = PLAN.get(b, self.plan, "write") != 0
-        o.slot("ENTRY_TAG", entry + b.select(write, b.const(WRITE_TAG, 64), READ_TAG))
-        o.slot("ENTRY_ADDEND", entry + ADDEND)
-        o.slot("PAGE", linear & -PAGE)
+        o.holes.known(linear, PLAN.get(b, self.plan, "write") != 0)
         return b.select(known, PLAN.get(b, self.plan, "absolute"), 0)
 
     # -- what comes before ------------------------------------------------------------------------------------------
@@ -132,11 +113,11 @@ class Instruction:
                 self._get(self._field("rm_number"), SHAPE.get(b, shape, "rm_byte"))
             with cases.case(Pre.LOAD):
                 self.address()
-                self._tags(b.const(0, 8))
+                o.holes.access(0)
                 number = o.helper("load")
                 self._cold_slots(number, b.const(1, 8), b.const(4, 8), write=b.const(0, 8))
                 o.emit(number)
-                self._tags(PLAN.get(b, self.plan, "write"))
+                o.holes.access(PLAN.get(b, self.plan, "write"))
 
     def _get(self, number: Value, is_byte: Value) -> None:
         o, b = self.outer, self.b
@@ -211,7 +192,7 @@ class Instruction:
     def _cold_slots(self, number: Value, linear: Value, size: Value, write: Value | None = None) -> None:
         """Stubs for the slow path and the way to the interpreter, where the stencil has them."""
         b, o = self.b, self.outer
-        flags = STENCIL.get(b, self._entry(number), "flags")
+        flags = STENCIL.get(b, stencil_entry(b, o.control, number), "flags")
         with b.If((flags & (STENCIL_COLD | STENCIL_SERVICE)) != 0):
             site = o.site(
                 retry=o.at.get(),
@@ -225,9 +206,9 @@ class Instruction:
                 ends=1,
             )
             with b.If((flags & STENCIL_COLD) != 0):
-                o.slot("COLD", o.stub(site, SLOW_GATE))
+                o.slot("COLD", o.stub(site, o.gates.slow))
             with b.If((flags & STENCIL_SERVICE) != 0):
-                o.slot("SERVICE", o.stub(site, SERVICE_GATE))
+                o.slot("SERVICE", o.stub(site, o.gates.service))
 
     def before_jump(self, jump: Value) -> None:
         """Where a conditional transfer leads when taken."""
@@ -240,7 +221,7 @@ class Instruction:
                 with arm.then():
                     # the patch address is the stencil's own rel32, known once it has been copied
                     site = o.exit_site(target, 0)
-                    o.slot("TAKEN", o.stub(site, CHAIN_GATE))
+                    o.slot("TAKEN", o.stub(site, o.gates.chain))
                     self.taken_site.set(site)
                 with arm.otherwise():
                     o.slot("TAKEN", o.cold_far_exit(target))

@@ -7,6 +7,7 @@ from the other, so that the hot code stays dense.
 from __future__ import annotations
 
 from bt.codegen.builder import Signature
+from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32, MOV_IMMEDIATE_BYTES, move_immediate
 from bt.codegen.value import PTR, Value
 from bt.engine.structures import (
     BLOCK,
@@ -30,22 +31,15 @@ from bt.engine.structures import (
     VARIANTS,
 )
 from bt.engine.translator.emit import trace
-from bt.engine.translator.gates.signatures import (
-    CHAIN_GATE,
-    EMIT_STENCIL,
-    MISS_GATE,
-)
+from bt.engine.translator.gates.signatures import EMIT_STENCIL, Gates
 from bt.engine.translator.plan.table import helper_offsets
-from bt.engine.translator.stencils.context import JUMP_FREE
-from bt.memory.access import ADDEND, PAGE, NativeContext
-from bt.x86 import state
-from bt.x86.mode import USER
-from bt.x86.state import TLB_BYTES
+from bt.memory.access import ACCESS_CODE, NativeContext
+from bt.memory.backend import AccessHoles
+from bt.x86.page import PAGE
 
 SLOT_OFFSETS = {name: 8 * number for number, name in enumerate(SLOTS)}
 HELPER_PLACES = helper_offsets()
-_JUMP_REL32, JUMP_BYTES = 0xE9, 5
-_MOV_FREE = 0xBC41  # mov r12d, imm32
+STUB_BYTES = MOV_IMMEDIATE_BYTES + JUMP_BYTES
 FAR_EXIT_BYTES = 96  # room for the far_exit stencil and its jump
 
 
@@ -60,24 +54,25 @@ def address_of(b: NativeContext, gate: Signature) -> Value:
     return Value(b, f"ptrtoint (ptr @{gate.name} to i64)", "i64")
 
 
+def stencil_entry(b: NativeContext, control: Value, number: Value) -> Value:
+    """Pointer to the STENCIL of a number."""
+    return CONTROL.get_pointer(b, control, "stencils") + (number.zext(64) * STENCIL.size)
+
+
 def emit_emit_stencil(b: NativeContext) -> None:
     """Body of `emit_stencil`: copy one stencil to host address `at` and fill its holes; answers the end."""
     _, control, slots, number, at = b.arguments
     trace.note(b, control, TRACE_STENCIL, number.zext(64), at)
-    entry = CONTROL.get_pointer(b, control, "stencils") + (number.zext(64) << 4)
+    entry = stencil_entry(b, control, number)
     length = STENCIL.get(b, entry, "length").zext(64)
     source = CONTROL.get_pointer(b, control, "stencil_code") + STENCIL.get(b, entry, "code").zext(64)
     target = write_base(b, control, at)
-    index = b.local(64, 0)
-    with b.Loop() as loop:
-        i = index.get()
-        loop.break_if(i.uge(length))
+    with b.Range(length, step=8) as i:
         b.store(target + i, b.load(source + i, 64))
-        index.set(i + 8)
     end = at + length
     b.store(slots + SLOT_OFFSETS["CONT"], end)
     first = STENCIL.get(b, entry, "first").zext(64)
-    relocation = b.local(PTR, CONTROL.get_pointer(b, control, "stencil_relocations") + (first << 3))
+    relocation = b.local(PTR, CONTROL.get_pointer(b, control, "stencil_relocations") + (first * RELOCATION.size))
     left = b.local(16, STENCIL.get(b, entry, "relocations"))
     with b.Loop() as loop:
         loop.break_if(left.get() == 0)
@@ -107,8 +102,9 @@ def emit_emit_stencil(b: NativeContext) -> None:
 class FragmentWriter:
     """What building one fragment needs, whichever instruction is at hand."""
 
-    def __init__(self, b: NativeContext) -> None:
+    def __init__(self, b: NativeContext, gates: Gates) -> None:
         self.b = b
+        self.gates = gates
         self.block = b.arguments[1]
         self.control = b.get_pointer("engine")
         self.records = BLOCK.get_pointer(b, self.block, "records")
@@ -118,7 +114,7 @@ class FragmentWriter:
         self.at = b.local(64, CONTROL.get(b, self.control, "hot_next"))
         self.cold = b.local(64, CONTROL.get(b, self.control, "cold_next"))
         self.site_number = b.local(64, CONTROL.get(b, self.control, "sites_next"))
-        self.table: Value  # displacement of this mode's TLB, see mode_slots
+        self.holes: AccessHoles  # of this block's memory accesses, see mode_slots
         self.x87_eip = b.local(32, NO_X87_EIP)  # see SITE
         self.x87_segment = b.local(8, NO_X87_SEGMENT)
         self.page = BLOCK.get(b, self.block, "physical") & -PAGE
@@ -156,7 +152,7 @@ class FragmentWriter:
     def stub(self, site: Value, gate: Signature) -> Value:
         """A cold stub: the site's number into the free argument, then to a gate. Answers its host address."""
         b = self.b
-        at = self.cold.get() - 11
+        at = self.cold.get() - STUB_BYTES
         self.cold.set(at)
         self.write_stub(at, site, address_of(b, gate))
         return at
@@ -165,10 +161,11 @@ class FragmentWriter:
         b = self.b
         trace.note(b, self.control, TRACE_STUB, site, at)
         where = write_base(b, self.control, at)
-        b.store(where, b.const(_MOV_FREE, 16))
-        b.store(where + 2, site.trunc(32))
-        b.store(where + 6, b.const(_JUMP_REL32, 8))
-        b.store(where + 7, (gate - (at + 11)).trunc(32))
+        to_free = move_immediate(self.gates.plan.number("free"))
+        b.store(where, b.const(int.from_bytes(to_free, "little"), 8 * len(to_free)))
+        b.store(where + len(to_free), site.trunc(32))
+        b.store(where + MOV_IMMEDIATE_BYTES, b.const(JUMP_REL32, 8))
+        b.store(where + (MOV_IMMEDIATE_BYTES + 1), (gate - (at + STUB_BYTES)).trunc(32))
 
     def emit(self, number: Value) -> None:
         b = self.b
@@ -191,27 +188,24 @@ class FragmentWriter:
         b = self.b
         where = write_base(b, self.control, at)
         end = at + JUMP_BYTES
-        b.store(where, b.const(_JUMP_REL32, 8))
+        b.store(where, b.const(JUMP_REL32, 8))
         b.store(where + 1, (target - end).trunc(32))
         return end
 
     def jump_free(self, at: Value) -> Value:
         """To the address in the free argument."""
-        return self.write_bytes(at, JUMP_FREE)
+        return self.write_bytes(at, self.gates.jump_free_code)
 
     def mode_slots(self) -> None:
         """What the holes of memory accesses and branch misses stand for in the mode of this block."""
         b = self.b
-        user = (b.get("mode") & USER) != 0
-        shift = b.select(user, b.const(TLB_BYTES, 64), 0)
-        self.table = shift + state.offset("tlb_supervisor")
-        self.slot("ADDEND_OFFSET", self.table + ADDEND)
-        self.slot("BRANCH_MISS", address_of(b, MISS_GATE))
+        self.holes = ACCESS_CODE.begin_block(b, self.slot)
+        self.slot("BRANCH_MISS", address_of(b, self.gates.miss))
 
     # -- exits ----------------------------------------------------------------------------------------------------
 
     def same_page(self, target: Value) -> Value:
-        return ((target ^ BLOCK.get(self.b, self.block, "eip")) & -PAGE) == 0
+        return ((target ^ BLOCK.get(self.b, self.block, "eip").trunc(target.width)) & -PAGE) == 0
 
     def exit(self, target: Value) -> None:
         """A direct transfer at the end of the fragment."""
@@ -229,12 +223,12 @@ class FragmentWriter:
 
     def exit_stub(self, target: Value, patch: Value) -> Value:
         """The cold stub of a chainable exit whose rel32 is at host address `patch`."""
-        return self.stub(self.exit_site(target, patch), CHAIN_GATE)
+        return self.stub(self.exit_site(target, patch), self.gates.chain)
 
     def exit_site(self, target: Value, patch: Value | int) -> Value:
         """Claim the site of a chainable exit; answers its number."""
         b = self.b
-        CONTROL.put(b, self.control, "exits", CONTROL.get(b, self.control, "exits") + 1)
+        CONTROL.count(b, self.control, "exits")
         return self.site(patch=patch, page=self.page, eip=target)
 
     def cold_far_exit(self, target: Value) -> Value:

@@ -7,7 +7,7 @@ Python is entered only from there: registers are then in the state.
 
 from __future__ import annotations
 
-from bt.codegen.abi import PINNED_PARAMETERS, PINNED_ROLES, native, pinned
+from bt.codegen.abi import RegisterPlan, native
 from bt.codegen.builder import Builder, Module, Signature
 from bt.codegen.objectfile import CodePiece
 from bt.codegen.value import PTR, Value
@@ -18,29 +18,21 @@ from bt.engine.boundary import (
     deliver,
     end_run,
 )
-from bt.engine.interp.context import DISPATCH, record_cache_offset
+from bt.engine.branch_tags import branch_cache_offset, branch_tag
+from bt.engine.interp.context import DISPATCH
 from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, NO_X87_SEGMENT, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.emit.emit import emit_translate
 from bt.engine.translator.emit.writer import emit_emit_stencil
-from bt.engine.translator.gates.signatures import (
-    CHAIN_GATE,
-    EMIT_STENCIL,
-    FP_GATE,
-    HEAD_GATE,
-    MISS_GATE,
-    SERVICE_GATE,
-    SLOW_GATE,
-    STALE_GATE,
-    TRANSLATE,
-)
-from bt.engine.translator.plan.catalogue import Linear
-from bt.engine.translator.stencils.context import JUMP_FREE
-from bt.memory.access import PAGE, NativeContext
-from bt.memory.slow import RESOLVE, Body, code_map_slot
+from bt.engine.translator.gates.signatures import EMIT_STENCIL, FLAT_32_GATES, TRANSLATE, Gates
+from bt.engine.translator.plan.plan import Linear
+from bt.memory.access import ACCESS_CODE, Body, NativeContext
+from bt.memory.backend import RESOLVE
+from bt.memory.physical import PhysicalPage
 from bt.x86 import mode, state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import FP_PREPARE
+from bt.x86.page import PAGE
 from bt.x86.state import CS, EBP, ESP, GPR_NAMES
 
 # Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
@@ -60,27 +52,31 @@ RUN_BT = native("run_bt", PTR)
 NEXT_CODE = native("next_code", PTR, result="i64")  # everything afresh
 TRANSLATED = native("translated", PTR, result="i64")  # fragment for state's eip, 0 when there can be none
 INTERPRET = native("interpret", PTR, "i64")  # so many instructions
-JUMP_FREE_SYMBOL = pinned("jump_free")  # raw code: jump to the address in the free argument
-LEAVE_SYMBOL = pinned("leave_translated")  # raw code: return to run_bt
 
 _CHAIN, _MISS, _SLOW = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("chain", "miss", "slow"))
 _SERVICE, _HEAD, _STALE = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("service", "head", "stale"))
 _FP = native("fp_exit", PTR, "i64", result="i64")
-GATES: tuple[tuple[Signature, Signature], ...] = (
-    (CHAIN_GATE, _CHAIN),
-    (MISS_GATE, _MISS),
-    (SLOW_GATE, _SLOW),
-    (SERVICE_GATE, _SERVICE),
-    (HEAD_GATE, _HEAD),
-    (STALE_GATE, _STALE),
-    (FP_GATE, _FP),
-)
 
-RAW_PIECES = {
-    JUMP_FREE_SYMBOL.name: CodePiece(JUMP_FREE, (), 16),
-    LEAVE_SYMBOL.name: CodePiece(b"\xc3", (), 16),
-}
-_PLACES = {role: place for place, role in enumerate(PINNED_ROLES)}
+
+def _exits(gates: Gates) -> tuple[tuple[Signature, Signature], ...]:
+    """Each gate with the function that it asks."""
+    return (
+        (gates.chain, _CHAIN),
+        (gates.miss, _MISS),
+        (gates.slow, _SLOW),
+        (gates.service, _SERVICE),
+        (gates.head, _HEAD),
+        (gates.stale, _STALE),
+        (gates.fp, _FP),
+    )
+
+
+def raw_gates(gates: Gates) -> dict[str, CodePiece]:
+    """What is encoded by us, by symbol."""
+    return {
+        gates.jump_free.name: CodePiece(gates.jump_free_code, (), 16),
+        gates.leave.name: CodePiece(b"\xc3", (), 16),
+    }
 
 
 def _slot_of(b: Builder, cpu: Value, role: str) -> Value:
@@ -90,10 +86,10 @@ def _slot_of(b: Builder, cpu: Value, role: str) -> Value:
     return cpu + state.offset({"t": "scratch", "budget": "budget"}[role])
 
 
-def _pinned_from_state(b: Builder, cpu: Value, free: Value) -> list[Value | str]:
+def _pinned_from_state(b: Builder, plan: RegisterPlan, cpu: Value, free: Value) -> list[Value]:
     """All pinned arguments, loaded from the state."""
-    arguments: list[Value | str] = []
-    for role in PINNED_ROLES:
+    arguments = []
+    for role in plan.roles:
         if role == "free":
             arguments.append(free)
         elif role == "state":
@@ -103,16 +99,17 @@ def _pinned_from_state(b: Builder, cpu: Value, free: Value) -> list[Value | str]
     return arguments
 
 
-def emit_gates(module: Module) -> None:
+def emit_gates(module: Module, gates: Gates) -> None:
     """Add the gates to a module."""
-    for gate, function in GATES:
+    plan = gates.plan
+    for gate, function in _exits(gates):
         b = Builder(module, gate, "#1")
-        cpu, site = b.arguments[_PLACES["state"]], b.arguments[_PLACES["free"]]
-        for role in PINNED_ROLES:
+        cpu, site = b.arguments[plan.place("state")], b.arguments[plan.place("free")]
+        for role in plan.roles:
             if role not in ("free", "state"):
-                b.store(_slot_of(b, cpu, role), b.arguments[_PLACES[role]])
+                b.store(_slot_of(b, cpu, role), b.arguments[plan.place(role)])
         where = b.call(function, cpu, site)
-        b.tail_call(JUMP_FREE_SYMBOL, gate, _pinned_from_state(b, cpu, where))
+        b.tail_call(gates.jump_free, gate, _pinned_from_state(b, plan, cpu, where))
         b.finish()
 
 
@@ -124,7 +121,7 @@ def _site(b: NativeContext) -> Value:
 def _count(b: NativeContext, name: str) -> Value:
     """Count a statistic; answers the control block."""
     control = b.get_pointer("engine")
-    CONTROL.put(b, control, name, CONTROL.get(b, control, name) + 1)
+    CONTROL.count(b, control, name)
     return control
 
 
@@ -146,10 +143,10 @@ def _translated(b: NativeContext) -> None:
         b.ret(0)
     with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
         b.ret(0)
-    with b.If(BLOCK.get(b, block, "physical").uge(b.get("ram_size"))):
-        b.ret(0)
     host = b.local(64, BLOCK.get(b, block, "host"))
     with b.If(host.get() == 0):
+        with b.If(~PhysicalPage(b, BLOCK.get(b, block, "physical")).is_memory):
+            b.ret(0)
         host.set(b.call(TRANSLATE, b.cpu, block))
         with b.Unlikely(host.get() == 0):
             b.put("exit_reason", int(ExitReason.CACHE_FULL))
@@ -165,7 +162,7 @@ def _next_code(b: NativeContext) -> None:
         before = b.get("budget")
         budget = b.call(BEFORE_NEXT, b.cpu, before)
         with b.Unlikely(budget.slt(0)):
-            b.ret(_address(b, LEAVE_SYMBOL))
+            b.ret(_address(b, FLAT_32_GATES.leave))
         b.put("budget", budget)
         alone = b.get("deferred") != 0
         with b.IfElse(alone) as arm:
@@ -222,8 +219,8 @@ def _miss_exit(b: NativeContext) -> None:
     host = b.call(TRANSLATED, b.cpu)
     with b.If(host == 0):
         b.ret(b.call(NEXT_CODE, b.cpu))
-    entry = b.slot("branch_cache") + record_cache_offset(eip)
-    b.store(entry, b.get("code_tag") | eip.zext(64))
+    entry = b.slot("branch_cache") + branch_cache_offset(eip)
+    b.store(entry, branch_tag(b, eip))
     b.store(entry + 8, host)
     b.ret(host)
 
@@ -245,16 +242,13 @@ def _slow_exit(b: NativeContext) -> None:
     inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
     with b.If(inside):
         status = b.call(RESOLVE, b.cpu, linear.get(), write, 0)
-        host = b.get("memory_value")
         control, record = b.get_pointer("engine"), SITE.get_pointer(b, site, "record")
         stale = RECORD.get(b, record, "handler") == CONTROL.get(b, control, "stale_handler")
         with b.Unlikely(stale):  # the walk wrote an accessed bit into this very block
             _note_x87(b, site)
             b.ret(b.call(_HEAD, b.cpu, b.arguments[1]))
-        with b.If((status == OK) & (host != 0)):
-            code_map = b.load(code_map_slot(b, host - b.get("ram_base")), 64)
-            with b.If((write == 0) | (code_map == 0)):
-                b.ret(SITE.get(b, site, "retry"))
+        with b.If((status == OK) & ACCESS_CODE.probe(b, linear.get(), size, write=write != 0).hit):
+            b.ret(SITE.get(b, site, "retry"))
     b.ret(b.call(_SERVICE, b.cpu, b.arguments[1]))
 
 
@@ -340,12 +334,11 @@ def _forget(b: NativeContext) -> None:
 def _run_bt(b: NativeContext) -> None:
     begin_run(b)
     where = b.call(NEXT_CODE, b.cpu)
-    target = Signature(JUMP_FREE_SYMBOL.name, "void", PINNED_PARAMETERS, JUMP_FREE_SYMBOL.convention)
-    arguments = [v for v in _pinned_from_state(b, b.cpu, where) if isinstance(v, Value)]
+    arguments = _pinned_from_state(b, FLAT_32_GATES.plan, b.cpu, where)
     started = b.cycles()
-    b.call(target, *arguments)
+    b.call(FLAT_32_GATES.jump_free, *arguments)
     control = b.get_pointer("engine")
-    CONTROL.put(b, control, "run_cycles", CONTROL.get(b, control, "run_cycles") + b.cycles() - started)
+    CONTROL.count(b, control, "run_cycles", b.cycles() - started)
     end_run(b)
 
 
@@ -363,6 +356,6 @@ RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (_STALE, _stale_exit),
     (_FP, _fp_exit),
     (FORGET_TRANSLATION, _forget),
-    (TRANSLATE, emit_translate),
+    (TRANSLATE, lambda b: emit_translate(b, FLAT_32_GATES)),
     (EMIT_STENCIL, emit_emit_stencil),
 )

@@ -2,12 +2,76 @@
 
 from __future__ import annotations
 
-from bt.codegen.abi import native, pinned
-from bt.codegen.value import PTR
+from dataclasses import dataclass
+from functools import cached_property
 
-CHAIN_GATE, MISS_GATE, SLOW_GATE = pinned("chain_gate"), pinned("miss_gate"), pinned("slow_gate")
-SERVICE_GATE, HEAD_GATE, STALE_GATE = pinned("service_gate"), pinned("head_gate"), pinned("stale_gate")
-FP_GATE = pinned("fp_gate")
+from bt.codegen.abi import FLAT_32, RegisterPlan, native
+from bt.codegen.builder import Signature
+from bt.codegen.host_bytes import jump_register
+from bt.codegen.value import PTR
 
 TRANSLATE = native("translate", PTR, PTR, result="i64")  # state, block; host address of the fragment, 0 = cache full
 EMIT_STENCIL = native("emit_stencil", PTR, PTR, PTR, "i32", "i64", result="i64")  # state, control, slots, id, at
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The gates of translated code whose registers sit where `plan` says."""
+
+    plan: RegisterPlan
+
+    def _gate(self, name: str) -> Signature:
+        return self.plan.signature(name + self.plan.suffix)
+
+    @cached_property
+    def chain(self) -> Signature:
+        """A direct exit inside its page is taken for the first time."""
+        return self._gate("chain_gate")
+
+    @cached_property
+    def miss(self) -> Signature:
+        """The branch cache does not know the target in T."""
+        return self._gate("miss_gate")
+
+    @cached_property
+    def slow(self) -> Signature:
+        """A memory access misses the TLB."""
+        return self._gate("slow_gate")
+
+    @cached_property
+    def service(self) -> Signature:
+        """The interpreter is to execute one instruction."""
+        return self._gate("service_gate")
+
+    @cached_property
+    def head(self) -> Signature:
+        """The budget does not cover the block."""
+        return self._gate("head_gate")
+
+    @cached_property
+    def stale(self) -> Signature:
+        """The guest code of the fragment has changed."""
+        return self._gate("stale_gate")
+
+    @cached_property
+    def fp(self) -> Signature:
+        """FP instructions may not simply be executed."""
+        return self._gate("fp_gate")
+
+    @cached_property
+    def jump_free(self) -> Signature:
+        """Raw code: jump to the address in the free argument."""
+        return self._gate("jump_free")
+
+    @cached_property
+    def leave(self) -> Signature:
+        """Raw code: return to `run_bt`."""
+        return self._gate("leave_translated")
+
+    @property
+    def jump_free_code(self) -> bytes:
+        """The jump itself, for the end of stencils that leave an address in the free argument."""
+        return jump_register(self.plan.number("free"))
+
+
+FLAT_32_GATES = Gates(FLAT_32)

@@ -29,12 +29,9 @@ from bt.engine.structures import (
     STENCIL_SERVICE,
     VARIANTS,
 )
-from bt.engine.translator.plan.catalogue import (
-    Catalogue,
-    Plan,
-    Pre,
-    build_catalogue,
-)
+from bt.engine.translator.plan.plan import Plan, Pre
+from bt.engine.translator.plan.plans import build_plans
+from bt.engine.translator.stencils.catalogue import Catalogue
 from bt.engine.translator.stencils.fp_stencils import (
     FP_HELPER_SIZES,
     FpHelpers,
@@ -44,7 +41,6 @@ from bt.engine.translator.stencils.helper_stencils import (
     Helpers,
     helpers,
 )
-from bt.x86 import flags
 from bt.x86.capstone_layout import Handle
 from bt.x86.opcodes import FORMS
 
@@ -60,20 +56,6 @@ _JUMP, _JUMP_BYTES = 0xE9, 5
 _LONGEST_IDENTITY = 10  # bytes: REX, opcode, ModRM, immediate
 _CODE_PADDING = 16  # the emitter copies 16 bytes at a time
 
-# Shifts that change all six flags unless their count is 0: an immediate count settles it.
-_COUNTED = frozenset(("shift.shl", "shift.shr", "shift.sar"))
-# Instructions that leave some arithmetic flags as they were although the manual calls them undefined (as the host
-# processor does): nothing before them may be dropped. See tests/cases.
-_KEEPERS = frozenset(
-    (
-        "arith.mul",
-        "arith.imul",
-        "arith.imul_truncated",
-        "arith.div",
-        "arith.idiv",
-    )
-)
-
 
 def strip_continuation(piece: CodePiece) -> tuple[bytes, list[tuple[int, int, int, int]]]:
     """Code without its final jump to the next stencil, and relocations as (offset, kind, slot, addend)."""
@@ -87,10 +69,11 @@ def strip_continuation(piece: CodePiece) -> tuple[bytes, list[tuple[int, int, in
     return code, [(r.offset, _KINDS[r.kind], _SLOT_NUMBERS[r.symbol], r.addend) for r in relocations]
 
 
-def all_stencils() -> tuple[Catalogue, tuple[Helpers, FpHelpers]]:
-    """The catalogue with the stencils that belong to no form as well, and the names of these."""
-    catalogue = build_catalogue()
-    return catalogue, (helpers(catalogue), fp_helpers(catalogue))
+def all_stencils() -> tuple[Catalogue, list[Plan], tuple[Helpers, FpHelpers]]:
+    """All stencils, the plans that use them, and the names of those that belong to no form."""
+    catalogue = Catalogue()
+    plans = build_plans(catalogue)
+    return catalogue, plans, (helpers(catalogue), fp_helpers(catalogue))
 
 
 @dataclass
@@ -98,6 +81,7 @@ class StencilTables:
     """Packs everything; `sections()` is what goes into the library file."""
 
     catalogue: Catalogue
+    plans: list[Plan]
     helpers: tuple[Helpers, FpHelpers]
     pieces: Mapping[str, CodePiece]
 
@@ -123,7 +107,7 @@ class StencilTables:
         code += bytes(2 * _CODE_PADDING)
         self._index: list[int] = []
         self._place_helpers()
-        plans = self._plans()
+        plans = self._packed_plans()
         return {
             "stencils": bytes(table),
             "stencil_code": bytes(code),
@@ -164,9 +148,9 @@ class StencilTables:
                 assert len(names) == _HELPER_SIZES[item.name]
                 self._place(names)
 
-    def _plans(self) -> bytes:
+    def _packed_plans(self) -> bytes:
         packed: dict[object, bytes] = {}
-        for plan in self.catalogue.plans:
+        for plan in self.plans:
             packed[plan.variant] = self._pack(plan)
         without = bytearray(PLAN_BYTES)
         struct.pack_into("<3I", without, 0, NO_PLAN, NO_PLAN, NO_PLAN)
@@ -175,17 +159,11 @@ class StencilTables:
         )
 
     def _pack(self, plan: Plan) -> bytes:
-        form = plan.variant.form
-        reads = bool(form.reads_mask & flags.ARITHMETIC)
-        writes = bool(form.changes_mask & flags.ARITHMETIC)
-        kills = form.kills_mask() & flags.ARITHMETIC == flags.ARITHMETIC and form.meaning not in _KEEPERS
-        effect = FLAGS_READ * reads | FLAGS_WRITTEN * writes | FLAGS_KILLED * kills
-        if plan.stride_count and form.meaning in _COUNTED:
-            effect |= FLAGS_KILLED_BY_COUNT
+        effect = FLAGS_READ * plan.reads_flags | FLAGS_WRITTEN * plan.changes_flags | FLAGS_KILLED * plan.kills_flags
+        effect |= FLAGS_KILLED_BY_COUNT * plan.kills_flags_by_count | FLAGS_CONDITION * plan.is_conditional_jump
         stride_count = plan.stride_count
-        if form.meaning == "control.jcc":
-            effect |= FLAGS_CONDITION
-            stride_count = form.condition or 0
+        if plan.is_conditional_jump:
+            stride_count = plan.variant.form.condition or 0
         live = self._place(plan.live)
         values = {
             "live": live,

@@ -11,19 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from bt.codegen.abi import PINNED_ROLES, pinned
-from bt.codegen.builder import Local, Signature
-from bt.codegen.value import PTR, Value
-from bt.memory.access import PAGE
+from bt.codegen.abi import FLAT_32, RegisterPlan
+from bt.codegen.builder import Local
+from bt.codegen.value import Value
+from bt.engine.branch_tags import branch_cache_offset, branch_tag
+from bt.memory.access import ACCESS_CODE
+from bt.memory.backend import HoleContext
 from bt.x86 import context as x86
-from bt.x86.context import Context
-from bt.x86.state import BRANCH_CACHE_ENTRIES, ESP, GPR_NAMES, RETURN_STACK_ENTRIES, TLB_ENTRIES, TLB_ENTRY_BYTES
+from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, ESP, RETURN_STACK_ENTRIES
 
 # Where a stencil leads. CONT is the next stencil; the others are patched to stubs and gates.
-CONT, TAKEN, COLD, SERVICE = pinned("CONT"), pinned("TAKEN"), pinned("COLD"), pinned("SERVICE")
-BRANCH_MISS = pinned("BRANCH_MISS")
-JUMP_FREE = bytes.fromhex("41ffe4")  # jmp r12: the register of the free argument (see bt/codegen/abi.py)
-EXTERNALS = (CONT, TAKEN, COLD, SERVICE, BRANCH_MISS)
+EXTERNALS = CONT, TAKEN, COLD, SERVICE, BRANCH_MISS = ("CONT", "TAKEN", "COLD", "SERVICE", "BRANCH_MISS")
+
+RETURN_STACK_BYTES = RETURN_STACK_ENTRIES * BRANCH_CACHE_ENTRY_BYTES
 
 # Holes: name -> range metadata (see MODULE_EPILOGUE). Signed ones become sign-extended imm32 or disp32.
 SIGNED, UNSIGNED, WIDE = "!2", "!3", "!4"
@@ -32,11 +32,7 @@ HOLES = {
     "OFFSET": SIGNED,  # displacement of the memory operand
     "NEXT": UNSIGNED,  # EIP of the next instruction
     "TARGET": UNSIGNED,  # EIP of a direct transfer's target
-    "TAG_OFFSET": SIGNED,  # displacement of the read or write tags of this mode's TLB
-    "ADDEND_OFFSET": SIGNED,
-    "ENTRY_TAG": SIGNED,  # the same of the TLB entry of an operand at a known address
-    "ENTRY_ADDEND": SIGNED,
-    "PAGE": UNSIGNED,  # linear address of that operand's page
+    **{name: SIGNED if signed else UNSIGNED for name, signed in ACCESS_CODE.holes.items()},
     "COUNT": UNSIGNED,  # instructions of the block
     "BEHIND": UNSIGNED,  # those behind this one
     "LANDING": WIDE,  # host address where a call's return continues
@@ -45,29 +41,37 @@ HOLE_DECLARATIONS = [
     f"@{name} = external hidden global i8, !absolute_symbol {metadata}" for name, metadata in HOLES.items()
 ]
 
-_FREE, _STATE, _T, _BUDGET = (PINNED_ROLES.index(role) for role in ("free", "state", "t", "budget"))
-_REGISTERS = [PINNED_ROLES.index(name) for name in GPR_NAMES]
+
+class NotAStencil(Exception):
+    """This meaning needs the interpreter."""
 
 
 @dataclass
-class StencilContext(Context):
+class StencilContext(HoleContext):
     """One stencil."""
 
+    plan: RegisterPlan = FLAT_32
     registers: list[Local] = field(default_factory=list)
     targets: set[str] = field(default_factory=set)  # values that are the direct target, for `jump`
+    exit_follows: bool = False  # the jump is a direct exit of the fragment that the emitter puts behind the stencil
     returns: bool = False  # the jump is a RET: look at the return stack first
 
     def __post_init__(self) -> None:
         super().__post_init__()
         # the upper halves are zero between stencils: LLVM need not clear them again
-        self.parameter_attributes = dict.fromkeys([_T, *_REGISTERS], "range(i64 0, 4294967296)")
-        self.t: Value = self.arguments[_T]
-        self.budget: Value = self.arguments[_BUDGET]
-        self.registers = [self.local(64, self.arguments[place]) for place in _REGISTERS]
+        self._places = [self.plan.place(role) for role in self.plan.guest]
+        self.parameter_attributes = dict.fromkeys([self.plan.place("t"), *self._places], "range(i64 0, 4294967296)")
+        self.t: Value = self.argument("t")
+        self.budget: Value = self.argument("budget")
+        self.registers = [self.local(64, self.arguments[place]) for place in self._places]
+
+    def argument(self, role: str) -> Value:
+        """What came in, by its role in the register plan."""
+        return self.arguments[self.plan.place(role)]
 
     @property
     def cpu(self) -> Value:
-        return self.arguments[_STATE]
+        return self.argument("state")
 
     def hole(self, name: str, width: int = 32) -> Value:
         """A constant that the emitter fills in."""
@@ -79,17 +83,19 @@ class StencilContext(Context):
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
-    def go(self, target: Signature | Value, *, original: bool = False, free: Value | None = None) -> None:
-        """Tail-call with the registers as they are now, or as they came in. Ends the block."""
-        arguments: list[Value | str] = ["poison"] * len(PINNED_ROLES)
-        arguments[_STATE] = self.cpu
-        arguments[_BUDGET] = self.arguments[_BUDGET] if original else self.budget
-        arguments[_T] = self.arguments[_T] if original else self.t
+    def go(self, target: str | Value, *, original: bool = False, free: Value | None = None) -> None:
+        """Tail-call a name or an address with the registers as they are now, or as they came in. Ends the block."""
+        arguments: dict[str, Value] = {
+            "state": self.cpu,
+            "budget": self.argument("budget") if original else self.budget,
+            "t": self.argument("t") if original else self.t,
+        }
         if free is not None:
-            arguments[_FREE] = free
-        for place, local in zip(_REGISTERS, self.registers, strict=True):
-            arguments[place] = self.arguments[place] if original else local.get()
-        self.tail_call(target, self.signature, arguments)
+            arguments["free"] = free
+        for role, local in zip(self.plan.guest, self.registers, strict=True):
+            arguments[role] = self.argument(role) if original else local.get()
+        callee = self.plan.signature(target) if isinstance(target, str) else target
+        self.tail_call(callee, self.signature, [arguments.get(role, "poison") for role in self.plan.roles])
 
     def proceed(self) -> None:
         if not self.terminated:
@@ -123,20 +129,14 @@ class StencilContext(Context):
 
     def host_pointer(self, linear: Value, size: int | Value) -> Value:
         """Host pointer for an access of `size` bytes; misses leave for the slow path."""
-        wide = linear.zext(64)
-        shift = 12 - (TLB_ENTRY_BYTES.bit_length() - 1)
-        place = (wide >> shift) & ((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
-        # 32 bits will do: an invalid tag ends in ones, and an access that wraps meets the entry of the last page
-        tag = self.load(self.cpu + self.hole("TAG_OFFSET", 64) + place, 32)
-        with self.Unlikely(((linear + (size - 1)) & -PAGE) != tag):
-            self.go(COLD, original=True)
-        return self.load(self.cpu + self.hole("ADDEND_OFFSET", 64) + place, PTR) + wide
+        return ACCESS_CODE.pointer(self, linear, size, self._miss)
 
     def known_pointer(self, linear: Value) -> Value:
-        """Host pointer for an access to PAGE, within which it lies; misses leave for the slow path."""
-        with self.Unlikely(self.load(self.cpu + self.hole("ENTRY_TAG", 64), 32) != self.hole("PAGE")):
-            self.go(COLD, original=True)
-        return self.load(self.cpu + self.hole("ENTRY_ADDEND", 64), PTR) + linear.zext(64)
+        """The same where the emitter knows the address, of an access within one page."""
+        return ACCESS_CODE.known_pointer(self, linear, self._miss)
+
+    def _miss(self) -> None:
+        self.go(COLD, original=True)
 
     def read_memory(self, segment: int | Value, offset: Value, width: int) -> Value:
         return self.read_linear(offset, width)
@@ -169,40 +169,40 @@ class StencilContext(Context):
 
     def jump(self, target: Value) -> None:
         if target.ref in self.targets:
-            self.go(TAKEN)
+            self.go(CONT if self.exit_follows else TAKEN)
         else:
             self.jump_indirect(target)
 
     def jump_indirect(self, target: Value) -> None:
         """Through the return stack (RET) and the branch cache, all in generated code."""
         self.t = target.zext(64)
-        tag = self.get("code_tag") | self.t
+        tag = branch_tag(self, self.t)
         if self.returns:
             self._predicted_return(tag)
         self.count("branch_lookups")
-        entry = self.slot("branch_cache") + ((self.t & (BRANCH_CACHE_ENTRIES - 1)) << 4)
+        entry = self.slot("branch_cache") + branch_cache_offset(self.t)
         with self.Unlikely(self.load(entry, 64) != tag):
             self.go(BRANCH_MISS)
         self._jump_to(self.load(entry + 8, 64))
 
     def _jump_to(self, host: Value) -> None:
         """Leave for a host address. LLVM has no register to spare for an indirect tail call, so the address goes on
-        in the free argument and the emitter appends the jump (JUMP_FREE). Ends the block."""
+        in the free argument and the emitter appends the jump. Ends the block."""
         self.go(CONT, free=host)
 
     def _predicted_return(self, tag: Value) -> None:
         top = self.get("return_top")
         entry = self.slot("return_stack") + top
         with self.Likely(self.load(entry, 64) == tag):
-            self.put("return_top", (top - 16) & (16 * RETURN_STACK_ENTRIES - 1))
+            self.put("return_top", (top - BRANCH_CACHE_ENTRY_BYTES) & (RETURN_STACK_BYTES - 1))
             self.count("return_hits")
             self._jump_to(self.load(entry + 8, 64))
 
     def push_return(self) -> None:
         """Predict where the call that follows will return to."""
-        top = (self.get("return_top") + 16) & (16 * RETURN_STACK_ENTRIES - 1)
+        top = (self.get("return_top") + BRANCH_CACHE_ENTRY_BYTES) & (RETURN_STACK_BYTES - 1)
         entry = self.slot("return_stack") + top
-        self.store(entry, self.get("code_tag") | self.hole("NEXT").zext(64))
+        self.store(entry, branch_tag(self, self.hole("NEXT")))
         self.store(entry + 8, self.hole("LANDING", 64))
         self.put("return_top", top)
 
@@ -213,40 +213,41 @@ class StencilContext(Context):
 
     # -- what only the interpreter does -----------------------------------------------------------------------------
 
-    def _interpreter_only(self) -> NoReturn:
-        raise TypeError(f"{self.signature.name}: this meaning needs the interpreter, it cannot be a stencil")
+    def interpreter_only(self) -> NoReturn:
+        """Refuse what cannot be part of a stencil."""
+        raise NotAStencil(self.signature.name)
 
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def source_segment(self) -> int | Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def repeat(self) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def resume(self) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def this_eip(self) -> Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def update_pointer(self, segment: int | Value, offset: Value, width: int) -> Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def commit_update(self, pointer: Value) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def operand_pointer(
         self, segment: int | Value, offset: Value, size: int, *, write: bool = False, fill: bool = False, align: int = 1
     ) -> Value:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def commit_operand(self, pointer: Value) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
     def retire_accesses(self) -> None:
-        self._interpreter_only()
+        self.interpreter_only()
 
 
 # -- operands -------------------------------------------------------------------------------------------------------
@@ -310,6 +311,15 @@ class ScratchMemory:
         if self._pointer is None:
             self._pointer = self._check()
         self.b.store(self._pointer, value)
+
+    def read_at(self, displacement: int, width: int) -> Value:
+        self.b.interpreter_only()
+
+    def write_at(self, displacement: int, value: Value) -> None:
+        self.b.interpreter_only()
+
+    def displaced(self, displacement: Value) -> ScratchMemory:
+        self.b.interpreter_only()
 
 
 class KnownMemory(ScratchMemory):

@@ -1,11 +1,10 @@
-"""Stencils around FP instructions, which themselves are re-encoded (engine/reencode/fp_encode.py) and not compiled."""
+"""Stencils around FP instructions, which themselves are re-encoded (engine/reencode/encode.py) and not compiled."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bt.codegen.abi import PINNED_ROLES
-from bt.engine.translator.plan.catalogue import (
+from bt.engine.translator.stencils.catalogue import (
     Catalogue,
     Emit,
 )
@@ -26,7 +25,6 @@ from bt.x86.fp.fp_state import (
 from bt.x86.opcodes import CONDITIONS
 from bt.x86.state import CS, DS, ES, SS
 
-_FREE = PINNED_ROLES.index("free")
 # Sizes of operands in bytes, and whether they must be aligned: the order of FpHelpers.operand.
 VECTOR_BYTES = 16
 OPERAND_SIZES = ((2, False), (4, False), (8, False), (10, False), (VECTOR_BYTES, False), (VECTOR_BYTES, True))
@@ -97,7 +95,7 @@ def _condition(code: int) -> Emit:
 
 
 def _flags(b: StencilContext) -> None:
-    flags.write_comparison(b, b.arguments[_FREE])
+    flags.write_comparison(b, b.argument("free"))
 
 
 def _flags_jump(code: int) -> Emit:
@@ -107,7 +105,7 @@ def _flags_jump(code: int) -> Emit:
 
     def emit(b: StencilContext) -> None:
         _flags(b)
-        holds = (b.arguments[_FREE] & mask) != 0
+        holds = (b.argument("free") & mask) != 0
         with b.If(~holds if code & 1 else holds):
             b.jump(b.hole("TARGET"))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bt.codegen.abi import pinned
-from bt.engine.translator.plan.catalogue import (
+from bt.engine.translator.stencils.catalogue import (
     Catalogue,
     Emit,
 )
@@ -15,7 +14,7 @@ from bt.engine.translator.stencils.context import (
 )
 from bt.x86.state import FS, GS
 
-HEAD_COLD = pinned("HEAD_COLD")
+HEAD_COLD = "HEAD_COLD"
 
 
 @dataclass(frozen=True)

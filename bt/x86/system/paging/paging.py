@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from bt.codegen.abi import native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
+from bt.x86 import features
 from bt.x86.context import OK, PF, Context
-from bt.x86.features import FEATURE_BITS
 from bt.x86.services import (
-    CODE_WRITTEN,
     PAGE_WALK,
     WALK_FETCH,
     WALK_USER,
@@ -42,9 +41,6 @@ PSE_36_SHIFT, PSE_36_BITS = 32 - 13, 0xF << 13
 # Bits of the page-fault error code (SDM vol. 3A figure 4-12); user and write are the access's own.
 ERROR_PRESENT, ERROR_WRITE, ERROR_USER, ERROR_RESERVED, ERROR_FETCH = 1, 2, 4, 8, 16
 
-# What nobody answers to reads as ones.
-FLOATING_BUS = -1
-
 
 @dataclass
 class Walk:
@@ -66,11 +62,7 @@ class Walk:
 
     def entry(self, address: Value) -> Value:
         """The entry at a physical address (i64)."""
-        b = self.b
-        entry = b.local(self.bits, FLOATING_BUS)
-        with b.Likely(address.ult(b.get("ram_size"))):
-            entry.set(b.load(b.get_pointer("ram_base") + address, self.bits))
-        return entry.get()
+        return self.b.read_physical(address, self.bits)
 
     def page_fault(self, reason: Value | int) -> None:
         """#PF for the access. Ends the block."""
@@ -97,10 +89,8 @@ class Walk:
         """Write the entry back with `bits` set, if they are not all set already."""
         b = self.b
         updated = entry | bits
-        with b.Unlikely((updated != entry) & address.ult(b.get("ram_size"))):
-            b.store(b.get_pointer("ram_base") + address, updated)
-            with b.Unlikely(b.load(b.get_pointer("page_info") + ((address >> 12) << 3), 64) != 0):
-                b.call(CODE_WRITTEN, b.cpu, address, self.bits // 8)
+        with b.Unlikely(updated != entry):
+            b.write_physical(address, updated)
 
     def finish(self, parent: Value, parent_address: Value, no_execute: Value) -> None:
         """Check the rights (`no_execute`, i1, of all levels), set A and D, which change only when the access is
@@ -150,7 +140,7 @@ def _page_walk(b: Context) -> None:
     large = ((parent & LARGE) != 0) & ((b.get("cr4", width=32) & CR4_PSE) != 0)
     with b.IfElse(large) as arm:
         with arm.then():
-            pse_36 = (b.get("features") & (1 << FEATURE_BITS["pse36"])) != 0
+            pse_36 = features.has(b, "pse36")
             walk.refuse_reserved(parent & b.select(pse_36, b.const(LARGE_RESERVED_PSE_36, 32), LARGE_RESERVED))
             walk.leaf.set(parent)
             walk.leaf_address.set(directory_address)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR
 from bt.x86.context import Context
-from bt.x86.cpu_model import EXTENDED_FEATURES, EXTENDED_NX
-from bt.x86.state import CPUID_LEAVES, EAX, EBX, ECX, EDX
+from bt.x86.features import FEATURE_WORDS, FEATURES
+from bt.x86.state import CPUID_LEAVES, EAX, EBX, ECX, EDX, GPR_NAMES
 from bt.x86.system.registers.msr import execute_disable_is_off
 
 CPUID = native("cpuid", PTR)
@@ -24,8 +24,11 @@ def _cpuid(b: Context) -> None:
     row = b.slot("cpuid") + at.get()
     for place, register in enumerate((EAX, EBX, ECX, EDX), 1):
         b.set_reg(register, b.load(row + 8 * place, 32))
-    with b.If((b.load(row, 32) == EXTENDED_FEATURES) & execute_disable_is_off(b)):
-        b.set_reg(EDX, b.reg(EDX) & ~EXTENDED_NX)
+    word = FEATURE_WORDS[FEATURES["nx"].word]
+    assert word.leaf is not None
+    with b.If((b.load(row, 32) == word.leaf) & execute_disable_is_off(b)):
+        register = GPR_NAMES.index(word.register)
+        b.set_reg(register, b.reg(register) & ~FEATURES["nx"].mask)
 
 
 def cpuid(b: Context) -> None:

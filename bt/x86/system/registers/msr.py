@@ -10,8 +10,8 @@ from enum import Enum
 
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
+from bt.x86 import features
 from bt.x86.context import GP, OK, Context
-from bt.x86.features import FEATURE_BITS
 from bt.x86.services import FLUSH_TLB
 from bt.x86.state import EAX, ECX, EDX, VARIABLE_MTRRS
 from bt.x86.system.registers.control_registers import CR4_PCE
@@ -109,12 +109,8 @@ def _is_bad_type(b: Context, value: Value, *, bytes_of: int, pat: bool) -> Value
     return bad != 0
 
 
-def _has(b: Context, feature: str) -> Value:
-    return (b.get("features") & (1 << FEATURE_BITS[feature])) != 0
-
-
 def _require(b: Context, feature: str) -> None:
-    b.fault_if(~_has(b, feature), GP, 0)
+    b.fault_if(~features.has(b, feature), GP, 0)
 
 
 def execute_disable_is_off(b: Context) -> Value:
@@ -153,7 +149,7 @@ def _read_msr(b: Context) -> None:
 def _check(b: Context, register: Register, value: Value) -> None:
     writable = b.const(register.writable, 64)
     if register.writable_with_nx:
-        writable = b.select(_has(b, "nx"), writable | register.writable_with_nx, writable)
+        writable = b.select(features.has(b, "nx"), writable | register.writable_with_nx, writable)
     b.fault_if((value & ~writable) != 0, GP, 0)
     match register.rule:
         case Rule.PAT_TYPES:
@@ -206,7 +202,7 @@ def rdpmc(b: Context) -> None:
     """
     disabled = (b.get("cr4", width=32) & CR4_PCE) == 0
     b.fault_if(disabled & (current_privilege_level(b) != 0), GP, 0)
-    b.fault_if(~_has(b, "p6 counters") | b.reg(ECX).ugt(1), GP, 0)
+    b.fault_if(~features.has(b, "p6 counters") | b.reg(ECX).ugt(1), GP, 0)
     set_pair(b, b.const(0, 64))
 
 

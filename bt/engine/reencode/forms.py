@@ -26,7 +26,7 @@ FP_FORM = Layout(
         ("aligned", 8),
         ("ready", 8),  # READY_* bits
         ("pointers", 8),  # 1: becomes the last x87 instruction that FNSTENV shows
-        ("inline", 8),  # Inline
+        ("inline", 8),  # Inline: in place
         ("plain", 8),  # 1: executing it reads and writes nothing but FP registers and the memory operand
     ),
     FP_FORM_BYTES,
@@ -35,9 +35,9 @@ FIELD_RECORD, FIELD_GPR = 8, 9  # as in the guest's instruction; a general regis
 
 
 class Inline(IntEnum):
-    """How the translator treats a form when everything is ready."""
+    """How a form can be done in place, among other host code, when everything is ready."""
 
-    NOT = 0
+    NOT = 0  # by a handler only
     EXECUTE = 1
     NOTHING = 2  # WAIT: there is nothing to wait for
     LOAD_CONTROL = 3  # FLDCW
@@ -51,7 +51,7 @@ _FCMOVNE_OPCODE, _FCMOVNE_REG = 0xDB, 1
 
 
 def inline(form: Form) -> Inline:
-    """How the translator treats a form."""
+    """How a form can be done in place."""
     if (is_fp(form) and form.meaning != "fp.masked_store") or form.meaning in _THEMSELVES:
         return Inline.EXECUTE
     return _SPECIAL.get(form.meaning, Inline.NOT)
@@ -63,6 +63,7 @@ def _entry(form: Form, memory: bool) -> dict[str, int]:
     if not is_fp(form) and how is Inline.NOT:  # UNDEFINED among them
         return {}
     encoding = parse_encoding(form.encoding)
+    assert encoding.opcode_map <= 1, f"{form!r}: thunks have no escape but 0F"
     use = fp_use(form, memory)
     units_ready = use.ready or READY_X87
     if form.meaning.startswith("sse."):

@@ -1,44 +1,42 @@
 """Re-encoding: the guest's FP instruction as the host executes it, with another memory operand and other registers.
 
 The instruction's own bytes are not looked at again: prefix and opcode come from its form, ModRM from the decoded
-record. The operand in memory becomes [rdi] in a thunk and [r12] in translated code, general registers become eax or the
-pinned ones, and everything else stays: results, rounding, flags and tags are then the host processor's.
+record. In a thunk the operand in memory becomes [rdi] and a general register eax; in place, among other host code, the
+register plan says where either is. Everything else stays: results, rounding, flags and tags are then the host
+processor's.
 """
 
 from __future__ import annotations
 
-from bt.codegen.abi import HOST_NUMBERS, native
+from bt.codegen.abi import FLAT_32, RegisterPlan, native
 from bt.codegen.builder import Local, Signature
 from bt.codegen.value import PTR, Value
-from bt.engine.reencode.fp_forms import (
+from bt.engine.reencode.forms import (
     FIELD_GPR,
     FIELD_RECORD,
     FP_FORM,
     FP_FORM_BYTES,
 )
 from bt.engine.structures import CONTROL, RECORD, THUNK_BYTES, VARIANT_MEMORY
-from bt.memory.access import NativeContext, TlbContext
-from bt.memory.slow import Body
+from bt.memory.access import Body, MemoryContext, NativeContext
 from bt.x86.context import EXIT, OK
 from bt.x86.exits import ExitReason
-from bt.x86.state import GPR_NAMES
 
-# state, record, where to write, 1 for translated code, displacement of the operand from r12 there; answers where the
-# bytes end
+# state, record, where to write, 1 for registers as the plan has them, displacement of the operand from the plan's free
+# register; answers where the bytes end
 FP_ENCODE = native("fp_encode", PTR, PTR, "i64", "i32", "i32", result="i64")
 # state, record: have a thunk ready for the record; OK, or EXIT when the area for thunks is full
 FP_MAKE_THUNK = native("fp_make_thunk", PTR, PTR)
 
-_PINNED = [HOST_NUMBERS[name] for name in GPR_NAMES]
 _RDI, _SIB_FOLLOWS = 7, 4
 _REX, _REX_R, _REX_B = 0x40, 4, 1
 _MOD_INDIRECT, _MOD_DISP8, _MOD_DISP32, _MOD_REGISTER = range(4)
-_SIB_R12 = 0x24  # base r12 (with REX.B), no index
+_SIB_NO_INDEX = 4 << 3
 _MOV_EAX_ESI, _TEST_ESI, _RETURN = bytes.fromhex("89f0"), bytes.fromhex("85f6"), b"\xc3"
 _FLAGS_TO_RAX = bytes.fromhex("9c58")  # pushfq; pop rax
 
 
-def fp_form(b: TlbContext, record: Value) -> Value:
+def fp_form(b: MemoryContext, record: Value) -> Value:
     """Pointer to the FP_FORM of a record."""
     control = b.get_pointer("engine")
     memory = (RECORD.get(b, record, "variant") & VARIANT_MEMORY) != 0
@@ -49,9 +47,10 @@ def fp_form(b: TlbContext, record: Value) -> Value:
 class _Encoder:
     """Builds `fp_encode`."""
 
-    def __init__(self, b: NativeContext) -> None:
+    def __init__(self, b: NativeContext, plan: RegisterPlan) -> None:
         self.b = b
-        _, self.record, start, self.pinned, self.displacement = b.arguments
+        self.plan = plan
+        _, self.record, start, self.in_place, self.displacement = b.arguments
         self.form = fp_form(b, self.record)
         self.at: Local = b.local(64, start)
         self.memory = (RECORD.get(b, self.record, "variant") & VARIANT_MEMORY) != 0
@@ -65,10 +64,10 @@ class _Encoder:
         return FP_FORM.get(self.b, self.form, name).zext(32)
 
     def _renamed(self, number: Value) -> Value:
-        """Host number of a general register: the pinned one, or eax."""
-        packed = sum(host << (4 * guest) for guest, host in enumerate(_PINNED))
+        """Host number of a general register: the plan's, or eax."""
+        packed = sum(host << (4 * guest) for guest, host in enumerate(self.plan.guest_numbers))
         host = (self.b.const(packed, 32) >> (number << 2)) & 15
-        return self.b.select(self.pinned != 0, host, 0)
+        return self.b.select(self.in_place != 0, host, 0)
 
     def _register(self, role: Value, number: Value) -> Value:
         """What goes into a field of ModRM, bit 3 (for REX) included."""
@@ -78,10 +77,11 @@ class _Encoder:
 
     def build(self) -> None:
         b = self.b
-        pinned = self.pinned != 0
+        in_place = self.in_place != 0
         reg = self._register(self._field("reg"), RECORD.get(b, self.record, "reg_number").zext(32))
         rm = self._register(self._field("rm"), RECORD.get(b, self.record, "rm_number").zext(32))
-        base = b.select(pinned, b.const(_SIB_FOLLOWS | 8, 32), _RDI)
+        operand = self.plan.number("free")
+        base = b.select(in_place, b.const(_SIB_FOLLOWS | operand & 8, 32), _RDI)
         rm = b.select(self.memory, base, rm)
         with b.If(self._field("prefix") != 0):
             self._byte(self._field("prefix"))
@@ -97,8 +97,8 @@ class _Encoder:
             mod = b.select(self.displacement == 0, b.const(_MOD_INDIRECT, 32), displaced)
             mod = b.select(self.memory, mod, _MOD_REGISTER)
             self._byte((mod << 6) | ((reg & 7) << 3) | (rm & 7))
-            with b.If(self.memory & pinned):
-                self._byte(b.const(_SIB_R12, 8))
+            with b.If(self.memory & in_place):
+                self._byte(b.const(_SIB_NO_INDEX | operand & 7, 8))
                 with b.If(self.displacement != 0):
                     self._byte(self.displacement)
                 with b.If(mod == _MOD_DISP32):
@@ -117,7 +117,7 @@ def _emit_bytes(b: NativeContext, at: Local, code: bytes) -> None:
 
 
 def _make_thunk(b: NativeContext) -> None:
-    """Thunks are made when a record is first executed, for most records of the translator never are."""
+    """Thunks are made when a record is first executed by the interpreter, which most never are."""
     _, record = b.arguments
     control = b.get_pointer("engine")
     here = CONTROL.get(b, control, "thunks_next")
@@ -141,6 +141,6 @@ def _make_thunk(b: NativeContext) -> None:
 
 
 RUNTIME: tuple[tuple[Signature, Body], ...] = (
-    (FP_ENCODE, lambda b: _Encoder(b).build()),
+    (FP_ENCODE, lambda b: _Encoder(b, FLAT_32).build()),
     (FP_MAKE_THUNK, _make_thunk),
 )

@@ -1,0 +1,64 @@
+"""The few host instructions that we encode ourselves, because they stand between pieces of compiled code.
+
+Registers are numbers as in ModRM, SIB and (bit 3) REX; see RegisterPlan.number.
+"""
+
+from __future__ import annotations
+
+JUMP_REL32 = 0xE9  # jmp rel32: opcode
+JUMP_BYTES = 5
+MOV_IMMEDIATE_BYTES = 6  # with a REX prefix
+SIB_FOLLOWS, NO_INDEX, DISPLACEMENT_ONLY = 4, 4, 5  # ModRM.rm, SIB.index, SIB.base with mod 0
+_LAHF = 0x9F
+_EAX, _EBX, _AH = 0, 3, 4
+
+
+def rex(reg: int = 0, index: int = 0, base: int = 0) -> int:
+    """The prefix that holds bit 3 of up to three register numbers."""
+    return 0x40 | (reg >> 3) << 2 | (index >> 3) << 1 | base >> 3
+
+
+def _short_rex(reg: int = 0, base: int = 0) -> bytes:
+    prefix = rex(reg, base=base)
+    return bytes((prefix,)) if prefix != 0x40 else b""
+
+
+def _registers(opcode: bytes, reg: int, rm: int) -> bytes:
+    return _short_rex(reg, rm) + opcode + bytes((0xC0 | (reg & 7) << 3 | rm & 7,))
+
+
+def jump_register(number: int) -> bytes:
+    """jmp r64"""
+    return _registers(b"\xff", 4, number)
+
+
+def move_immediate(number: int) -> bytes:
+    """mov r32, imm32 without its four bytes of immediate; of a register that needs REX"""
+    assert number >= 8
+    return bytes((rex(base=number), 0xB8 | number & 7))
+
+
+def move(target: int, source: int) -> bytes:
+    """mov r32, r32"""
+    return _registers(b"\x89", source, target)
+
+
+def test(number: int) -> bytes:
+    """test r32, r32, both the same"""
+    return _registers(b"\x85", number, number)
+
+
+def based(opcode: bytes, reg: int, base: int, displacement: int, *, short: bool = False) -> bytes:
+    """An instruction on [base + displacement], 8 (`short`) or 32 bits; `reg`: register or opcode extension."""
+    mod = 1 if short else 2
+    sib = bytes((0x24,)) if base & 7 == SIB_FOLLOWS else b""
+    modrm = bytes((mod << 6 | (reg & 7) << 3 | base & 7,))
+    return (
+        _short_rex(reg, base) + opcode + modrm + sib + displacement.to_bytes(1 if short else 4, "little", signed=True)
+    )
+
+
+def flags_to(number: int) -> bytes:
+    """SF ZF AF PF CF as LAHF has them, into a register; destroys ebx. PUSHFQ would take longer."""
+    load = bytes((_LAHF,)) + _registers(b"\x0f\xb6", _EBX, _AH)  # movzx ebx, ah
+    return move(number, _EAX) + load + move(_EAX, number) + move(number, _EBX)

@@ -1,0 +1,23 @@
+"""What finds an address in the branch caches: a tag of 64 bits, and a place.
+
+All code that looks an address up, enters one or predicts one asks here, so that a mode with longer addresses has one
+place to say how it makes its own (docs/architecture.md, section 10).
+"""
+
+from __future__ import annotations
+
+from bt.codegen.value import Value
+from bt.x86.context import Context
+from bt.x86.state import BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES
+
+_ENTRY_SHIFT = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
+
+
+def branch_tag(b: Context, eip: Value) -> Value:
+    """Tag of EIP (i32, or i64 below 4 GiB) in the present mode and epoch, i64."""
+    return b.get("code_tag") | eip.zext(64)
+
+
+def branch_cache_offset(eip: Value) -> Value:
+    """Byte offset of the entry for EIP in the record cache and the branch cache, i64."""
+    return (eip.zext(64) & (BRANCH_CACHE_ENTRIES - 1)) << _ENTRY_SHIFT

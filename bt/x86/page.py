@@ -1,0 +1,7 @@
+"""The page: what paging, the TLBs, code tracking and host mappings of guest memory have in common."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAGE: Final = 4096  # bytes
