@@ -34,12 +34,12 @@ from bt.memory.map_layout import (
     CHUNKS,
     DEVICE_HOLE,
     HIGH_RAM,
-    PAGE_BYTES,
     PAGE_MEMORY,
     PAGE_WRITABLE,
     PAGES,
 )
 from bt.memory.ram import GuestRam, OutsideRam
+from bt.x86.page import PAGE
 
 _CHUNK_MAP_BYTES, _TABLE_BYTES, _TABLES = 8 * CHUNKS, 8 * CHUNK_PAGES, 1024
 _SPACE = 1 << ADDRESS_BITS
@@ -120,10 +120,10 @@ class PhysicalMap:
         self._tables: dict[int, int] = {}  # chunk: where in the area its table is
         self._processors: list[weakref.ref[Processor]] = []
         self._sources: list[_Source] = []  # of the memory that is mapped
-        low = min(ram.size & -PAGE_BYTES, DEVICE_HOLE)
+        low = min(ram.size & -PAGE, DEVICE_HOLE)
         self.add_ram(0, low)
         self.ram_entry = self._ranges[0].entry  # of most of what a guest has
-        if high := (ram.size & -PAGE_BYTES) - low:
+        if high := (ram.size & -PAGE) - low:
             self.add_ram(HIGH_RAM, high, low)
 
     # -- what is where ----------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class PhysicalMap:
 
     def _checked(self, new: Range) -> Range:
         self._check_addresses(new.start, new.length, str(new))
-        inside = new.offset >= 0 and new.offset % PAGE_BYTES == 0 and new.offset + new.length <= new.memory.size
+        inside = new.offset >= 0 and new.offset % PAGE == 0 and new.offset + new.length <= new.memory.size
         if not inside:
             raise MapConflict(f"{new}: from {new.offset:#x} on its memory has less, or that is no page")
         return new
@@ -189,7 +189,7 @@ class PhysicalMap:
     def _check_addresses(self, start: int, length: int, what: str) -> None:
         for name, value in (("start", start), ("length", length)):
             arguments.whole_number(name, value)
-        if start < 0 or length <= 0 or start + length > _SPACE or (start | length) % PAGE_BYTES:
+        if start < 0 or length <= 0 or start + length > _SPACE or (start | length) % PAGE:
             raise MapConflict(f"{what}: whole pages of 4 KiB below {_SPACE:#x} are wanted")
 
     def _change(self, start: int, length: int, new: list[Range]) -> None:
@@ -242,7 +242,7 @@ class PhysicalMap:
         table = self._tables[chunk]
         entries = [0] * CHUNK_PAGES
         for part in parts:
-            page, pages = (part.start - start) // PAGE_BYTES, part.length // PAGE_BYTES
+            page, pages = (part.start - start) // PAGE, part.length // PAGE
             entries[page : page + pages] = [part.entry] * pages
         self._put(table, entries)
         self._put(8 * chunk, [self._area.address + table | CHUNK_TABLE])
@@ -341,15 +341,15 @@ class PhysicalMap:
             marks = log.since(memory)
             log.same_as(memory)
             if marks is None:
-                return list(range(0, memory.size, PAGE_BYTES))
-            return [page * PAGE_BYTES for first, end in runs(marks) for page in range(first, end)]
+                return list(range(0, memory.size, PAGE))
+            return [page * PAGE for first, end in runs(marks) for page in range(first, end)]
 
     def hand_over(self, part: Range) -> None:
         """Let its memory know what processors have written there; from now on they note it anew."""
-        first, last = part.start // PAGE_BYTES, part.end // PAGE_BYTES
+        first, last = part.start // PAGE, part.end // PAGE
         marks = self._dirty.map[first:last]
         if marks.strip(b"\0"):
-            part.memory.note_dirty(part.offset // PAGE_BYTES, marks)
+            part.memory.note_dirty(part.offset // PAGE, marks)
             self._dirty.map[first:last] = bytes(last - first)
             for processor in self.processors():
                 processor.protect(part.start, part.length)

@@ -6,9 +6,11 @@ or CHUNK_TABLE and the address of 512 such entries, one for each 4 KiB page of i
 so the low bits are free for flags.
 """
 
-PAGE_SHIFT, PAGE_BYTES = 12, 1 << 12
+from bt.x86.page import PAGE
+
+PAGE_SHIFT = PAGE.bit_length() - 1
 CHUNK_SHIFT, CHUNK_BYTES = 21, 1 << 21
-CHUNK_PAGES = CHUNK_BYTES // PAGE_BYTES
+CHUNK_PAGES = CHUNK_BYTES // PAGE
 
 ADDRESS_BITS = 36  # of the widest processor there is, see cpu_model.PHYSICAL_ADDRESS_BITS
 PAGES, CHUNKS = 1 << ADDRESS_BITS - PAGE_SHIFT, 1 << ADDRESS_BITS - CHUNK_SHIFT

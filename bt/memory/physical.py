@@ -13,13 +13,13 @@ from bt.memory.map_layout import (
     CHUNK_SHIFT,
     CHUNK_TABLE,
     CHUNKS,
-    PAGE_BYTES,
     PAGE_MEMORY,
     PAGE_SHIFT,
     PAGE_WRITABLE,
     PAGES,
 )
 from bt.x86.context import Context
+from bt.x86.page import PAGE
 from bt.x86.state import PAGE_DIRTY
 
 CODE_GRANULE_SHIFT = 6
@@ -58,7 +58,7 @@ class PhysicalPage:
     @property
     def host(self) -> Value:
         """Host address of the byte, if it is memory (i64)."""
-        return self.physical + (self.entry & -PAGE_BYTES)
+        return self.physical + (self.entry & -PAGE)
 
 
 def page_number(physical: Value) -> Value:
