@@ -12,7 +12,7 @@ class RawImage:
     """The file at `path`. Nobody else opens it for the guest.
 
     A file that is no multiple of 512 bytes has one sector more, whose missing bytes read as zeros; writing that sector
-    makes the file longer (as QEMU's raw driver does: tests/disks/test_raw.py asks it). A file that somebody cuts short
+    makes the file longer (as QEMU's raw driver does, see tests/devices/storage/test_ata_against_qemu.py). A file that somebody cuts short
     meanwhile reads as zeros, too.
     """
 

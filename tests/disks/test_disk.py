@@ -17,42 +17,7 @@ from bt.disks.image import SECTOR_BYTES
 from bt.disks.latency import REQUEST_NS, SECTOR_NS, transfer_ns
 from bt.disks.recording import FLUSH, Recording, after_power_failure
 from bt.errors import Closed
-
-
-class Memory:
-    """An image in memory; `gate` holds up whoever does requests, `broken` is raised by writes and flushes."""
-
-    name = "memory"
-    read_only = False
-
-    def __init__(self, size: int = 64 * SECTOR_BYTES) -> None:
-        self.size = size
-        self.bytes = bytearray(size)
-        self.gate = threading.Event()
-        self.gate.set()
-        self.broken: OSError | None = None
-        self.is_closed = False
-        self.threads: set[int] = set()
-
-    def _pass(self) -> None:
-        self.threads.add(threading.get_ident())
-        assert self.gate.wait(10)
-        if self.broken is not None:
-            raise self.broken
-
-    def read(self, offset: int, n: int) -> bytes:
-        self._pass()
-        return bytes(self.bytes[offset : offset + n])
-
-    def write(self, offset: int, data: bytes) -> None:
-        self._pass()
-        self.bytes[offset : offset + len(data)] = data
-
-    def flush(self) -> None:
-        self._pass()
-
-    def close(self) -> None:
-        self.is_closed = True
+from tests.disks.memory_image import MemoryImage
 
 
 def sector(value: int) -> bytes:
@@ -60,7 +25,7 @@ def sector(value: int) -> bytes:
 
 
 def test_the_host_works_while_the_guest_runs() -> None:
-    image = Memory()
+    image = MemoryImage()
     disk = Disk(image)
     done = threading.Event()
     request = disk.write(0, sector(1), on_done=done.set)
@@ -72,7 +37,7 @@ def test_the_host_works_while_the_guest_runs() -> None:
 
 
 def test_requests_are_done_in_order() -> None:
-    image = Memory()
+    image = MemoryImage()
     disk = Disk(image)
     image.gate.clear()
     writes = [disk.write(5, sector(value)) for value in range(1, 9)]
@@ -90,7 +55,7 @@ def test_requests_are_done_in_order() -> None:
 def test_waiting_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The VMM is not stuck if the thread is slow or cannot be: it does the work itself."""
     monkeypatch.setattr(threading.Thread, "start", lambda self: None)
-    image = Memory()
+    image = MemoryImage()
     disk = Disk(image)
     disk.write(1, sector(7))
     read = disk.read(1, 1)
@@ -101,7 +66,7 @@ def test_waiting_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_close_does_what_was_asked_for() -> None:
-    image = Memory()
+    image = MemoryImage()
     disk = Disk(image)
     for lba in range(20):
         disk.write(lba, sector(lba + 1))
@@ -114,7 +79,7 @@ def test_close_does_what_was_asked_for() -> None:
 
 
 def test_a_disk_that_is_dropped_is_closed() -> None:
-    image = Memory()
+    image = MemoryImage()
     disk = Disk(image)
     assert disk.write(0, sector(1)).result() is None
     del disk
@@ -122,7 +87,7 @@ def test_a_disk_that_is_dropped_is_closed() -> None:
 
 
 def test_errors_are_values_and_told_once() -> None:
-    image = Memory()
+    image = MemoryImage()
     told: list[str] = []
     disk = Disk(image, told.append)
     image.broken = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -225,7 +190,7 @@ def test_the_latency_formula() -> None:
 
 
 def test_a_recording_has_writes_and_flushes_in_order() -> None:
-    image = Memory()
+    image = MemoryImage()
     recording = Recording(image)
     disk = Disk(recording)
     disk.write(2, sector(1) * 2)

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -126,17 +127,17 @@ for options in ({"read_only": True}, {"snapshot": True}):
 """
 
 
-def test_a_read_only_host_file_wants_readonly_or_snapshot(tmp_path: Path) -> None:
-    path = tmp_path / "disk"
-    path.write_bytes(b"r" * 512)
-    path.chmod(0o444)
-    for parent in (tmp_path, *tmp_path.parents[:2]):  # pytest's own directories are for their owner only
-        parent.chmod(0o755)
-    run = subprocess.run([sys.executable, "-c", AS_NOBODY, str(path)], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    expected = "cannot open the disk image (Permission denied); add readonly=on, or -snapshot"
-    assert expected in run.stdout
-    assert path.read_bytes() == b"r" * 512
+def test_a_read_only_host_file_wants_readonly_or_snapshot() -> None:
+    with TemporaryDirectory() as folder:  # pytest's own directories are for their owner only
+        path = Path(folder, "disk")
+        path.write_bytes(b"r" * 512)
+        path.chmod(0o444)
+        Path(folder).chmod(0o755)
+        run = subprocess.run([sys.executable, "-c", AS_NOBODY, str(path)], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        expected = "cannot open the disk image (Permission denied); add readonly=on, or -snapshot"
+        assert expected in run.stdout
+        assert path.read_bytes() == b"r" * 512
 
 
 def test_snapshot_never_changes_the_base(tmp_path: Path) -> None:
