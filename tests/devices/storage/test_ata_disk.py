@@ -58,7 +58,7 @@ def test_a_status_read_after_the_data_takes_no_interrupt() -> None:
 
 
 def test_completion_comes_when_the_formula_says() -> None:
-    ours, image = rig()
+    ours, _ = rig()
     driver = Ide(ours)
     for command, count, ns in (
         (0x20, 3, REQUEST_NS + 3 * SECTOR_NS),
