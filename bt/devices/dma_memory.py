@@ -15,13 +15,14 @@ class GuestMemory(Protocol):
 
 
 class DmaMemory:
-    """Addresses wrap at 32 bits. Nothing raises."""
+    """Nothing raises. Addresses wrap at `address_bits`, what the device can count to."""
 
-    def __init__(self, memory: GuestMemory) -> None:
+    def __init__(self, memory: GuestMemory, address_bits: int = 32) -> None:
         self._memory = memory
+        self._mask = (1 << address_bits) - 1
 
     def read(self, paddr: int, n: int) -> bytes:
-        paddr &= 0xFFFF_FFFF
+        paddr &= self._mask
         try:
             return self._memory.read(paddr, n)
         except OutsideRam:
@@ -31,7 +32,7 @@ class DmaMemory:
             return b"".join(self.read(paddr + at, size) for at, size in _pieces(first, n))
 
     def write(self, paddr: int, data: bytes | bytearray | memoryview) -> None:
-        paddr &= 0xFFFF_FFFF
+        paddr &= self._mask
         try:
             self._memory.write(paddr, data)
         except OutsideRam:
