@@ -22,6 +22,7 @@ LAYERS = (
     "disks",
     "devices",
     "boot",
+    "snapshot",
     "machine",
     "symbols",
     "inspect",
