@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from bt.disks.image import SECTOR_BYTES, Image
@@ -14,6 +15,7 @@ from bt.disks.raw import RawImage
 from bt.errors import BadUsage, Closed
 
 READ, WRITE, FLUSH = "read", "write", "flush"
+MOST_SECTORS_AT_ONCE = 256  # read by the thread that asks
 IDLE_SECONDS = 10.0  # after which the thread goes, to come back with the next request
 
 
@@ -57,6 +59,15 @@ class Request:
             self.error = error
         self._finish()
 
+    def perform_cached(self, image: Image) -> bool:
+        """Read if that takes no waiting; whether it did."""
+        data = image.read_cached(self.lba * SECTOR_BYTES, self.sectors * SECTOR_BYTES)
+        if data is None:
+            return False
+        self.data = data
+        self._finish()
+        return True
+
     def refuse(self, error: OSError) -> None:
         """Done, with `error`, without having asked the host."""
         self.error = error
@@ -78,18 +89,29 @@ class _Queue:
         self.image = image
         self.waiting: deque[Request] = deque()
         self._doing = threading.Lock()
-        self._work = threading.Semaphore(0)
+        self._bell: SimpleQueue[None] = SimpleQueue()  # rung for each request; a semaphore takes 3 us more
         self._starting = threading.Lock()
         self._has_thread = False
         self.is_closed = False
 
     def put(self, request: Request) -> None:
+        if request.kind == READ and request.sectors <= MOST_SECTORS_AT_ONCE and self._read_at_once(request):
+            return
         self.waiting.append(request)
-        self._work.release()
+        self._bell.put(None)
         with self._starting:
             if not self._has_thread:
                 self._has_thread = True
                 threading.Thread(target=self._serve, name="bt disk", daemon=True).start()
+
+    def _read_at_once(self, request: Request) -> bool:
+        """What the host has in its memory needs no thread: 85 us instead of 130 us for 4 KiB by DMA."""
+        if self.waiting or not self._doing.acquire(blocking=False):
+            return False
+        try:
+            return not self.waiting and request.perform_cached(self.image)
+        finally:
+            self._doing.release()
 
     def do_one(self) -> bool:
         """Do the oldest request; False if there is none. Returns after whatever another thread was doing."""
@@ -101,10 +123,13 @@ class _Queue:
 
     def _serve(self) -> None:
         while True:
-            has_work = self._work.acquire(timeout=IDLE_SECONDS)
-            if has_work and not self.is_closed:
-                self.do_one()
-                continue
+            try:
+                self._bell.get(timeout=IDLE_SECONDS)
+                if not self.is_closed:
+                    self.do_one()
+                    continue
+            except Empty:
+                pass
             with self._starting:
                 if self.is_closed or not self.waiting:
                     self._has_thread = False
@@ -116,7 +141,7 @@ class _Queue:
             while self.do_one():
                 pass
             self.is_closed = True
-            self._work.release()
+            self._bell.put(None)
             self.image.close()
 
 

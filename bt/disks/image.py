@@ -18,6 +18,9 @@ class Image(Protocol):
     @property
     def read_only(self) -> bool: ...
     def read(self, offset: int, n: int) -> bytes: ...
+    def read_cached(self, offset: int, n: int) -> bytes | None:
+        """As `read`, if that takes no waiting for a medium, and nothing is wrong; otherwise None."""
+
     def write(self, offset: int, data: bytes) -> None: ...
     def flush(self) -> None:
         """What was written before is on the medium when this returns."""

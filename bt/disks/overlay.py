@@ -48,6 +48,12 @@ class Overlay:
             offset = run_end
         return b"".join(parts)
 
+    def read_cached(self, offset: int, n: int) -> bytes | None:
+        first, last = offset // BLOCK_BYTES, (offset + n - 1) // BLOCK_BYTES
+        if any(self._is_written(block) for block in range(first, last + 1)):
+            return None
+        return self._base.read_cached(offset, n)
+
     def write(self, offset: int, data: bytes) -> None:
         end = offset + len(data)
         first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES

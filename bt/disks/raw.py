@@ -65,6 +65,14 @@ class RawImage:
             data += more
         return data
 
+    def read_cached(self, offset: int, n: int) -> bytes | None:
+        data = bytearray(n)
+        try:
+            found = os.preadv(self._fd, [data], offset, os.RWF_NOWAIT)
+        except OSError:  # not there, or a file system that cannot say so
+            return None
+        return bytes(data) if found == n else None
+
     def write(self, offset: int, data: bytes) -> None:
         written = os.pwrite(self._fd, data, offset)
         while written < len(data):

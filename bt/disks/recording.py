@@ -21,6 +21,9 @@ class Recording:
     def read(self, offset: int, n: int) -> bytes:
         return self._inner.read(offset, n)
 
+    def read_cached(self, offset: int, n: int) -> bytes | None:
+        return self._inner.read_cached(offset, n)
+
     def write(self, offset: int, data: bytes) -> None:
         self._inner.write(offset, data)
         self.log.append((offset, bytes(data)))

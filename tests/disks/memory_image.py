@@ -31,6 +31,9 @@ class MemoryImage:
         self._pass()
         return bytes(self.bytes[offset : offset + n])
 
+    def read_cached(self, offset: int, n: int) -> bytes | None:
+        return None
+
     def write(self, offset: int, data: bytes) -> None:
         self._pass()
         self.bytes[offset : offset + len(data)] = data

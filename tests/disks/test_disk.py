@@ -65,6 +65,43 @@ def test_waiting_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     disk.close()
 
 
+class Cached(MemoryImage):
+    """One that the host has in memory."""
+
+    def read_cached(self, offset: int, n: int) -> bytes | None:
+        return bytes(self.bytes[offset : offset + n])
+
+
+def test_what_the_host_has_in_memory_is_read_at_once_but_never_before_a_write() -> None:
+    image = Cached()
+    disk = Disk(image)
+    read = disk.read(1, 1)
+    assert read.is_done
+    assert read.data == sector(0)
+    image.gate.clear()
+    write = disk.write(1, sector(3))
+    read = disk.read(1, 1)
+    assert not read.is_done
+    image.gate.set()
+    assert read.result() is None
+    assert write.is_done
+    assert read.data == sector(3)
+    disk.close()
+
+
+def test_a_raw_image_in_the_hosts_memory(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    content = random.Random(1).randbytes(1000)
+    path.write_bytes(content)
+    for snapshot in (False, True):
+        disk = open_disk(str(path), snapshot=snapshot)
+        for lba in (0, 1):
+            request = disk.read(lba, 1)
+            assert request.result() is None
+            assert request.data == content[512 * lba : 512 * lba + 512].ljust(512, b"\0")
+        disk.close()
+
+
 def test_close_does_what_was_asked_for() -> None:
     image = MemoryImage()
     disk = Disk(image)

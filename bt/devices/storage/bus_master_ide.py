@@ -1,6 +1,7 @@
 """Bus-master DMA for an IDE channel (SFF-8038i; Intel 82371SB PIIX3, 290550, section 2.7: BMICX, BMISX, BMIDTPX)."""
 
 from collections.abc import Callable
+from typing import Any
 
 from bt.devices.device import Device, Line
 from bt.devices.dma_memory import DmaMemory, GuestMemory
@@ -79,6 +80,9 @@ class BusMasterIde(Device):
         self._command = self._status = self._table = self._entry = self._address = self._left = 0
         self._is_last = False
 
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"version": 1}
+
     def _write_byte(self, offset: int, value: int) -> None:
         if offset == COMMAND:
             self._write_command(value & (START | TO_MEMORY))
@@ -93,7 +97,9 @@ class BusMasterIde(Device):
         rising = value & START and not self._command & START
         self._command = value
         if not value & START:
-            self._status &= ~ACTIVE  # "clearing this bit stops bus master operation"; nothing can be resumed
+            # stops at once, and "cannot be resumed" (2.1)
+            self._status &= ~ACTIVE
+            self._left = 0
         if rising:
             self._entry = 0
             self._left = 0
