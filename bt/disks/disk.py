@@ -22,7 +22,7 @@ IDLE_SECONDS = 10.0  # after which the thread goes, to come back with the next r
 class Request:
     """One read, write or flush. `result()` is for the VMM's thread, everything else for whoever does it."""
 
-    __slots__ = ("_disk", "_is_done", "_on_done", "data", "error", "kind", "lba", "sectors")
+    __slots__ = ("_disk", "_failure", "_is_done", "_on_done", "data", "error", "kind", "lba", "sectors")
 
     def __init__(
         self, disk: "Disk", kind: str, lba: int, sectors: int, data: bytes, on_done: Callable[[], None] | None
@@ -35,10 +35,13 @@ class Request:
         self.error: OSError | None = None
         self._on_done = on_done
         self._is_done = False
+        self._failure: BaseException | None = None
 
     def result(self) -> OSError | None:
         """Wait until the host has done it; None if all went well. The disk's user hears of an error, once."""
         self._disk.work_off(self)
+        if self._failure is not None:
+            raise self._failure
         if self.error is not None:
             self._disk.report(self)
         return self.error
@@ -57,6 +60,8 @@ class Request:
                 image.flush()
         except OSError as error:
             self.error = error
+        except BaseException as failure:  # no host's error: for whoever waits, whichever thread this is
+            self._failure = failure
         self._finish()
 
     def perform_cached(self, image: Image) -> bool:
@@ -106,7 +111,7 @@ class _Queue:
 
     def _read_at_once(self, request: Request) -> bool:
         """What the host has in its memory needs no thread: 85 us instead of 130 us for 4 KiB by DMA."""
-        if self.waiting or not self._doing.acquire(blocking=False):
+        if not self._doing.acquire(blocking=False):
             return False
         try:
             return not self.waiting and request.perform_cached(self.image)

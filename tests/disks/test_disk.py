@@ -72,7 +72,9 @@ class Cached(MemoryImage):
         return bytes(self.bytes[offset : offset + n])
 
 
-def test_what_the_host_has_in_memory_is_read_at_once_but_never_before_a_write() -> None:
+def test_what_the_host_has_in_memory_is_read_at_once_but_never_before_a_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     image = Cached()
     disk = Disk(image)
     read = disk.read(1, 1)
@@ -86,6 +88,24 @@ def test_what_the_host_has_in_memory_is_read_at_once_but_never_before_a_write() 
     assert read.result() is None
     assert write.is_done
     assert read.data == sector(3)
+    monkeypatch.setattr(threading.Thread, "start", lambda self: None)
+    disk = Disk(image)
+    disk.write(1, sector(4))
+    read = disk.read(1, 1)
+    assert read.result() is None
+    assert read.data == sector(4)
+    disk.close()
+
+
+def test_what_is_no_error_of_the_host_reaches_who_waits() -> None:
+    class Mistaken(MemoryImage):
+        def flush(self) -> None:
+            raise ZeroDivisionError
+
+    disk = Disk(Mistaken())
+    request = disk.flush()
+    with pytest.raises(ZeroDivisionError):
+        request.result()
     disk.close()
 
 
