@@ -167,7 +167,6 @@ class Dma8237Pair(Device):
 
     def state(self) -> dict[str, Any]:
         return super().state() | {
-            "version": 1,
             "controllers": [
                 {name: getattr(controller, name) for name in _Controller.fields}
                 | {

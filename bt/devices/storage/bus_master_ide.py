@@ -1,7 +1,6 @@
 """Bus-master DMA for an IDE channel (SFF-8038i; Intel 82371SB PIIX3, 290550, section 2.7: BMICX, BMISX, BMIDTPX)."""
 
 from collections.abc import Callable
-from typing import Any
 
 from bt.devices.device import Device, Line
 from bt.devices.dma_memory import DmaMemory, GuestMemory
@@ -24,7 +23,7 @@ class BusMasterIde(Device):
     """
 
     widest_access = 4
-    fields = ("_command", "_status", "_table", "_entry", "_address", "_left", "_is_last")
+    fields = ("_command", "_status", "_table", "_entry", "_address", "_left", "_is_last", "_input")
 
     def __init__(
         self, memory: GuestMemory, interrupt: Line, started: Callable[[], None], name: str = "bus-master IDE"
@@ -37,7 +36,8 @@ class BusMasterIde(Device):
         self._entry = 0  # offset of the next entry of the table
         self._address = self._left = 0  # of the present region
         self._is_last = False
-        interrupt.on_rise(self._interrupt)
+        self._input = interrupt.level
+        interrupt.watch(self._interrupt)
 
     @property
     def is_running(self) -> bool:
@@ -80,9 +80,6 @@ class BusMasterIde(Device):
         self._command = self._status = self._table = self._entry = self._address = self._left = 0
         self._is_last = False
 
-    def state(self) -> dict[str, Any]:
-        return super().state() | {"version": 1}
-
     def _write_byte(self, offset: int, value: int) -> None:
         if offset == COMMAND:
             self._write_command(value & (START | TO_MEMORY))
@@ -107,8 +104,11 @@ class BusMasterIde(Device):
             self._status |= ACTIVE
             self._started()
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, level: bool) -> None:
         """INTRQ rose: the bit follows it whatever the master does; the region was the last and is full: done."""
+        rises, self._input = level and not self._input, level
+        if not rises:
+            return
         self._status |= INTERRUPT
         if self._is_last and not self._left:
             self._status &= ~ACTIVE

@@ -271,7 +271,6 @@ class FloppyController(Device):
 
     def state(self) -> dict[str, Any]:
         return super().state() | {
-            "version": 1,
             "phase": self.phase,
             "buffer": b64encode(memoryview(self.buffer)[: self.target]).decode(),
             "port": self.port.state(),

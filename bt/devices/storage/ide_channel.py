@@ -124,7 +124,6 @@ class IdeChannel(Device):
 
     def state(self) -> dict[str, Any]:
         return {
-            "version": 1,
             "selected": self._selected,
             "control": self._control,
             "devices": [None if device is None else device.state() for device in self._devices],

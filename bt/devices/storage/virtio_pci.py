@@ -135,7 +135,7 @@ class VirtioTransport:
             self.raise_interrupt(CONFIG_INTERRUPT)
 
     def state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.fields} | {"version": 1, "device": self.device.state()}
+        return {name: getattr(self, name) for name in self.fields} | {"device": self.device.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         for name in self.fields:
@@ -144,14 +144,30 @@ class VirtioTransport:
         self._line.set(bool(self.isr))
 
 
-class VirtioPciLegacy(Device):
-    """The port region of a transitional device (4.1.4.8). Its state is the transport's."""
+class _Registers(Device):
+    """Registers of a transport, whose state is theirs: twice where there are both kinds, which does no harm."""
 
     widest_access = 4
 
-    def __init__(self, transport: VirtioTransport, name: str = "virtio (ports)") -> None:
+    def __init__(self, transport: VirtioTransport, name: str) -> None:
         super().__init__(name)
         self._transport = transport
+
+    def reset(self) -> None:
+        self._transport.reset()
+
+    def state(self) -> dict[str, Any]:
+        return self._transport.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._transport.restore(state)
+
+
+class VirtioPciLegacy(_Registers):
+    """The port region of a transitional device (4.1.4.8)."""
+
+    def __init__(self, transport: VirtioTransport, name: str = "virtio (ports)") -> None:
+        super().__init__(transport, name)
 
     def read(self, offset: int, size: int) -> int:
         transport = self._transport
@@ -199,14 +215,11 @@ class VirtioPciLegacy(Device):
 QUEUE_ADDRESSES = {0x20: "descriptors", 0x28: "driver_area", 0x30: "device_area"}
 
 
-class VirtioPciModern(Device):
-    """The memory region: `WINDOWS`, each a page. Its state is the transport's."""
-
-    widest_access = 4
+class VirtioPciModern(_Registers):
+    """The memory region: `WINDOWS`, each a page."""
 
     def __init__(self, transport: VirtioTransport, name: str = "virtio (memory)") -> None:
-        super().__init__(name)
-        self._transport = transport
+        super().__init__(transport, name)
 
     def read(self, offset: int, size: int) -> int:
         window, at = offset & ~(WINDOW_BYTES - 1), offset % WINDOW_BYTES

@@ -171,3 +171,17 @@ def test_random_traffic_and_state(seed: int) -> None:
     for _ in range(300):
         assert step(rig, rngs[0]) == step(other, rngs[1])
     assert rig.ram.read(0, 1 << 20) == other.ram.read(0, 1 << 20)
+
+
+def test_an_input_that_comes_back_is_no_interrupt() -> None:
+    """A channel that is restored after its bus master drives the wire between them as it was."""
+    rig, other = Rig(), Rig()
+    rig.line.raise_()
+    rig.master.write(2, 1, INTERRUPT)
+    assert rig.status == 0
+    transplant(rig.master, other.master)
+    other.line.raise_()
+    assert other.status == 0
+    other.line.lower()
+    other.line.raise_()
+    assert other.status == INTERRUPT
