@@ -346,7 +346,7 @@ class AtaDevice:
         self._left -= n // SECTOR_BYTES
 
     def state(self) -> dict[str, Any]:
-        used = max(self._filled, self._target)
+        used = max(self._filled, self.position)  # to be sent, or already received
         return {name: getattr(self, name) for name in self.fields} | {
             "task": list(self.task),
             "previous": list(self.previous),

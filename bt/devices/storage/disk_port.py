@@ -70,7 +70,7 @@ class DiskPort:
         request = self._request
         error = self._error
         if request is not None and self._kind != READ:
-            error = request.result()
+            error, request = request.result(), None  # done: nothing to do again
         return {
             "kind": self._kind,
             "lba": request.lba if request else 0,

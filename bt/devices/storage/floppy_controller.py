@@ -270,9 +270,10 @@ class FloppyController(Device):
         COMMANDS[self.command[0] & 0x1F].done(self, error)
 
     def state(self) -> dict[str, Any]:
+        used = {Phase.TO_HOST: self.target, Phase.FROM_HOST: self.position}.get(self.phase, 0)
         return super().state() | {
             "phase": self.phase,
-            "buffer": b64encode(memoryview(self.buffer)[: self.target]).decode(),
+            "buffer": b64encode(memoryview(self.buffer)[:used]).decode(),
             "port": self.port.state(),
             "port_drive": self.command[1] & 3 if self.port.is_busy else 0,
             "drives": [{name: getattr(drive, name) for name in FloppyDrive.fields} for drive in self.drives],
