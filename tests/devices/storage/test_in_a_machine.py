@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from bt.devices.dma_memory import MappedMemory
 from bt.devices.storage.ata_disk import AtaDisk
 from bt.devices.storage.bus_master_ide import BusMasterIde
 from bt.devices.storage.ide_channel import IdeChannel
@@ -166,7 +167,7 @@ def attach(machine: Machine, image: MemoryImage) -> None:
     irq = machine.pic.line(14)
     channel = IdeChannel(irq)
     channel.connect(AtaDisk(machine.clock, Disk(image)), 0)
-    master = BusMasterIde(machine.ram, irq, channel.pump_dma)
+    master = BusMasterIde(MappedMemory(machine.memory), irq, channel.pump_dma)
     channel.connect_dma(master)
     machine.ports.attach(channel, 0x1F0, 8)
     machine.ports.attach(channel, 0x3F6, 1, 8)
