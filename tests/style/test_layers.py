@@ -19,6 +19,7 @@ LAYERS = (
     "memory",
     "engine",
     "clock",
+    "disks",
     "devices",
     "boot",
     "machine",
