@@ -17,11 +17,11 @@ from bt.memory.map_layout import (
     CHUNK_TABLE,
     DEVICE_HOLE,
     HIGH_RAM,
-    PAGE_BYTES,
     PAGE_MEMORY,
     PAGE_WRITABLE,
 )
 from bt.memory.ram import GuestRam, OutsideRam
+from bt.x86.page import PAGE
 
 MIB, GIB = 1 << 20, 1 << 30
 ROM_AT, WINDOW_AT = 0xF_0000, 0xE000_0000
@@ -35,10 +35,10 @@ def native(memory: PhysicalMap, physical: int) -> tuple[int, int]:
     """(host address of the page or 0, flags) as bt/memory/physical.py finds them."""
     entry = _u64(memory.address + 8 * (physical >> CHUNK_SHIFT))
     if entry & CHUNK_TABLE:
-        entry = _u64(entry - CHUNK_TABLE + 8 * (physical // PAGE_BYTES % CHUNK_PAGES))
+        entry = _u64(entry - CHUNK_TABLE + 8 * (physical // PAGE % CHUNK_PAGES))
     if not entry:
         return 0, 0
-    return ((entry & -PAGE_BYTES) + (physical & -PAGE_BYTES)) % (1 << 64), entry & PAGE_BYTES - 1
+    return ((entry & -PAGE) + (physical & -PAGE)) % (1 << 64), entry & PAGE - 1
 
 
 def expected(memory: PhysicalMap, physical: int) -> tuple[int, int]:
@@ -46,7 +46,7 @@ def expected(memory: PhysicalMap, physical: int) -> tuple[int, int]:
     if found is None:
         return 0, 0
     flags = PAGE_MEMORY | (0 if found.use is Use.ROM else PAGE_WRITABLE)
-    return found.memory.address + found.offset + (physical - found.start & -PAGE_BYTES), flags
+    return found.memory.address + found.offset + (physical - found.start & -PAGE), flags
 
 
 @pytest.fixture
@@ -145,24 +145,24 @@ def test_any_changes_leave_what_a_simple_model_says(ram: GuestRam, rom: GuestRam
     choose = random.Random(8)
     memory = PhysicalMap(ram)
     pages: dict[int, tuple[Use, GuestRam, int]] = {
-        page: (Use.RAM, ram, page * PAGE_BYTES) for page in range(ram.size // PAGE_BYTES)
+        page: (Use.RAM, ram, page * PAGE) for page in range(ram.size // PAGE)
     }
-    span = 3 * ram.size // 2 // PAGE_BYTES
+    span = 3 * ram.size // 2 // PAGE
     for _ in range(300):
         start = choose.randrange(span)
         use, source = choose.choice(((Use.RAM, ram), (Use.ROM, rom), (Use.WINDOW, rom), (None, ram)))
-        count = choose.randrange(1, 1 + min(source.size // PAGE_BYTES, choose.choice((4, 512, 1500))))
-        offset = choose.randrange(0, source.size // PAGE_BYTES - count + 1)
+        count = choose.randrange(1, 1 + min(source.size // PAGE, choose.choice((4, 512, 1500))))
+        offset = choose.randrange(0, source.size // PAGE - count + 1)
         if use is None:
-            memory.remove(start * PAGE_BYTES, count * PAGE_BYTES)
+            memory.remove(start * PAGE, count * PAGE)
             for page in range(start, start + count):
                 pages.pop(page, None)
         else:
-            memory.remap(start * PAGE_BYTES, count * PAGE_BYTES, use, source, offset * PAGE_BYTES)
+            memory.remap(start * PAGE, count * PAGE, use, source, offset * PAGE)
             for number in range(count):
-                pages[start + number] = (use, source, (offset + number) * PAGE_BYTES)
+                pages[start + number] = (use, source, (offset + number) * PAGE)
     for page in range(span + 1600):
-        physical = page * PAGE_BYTES
+        physical = page * PAGE
         found = memory.at(physical)
         now = None if found is None else (found.use, found.memory, found.offset + physical - found.start)
         assert now == pages.get(page), hex(physical)
@@ -181,7 +181,7 @@ def test_writes_from_outside_are_dirty(ram: GuestRam, rom: GuestRam) -> None:
     memory, processor = PhysicalMap(ram), Nobody()
     memory.watch(processor)
     memory.add_window(WINDOW_AT, rom)
-    assert len(memory.take_dirty(ram)) == ram.size // PAGE_BYTES
+    assert len(memory.take_dirty(ram)) == ram.size // PAGE
     ram.write(0x1FFF, b"ab")
     rom.write(0x3000, b"x")
     assert memory.take_dirty(ram) == [0x1000, 0x2000]

@@ -164,7 +164,7 @@ def library() -> Iterator[Library]:
 
 
 def attach(machine: Machine, image: MemoryImage) -> None:
-    irq = machine.pic.line(14)
+    irq = machine.board.pic.line(14).driver("IDE")
     channel = IdeChannel(irq)
     channel.connect(AtaDisk(machine.clock, Disk(image)), 0)
     master = BusMasterIde(MappedMemory(machine.memory), irq, channel.pump_dma)
