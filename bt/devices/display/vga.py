@@ -1,0 +1,24 @@
+"""A VGA with linear modes: its registers, the display interface and memory behind one buffer."""
+
+from bt.clock.virtual_clock import VirtualClock
+from bt.devices.display.dispi import Dispi
+from bt.devices.display.memory import VgaMemory
+from bt.devices.display.registers import VgaRegisters
+
+MEMORY_BYTES = 16 << 20
+
+
+class Vga:
+    """Three devices for the board: `registers` and `dispi` at ports, `memory` at A0000h. Restored in this order."""
+
+    def __init__(self, clock: VirtualClock, buffer: bytearray | memoryview) -> None:
+        """`buffer` is video memory: a whole number of 64 KiB, at least 256 KiB; it is the linear framebuffer too."""
+        self.buffer = buffer
+        self.registers = VgaRegisters(clock)
+        self.dispi = Dispi(self.registers, buffer)
+        self.memory = VgaMemory(self.registers, self.dispi, buffer)
+        self.registers.memory_changed = self.dispi.memory_changed = self.memory.refresh
+
+    @property
+    def devices(self) -> tuple[VgaRegisters, Dispi, VgaMemory]:
+        return self.registers, self.dispi, self.memory
