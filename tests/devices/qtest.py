@@ -99,7 +99,7 @@ class Qemu:
         self.ask(f"write{_SUFFIX[size]} {address:#x} {value:#x}")
 
     def read_bytes(self, address: int, length: int) -> bytes:
-        return bytes.fromhex(self.ask(f"read {address:#x} {length:#x}")[0][2:])
+        return bytes.fromhex(self.ask(f"read {address:#x} {length:#x}")[0][2:]) if length else b""  # it aborts on none
 
     def write_bytes(self, address: int, data: bytes) -> None:
         for start in range(0, len(data), 4096):

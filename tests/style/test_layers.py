@@ -20,6 +20,7 @@ LAYERS = (
     "engine",
     "clock",
     "devices",
+    "firmware",
     "boot",
     "machine",
     "symbols",
