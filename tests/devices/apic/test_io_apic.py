@@ -68,6 +68,8 @@ def test_a_level_is_sent_again_after_its_end(board: Board) -> None:
     assert board.sent == [Message(0x39, 0, 0, False, True)]
     assert board.get(0x22) == 0x39 | LEVEL | REMOTE_IRR
     board.chip.end_of_interrupt(0x38)
+    board.chip.set_input(9, True)
+    board.put(0x22, 0x39 | LEVEL)
     assert len(board.sent) == 1
     board.chip.end_of_interrupt(0x39)
     assert len(board.sent) == 2

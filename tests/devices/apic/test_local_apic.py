@@ -75,6 +75,15 @@ def test_higher_classes_come_first_and_nest(board: Board) -> None:
     assert board.taken() == [0x31]
 
 
+def test_only_the_end_of_a_level_is_told(board: Board) -> None:
+    for level, ended in ((True, [0x40]), (False, [0x40])):
+        board.apic.receive(Message(0x40, DeliveryMode.FIXED, 0, logical=False, level=level))
+        assert board.taken() == [0x40]
+        assert board.bits(TMR) == ([0x40] if level else [])
+        board.put(EOI, 0)
+        assert board.ended == ended
+
+
 def test_task_priority_holds_back_its_class_and_below(board: Board) -> None:
     board.put(TPR, 0x45)
     board.interrupt(0x4F)
