@@ -23,7 +23,10 @@ from rich.table import Table
 # Runs with the sources of either commit, so it uses what both have; a STENCIL begins with code and length.
 _DUMP = """
 import json, struct
-from bt.engine.library import load_library
+try:
+    from bt.engine.library.library import load_library
+except ImportError:
+    from bt.engine.library import load_library
 library = load_library()
 names = bytes(library.stencil_names).decode().split("\\n")
 table, code = library.stencils["stencils"], library.stencils["stencil_code"]

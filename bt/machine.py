@@ -22,7 +22,7 @@ from typing import Literal, get_args
 from bt import arguments
 from bt.boot.boot_sector import Stop, why_stopped
 from bt.boot.detect import load as load_image
-from bt.boot.multiboot import Module
+from bt.boot.information import Module
 from bt.boot.placement import check_ram_size
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
@@ -57,6 +57,7 @@ from bt.engine.vcpu import Vcpu
 from bt.errors import Closed
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
 from bt.memory.ram import GuestRam
+from bt.snapshot import Parts, Snapshot
 from bt.x86 import cpu_model, fault_chain, reset
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
@@ -246,6 +247,17 @@ class Machine:
             reset.enter(self.cpu.state, entry)
             self.cpu.flush()
             return entry
+
+    def snapshot(self) -> Snapshot:
+        """The machine as it is now, between two runs: BadUsage in one. What was posted is not in it."""
+        with self._at_rest():
+            return Snapshot.take(Parts(self.cpu, self.clock, (self.ports, self.mmio), self._exit_counts))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from `snapshot`, of any machine with the same memory, CPU model, clock and devices, or BadUsage."""
+        arguments.instance("snapshot", snapshot, Snapshot, "what Machine.snapshot returned is wanted")
+        with self._at_rest():
+            snapshot.put_back(Parts(self.cpu, self.clock, (self.ports, self.mmio), self._exit_counts))
 
     def stop(self) -> None:
         """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""

@@ -20,7 +20,8 @@ from bt.errors import BadImage
 class Image:
     """A built-in guest.
 
-    `kind`: "demo", "compute", "fp", "nano", "check", "system" or "boot". `format`: "multiboot" or "boot sector".
+    `kind`: "demo", "compute", "fp", "nano", "check", "system" or "boot". `format`: "multiboot", "multiboot 2", "PVH"
+    or "boot sector".
     `parameters`: command-line options and their defaults; work grows linearly with n. `ops`: the unit `ops=` counts.
     `transcript` and `exit_status`: serial output and exit status (debug-exit convention, 1 = guest's 0) of a run with
     defaults. `linux_file`: the same code as a Linux i386 program.
@@ -39,7 +40,7 @@ class Image:
     exit_status: int
 
     def read(self) -> bytes:
-        """The multiboot ELF file, or the boot sector."""
+        """The ELF file, or the boot sector."""
         return (_built() / self.file).read_bytes()
 
     @property

@@ -1,8 +1,8 @@
 """Rebuilds the built-in guests: `python -m guest_images.build` (= `make images`).
 
-Writes `built/NAME.elf` (multiboot ELF, bare PC), `built/NAME.bin` (boot sector), `built/linux/NAME.elf` (the same code
-as a Linux i386 program, where that makes sense) and `built/manifest.json`. The bytes depend on the sources only; a test
-rebuilds and compares.
+Writes `built/NAME.elf` (ELF with a multiboot header or a PVH note, bare PC), `built/NAME.bin` (boot sector),
+`built/linux/NAME.elf` (the same code as a Linux i386 program, where that makes sense) and `built/manifest.json`. The
+bytes depend on the sources only; a test rebuilds and compares.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ EXPECTED: Final = HERE / "expected"
 BUILT: Final = HERE / "built"
 LOAD_ADDRESS: Final = 0x100000
 BOOT_SECTOR_ADDRESS: Final = 0x7C00
+BOOT_SECTOR: Final = "boot sector"
 MAX_IMAGE_BYTES: Final = 64 * 1024
 SUCCESS_STATUS: Final = 1  # isa-debug-exit: guest's 0, times two, plus one
 
@@ -37,11 +38,11 @@ class Guest:
     ops: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     linux: bool = False
-    boot_sector: bool = False
+    format: str = "multiboot"
 
     @property
     def file(self) -> str:
-        return f"{self.name}.bin" if self.boot_sector else f"{self.name}.elf"
+        return f"{self.name}.bin" if self.format == BOOT_SECTOR else f"{self.name}.elf"
 
 
 CATALOGUE: Final = (
@@ -77,14 +78,16 @@ CATALOGUE: Final = (
     Guest("task-matrix", "check", "matrix/task-matrix.asm", "switches", {"strict": "off"}),
     Guest("fp-matrix", "check", "matrix/fp-matrix.asm", "probes", {"strict": "off"}),
     Guest("minikernel", "system", "minikernel/minikernel.asm", "faults and endings", {"n": "1", "hz": "250"}),
-    Guest("bootsector", "boot", "boot/bootsector.asm", "", boot_sector=True),
+    Guest("bootsector", "boot", "boot/bootsector.asm", "", format=BOOT_SECTOR),
+    Guest("multiboot2-info", "boot", "boot/multiboot2-info.asm", "", format="multiboot 2"),
+    Guest("pvh-info", "boot", "boot/pvh-info.asm", "", format="PVH"),
 )
 
 
 def build_image(guest: Guest, platform: str = "bare") -> bytes:
     """The file of `guest` for platform "bare" or "linux"; BtError names the source line that does not assemble."""
     source = SOURCES / guest.source
-    if guest.boot_sector:
+    if guest.format == BOOT_SECTOR:
         text = source.read_text(encoding="ascii")
         return assemble_program(text, 16, BOOT_SECTOR_ADDRESS, [source.parent], source.name).image
     include_path = [SOURCES / platform, SOURCES / "runtime", source.parent]
@@ -116,7 +119,7 @@ def build_all() -> dict[str, bytes]:
             {
                 "name": guest.name,
                 "kind": guest.kind,
-                "format": "boot sector" if guest.boot_sector else "multiboot",
+                "format": guest.format,
                 "description": description(guest),
                 "file": image_file,
                 "sha256": hashlib.sha256(files[image_file]).hexdigest(),

@@ -7,7 +7,6 @@ through IRET, exception delivery with a change of stacks, HLT and paging.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.util
 import struct
@@ -63,13 +62,7 @@ _DEBUG, _PROTECTION, _PAGE_FAULT = 1, 13, 14
 _ENTER_FRAME = struct.Struct("<17I")  # gs fs es ds, edi esi ebp - ebx edx ecx eax, eip cs eflags esp ss
 _STOP_FRAME = struct.Struct("<15I")  # edi esi ebp - ebx edx ecx eax, vector error, eip cs eflags esp ss
 
-# What a new process has, as after FNINIT: masks set, nothing in the registers
-_FP_IMAGE = struct.pack("<HHBxHQQII", 0x37F, 0, 0, 0, 0, 0, 0x1F80, 0).ljust(512, b"\0")
-_FP_STATE = {
-    "fpu_control": 0x37F,
-    "mxcsr_masks": 0x1F80,
-    **dict.fromkeys(("fp_ready", "ignore_fp_error", "fpu_ip", "fpu_cs", "fpu_dp", "fpu_ds", "fpu_opcode"), 0),
-}
+_FPU_CONTROL = 0x37F  # what a new process has, as after FNINIT; nothing in the registers
 
 _MONITOR_CODE = """
 enter:
@@ -159,9 +152,8 @@ class EngineExecutor:
         top = _STACK + layout.PAGE_BYTES
         engine.ram.write(top - len(frame), frame)
         self._set_stack(engine, _MONITOR + top - len(frame), case)
-        ctypes.memmove(engine.state.address("fp_image"), _FP_IMAGE, len(_FP_IMAGE))
-        for name, value in _FP_STATE.items():
-            engine.state[name] = value
+        reset.initialize_fp(engine.state, _FPU_CONTROL, tags=0)
+        engine.state["ignore_fp_error"] = 0
         engine.state["eip"] = _MONITOR + _ENTER
         # the host's first single step is on arrival, before anything has run: there are as many here as cases count
         for _ in range(case.steps or 1):

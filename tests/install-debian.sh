@@ -12,6 +12,8 @@ else
     command -v qemu-system-i386 >/dev/null || wanted="$wanted qemu-system-x86"
     command -v bochs >/dev/null || wanted="$wanted bochs"
     [ -f /usr/share/seabios/bios.bin ] || wanted="$wanted seabios"
+    command -v grub-mkrescue >/dev/null || wanted="$wanted grub-common grub-pc-bin mtools"
+    command -v xorriso >/dev/null || wanted="$wanted xorriso"
     # gcc -m32 needs the headers and libraries of the second architecture, not only a compiler
     echo 'int main(void) { return 0; }' | gcc -m32 -x c - -o /dev/null 2>/dev/null || wanted="$wanted gcc gcc-multilib"
     wanted=${wanted# }

@@ -1,6 +1,7 @@
 """What kind of image is this, and how is it started.
 
-In this order: what the user says, bzImage, multiboot, plain ELF, boot sector; gzip'ed ones are unpacked first. Whatever
+In this order: what the user says, bzImage, multiboot 1, multiboot 2, PVH, plain ELF, boot sector; gzip'ed ones are
+unpacked first. Whatever
 is wrong with a file ends in one line that names what it is, and RAM is written only when nothing is.
 """
 
@@ -14,7 +15,7 @@ from bt.boot import elf, linux, multiboot
 from bt.boot.boot_sector import LARGEST, is_boot_sector
 from bt.boot.boot_sector import load as load_boot_sector
 from bt.boot.flat import load as load_flat
-from bt.boot.multiboot import Module
+from bt.boot.information import Module
 from bt.boot.placement import PhysicalMemory
 from bt.boot.state import EntryState
 from bt.errors import BadImage, BadUsage
@@ -24,6 +25,8 @@ Source = str | os.PathLike[str] | bytes
 _LARGEST_FILE = 1 << 32  # bytes; physical memory ends there
 _LARGE_FILE = 16 << 20  # bytes; a larger one is looked at before it is read, for it may be a disk image
 _GZIP = b"\x1f\x8b"
+_MULTIBOOT_2, _MULTIBOOT_2_BYTES = bytes.fromhex("d65052e8"), 32768  # its magic number, and how far it may be
+_XEN_NOTE = b"Xen\0"
 
 
 def load(
@@ -71,12 +74,19 @@ def load(
         listed = [*_modules_from(initrd), *modules]
         full_line = _encode(name, f"{name} {append}" if append else name)
         return multiboot.load(name, contents, header, ram, command_line=full_line, modules=listed)
-    if (place := multiboot.find_multiboot_2(contents)) is not None:
-        if elf.is_elf(contents):
-            elf.check_processor(name, contents, "a multiboot 2 kernel")
-        raise BadImage(
-            f"{name}: a multiboot 2 kernel (header at {place:#x}); bt starts multiboot 1: give it such a header, too"
-        )
+    if _MULTIBOOT_2 in contents[:_MULTIBOOT_2_BYTES]:
+        from bt.boot import multiboot2  # a loader that others need not wait for
+
+        if (header_2 := multiboot2.find_header(name, contents)) is not None:
+            listed = [*_modules_from(initrd), *modules]
+            line = _encode(name, append)
+            return multiboot2.load(name, contents, header_2, ram, command_line=line, modules=listed)
+    if _XEN_NOTE in contents and elf.is_elf(contents):
+        from bt.boot import pvh
+
+        if (entry := pvh.find_entry(name, contents)) is not None:
+            listed = [*_modules_from(initrd), *modules]
+            return pvh.load(name, contents, entry, ram, command_line=_encode(name, append), modules=listed)
     if elf.is_elf(contents):
         _refuse(name, "an ELF without multiboot header", append=append, initrd=initrd, modules=modules)
         return elf.load(name, contents, ram)

@@ -42,9 +42,6 @@ _MOST_NOTES = 1000  # thousands of headers may name the same bytes
 _LONGER_NAME = 8  # bytes; than any below
 _NOTE = struct.Struct("<III")  # bytes of the name, bytes of the description, type
 _OTHER_STARTS = {
-    # XEN_ELFNOTE_PHYS32_ENTRY (xen/include/public/elfnote.h)
-    (b"Xen\0", 18): "a kernel to be entered by PVH, which bt does not know; take its bzImage, or give it a multiboot 1 "
-    "header",
     # NT_GNU_ABI_TAG (Linux Standard Base 5.0, core, 11.3): the C library's startup code puts it there
     (b"GNU\0", 1): "a program for an operating system; bt runs kernels",
 }
@@ -65,8 +62,11 @@ def is_elf(image: bytes) -> bool:
     return image.startswith(MAGIC)
 
 
-def parse(name: str, image: bytes) -> Executable:
-    """Read a static i386 executable. Whether it fits into RAM is for `check_pieces` to say. Raises BadImage."""
+def parse(name: str, image: bytes, *, any_entry: bool = False) -> Executable:
+    """Read a static i386 executable. Whether it fits into RAM is for `check_pieces` to say. Raises BadImage.
+
+    With `any_entry` its entry may lie anywhere: somebody else says where it starts.
+    """
     check_processor(name, image)
     _, kind, _, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = _HEADER.unpack_from(image)
     if kind != _ET_EXEC:
@@ -86,7 +86,8 @@ def parse(name: str, image: bytes) -> Executable:
         Piece(each.paddr, contents[each.offset : each.offset + each.filesz], each.memsz, f"segment {number}")
         for number, each in segments.items()
     ]
-    return Executable(_physical_entry(name, entry, list(segments.values())), pieces)
+    start = entry if any_entry else _physical_entry(name, entry, list(segments.values()))
+    return Executable(start, pieces)
 
 
 def check_processor(name: str, image: bytes, kind: str = "an ELF") -> None:
@@ -151,19 +152,37 @@ def _physical_entry(name: str, entry: int, segments: list[_Segment]) -> int:
 def load(name: str, image: bytes, ram: PhysicalMemory) -> EntryState:
     """Put a plain executable into RAM and enter it as a flat image is entered. Raises BadImage."""
     executable = parse(name, image)
-    for note in islice(_notes(image), _MOST_NOTES):
-        if note in _OTHER_STARTS:
-            raise BadImage(f"{name}: {_OTHER_STARTS[note]}")
+    for note, what in _OTHER_STARTS.items():
+        if find_note(image, note) is not None:
+            raise BadImage(f"{name}: {what}")
     return enter(name, executable, ram)
 
 
-def _notes(image: bytes) -> Iterator[tuple[bytes, int]]:
-    """Name and type of each note of a parsed executable; what lies beyond the end of the file is left out."""
-    phoff, phnum = _HEADER.unpack_from(image)[5], _HEADER.unpack_from(image)[10]
+def find_note(image: bytes, wanted: tuple[bytes, int]) -> bytes | None:
+    """Description of the note with that name (its NUL included) and type; None if an i386 ELF has none."""
+    for name, kind, description in islice(_notes(image), _MOST_NOTES):
+        if (name, kind) == wanted:
+            return bytes(description)
+    return None
+
+
+def section_table(image: bytes) -> tuple[int, int, int, int]:
+    """Where the section headers are: file offset, bytes of each, how many, which one has the names."""
+    _, _, _, _, _, _, offset, _, _, _, _, size, count, names = _HEADER.unpack_from(image)
+    return offset, size, count, names
+
+
+def _notes(image: bytes) -> Iterator[tuple[bytes, int, memoryview]]:
+    """Name, type and description of each note; what lies beyond the end of the file is left out."""
+    phoff, phentsize, phnum = (_HEADER.unpack_from(image)[n] for n in (5, 9, 10))
+    if phentsize != _PROGRAM_HEADER.size or phoff + phnum * phentsize > len(image):
+        return
     for number in range(phnum):
         kind, offset, _, _, size, _, _, _ = _PROGRAM_HEADER.unpack_from(image, phoff + number * _PROGRAM_HEADER.size)
         notes = memoryview(image)[offset : offset + size] if kind == _PT_NOTE else memoryview(b"")
         while len(notes) >= _NOTE.size:
             name_bytes, description_bytes, note_type = _NOTE.unpack_from(notes)
-            yield bytes(notes[_NOTE.size : _NOTE.size + min(name_bytes, _LONGER_NAME)]), note_type
+            description = _NOTE.size + align_up(name_bytes, 4)
+            name = bytes(notes[_NOTE.size : _NOTE.size + min(name_bytes, _LONGER_NAME)])
+            yield name, note_type, notes[description : description + description_bytes]
             notes = notes[_NOTE.size + align_up(name_bytes, 4) + align_up(description_bytes, 4) :]

@@ -12,15 +12,14 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bt.boot import elf
+from bt.boot import address_fields, elf
 from bt.boot.flat import CODE_SELECTOR, DATA_SELECTOR
+from bt.boot.information import Block, Module, place_modules
 from bt.boot.placement import (
-    HIGH_MEMORY,
     MOST_RAM,
     PAGE,
     Executable,
     PhysicalMemory,
-    Piece,
     align_up,
     bios_data_area,
     check_pieces,
@@ -38,9 +37,6 @@ from bt.errors import BadImage
 HEADER_MAGIC = 0x1BADB002
 ENTRY_MAGIC = 0x2BADB002
 SEARCH_BYTES = 8192
-MULTIBOOT_2_MAGIC = 0xE85250D6  # Multiboot2 Specification 2.0, 3.1.1
-MULTIBOOT_2_SEARCH_BYTES = 32768
-_MULTIBOOT_2_ARCHITECTURES = (0, 4)  # i386 in protected mode, MIPS
 LOADER_NAME = b"bt"
 
 # Header flags. The low half are demands: a loader must refuse what it does not know.
@@ -63,14 +59,6 @@ _MODULE_ENTRY = struct.Struct("<IIII")
 
 
 @dataclass(frozen=True)
-class Module:
-    """A file handed to the kernel, with the string that goes with it."""
-
-    data: bytes
-    command_line: bytes = b""
-
-
-@dataclass(frozen=True)
 class Header:
     """A multiboot header found at file offset `offset`; `addresses` are its five address fields, if it has them."""
 
@@ -82,7 +70,7 @@ def find_header(name: str, image: bytes) -> Header | None:
     """Search the first 8 KiB, on 4-byte boundaries. BadImage if there are only damaged headers or unknown demands."""
     searched = image[:SEARCH_BYTES]
     damaged = None
-    for offset in _places(searched, HEADER_MAGIC, 4, 12):
+    for offset in places(searched, HEADER_MAGIC, 4, 12):
         magic, flags, checksum = struct.unpack_from("<III", searched, offset)
         remainder = (magic + flags + checksum) & 0xFFFF_FFFF
         if remainder:
@@ -101,17 +89,7 @@ def find_header(name: str, image: bytes) -> Header | None:
     return None
 
 
-def find_multiboot_2(image: bytes) -> int | None:
-    """File offset of a multiboot 2 header, which we know only to say so, damaged or not."""
-    for offset in _places(image[:MULTIBOOT_2_SEARCH_BYTES], MULTIBOOT_2_MAGIC, 8, 16):
-        _, architecture, length, _ = struct.unpack_from("<IIII", image, offset)
-        # the check sum aside, the odds are 1 in 2^47 that code contains this by chance
-        if architecture in _MULTIBOOT_2_ARCHITECTURES and length < MULTIBOOT_2_SEARCH_BYTES:
-            return offset
-    return None
-
-
-def _places(searched: bytes, magic: int, alignment: int, size: int) -> Iterator[int]:
+def places(searched: bytes, magic: int, alignment: int, size: int) -> Iterator[int]:
     """Aligned offsets of a magic number with a header of `size` bytes behind it."""
     wanted = magic.to_bytes(4, "little")
     offset = searched.find(wanted)
@@ -123,7 +101,7 @@ def _places(searched: bytes, magic: int, alignment: int, size: int) -> Iterator[
 
 def _parse(name: str, image: bytes, header: Header) -> Executable:
     if header.addresses is not None:
-        return _parse_address_fields(name, image, header.offset, *header.addresses)
+        return address_fields.parse(f"{name}: multiboot", image, header.offset, *header.addresses)
     if not elf.is_elf(image):
         raise BadImage(
             f"{name}: multiboot header at {header.offset:#x} without address fields, and not an ELF: set flag 16"
@@ -131,58 +109,11 @@ def _parse(name: str, image: bytes, header: Header) -> Executable:
     return elf.parse(name, image)
 
 
-def _parse_address_fields(
-    name: str, image: bytes, offset: int, header: int, load: int, load_end: int, bss_end: int, entry: int
-) -> Executable:
-    """The header's address fields rule, whatever the rest of the file looks like (specification 3.1.3)."""
-    start = offset - (header - load)
-    if header < load or start < 0:
-        raise BadImage(
-            f"{name}: multiboot load_addr {load:#x} and header_addr {header:#x} do not agree with "
-            f"the header's place in the file, {offset:#x}"
-        )
-    if not load_end:  # zero: all of the file
-        load_end = load + len(image) - start
-    stop = start + load_end - load
-    if stop > len(image):
-        raise BadImage(
-            f"{name}: multiboot load_end_addr needs {stop:#x} bytes of file, it has {len(image):#x}: cut off?"
-        )
-    if not bss_end:  # zero: none
-        bss_end = load_end
-    if not load < load_end <= bss_end:
-        raise BadImage(
-            f"{name}: multiboot load_addr {load:#x}, load_end_addr {load_end:#x} and bss_end_addr {bss_end:#x} "
-            "do not ascend"
-        )
-    if not load <= entry < bss_end:
-        raise BadImage(f"{name}: multiboot entry_addr {entry:#x} lies outside the image ({load:#x}..{bss_end - 1:#x})")
-    return Executable(entry, [Piece(load, memoryview(image)[start:stop], bss_end - load, "image")])
-
-
-class _Block:
-    """Bytes of a block that will lie at `base`, with the addresses of what was put into it."""
-
-    def __init__(self, base: int) -> None:
-        self.base = base
-        self.bytes = bytearray()
-
-    def put(self, data: bytes) -> int:
-        """Append at the next 4-byte boundary; the physical address."""
-        self.bytes += bytes(-len(self.bytes) % 4)
-        address = self.base + len(self.bytes)
-        self.bytes += data
-        return address
-
-    def put_string(self, text: bytes) -> int:
-        return self.put(text + b"\0")
-
-
 def _information(
     base: int, ram_size: int, command_line: bytes, modules: Sequence[Module], module_starts: Sequence[int]
 ) -> bytes:
     """The information structure (specification 3.3) at physical `base`, followed by what it points to."""
-    block = _Block(base)
+    block = Block(base)
     block.put(bytes(_INFO_BYTES))
     mmap = b"".join(
         _MMAP_ENTRY.pack(_MMAP_ENTRY.size - 4, each.base, each.length, each.type) for each in memory_map(ram_size)
@@ -212,14 +143,9 @@ def load(
 ) -> EntryState:
     """Put kernel, modules and information structure into RAM. Raises BadImage."""
     executable = _parse(name, image, header)
-    pieces = [*executable.pieces]
-    module_starts = []
-    free = max(HIGH_MEMORY, *(each.end for each in pieces))
-    for number, module in enumerate(modules):
-        start = align_up(free, PAGE)
-        module_starts.append(start)
-        pieces.append(piece(start, module.data, f"module {number}"))
-        free = start + len(module.data)
+    placed = place_modules(modules, executable.pieces)
+    module_starts = [each.paddr for each in placed]
+    pieces = [*executable.pieces, *placed]
     check_pieces(name, pieces, MOST_RAM)  # before addresses are put into fields of 32 bits
 
     gdt = flat_gdt(CODE_SELECTOR, DATA_SELECTOR)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-EntryKind = Literal["multiboot", "linux", "flat", "boot sector"]
+EntryKind = Literal["multiboot", "multiboot 2", "PVH", "linux", "flat", "boot sector"]
 
 GENERAL_REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 SEGMENT_REGISTERS = ("es", "cs", "ss", "ds", "fs", "gs")
@@ -38,7 +38,7 @@ class SegmentSetting:
 class EntryState:
     """The processor at entry. Whatever is not named here has its value after reset (SDM vol. 3A, table 10-1).
 
-    `gpr` has all of `GENERAL_REGISTERS`, `segments` all of `SEGMENT_REGISTERS`, all values unsigned.
+    `gpr` has all of `GENERAL_REGISTERS`, `segments` all of `SEGMENT_REGISTERS` and perhaps "tr", all values unsigned.
     `gdt_limit` is in bytes, as LGDT takes it. The A20 gate is open in every kind of entry. `port_writes` is what
     firmware has told the devices by then: ports and the bytes written there.
     """

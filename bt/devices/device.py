@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from bt.errors import BadUsage
 from bt.memory.bus import ByteCells, Mirror
 
 
@@ -49,8 +50,12 @@ class Device:
     """Registers at byte offsets; where they are mapped is the bus's business.
 
     Time and wires are handed to the constructor. Everything the guest can change is state: `state()` is JSON, and
-    `restore()` of it, after the clock's, continues where the device was.
+    `restore()` of it, after the clock's, continues where the device was; it drives the device's wires as they were.
+    A device that has been restored already knows that level of its input, and does nothing about it. Snapshots call
+    `save` and `load`, which see to it that both are of one version.
     """
+
+    version: ClassVar[int] = 1  # of what `state()` returns: one more whenever that becomes something else
 
     widest_access: int = 1  # bytes; the bus splits what is wider
     latches: frozenset[int] = frozenset()  # offsets that are plain storage, see BusDevice
@@ -92,6 +97,23 @@ class Device:
         if self.latches:
             for offset, value in zip(sorted(self.latches), state["latches"], strict=True):
                 self.set_latch(offset, value)
+
+    def save(self) -> dict[str, Any]:
+        """`state()` with what `load` must know of it; JSON too."""
+        return {"device": self.name, "version": self.version, "state": self.state()}
+
+    def check(self, saved: dict[str, Any]) -> None:
+        """Raises BadUsage unless `load` can take it."""
+        if saved["version"] != self.version:
+            raise BadUsage(
+                f"{saved['device']}: the snapshot has its state in version {saved['version']}, "
+                f"here it is version {self.version}: take it with this bt"
+            )
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Be as when `save` was called. Raises BadUsage if that was another version."""
+        self.check(saved)
+        self.restore(saved["state"])
 
     def latch(self, offset: int) -> int:
         """The byte last written to the latch at `offset`."""

@@ -7,6 +7,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 from bt import arguments
@@ -21,10 +22,12 @@ from bt.engine.structures import (
     RECORD_BYTES,
     THUNK_BYTES,
 )
+from bt.errors import BadUsage
 from bt.host.area import (
     Area,
     Released,
 )
+from bt.memory.dirty_log import Marks
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
@@ -43,6 +46,14 @@ _CLOCK_OFFSET, _CLOCK_SCALE = slot_number("clock_offset"), slot_number("clock_sc
 _MMIO_COUNT, _MMIO_VALUE = slot_number("mmio_count"), slot_number("mmio_value")
 _make_exit = partial(tuple.__new__, Exit)  # 0.2 us; Exit's own constructor takes 0.8
 _MASK_64 = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class VcpuSnapshot:
+    """A processor between two runs, without RAM and time."""
+
+    model: CpuModel
+    state: bytes  # CpuState.save
 
 
 class Vcpu:
@@ -101,6 +112,9 @@ class Vcpu:
         self._code_written = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)(
             library.symbols["code_written"]
         )
+        self._copy_pages = ctypes.CFUNCTYPE(
+            ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
+        )(library.symbols["copy_pages"])
 
     def area(self, size: int) -> Area:
         """Memory of `size` bytes for generated code, given back with the vCPU's own."""
@@ -207,6 +221,34 @@ class Vcpu:
             if any(code_maps[code_map : code_map + 8]):
                 self._code_written(self.state.pointer, physical, part)
             physical += part
+
+    def copy_pages(self, source: int, marks: Marks) -> None:
+        """Store the marked pages of a copy of RAM at host address `source`, unmarked in the log, and forget their code.
+
+        Bits of paging entries may be among it: `follow_log` or `flush` comes next.
+        """
+        with self.ram.sole_use:
+            self._copy_pages(self.state.pointer, source, marks, len(marks))
+
+    def follow_log(self) -> None:
+        """Mark the pages written to in the RAM's log, which begins or has begun afresh."""
+        with self.ram.sole_use:
+            self.state["dirty_log"] = self.ram.keep_log().address
+            self.call("flush_tlb", 1)  # pages without a mark must have no write tag
+
+    def snapshot(self) -> VcpuSnapshot:
+        """The processor after any exit, before or after `complete`. BadUsage while it runs."""
+        with self.ram.sole_use.at_rest():
+            assert not self.state["fp_loaded"], "the guest's FP registers are in its state after every exit"
+            return VcpuSnapshot(self.model, self.state.save())
+
+    def restore(self, snapshot: VcpuSnapshot) -> None:
+        """Go on from `snapshot`, of any vCPU of the same model, with RAM as it was then. BadUsage while it runs."""
+        with self.ram.sole_use.at_rest():
+            if snapshot.model != self.model:
+                raise BadUsage(f"snapshot of another processor: {snapshot.model.name}, here {self.model.name}")
+            self.state.restore(snapshot.state)
+            self.call("flush_tlb", 1)
 
     def call(self, name: str, argument: int | None = None) -> int:
         """Call a runtime function from outside the run of code; answers its status."""

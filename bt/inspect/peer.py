@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Protocol
 
@@ -126,7 +125,7 @@ class MachinePeer:
 
     def pages(self) -> dict[int, bytes]:
         found = {}
-        for start, end in written_extents(self.machine.ram.fd):
+        for start, end in self.machine.ram.extents():
             for physical in range(start, end, PAGE_SIZE):
                 contents = self.page(physical)
                 if contents != _ZEROS:
@@ -142,16 +141,3 @@ class MachinePeer:
     def close(self) -> None:
         self.machine.close()
         self._library.close()
-
-
-def written_extents(fd: int) -> Iterator[tuple[int, int]]:
-    """The parts of a memfd that were ever touched, in whole pages."""
-    size = os.fstat(fd).st_size
-    at = 0
-    while at < size:
-        try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole follows
-            return
-        at = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, at

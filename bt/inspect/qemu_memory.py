@@ -7,7 +7,6 @@ from functools import partial
 from types import TracebackType
 
 from bt.inspect.difference import Difference, ram_differences
-from bt.inspect.peer import written_extents
 from bt.inspect.qemu_stub import QemuStub
 from bt.memory.ram import PAGE_SIZE, GuestRam
 
@@ -75,7 +74,7 @@ class QemuMemory:
 
     @staticmethod
     def _pages(ram: GuestRam) -> Iterator[int]:
-        for start, end in written_extents(ram.fd):
+        for start, end in ram.extents():
             yield from range(start, end, PAGE_SIZE)
 
     def __enter__(self) -> QemuMemory:

@@ -6,48 +6,14 @@ from collections.abc import Callable, Iterable
 
 from bt.x86 import reset
 from bt.x86.opcodes import EFLAGS_BITS
-from bt.x86.state import FIXED_MTRRS, GPR_NAMES, SEGMENT_FIELDS, SEGMENT_NAMES, VARIABLE_MTRRS, CpuState
+from bt.x86.state import EXACTLY, FIELDS, GPR_NAMES, SEGMENT_FIELDS, SEGMENT_NAMES, WHILE_NOW, CpuState, Field
 
-_PLAIN = (
-    "eip",
-    "cr0",
-    "cr2",
-    "cr3",
-    "cr4",
-    "cpl",
-    "gdtr_base",
-    "gdtr_limit",
-    "idtr_base",
-    "idtr_limit",
-    "sysenter_cs",
-    "sysenter_esp",
-    "sysenter_eip",
-    "efer",
-    "pat",
-    "apic_base",
-    "misc_enable",
-    "tsc_offset",
-    "fpu_control",
-    "mxcsr_masks",
-    "fpu_ip",
-    "fpu_cs",
-    "fpu_dp",
-    "fpu_ds",
-    "fpu_opcode",
-    "a20_mask",
-    "mode",
-    "intr_pending",
-    "fault_depth",
-    "nmi_pending",
-    "nmi_blocked",
-    "mcg_status",
-    "mtrr_default",
-)
-_ARRAYS = {"pdpte": 4, "mtrr_variable": 2 * VARIABLE_MTRRS, "mtrr_fixed": FIXED_MTRRS}
+_ALL = (1 << 64) - 1
 FX_GUEST_SLOTS = 36
 # bits of an FXSAVE image that are the guest's: the pointers are kept in slots of their own
 FX_VISIBLE = {0: 0x0000_FFFF_FFFF_FFFF, 1: 0, 2: 0, 3: 0xFFFF_FFFF}
-_DEBUG_REGISTERS = (0, 1, 2, 3, 6, 7)
+_COMPARED = tuple(field for field in FIELDS if field.comparison is EXACTLY)
+_MOMENTS = tuple(field.name for field in FIELDS if field.comparison is WHILE_NOW)
 _FLAG_NAMES = {letter: f"{letter}f" for letter in "cpazstido"} | {
     "l": "iopl", "n": "nt", "r": "rf", "v": "vm", "k": "ac", "f": "vif", "g": "vip", "x": "id",
 }  # fmt: skip
@@ -60,24 +26,35 @@ def read_registers(cpu: CpuState, instructions: int) -> dict[str, int]:
 
     The lazy flags and whatever else is an engine's own business is not among them.
     """
-    found = {name: cpu["gpr", number] for number, name in enumerate(GPR_NAMES)}
-    found["eflags"] = reset.read_eflags(cpu)
-    for name in _PLAIN:
-        found[name] = cpu[name]
-    for name, slots in _ARRAYS.items():
-        for number in range(slots):
-            found[f"{name}.{number}"] = cpu[name, number]
-    for number in _DEBUG_REGISTERS:
-        found[f"dr{number}"] = cpu["dr", number]
-    for number, segment in enumerate(SEGMENT_NAMES):
-        for part in SEGMENT_FIELDS:
-            found[f"{segment}.{part}"] = cpu.segment(number, part)
-    # the host's own registers are out of it while Python looks; behind XMM7 the image is not the guest's
-    for slot in range(FX_GUEST_SLOTS):
-        found[f"fp_image.{slot}"] = cpu["fp_image", slot] & FX_VISIBLE.get(slot, (1 << 64) - 1)
-    # the slot names the instruction count at which no interrupt is taken; an old one means nothing
-    found["interrupt_shadow"] = int(cpu["inhibit"] == instructions)
+    found = {"eflags": reset.read_eflags(cpu)}
+    for field in _COMPARED:
+        found |= _values(cpu, field)
+    for name in _MOMENTS:  # an instruction count: an old one means nothing
+        found[f"{name} now"] = int(cpu[name] == instructions)
     return found
+
+
+def _values(cpu: CpuState, field: Field) -> dict[str, int]:
+    """The slots of a field by the names that people know."""
+    name = field.name
+    match name:
+        case "gpr":
+            return {register: cpu[name, number] for number, register in enumerate(GPR_NAMES)}
+        case "dr":
+            return {f"dr{number}": cpu[name, number] for number in range(field.slots)}
+        case "segment":
+            return {
+                f"{segment}.{part}": cpu.segment(number, part)
+                for number, segment in enumerate(SEGMENT_NAMES)
+                for part in SEGMENT_FIELDS
+            }
+        case "fp_image":
+            # the host's own registers are out of it while Python looks; behind XMM7 the image is not the guest's
+            return {f"{name}.{slot}": cpu[name, slot] & FX_VISIBLE.get(slot, _ALL) for slot in range(FX_GUEST_SLOTS)}
+        case _ if field.slots > 1:
+            return {f"{name}.{slot}": cpu[name, slot] for slot in range(field.slots)}
+        case _:
+            return {name: cpu[name]}
 
 
 def describe(name: str, value: int) -> str:

@@ -4,7 +4,7 @@ import ctypes
 import mmap
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from reprlib import repr as shortened
 from types import TracebackType
@@ -12,6 +12,7 @@ from types import TracebackType
 from bt import arguments
 from bt.errors import BadUsage, BtError, Closed
 from bt.host.sole_use import SoleUse
+from bt.memory.dirty_log import DirtyLog
 
 PAGE_SIZE = 4096
 
@@ -40,6 +41,7 @@ class GuestRam:
         self.size = size
         self.sole_use = SoleUse()
         self._watchers: list[weakref.WeakMethod[Watcher]] = []
+        self._log: DirtyLog | None = None
         with ExitStack() as undo:
             try:
                 self.fd = os.memfd_create("bt-guest-ram", os.MFD_CLOEXEC)
@@ -90,7 +92,37 @@ class GuestRam:
             self._check(paddr, n)
             self._tell(paddr, n)
 
+    def clear(self) -> None:
+        """Make all of it zero, and give its pages back to the host."""
+        with self.sole_use:
+            self._open().madvise(mmap.MADV_REMOVE)
+            self._tell(0, self.size)
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """The parts that were ever touched, in whole pages: all else is zero."""
+        self._open()
+        at = 0
+        while at < self.size:
+            try:
+                start = os.lseek(self.fd, at, os.SEEK_DATA)
+            except OSError:  # ENXIO: nothing but a hole follows
+                return
+            at = os.lseek(self.fd, start, os.SEEK_HOLE)
+            yield start, at
+
+    def keep_log(self) -> DirtyLog:
+        """The log of the pages written to, kept from the first call on.
+
+        Each processor marks them if told to (`Vcpu.follow_log`), and `write` and `changed` do.
+        """
+        self._open()
+        if self._log is None:
+            self._log = DirtyLog(self.size // PAGE_SIZE)
+        return self._log
+
     def _tell(self, paddr: int, n: int) -> None:
+        if self._log is not None and n:
+            self._log.mark(paddr // PAGE_SIZE, (paddr + n - 1) // PAGE_SIZE + 1)
         for reference in self._watchers:
             if (watcher := reference()) is not None:
                 watcher(paddr, n)
@@ -107,6 +139,10 @@ class GuestRam:
         """Call it no more."""
         self._watchers.remove(weakref.WeakMethod(watcher))
 
+    @property
+    def closed(self) -> bool:
+        return self._map is None
+
     def close(self) -> None:
         """Unmap and close; doing it twice is harmless. Raises BadUsage while a processor runs on it.
 
@@ -117,6 +153,8 @@ class GuestRam:
                 return
             if any(reference() is not None for reference in self._watchers):
                 raise BadUsage("guest RAM: a processor still runs on it; close that first")
+            if self._log is not None:
+                self._log.close()
             self._view.release()
             with suppress(BufferError):
                 self._map.close()

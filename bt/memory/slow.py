@@ -33,6 +33,7 @@ from bt.memory.access import (
 from bt.memory.bus import NATIVE_READ, NATIVE_WRITE, PORT_ACCESS_NS
 from bt.x86 import services, state
 from bt.x86.context import AC, OK
+from bt.x86.dirty_log import mark_dirty, needs_no_mark
 from bt.x86.exits import ExitReason
 from bt.x86.mode import ALIGNMENT_FREE
 
@@ -72,12 +73,15 @@ def _resolve(b: NativeContext) -> None:
         b.ret(OK)
     b.count("tlb_fills")
     host_page = b.get("ram_base") + physical
+    with b.If(write != 0):
+        mark_dirty(b, physical)
     with b.Unlikely(table == b.slot("tlb_none")):  # which stays empty
         b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
         b.ret(OK)
     has_code = b.load(code_map_slot(b, physical), 64) != 0
     writable = (b.get("walk_flags") & services.WALKED_WRITABLE) != 0
-    b.store(entry + WRITE_TAG, b.select(writable & ~has_code, page, b.const(INVALID_TAG, 64)))
+    unnoticed = ~has_code & needs_no_mark(b, physical)
+    b.store(entry + WRITE_TAG, b.select(writable & unnoticed, page, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, page)
     b.store(entry + ADDEND, host_page - page)
     kept = b.get("walk_flags") & (services.WALKED_GLOBAL | services.WALKED_NO_EXECUTE)

@@ -8,36 +8,26 @@ from typing import Protocol
 from bt.x86 import flags
 from bt.x86.state import (
     CS,
+    DR6_RESET,
+    DR7_RESET,
     EDX,
-    FAULT_CHAIN_ENTRIES,
-    FAULT_FIELDS,
-    FIXED_MTRRS,
+    FIELDS,
+    FP_FIELDS,
+    FPU_CONTROL_RESET,
     GPR_NAMES,
     LDTR,
+    MXCSR_RESET,
+    SAVED_KINDS,
     SEGMENT_NAMES,
     TR,
-    VARIABLE_MTRRS,
     CpuState,
 )
 from bt.x86.system.segmentation import segment_cache
 
 ACCESS_LDT, ACCESS_TSS_BUSY, ACCESS_DATA = 0x82, 0x8B, 0x93  # CS too is writable data, until it is loaded
-CR0_ET = 1 << 4
-DR6_RESET, DR7_RESET = 0xFFFF0FF0, 0x400
-# MISC_ENABLE: fast strings; no branch trace store, no precise event sampling (SDM vol. 4 table 2-54)
-APIC_BASE_RESET, MISC_ENABLE_RESET = 0xFEE00100, 0x1801
-FPU_CONTROL_RESET, MXCSR_RESET, MXCSR_MASKS = 0x40, 0x1F80, 0x1F80
 FPU_TAGS_RESET = 0xFF  # all in use: +0.0
-X87_MASKS, FX_IMAGE_SLOTS, FX_MXCSR_SLOT = 0x3F, 64, 3
-PAT_RESET = 0x0007040600070406
-_CLEARED = (
-    ("mtrr_variable", 2 * VARIABLE_MTRRS),
-    ("mtrr_fixed", FIXED_MTRRS),
-    ("pdpte", 4),
-    ("dr", 4),
-    ("fault_chain", FAULT_CHAIN_ENTRIES * len(FAULT_FIELDS)),
-)
-"""Slots that are 0 after reset, and how many of each."""
+X87_MASKS, FX_MXCSR_SLOT = 0x3F, 3
+_RESET = tuple((field, field.reset) for field in FIELDS if field.kind in SAVED_KINDS and field.reset is not None)
 
 
 class Segment(Protocol):
@@ -76,66 +66,27 @@ class Entry(Protocol):
 
 def power_on(cpu: CpuState) -> None:
     """State after reset (SDM vol. 3A table 10-1), as far as software can see it."""
-    for number in range(8):
-        cpu["gpr", number] = 0
+    for field, value in _RESET:
+        cpu.fill(field, value)
     for number in range(6):
         selector, base = (0xF000, 0xFFFF0000) if number == CS else (0, 0)
         segment_cache.fill(cpu, number, selector=selector, base=base, limit=0xFFFF, access=ACCESS_DATA, big=False)
     segment_cache.fill(cpu, LDTR, selector=0, base=0, limit=0xFFFF, access=ACCESS_LDT, big=False)
     segment_cache.fill(cpu, TR, selector=0, base=0, limit=0xFFFF, access=ACCESS_TSS_BUSY, big=False)
-    for name, value in {
-        "eip": 0xFFF0,
-        "cr0": 0x60000000 | CR0_ET,
-        "cr2": 0,
-        "cr3": 0,
-        "cr4": 0,
-        "cpl": 0,
-        "gdtr_base": 0,
-        "gdtr_limit": 0xFFFF,
-        "idtr_base": 0,
-        "idtr_limit": 0xFFFF,
-        "pat": PAT_RESET,
-        "apic_base": APIC_BASE_RESET,
-        "misc_enable": MISC_ENABLE_RESET,
-        "efer": 0,
-        "mcg_status": 0,
-        **dict.fromkeys(("sysenter_cs", "sysenter_esp", "sysenter_eip"), 0),
-        "mtrr_default": 0,
-        "fpu_control": FPU_CONTROL_RESET,
-        "mxcsr_masks": MXCSR_MASKS,
-        "fp_loaded": 0,
-        "ignore_fp_error": 0,
-        "fp_ready": 0,
-        **dict.fromkeys(("fpu_ip", "fpu_cs", "fpu_dp", "fpu_ds", "fpu_opcode"), 0),
-        "inhibit": (1 << 64) - 1,
-        "debug_shadow": (1 << 64) - 1,
-        "trapped_at": (1 << 64) - 1,
-        "resume_at": (1 << 64) - 1,
-        "debug_hits": 0,
-        "pushed_resume_flag": 0,
-        "nmi_pending": 0,
-        "nmi_blocked": 0,
-        "mmio_count": 0,
-        "mmio_used": 0,
-        "deferred": 0,
-        "port_ns": 0,
-        "delivering": 0,
-        "fault_in_new_task": 0,
-        "fault_depth": 0,
-        "exit_reason": 0,
-    }.items():
-        cpu[name] = value
-    for name, slots in _CLEARED:
-        for number in range(slots):
-            cpu[name, number] = 0
     cpu["gpr", EDX] = cpu["signature"]
     cpu["dr", 6], cpu["dr", 7] = DR6_RESET, DR7_RESET
-    for slot in range(FX_IMAGE_SLOTS):
-        cpu["fp_image", slot] = 0
-    # in the image the exception masks are set, whatever the guest's are (bt/x86/fp/fp_state.py)
-    cpu["fp_image", 0] = FPU_CONTROL_RESET | X87_MASKS | FPU_TAGS_RESET << 32
-    cpu["fp_image", FX_MXCSR_SLOT] = MXCSR_RESET
+    initialize_fp(cpu, FPU_CONTROL_RESET, FPU_TAGS_RESET)
     write_eflags(cpu, 0)
+
+
+def initialize_fp(cpu: CpuState, control: int, tags: int) -> None:
+    """Registers of 0 and no exception anywhere, as after reset; `tags` as FXSAVE has them (SDM vol. 1 10.5.1.1)."""
+    for field in FP_FIELDS:
+        cpu.fill(field, field.reset or 0)
+    cpu["fpu_control"] = control
+    # in the image the exception masks are set, whatever the guest's are (bt/x86/fp/fp_state.py)
+    cpu["fp_image", 0] = control | X87_MASKS | tags << 32
+    cpu["fp_image", FX_MXCSR_SLOT] = MXCSR_RESET
 
 
 def flag_slots(image: int) -> tuple[int, int]:
@@ -176,8 +127,8 @@ def enter(cpu: CpuState, entry: Entry) -> None:
     power_on(cpu)
     for number, name in enumerate(GPR_NAMES):
         cpu["gpr", number] = entry.gpr[name]
-    for number, name in enumerate(SEGMENT_NAMES[:6]):
-        s = entry.segments[name]
+    for name, s in entry.segments.items():
+        number = SEGMENT_NAMES.index(name)
         segment_cache.fill(cpu, number, selector=s.selector, base=s.base, limit=s.limit, access=s.access, big=s.flags32)
     cpu["eip"], cpu["cr0"] = entry.eip, entry.cr0
     cpu["gdtr_base"], cpu["gdtr_limit"] = entry.gdt_base, entry.gdt_limit

@@ -12,6 +12,8 @@ from __future__ import annotations
 import ctypes
 import struct
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
 
 from bt.errors import BadUsage
 from bt.host.area import (
@@ -59,145 +61,198 @@ FAULT_FIELDS = ("event", "error", "cr2", "cs", "cs_base", "eip", "mode", "cr3", 
 FAULT_BYTES = 8 * len(FAULT_FIELDS)
 FAULT_INTERRUPT, FAULT_NO_ERROR = 1 << 8, (1 << 64) - 1
 
-# (name, number of 64-bit slots). Order is layout: hot ones first.
-_FIELDS: tuple[tuple[str, int], ...] = (
-    ("gpr", 8),
-    ("zero", 1),  # always 0: the "register" of an absent base or index
-    ("flag_result", 1),  # lazy arithmetic flags, see bt/x86/flags.py
-    ("flag_aux", 1),
-    ("eip", 1),
-    ("budget", 1),  # instructions left; host register while guest code runs
-    ("tlb", 1),  # host address of the TLB table of the current privilege (user or supervisor)
-    ("code_tag", 1),  # (epoch << 12 | mode) << 32: what an entry of the branch caches must match beside eip
-    ("eflags_system", 1),  # EFLAGS without the six arithmetic flags
-    ("return_top", 1),  # byte offset of the newest entry in return_stack
-    ("site", 1),  # translator: number of the site that left translated code
-    ("scratch", 1),  # translator: the scratch register T while spilled
-    ("memory_value", 1),  # result of a slow memory read
-    ("walk_flags", 1),  # second result of page_walk: bit 0 global page, bit 1 a write needs no further walk
-    ("bounce", 2),  # operand of a read-modify-write that cannot use RAM directly
-    ("bounce_linear", 1),
-    ("bounce_size", 1),  # bytes; 0 = no such operand under way
-    ("branch_lookups", 1),  # translated code: searches of branch_cache
-    ("return_hits", 1),  # RETs that the return stack predicted
-    ("fp_ready", 1),  # FP_READY_* bits: classes of FP instructions that may simply be executed, see system/fp_state.py
-    ("fpu_ip", 1),  # the last x87 instruction but for control ones: EIP, offset of its operand (more below)
-    ("fpu_dp", 1),
-    ("slot_30", 2),  # room in the hot area
+# What slots hold after reset (SDM vol. 3A table 10-1; MISC_ENABLE: fast strings, no branch trace store, no precise
+# event sampling, vol. 4 table 2-54).
+CR0_RESET, DR6_RESET, DR7_RESET = 0x6000_0010, 0xFFFF_0FF0, 0x400
+PAT_RESET, APIC_BASE_RESET, MISC_ENABLE_RESET = 0x0007_0406_0007_0406, 0xFEE0_0100, 0x1801
+FPU_CONTROL_RESET, MXCSR_RESET, MXCSR_MASKS = 0x40, 0x1F80, 0x1F80
+NEVER = (1 << 64) - 1
+
+PAGE_DIRTY = 1  # in the dirty log; 0: nothing was written to the page
+
+
+class Kind(Enum):
+    """What becomes of a field between two runs. A snapshot has the first two."""
+
+    ARCHITECTURAL = "what a guest can find out about its processor, and its wires"
+    PENDING = "what an instruction or event leaves for the next: an access under way, a shadow, how the run ended"
+    DERIVED = "worth nothing after a run: `flush` and the next run make it anew; caches, counters, scratch"
+    HOST = "what the vCPU was made with: host addresses, constants, the CPU model, a debugger's wishes"
+
+
+class Compared(Enum):
+    """What two engines must have in common after the same number of instructions."""
+
+    EXACTLY = "the value"
+    WHILE_NOW = "whether the instruction count that it holds is the present one"
+    NOT = "nothing, or it is compared as something else: the lazy flags as EFLAGS"
+
+
+ARCHITECTURAL, PENDING, DERIVED, HOST = Kind
+EXACTLY, WHILE_NOW, NOT = Compared
+
+
+class Field(NamedTuple):
+    """One field of the block: `slots` of 64 bits, which a reset sets to `reset` each (None: leaves alone)."""
+
+    name: str
+    kind: Kind
+    slots: int = 1
+    reset: int | None = 0
+    compared: Compared | None = None  # None: EXACTLY what is architectural, NOT what is something else
+
+    @property
+    def comparison(self) -> Compared:
+        return self.compared or (EXACTLY if self.kind is ARCHITECTURAL else NOT)
+
+
+def _moment(name: str) -> Field:
+    """An instruction count, at which something is different."""
+    return Field(name, PENDING, reset=NEVER, compared=WHILE_NOW)
+
+
+# Order is layout: hot ones first.
+FIELDS: tuple[Field, ...] = (
+    Field("gpr", ARCHITECTURAL, 8),
+    Field("zero", HOST),  # always 0: the "register" of an absent base or index
+    Field("flag_result", ARCHITECTURAL, compared=NOT),  # lazy arithmetic flags, see bt/x86/flags.py
+    Field("flag_aux", ARCHITECTURAL, compared=NOT),
+    Field("eip", ARCHITECTURAL, reset=0xFFF0),
+    Field("budget", DERIVED),  # instructions left; host register while guest code runs
+    Field("tlb", DERIVED),  # host address of the TLB table of the current privilege (user or supervisor)
+    Field("code_tag", DERIVED),  # (epoch << 12 | mode) << 32: what an entry of the branch caches must match beside eip
+    Field("eflags_system", ARCHITECTURAL),  # EFLAGS without the six arithmetic flags
+    Field("return_top", DERIVED),  # byte offset of the newest entry in return_stack
+    Field("site", DERIVED),  # translator: number of the site that left translated code
+    Field("scratch", DERIVED),  # translator: the scratch register T while spilled
+    Field("memory_value", DERIVED),  # result of a slow memory read
+    Field("walk_flags", DERIVED),  # second result of page_walk: bit 0 global page, bit 1 a write needs no further walk
+    Field("bounce", DERIVED, 2),  # operand of a read-modify-write that cannot use RAM directly
+    Field("bounce_linear", DERIVED),
+    Field("bounce_size", DERIVED),  # bytes; 0 = no such operand under way
+    Field("branch_lookups", DERIVED),  # translated code: searches of branch_cache
+    Field("return_hits", DERIVED),  # RETs that the return stack predicted
+    Field("fp_ready", DERIVED),  # FP_READY_* bits: classes of FP instructions that may simply be executed
+    Field("fpu_ip", ARCHITECTURAL),  # the last x87 instruction but for control ones: EIP, offset of operand
+    Field("fpu_dp", ARCHITECTURAL),
+    Field("slot_30", DERIVED, 2),  # room in the hot area
     # -- segments: es cs ss ds fs gs ldtr tr
-    ("segment", 8 * len(SEGMENT_FIELDS)),
-    ("gdtr_base", 1),
-    ("gdtr_limit", 1),
-    ("idtr_base", 1),
-    ("idtr_limit", 1),
-    ("cr0", 1),
-    ("cr2", 1),
-    ("cr3", 1),
-    ("cr4", 1),
-    ("dr", 8),
-    ("cpl", 1),
-    ("mode", 1),  # translation mode key, see bt/x86/mode.py
-    ("epoch", 1),  # bumped whenever linear -> code mappings may have changed
-    ("code_segment", 1),  # base of CS, and its limit << 32, when the epoch began
-    ("sysenter_cs", 1),
-    ("sysenter_esp", 1),
-    ("sysenter_eip", 1),
-    ("efer", 1),
-    ("pat", 1),
-    ("apic_base", 1),
-    ("misc_enable", 1),
-    ("mcg_status", 1),
-    ("mtrr_default", 1),
-    ("mtrr_variable", 2 * VARIABLE_MTRRS),  # base and mask each
-    ("mtrr_fixed", FIXED_MTRRS),
-    ("pdpte", 4),  # PAE: page-directory-pointer-table entries, as of the last load of CR3
+    Field("segment", ARCHITECTURAL, 8 * len(SEGMENT_FIELDS)),
+    Field("gdtr_base", ARCHITECTURAL),
+    Field("gdtr_limit", ARCHITECTURAL, reset=0xFFFF),
+    Field("idtr_base", ARCHITECTURAL),
+    Field("idtr_limit", ARCHITECTURAL, reset=0xFFFF),
+    Field("cr0", ARCHITECTURAL, reset=CR0_RESET),
+    Field("cr2", ARCHITECTURAL),
+    Field("cr3", ARCHITECTURAL),
+    Field("cr4", ARCHITECTURAL),
+    Field("dr", ARCHITECTURAL, 8),
+    Field("cpl", ARCHITECTURAL),
+    Field("mode", DERIVED, compared=EXACTLY),  # translation mode key, see bt/x86/mode.py
+    Field("epoch", DERIVED),  # bumped whenever linear -> code mappings may have changed
+    Field("code_segment", DERIVED),  # base of CS, and its limit << 32, when the epoch began
+    Field("sysenter_cs", ARCHITECTURAL),
+    Field("sysenter_esp", ARCHITECTURAL),
+    Field("sysenter_eip", ARCHITECTURAL),
+    Field("efer", ARCHITECTURAL),
+    Field("pat", ARCHITECTURAL, reset=PAT_RESET),
+    Field("apic_base", ARCHITECTURAL, reset=APIC_BASE_RESET),
+    Field("misc_enable", ARCHITECTURAL, reset=MISC_ENABLE_RESET),
+    Field("mcg_status", ARCHITECTURAL),
+    Field("mtrr_default", ARCHITECTURAL),
+    Field("mtrr_variable", ARCHITECTURAL, 2 * VARIABLE_MTRRS),  # base and mask each
+    Field("mtrr_fixed", ARCHITECTURAL, FIXED_MTRRS),
+    Field("pdpte", ARCHITECTURAL, 4),  # PAE: page-directory-pointer-table entries, as of the last load of CR3
     # -- what the CPU model allows (bt/x86/cpu_model.py)
-    ("features", 1),  # CPUID.1 EDX and, above it, features without a bit there
-    ("cr4_allowed", 1),
-    ("physical_reserved", 1),  # physical address bits the processor has not
-    ("signature", 1),
-    ("cpuid", 5 * CPUID_LEAVES),  # leaf, eax, ebx, ecx, edx each; the last one answers for leaves that are missing
+    Field("features", HOST),  # CPUID.1 EDX and, above it, features without a bit there
+    Field("cr4_allowed", HOST),
+    Field("physical_reserved", HOST),  # physical address bits the processor has not
+    Field("signature", HOST),
+    Field("cpuid", HOST, 5 * CPUID_LEAVES),  # leaf, eax, ebx, ecx, edx each; the last answers for those missing
     # -- x87, MMX, SSE: see system/fp_state.py
-    ("fp_loaded", 1),  # 1: the guest's registers are in the host's, and fp_image is out of date
-    ("fpu_control", 1),  # the guest's x87 control word: the host's has every exception masked
-    ("mxcsr_masks", 1),  # the guest's exception masks in MXCSR, in place: the host's are all set
-    ("comparison_flags", 8),  # see flags.COMPARISON_FLAGS
-    ("fpu_cs", 1),  # selectors and opcode of the last x87 instruction
-    ("fpu_ds", 1),
-    ("fpu_opcode", 1),
-    ("ignore_fp_error", 1),  # 1: IGNNE#, x87 instructions run although an exception is pending
-    ("host_control", 1),  # bt's own x87 control word and MXCSR while the guest's are loaded
-    ("host_mxcsr", 1),
-    ("fp_scratch", 14),  # words on their way to or from the host's registers; FNSAVE takes 108 bytes
-    ("fp_image", 64),  # FXSAVE image of the guest's registers
-    ("fp_saved", 64),  # the same before an instruction that may have to be undone
-    ("fp_operand", 64),  # operand that is not plain RAM, or lies across two pages
-    ("fp_operand_linear", 1),
-    ("fp_operand_size", 1),  # bytes to be written back; 0: none
-    ("tsc_offset", 1),  # what the guest's writes of the time stamp counter have added to the time
-    ("icount_base", 1),  # instructions retired before this run; + (run_budget - budget) = now
-    ("deferred", 1),  # part of the budget set aside while one instruction runs alone (see engine/boundary.py)
-    ("service", 1),  # 1: the interpreter works for the translator and returns to it when its budget is used up
-    ("block", 1),  # translator: host address of the block found last
-    ("step_trap", 1),  # 1: the instruction that runs alone is followed by a single-step trap (TF)
-    ("run_budget", 1),  # budget this run began with
-    ("a20_mask", 1),  # ANDed to every physical address
+    Field("fp_loaded", DERIVED),  # 1: the guest's registers are in the host's, and fp_image is out of date
+    Field("fpu_control", ARCHITECTURAL, reset=FPU_CONTROL_RESET),  # the guest's: the host's has all masked
+    Field("mxcsr_masks", ARCHITECTURAL, reset=MXCSR_MASKS),  # the guest's, in place: the host's are all set
+    Field("comparison_flags", HOST, 8),  # see flags.COMPARISON_FLAGS
+    Field("fpu_cs", ARCHITECTURAL),  # selectors and opcode of the last x87 instruction
+    Field("fpu_ds", ARCHITECTURAL),
+    Field("fpu_opcode", ARCHITECTURAL),
+    Field("ignore_fp_error", ARCHITECTURAL),  # 1: IGNNE#, x87 instructions run although an exception is pending
+    Field("host_control", DERIVED),  # bt's own x87 control word and MXCSR while the guest's are loaded
+    Field("host_mxcsr", DERIVED),
+    Field("fp_scratch", DERIVED, 14),  # words on their way to or from the host's registers; FNSAVE takes 108 bytes
+    Field("fp_image", ARCHITECTURAL, 64),  # FXSAVE image of the guest's registers
+    Field("fp_saved", DERIVED, 64),  # the same before an instruction that may have to be undone
+    Field("fp_operand", DERIVED, 64),  # operand that is not plain RAM, or lies across two pages
+    Field("fp_operand_linear", DERIVED),
+    Field("fp_operand_size", DERIVED),  # bytes to be written back; 0: none
+    Field("tsc_offset", ARCHITECTURAL, reset=None),  # what writes of the time stamp counter have added to the time
+    # instructions retired before this run; + (run_budget - budget) = now
+    Field("icount_base", ARCHITECTURAL, reset=None, compared=NOT),
+    Field("deferred", PENDING),  # of the budget, set aside while one instruction runs alone (engine/boundary.py)
+    Field("service", DERIVED),  # 1: the interpreter works for the translator, and returns to it without budget
+    Field("block", DERIVED),  # translator: host address of the block found last
+    Field("step_trap", PENDING),  # 1: the instruction that runs alone is followed by a single-step trap (TF)
+    Field("run_budget", DERIVED),  # budget this run began with
+    Field("a20_mask", ARCHITECTURAL, reset=None),  # ANDed to every physical address
     # -- events
-    ("intr_pending", 1),  # the PIC's INTR line
-    ("inhibit", 1),  # no interrupt while the instruction count is this (after sti, mov ss, pop ss); 0: none
-    ("debug_shadow", 1),  # no trap and no breakpoint while the instruction count is this (after mov ss, pop ss)
-    ("trapped_at", 1),  # a trap for this instruction count has been delivered; more of them cost an instruction each
-    ("resume_at", 1),  # EFLAGS.RF: no instruction breakpoint while the instruction count is this
-    ("loaded_resume_flag", 1),  # 1: IRET or a task switch has just loaded EFLAGS with RF set: shields what comes next
-    ("debugging", 1),  # 1: DR7 enables breakpoints; derived by update_mode
-    ("debug_hits", 1),  # DR6 bits of the breakpoints that the instruction's accesses hit
-    ("pushed_resume_flag", 1),  # 1: the next event that is no fault pushes RF
-    ("nmi_pending", 1),
-    ("nmi_blocked", 1),  # from the delivery of an NMI to the next IRET
-    ("delivering", 1),  # what is under delivery while a device takes part in it: DELIVERING_*
-    ("fault_vector", 1),
-    ("fault_error", 1),
-    ("fault_has_error", 1),
-    ("fault_depth", 1),  # deliveries that failed, one because of the other, since an event was last to be delivered
-    ("fault_chain", FAULT_CHAIN_ENTRIES * len(FAULT_FIELDS)),  # these and the one under way, see fault_chain.py
-    ("fault_in_new_task", 1),  # 1: the fault came after a task switch, EIP is the new task's, not the instruction's
-    ("trap_vectors", 1),  # debugger: bit n = leave with an EXCEPTION exit instead of delivering vector n
+    Field("intr_pending", ARCHITECTURAL, reset=None),  # the PIC's INTR line
+    _moment("inhibit"),  # no interrupt (after sti, mov ss, pop ss)
+    _moment("debug_shadow"),  # no trap and no breakpoint (after mov ss, pop ss)
+    _moment("trapped_at"),  # a trap has been delivered; more of them cost an instruction each
+    _moment("resume_at"),  # EFLAGS.RF: no instruction breakpoint
+    Field("loaded_resume_flag", PENDING),  # 1: IRET or a task switch has just loaded RF: shields what comes next
+    Field("debugging", DERIVED),  # 1: DR7 enables breakpoints; derived by update_mode
+    Field("debug_hits", PENDING),  # DR6 bits of the breakpoints that the instruction's accesses hit
+    Field("pushed_resume_flag", PENDING),  # 1: the next event that is no fault pushes RF
+    Field("nmi_pending", ARCHITECTURAL),
+    Field("nmi_blocked", ARCHITECTURAL),  # from the delivery of an NMI to the next IRET
+    Field("delivering", PENDING),  # what is under delivery while a device takes part in it: DELIVERING_*
+    Field("fault_vector", PENDING),
+    Field("fault_error", PENDING),
+    Field("fault_has_error", PENDING),
+    # deliveries that failed, one because of the other, since an event was last to be delivered
+    Field("fault_depth", PENDING, compared=EXACTLY),
+    Field("fault_chain", PENDING, FAULT_CHAIN_ENTRIES * len(FAULT_FIELDS)),  # these and the one under way
+    Field("fault_in_new_task", PENDING),  # 1: the fault came after a task switch, EIP is the new task's
+    Field("trap_vectors", HOST),  # debugger: bit n = leave with an EXCEPTION exit instead of delivering vector n
     # -- time beside instructions
-    ("port_ns", 1),  # time of the port access just served in native code, not yet accounted for
-    ("clock_offset", 1),  # ns: with clock_scale 0 the time is the instruction count plus this, see system/timestamp.py
-    ("clock_scale", 1),  # not 0: the time is the host's, so many ns * 2**CLOCK_SCALE_SHIFT a cycle of its counter
-    ("clock_cycles", 1),  # host's counter when this run began, at the time clock_offset
-    ("clock_last", 1),  # host's time as the guest saw it last: it does not go back
+    Field("port_ns", PENDING),  # time of the port access just served in native code, not yet accounted for
+    Field("clock_offset", DERIVED),  # ns: with clock_scale 0 the time is the instruction count plus this
+    Field("clock_scale", DERIVED),  # not 0: the time is the host's, so many ns * 2**CLOCK_SCALE_SHIFT a cycle
+    Field("clock_cycles", DERIVED),  # host's counter when this run began, at the time clock_offset
+    Field("clock_last", PENDING, reset=None),  # host's time as the guest saw it last: it does not go back
     # -- exits to Python
-    ("exit_reason", 1),
-    ("exit_instructions", 1),  # retired in the run that has ended
-    ("exit_beside_ns", 1),  # what passed beside them; clock_offset when the run began while it lasts
-    ("exit_address", 1),
-    ("exit_size", 1),
-    ("exit_write", 1),
-    ("exit_value", 1),
-    ("exit_extra", 1),
-    ("mmio_count", 1),  # accesses of the current instruction already served
-    ("mmio_used", 1),  # of these, replayed so far in this attempt
-    ("mmio_value", MMIO_SLOTS),
+    Field("exit_reason", PENDING),
+    Field("exit_instructions", PENDING),  # retired in the run that has ended
+    Field("exit_beside_ns", PENDING),  # what passed beside them; clock_offset when the run began while it lasts
+    Field("exit_address", PENDING),
+    Field("exit_size", PENDING),
+    Field("exit_write", PENDING),
+    Field("exit_value", PENDING),
+    Field("exit_extra", PENDING),
+    Field("mmio_count", PENDING),  # accesses of the current instruction already served
+    Field("mmio_used", PENDING),  # of these, replayed so far in this attempt
+    Field("mmio_value", PENDING, MMIO_SLOTS),
     # -- memory
-    ("ram_base", 1),  # host address of guest physical 0
-    ("ram_size", 1),  # bytes
-    ("page_info", 1),  # host address of one u64 a RAM page: its map of code, see memory/slow.py
-    ("port_access", 1),  # host address of 65536 bytes: NATIVE_READ, NATIVE_WRITE (bt/memory/bus.py)
-    ("port_values", 1),  # host address of the 65536 values that are read and written so
-    ("engine", 1),  # host address of the running engine's own control block
-    ("tlb_system", 1),  # host address of the TLB table of the processor's own accesses, to descriptors for example
-    ("tlb_has_global", 1),  # not 0: entries of global pages may be there
-    ("tlb_fills", 1),
-    ("tlb_flushes", 1),
-    ("statistic", 32),
-    ("return_stack", 2 * RETURN_STACK_ENTRIES),
-    ("branch_cache", 2 * BRANCH_CACHE_ENTRIES),
-    ("record_cache", 2 * BRANCH_CACHE_ENTRIES),
-    ("tlb_supervisor", TLB_BYTES // 8),
-    ("tlb_user", TLB_BYTES // 8),
-    ("tlb_none", TLB_BYTES // 8),  # always empty: for accesses that are checked for alignment or breakpoints
+    Field("ram_base", HOST),  # host address of guest physical 0
+    Field("ram_size", HOST),  # bytes
+    Field("page_info", HOST),  # host address of one u64 a RAM page: its map of code, see memory/slow.py
+    Field("dirty_log", HOST),  # host address of one byte a RAM page, see memory/dirty_log.py; 0: none is kept
+    Field("port_access", HOST),  # host address of 65536 bytes: NATIVE_READ, NATIVE_WRITE (bt/memory/bus.py)
+    Field("port_values", HOST),  # host address of the 65536 values that are read and written so
+    Field("engine", HOST),  # host address of the running engine's own control block
+    Field("tlb_system", DERIVED),  # the same for the processor's own accesses, to descriptors for example
+    Field("tlb_has_global", DERIVED),  # not 0: entries of global pages may be there
+    Field("tlb_fills", DERIVED),
+    Field("tlb_flushes", DERIVED),
+    Field("statistic", DERIVED, 32),
+    Field("return_stack", DERIVED, 2 * RETURN_STACK_ENTRIES),
+    Field("branch_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),
+    Field("record_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),
+    Field("tlb_supervisor", DERIVED, TLB_BYTES // 8),
+    Field("tlb_user", DERIVED, TLB_BYTES // 8),
+    Field("tlb_none", HOST, TLB_BYTES // 8),  # always empty: for accesses that are checked for alignment or breakpoints
 )
 
 
@@ -206,7 +261,7 @@ _ALIGNED = frozenset(("fp_image", "fp_saved", "fp_operand"))  # to 16 bytes, as 
 
 def _layout() -> tuple[dict[str, int], int]:
     offsets, at = {}, -POINTER_BIAS
-    for name, slots in _FIELDS:
+    for name, _, slots, _, _ in FIELDS:
         if name in _ALIGNED:
             at = (at + 15) & -16
         offsets[name] = at
@@ -218,7 +273,7 @@ OFFSETS, STATE_BYTES = _layout()
 # Index of each slot by what Python calls it: a key that is not here would be somebody else's slot. Caches and TLBs have
 # their first slot only, which saves 10 ms at each start: nobody calls their entries by number.
 _INDEX: dict[str | tuple[str, int], int] = {name: (at + POINTER_BIAS) // 8 for name, at in OFFSETS.items()}
-_INDEX |= {(name, n): _INDEX[name] + n for name, slots in _FIELDS if slots <= MMIO_SLOTS for n in range(slots)}
+_INDEX |= {(name, n): _INDEX[name] + n for name, _, slots, _, _ in FIELDS if slots <= MMIO_SLOTS for n in range(slots)}
 _SEGMENT_INDEX = {
     (number, part): _INDEX["segment"] + len(SEGMENT_FIELDS) * number + place
     for number in range(len(SEGMENT_NAMES))
@@ -226,6 +281,26 @@ _SEGMENT_INDEX = {
 }
 
 
+SAVED_KINDS = (ARCHITECTURAL, PENDING)
+FP_FIELDS = tuple(
+    field for field in FIELDS if field.kind is ARCHITECTURAL and field.name.startswith(("fpu_", "mxcsr_", "fp_image"))
+)
+"""The guest's x87, MMX and SSE registers."""
+
+
+def _saved_parts() -> tuple[tuple[int, int], ...]:
+    """Where `save` finds its bytes in the block: neighbours together, from one byte to before another."""
+    parts: list[tuple[int, int]] = []
+    for name, kind, slots, _, _ in FIELDS:
+        if kind in SAVED_KINDS:
+            start = OFFSETS[name] + POINTER_BIAS
+            if parts and parts[-1][1] == start:
+                start = parts.pop()[0]
+            parts.append((start, OFFSETS[name] + POINTER_BIAS + 8 * slots))
+    return tuple(parts)
+
+
+_SAVED = _saved_parts()
 _EXIT_RECORD = struct.Struct("<Qqq5Q")
 _EXIT_OFFSET = 8 * _INDEX["exit_reason"]
 
@@ -295,6 +370,22 @@ class CpuState:
         except (KeyError, TypeError):
             self[key]  # is it the key's fault?
             raise BadUsage(f"CPU state {key!r}: {value!r}: a whole number is wanted") from None
+
+    def fill(self, field: Field, value: int) -> None:
+        """Write `value` to all slots of a field."""
+        at = OFFSETS[field.name] + POINTER_BIAS
+        self._area.map[at : at + 8 * field.slots] = value.to_bytes(8, "little") * field.slots
+
+    def save(self) -> bytes:
+        """All that is ARCHITECTURAL or PENDING, between two runs. `restore` takes it, on any vCPU of the same model."""
+        return b"".join([self._map[start:end] for start, end in _SAVED])
+
+    def restore(self, saved: bytes) -> None:
+        """Be what `save` has seen. The vCPU must forget its TLB afterwards, which derives the rest."""
+        at = 0
+        for start, end in _SAVED:
+            self._map[start:end] = saved[at : at + end - start]
+            at += end - start
 
     def address(self, name: str, index: int = 0) -> int:
         """Host address of a slot, good until `close`."""

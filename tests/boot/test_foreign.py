@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bt.boot import formats
 from bt.boot.detect import load
 from bt.boot.foreign import glance_at, refuse_known
-from bt.boot.multiboot import Module
+from bt.boot.information import Module
 from bt.errors import BadImage, BadUsage
 from bt.machine import Machine, MachineConfig
 from tests.boot.foreign_images import (
@@ -161,6 +161,12 @@ def test_raw_images_modules_and_initrds_stay_as_they_are() -> None:
 )
 def test_multiboot_1_wins(image: bytes) -> None:
     assert load(image, Ram(MEMORY)).entry_kind == "multiboot"
+
+
+def test_multiboot_2_comes_before_pvh_and_both_before_the_elf_header() -> None:
+    pvh = note(b"Xen\0", 18, LOAD.to_bytes(4, "little"))
+    assert load(noted_elf(pvh, bytes(4), multiboot_2_header()), Ram(MEMORY)).entry_kind == "multiboot 2"
+    assert load(noted_elf(pvh), Ram(MEMORY)).entry_kind == "PVH"
 
 
 @pytest.mark.parametrize(

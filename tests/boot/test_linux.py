@@ -6,7 +6,7 @@ import pytest
 
 from bt.boot import linux
 from bt.boot.detect import load
-from bt.boot.multiboot import Module
+from bt.boot.information import Module
 from bt.boot.state import SegmentSetting
 from bt.errors import BadImage, BadUsage, BtError
 from guest_images.third_party import locate

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bt.boot.detect import load
-from bt.boot.multiboot import Module
+from bt.boot.information import Module
 from bt.errors import BadImage
 from tests.boot.images import Ram, Segment, elf, multiboot_elf, multiboot_header, multiboot_raw
 

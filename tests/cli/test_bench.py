@@ -27,6 +27,7 @@ def test_two_engines_do_the_same_work(bt: Bt, tmp_path: Path) -> None:
     assert "fib-calls" in done.stdout
 
 
+@pytest.mark.slow  # it waits for the plotting library
 def test_report_can_be_read_again(bt: Bt, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path, again, page = tmp_path / "bench.json", tmp_path / "again.json", tmp_path / "bench.html"

@@ -106,7 +106,7 @@ def test_boot_sectors(bt: Bt, tmp_path: Path, source: str, end: End, detail: str
 INTERNAL = """
 import sys
 from bt.cli.main import main
-from bt.devices.uart16550 import Uart16550
+from bt.devices.serial.uart16550 import Uart16550
 
 def broken(self, offset, size, value):
     raise ZeroDivisionError("first line\\nsecond line")

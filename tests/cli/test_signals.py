@@ -25,6 +25,12 @@ IDLE = BUSY.replace("here:\n", "sti\nhere:\nhlt\n")
 CHATTY = "mov edx, 0x3f8\nmov al, 10\nhere:\nout dx, al\njmp here"
 
 
+def hear_signals() -> None:
+    """Programs that a shell starts in the background, as these tests may be, are deaf to these."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Terminal:
     """A pseudo-terminal that stays open when its program has ended, so that it can be looked at."""
 
@@ -40,9 +46,8 @@ class Terminal:
         )
 
     def _log_in(self) -> None:
-        """As a login shell would start a program: also where the tests run in the background, deaf to SIGQUIT."""
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_DFL)
+        """As a login shell would start a program."""
+        hear_signals()
         os.login_tty(self.slave)
 
     def read_until(self, wanted: bytes, seconds: float = 30) -> bytes:
@@ -229,5 +234,6 @@ def test_a_signal_while_no_guest_runs(number: signal.Signals, status: int, said:
         capture_output=True,
         text=True,
         timeout=60,
+        preexec_fn=hear_signals,
     )
     assert (done.returncode, done.stderr) == (status, said)

@@ -6,10 +6,13 @@ Needs `make guests`, as CI does; elsewhere the test says what is missing.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 
+from bt.inspect.registers import read_registers
 from bt.machine import ClockMode, EngineName, Machine, MachineConfig
 from guest_images.third_party import locate
 
@@ -23,6 +26,7 @@ SHELL = "rdinit=/bin/sh"
 PROMPT = b"~ # "
 SHELL_SECONDS = 300  # of the host, in which the prompt must come
 NAP_SECONDS = 5
+SNAPSHOT_FROM, SNAPSHOT_INSNS = 2_365_000_000, 40_000_000  # the first snapshot, and from one to the next
 
 
 def fetched(name: str) -> Path:
@@ -114,3 +118,50 @@ def test_a_second_of_sleep_is_a_second_on_every_clock(kernel: Path, clock: Clock
     assert new_uptime - uptime == pytest.approx(NAP_SECONDS, abs=0.5)
     assert new_epoch - epoch in (NAP_SECONDS, NAP_SECONDS + 1)
     shell.machine.close()
+
+
+@dataclass
+class Boot:
+    """A boot without an initrd, up to where it cannot go on."""
+
+    machine: Machine
+    output: bytearray
+
+    @classmethod
+    def begin(cls, engine: EngineName, kernel: Path | None) -> Boot:
+        output = bytearray()
+        machine = Machine(MachineConfig(memory=128 << 20, engine=engine), serial=output.append)
+        if kernel is not None:
+            machine.load(kernel, append=APPEND)
+        return cls(machine, output)
+
+    def go_on(self, instructions: int) -> tuple[bytes, int, int, dict[str, int], bytes]:
+        """Console output, counts, registers and RAM after so many instructions more."""
+        result = self.machine.run(max_insns=instructions)
+        registers = read_registers(self.machine.cpu.state, result.instructions)
+        digest = blake2b(self.machine.ram.view).digest()
+        return bytes(self.output), result.instructions, self.machine.clock.now_ns, registers, digest
+
+
+@pytest.mark.slow
+def test_a_snapshot_in_the_middle_of_the_boot(kernel: Path) -> None:
+    """Gone back to in the machine it was taken in, in another one, and under the other engine, it boots on alike."""
+    boot = Boot.begin("bt", kernel)
+    boot.machine.run(max_insns=SNAPSHOT_FROM)
+    snapshots = []
+    for _ in range(3):
+        snapshots.append((boot.machine.snapshot(), bytes(boot.output)))
+        boot.machine.run(max_insns=SNAPSHOT_INSNS)
+    assert len(boot.output) > len(snapshots[0][1]), "the kernel has said nothing meanwhile"
+    others = [Boot.begin("bt", None), Boot.begin("interp", None)]
+    for snapshot, output in reversed(snapshots):
+        boot.machine.restore(snapshot)
+        boot.output[:] = output
+        expected = boot.go_on(SNAPSHOT_INSNS)
+        for other in (boot, *others):
+            other.machine.restore(snapshot)
+            other.output[:] = output
+            assert other.go_on(SNAPSHOT_INSNS) == expected
+        snapshot.close()
+    for one in (boot, *others):
+        one.machine.close()

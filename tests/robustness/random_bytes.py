@@ -22,6 +22,7 @@ from random import Random
 from bt.engine.library.library import load_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
+from bt.inspect.registers import read_registers
 from bt.memory.ram import GuestRam
 from bt.x86 import (
     flags,
@@ -30,7 +31,7 @@ from bt.x86 import (
 from bt.x86.exits import ExitReason
 from bt.x86.opcodes import FORMS
 from bt.x86.opcodes.encoding import parse_encoding
-from bt.x86.state import CS, DS, EAX, ES, ESP, FS, GS, LDTR, SEGMENT_FIELDS, SEGMENT_NAMES, SS, TR
+from bt.x86.state import CS, DS, EAX, ES, ESP, FS, GS, LDTR, SS, TR
 from bt.x86.system.segmentation import segment_cache
 from tests import tables
 from tests.engines import factories
@@ -49,21 +50,6 @@ REAL, PROTECTED, PAGED = 0x10, 0x11, 0x8001_0011
 """CR0: ET; with PE; with PG and WP."""
 VIRTUAL_8086_EXTENSIONS = 1
 """CR4.VME."""
-_SYSTEM_STATE: tuple[str, ...] = (
-    "cr0",
-    "cr2",
-    "cr3",
-    "cr4",
-    "cpl",
-    "gdtr_base",
-    "gdtr_limit",
-    "idtr_base",
-    "idtr_limit",
-    "efer",
-    "pat",
-)
-_SYSTEM_STATE += ("sysenter_cs", "sysenter_esp", "sysenter_eip", "misc_enable", "fpu_control", "mxcsr_masks")
-_FP_REGISTERS = range(4, 36)  # eightfold words of the FXSAVE image: ST0 to ST7, XMM0 to XMM7
 
 
 @dataclass(frozen=True)
@@ -204,7 +190,7 @@ class Guest:
             "instructions": self.cpu.instructions,
             "exits": dict(sorted(exits.items())),
             "registers": [hex(value) for value in self._registers()],
-            "state": zlib.crc32(repr(list(self._state())).encode()),
+            "state": zlib.crc32(repr(read_registers(self.cpu.state, self.cpu.instructions)).encode()),
             "memory": zlib.crc32(self.ram.view),
             "next": random.getrandbits(32),
         }
@@ -282,17 +268,6 @@ class Guest:
         yield from (state["gpr", number] for number in range(EAX, EAX + 8))
         yield state["eip"]
         yield reset.read_eflags(state)
-
-    def _state(self) -> Iterator[int]:
-        state = self.cpu.state
-        yield from self._registers()
-        yield from (state[name] for name in _SYSTEM_STATE)
-        yield from (state["dr", number] for number in range(8))
-        yield state["fp_image", 0] & 0xFFFF_FFFF_FFFF  # control, status and tag word
-        yield state["fp_image", 3] & 0xFFFF_FFFF  # MXCSR
-        yield from (state["fp_image", slot] for slot in _FP_REGISTERS)
-        for segment in range(len(SEGMENT_NAMES)):
-            yield from (state.segment(segment, part) for part in SEGMENT_FIELDS)
 
 
 def main(engine: str, setting: str, first: str, last: str, instructions: str) -> None:

@@ -22,6 +22,7 @@ LAYERS = (
     "devices",
     "firmware",
     "boot",
+    "snapshot",
     "machine",
     "symbols",
     "inspect",

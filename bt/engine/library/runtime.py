@@ -19,7 +19,7 @@ from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.meaning import packages
 from bt.engine.reencode import fp_encode
 from bt.engine.translator.gates import gates
-from bt.memory import slow, wide
+from bt.memory import copy_pages, slow, wide
 from bt.memory.access import NativeContext
 from bt.memory.slow import Body
 from bt.x86 import mode, services
@@ -40,6 +40,7 @@ def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...
     )
     yield "memory", slow.RUNTIME
     yield "wide", wide.RUNTIME
+    yield "copy_pages", copy_pages.RUNTIME
     yield "fp", fp_encode.RUNTIME
     yield "blocks", blocks.RUNTIME
     yield "translator", gates.RUNTIME

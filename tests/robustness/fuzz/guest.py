@@ -14,7 +14,7 @@ from bt.inspect.registers import FX_GUEST_SLOTS, FX_VISIBLE, read_registers
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, reset
 from bt.x86.exits import ExitReason
-from bt.x86.state import POINTER_BIAS, offset
+from bt.x86.state import EXACTLY, FIELDS, WHILE_NOW, offset
 from tests import tables
 from tests.engines import EngineFactory
 from tests.robustness.fuzz import world
@@ -29,24 +29,10 @@ _FEW_SITES = 1000
 _A20 = 1 << 20
 _ALL_OF_A20 = (1 << 64) - 1
 
-# The parts of the state block that must agree byte for byte: from one slot to before another.
-_EXACT = (
-    ("gpr", "flag_result"),
-    ("eip", "budget"),
-    ("eflags_system", "return_top"),
-    ("segment", "mode"),
-    ("mode", "epoch"),
-    ("sysenter_cs", "features"),
-    ("fpu_control", "comparison_flags"),
-    ("fpu_cs", "ignore_fp_error"),
-    ("fpu_ip", "slot_30"),
-    ("tsc_offset", "icount_base"),
-    ("a20_mask", "intr_pending"),
-    ("nmi_pending", "delivering"),
-    ("fault_depth", "fault_in_new_task"),
-)
+_EXACT = tuple(field for field in FIELDS if field.comparison is EXACTLY and field.name != "fp_image")
+"""Must agree byte for byte; of the FXSAVE image only what is the guest's."""
+_MOMENTS = tuple(field.name for field in FIELDS if field.comparison is WHILE_NOW)
 _ACCESSES = (ExitReason.IO, ExitReason.MMIO)
-_SHADOWS = ("inhibit", "debug_shadow", "resume_at")
 
 
 class UnexpectedExit(Exception):
@@ -68,7 +54,7 @@ class Guest:
         self.ram = GuestRam(world.RAM_BYTES)
         self.cpu: Vcpu = self.factory(self.library, self.ram, cpu_model.parse(self.model))
         pointer = self.cpu.state.pointer
-        self._parts = [(pointer + offset(first), offset(end) - offset(first)) for first, end in _EXACT]
+        self._parts = [(pointer + offset(field.name), 8 * field.slots) for field in _EXACT]
         self._fp = pointer + offset("fp_image")
 
     def close(self) -> None:
@@ -212,7 +198,7 @@ class Guest:
             reset.read_eflags(state),
             *(fp[slot] & mask for slot, mask in FX_VISIBLE.items()),
             bytes(fp)[8 * len(FX_VISIBLE) :],
-            *(state[name] == now for name in _SHADOWS),
+            *(state[name] == now for name in _MOMENTS),
             self.exits,
             self.restarts,
         )
@@ -220,10 +206,4 @@ class Guest:
     def registers(self) -> dict[str, object]:
         """The same for people."""
         found: dict[str, object] = dict(read_registers(self.cpu.state, self.instructions))
-        for name in _SHADOWS:
-            found[f"{name} now"] = self.cpu.state[name] == self.instructions
-        for first, end in _EXACT:
-            at, size = offset(first), offset(end) - offset(first)
-            raw = bytes(self.cpu.state.view[at + POINTER_BIAS : at + POINTER_BIAS + size])
-            found[f"from {first} to {end}"] = raw.hex()
         return found | {"exits": self.exits, "instructions": self.instructions, "restarts": self.restarts}

@@ -11,7 +11,7 @@ from bt.x86 import (
     flags,
     reset,
 )
-from bt.x86.state import CS, DS, ES, ESP, FS, GS, LDTR, SS, TR
+from bt.x86.state import CS, DR7_RESET, DS, ES, ESP, FS, GS, LDTR, MXCSR_MASKS, SS, TR
 from bt.x86.system.registers import control_registers as cr
 from bt.x86.system.segmentation import segment_cache
 from tests import tables
@@ -150,7 +150,7 @@ def _debug_registers(cpu: Vcpu, random: Random) -> None:
             in_code = random.random() < 0.5
             address = world.slot_address(random) if in_code else world.DATA + random.randrange(world.DATA_BYTES)
             cpu.state["dr", number] = address
-        cpu.state["dr", 7] = reset.DR7_RESET | random.getrandbits(16) << 16 | random.getrandbits(8)
+        cpu.state["dr", 7] = DR7_RESET | random.getrandbits(16) << 16 | random.getrandbits(8)
 
 
 def _model_specific(cpu: Vcpu, random: Random) -> None:
@@ -169,9 +169,9 @@ def _floating_point(cpu: Vcpu, random: Random) -> None:
     status = random.getrandbits(3) << 11 | (random.getrandbits(6) if random.random() < 0.2 else 0)
     tags = random.choice((0, 0, 0xFF, random.getrandbits(8)))
     state["fp_image", 0] = control | reset.X87_MASKS | status << 16 | tags << 32
-    mxcsr_masks = reset.MXCSR_MASKS if random.random() < 0.7 else random.getrandbits(6) << 7
+    mxcsr_masks = MXCSR_MASKS if random.random() < 0.7 else random.getrandbits(6) << 7
     state["mxcsr_masks"] = mxcsr_masks
-    state["fp_image", reset.FX_MXCSR_SLOT] = reset.MXCSR_MASKS | random.getrandbits(16) & 0xE03F
+    state["fp_image", reset.FX_MXCSR_SLOT] = MXCSR_MASKS | random.getrandbits(16) & 0xE03F
     edges = (0, 1, 1 << 63, 0x3FF0 << 48, 0x7FF0 << 48, 0x7FF8 << 48, (1 << 64) - 1, 0x3F80_0000_7F80_0001)
     for register in range(8):
         state["fp_image", 4 + 2 * register] = random.choice((*edges, random.getrandbits(64) | 1 << 63))

@@ -11,6 +11,7 @@ from bt.codegen.abi import native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.x86.context import OK, PF, Context
+from bt.x86.dirty_log import mark_dirty
 from bt.x86.features import FEATURE_BITS
 from bt.x86.services import (
     CODE_WRITTEN,
@@ -99,6 +100,7 @@ class Walk:
         updated = entry | bits
         with b.Unlikely((updated != entry) & address.ult(b.get("ram_size"))):
             b.store(b.get_pointer("ram_base") + address, updated)
+            mark_dirty(b, address)
             with b.Unlikely(b.load(b.get_pointer("page_info") + ((address >> 12) << 3), 64) != 0):
                 b.call(CODE_WRITTEN, b.cpu, address, self.bits // 8)
 

@@ -1,0 +1,61 @@
+"""Which pages of RAM were written to since one of several moments: what a restored snapshot must put back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
+from bt.host.area import Area
+from bt.x86.state import PAGE_DIRTY
+
+_RUN = re.compile(b"%c%c*" % (PAGE_DIRTY, PAGE_DIRTY))  # its first byte is found by memchr; a class or + is not
+Marks = bytes
+"""One byte a page: PAGE_DIRTY, or 0 where nothing was written."""
+
+
+class DirtyLog:
+    """One byte a page, marked by generated code (bt/x86/dirty_log.py) and by `mark`.
+
+    A moment is named by a copy of RAM that was true then, and forgotten with it. Generated code must drop its write
+    tags whenever `same_as` was called: the marks begin afresh.
+    """
+
+    def __init__(self, pages: int) -> None:
+        self._area = Area(pages)
+        self.address = self._area.address  # on the host, of the first page's mark
+        # pages written to since RAM was what the copy is, up to the last `same_as`: marks as a number, to be ORed
+        self._earlier: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+
+    def mark(self, first: int, end: int) -> None:
+        """The pages from number `first` to before `end` are written to."""
+        self._area.map[first:end] = bytes((PAGE_DIRTY,)) * (end - first)
+
+    def since(self, copy: object) -> Marks | None:
+        """The pages written to since RAM was what `copy` is; None where that is not known."""
+        earlier = self._earlier.get(copy)
+        if not earlier:
+            return None if earlier is None else self._now()
+        return (int.from_bytes(self._now()) | earlier).to_bytes(self._area.size)
+
+    def same_as(self, copy: object, put_back: Marks | None = None) -> None:
+        """RAM is what `copy` is, from now on, because the pages `put_back`, not marked for that, were copied."""
+        self._earlier.pop(copy, None)
+        if self._earlier:
+            changed = int.from_bytes(self._now()) | int.from_bytes(put_back or b"")
+            for other in self._earlier:
+                self._earlier[other] |= changed
+        self._earlier[copy] = 0
+        self._area.clear()
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._area.close()
+
+    def _now(self) -> Marks:
+        return self._area.map[:]
+
+
+def runs(marks: Marks) -> Iterator[tuple[int, int]]:
+    """The marked pages as runs: number of the first, and of the one behind the last."""
+    return (found.span() for found in _RUN.finditer(marks))

@@ -1,0 +1,112 @@
+"""A snapshot of a machine in memory: everything that decides what its guest does next.
+
+with machine.snapshot() as snapshot:
+    machine.run(max_insns=10**9)
+    machine.restore(snapshot)  # as if it had not run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from bt.clock.virtual_clock import VirtualClock
+from bt.devices.device import Device
+from bt.engine.vcpu import Vcpu, VcpuSnapshot
+from bt.errors import BadUsage, Closed
+from bt.memory.bus import Bus
+from bt.memory.ram_copy import RamCopy
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of a machine is in a snapshot."""
+
+    cpu: Vcpu
+    clock: VirtualClock
+    buses: Sequence[Bus]
+    exit_counts: list[int]
+
+    def devices(self) -> list[Device]:
+        """All on the buses, each once. Raises BadUsage for one that does not say what its state is."""
+        found: dict[int, Device] = {}
+        for bus in self.buses:
+            for region in bus.regions:
+                device = region.device
+                if not isinstance(device, Device):
+                    raise BadUsage(f"{device.name}: no snapshots with it: make it a bt.devices.device.Device")
+                found[id(device)] = device
+        return list(found.values())
+
+    def shape(self) -> dict[str, object]:
+        """What another machine must have in common with this one to take over its state."""
+        return {
+            "bytes of memory": self.cpu.ram.size,
+            "CPU": f"{self.cpu.model.name} with {' '.join(sorted(self.cpu.model.features))}",
+            "clock": type(self.clock).__name__,
+            "devices": [device.name for device in self.devices()],
+        }
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What `Machine.snapshot` has taken, good for any machine of the same shape under any engine.
+
+    It holds a copy of RAM: all pages that were ever touched. `close`, or the end of `with`, gives that back.
+    """
+
+    instructions: int  # retired when it was taken
+    _shape: dict[str, object]
+    _cpu: VcpuSnapshot
+    _devices: tuple[dict[str, Any], ...]
+    _clock: dict[str, Any]
+    _exit_counts: tuple[int, ...]
+    _ram: RamCopy
+
+    @classmethod
+    def take(cls, parts: Parts) -> Snapshot:
+        """Of a machine between two runs."""
+        shape = parts.shape()
+        return cls(
+            parts.cpu.instructions,
+            shape,
+            parts.cpu.snapshot(),
+            tuple(device.save() for device in parts.devices()),
+            parts.clock.state(),
+            tuple(parts.exit_counts),
+            RamCopy(parts.cpu),
+        )
+
+    def put_back(self, parts: Parts) -> None:
+        """Raises BadUsage, with nothing changed, if it is a machine of another shape, and Closed."""
+        devices = parts.devices()
+        self._check(parts, devices)
+        parts.clock.restore(self._clock)
+        for device, saved in zip(devices, self._devices, strict=True):
+            device.load(saved)
+        parts.exit_counts[:] = self._exit_counts
+        self._ram.put_back(parts.cpu)
+        parts.cpu.restore(self._cpu)  # last: wires lead into it
+
+    def _check(self, parts: Parts, devices: Sequence[Device]) -> None:
+        if self._ram.closed:
+            raise Closed("this snapshot is closed: take another")
+        for what, value in parts.shape().items():
+            if value != self._shape[what]:
+                raise BadUsage(f"snapshot of another machine: its {what} {self._shape[what]}, here {value}")
+        for device, saved in zip(devices, self._devices, strict=True):
+            device.check(saved)
+
+    def close(self) -> None:
+        """Give the copy of RAM back; twice is fine."""
+        self._ram.close()
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
