@@ -61,7 +61,6 @@ class Device:
     latches: frozenset[int] = frozenset()  # offsets that are plain storage, see BusDevice
     mirrors: frozenset[int] = frozenset()  # offsets that are shown to engines, see BusDevice
     fields: ClassVar[tuple[str, ...]] = ()  # attributes that are state and JSON as they are
-    version: ClassVar[int] = 1  # of what `state` returns
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -83,15 +82,12 @@ class Device:
         """What the RESET pin does."""
 
     def state(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"version": self.version} | {name: getattr(self, name) for name in self.fields}
+        state: dict[str, Any] = {name: getattr(self, name) for name in self.fields}
         if self.latches:
             state["latches"] = [self.latch(offset) for offset in sorted(self.latches)]
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`; ValueError if another version of the device made it."""
-        if state["version"] != self.version:
-            raise ValueError(f"{self.name}: state of version {state['version']}, this device has {self.version}")
         for name in self.fields:
             setattr(self, name, state[name])
         if self.latches:

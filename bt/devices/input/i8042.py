@@ -34,6 +34,7 @@ class I8042(Device):
     mouse back and replaces an answer not yet read. The keyboard's bytes go before the mouse's.
     """
 
+    version = 2
     fields = (
         "_command_byte", "_output_port", "_awaiting_data_of", "_status_bits",
         "_output", "_output_status", "_output_source", "_pushed_back", "_break",

@@ -89,6 +89,7 @@ class Keyboard(Ps2Device):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        self._set_leds(state["leds"])
         super().restore(state)
         self._held = {key: bytes.fromhex(break_) for key, break_ in state["held"].items()}
         self._types = dict(state["types"])
