@@ -109,12 +109,7 @@ class Qemu:
     def qmp(self, command: str, **arguments: Any) -> Any:
         """What the QMP command returns."""
         if self._qmp is None:
-            self._qmp = socket(AF_UNIX)
-            self._qmp.settimeout(QMP_SECONDS)
-            give_up = monotonic() + QMP_SECONDS
-            while not self._qmp_path.exists() and monotonic() < give_up:
-                sleep(0.01)
-            self._qmp.connect(str(self._qmp_path))
+            self._qmp = self._connected()
             self._answers = self._qmp.makefile("r")
             self._answers.readline()  # the greeting
             self.qmp("qmp_capabilities")
@@ -127,6 +122,20 @@ class Qemu:
                 assert "return" in answer, answer
                 return answer["return"]
         raise EOFError(f"{QEMU} went away at: {command}")
+
+    def _connected(self) -> socket:
+        give_up = monotonic() + QMP_SECONDS
+        while True:
+            connection = socket(AF_UNIX)
+            connection.settimeout(QMP_SECONDS)
+            try:
+                connection.connect(str(self._qmp_path))
+                return connection
+            except OSError:  # not there yet, or nobody listens yet
+                connection.close()
+                if monotonic() > give_up:
+                    raise
+                sleep(0.01)
 
     def reset(self) -> None:
         """The machine's reset, done when this returns."""

@@ -3,13 +3,17 @@
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.display.dispi import Dispi
 from bt.devices.display.memory import VgaMemory
+from bt.devices.display.mmio import VgaMmio
 from bt.devices.display.registers import VgaRegisters
 
 MEMORY_BYTES = 16 << 20
 
 
 class Vga:
-    """Three devices for the board: `registers` and `dispi` at ports, `memory` at A0000h. Restored in this order."""
+    """Devices for the board: `registers` and `dispi` at ports, `memory` at A0000h, restored in this order.
+
+    On PCI (bt/devices/display/vga_pci.py) `mmio` besides, which has no state of its own.
+    """
 
     def __init__(self, clock: VirtualClock, buffer: bytearray | memoryview) -> None:
         """`buffer` is video memory: a whole number of 64 KiB, at least 256 KiB; it is the linear framebuffer too."""
@@ -17,6 +21,7 @@ class Vga:
         self.registers = VgaRegisters(clock)
         self.dispi = Dispi(self.registers, buffer)
         self.memory = VgaMemory(self.registers, self.dispi, buffer)
+        self.mmio = VgaMmio(self.registers, self.dispi)
         self.registers.memory_changed = self.dispi.memory_changed = self.memory.refresh
 
     @property
