@@ -76,6 +76,9 @@ class IoApic(Device):
     def reset(self) -> None:
         self._power_on()
 
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"_entries": list(self._entries)}
+
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self._entries = list(self._entries)

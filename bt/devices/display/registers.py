@@ -162,7 +162,7 @@ class VgaRegisters(Device):
         self.attribute_index = self._sequencer_index = self._graphics_index = self._crtc_index = 0
         self._expects_attribute = False  # the next write to 3C0h is data
         self._dac_write = self._dac_read = self._dac_state = self._dac_part = 0
-        self._dac_latch = [0, 0]
+        self._dac_latch: list[int] = []  # red and green, until blue comes
         self._raster = None
         self.changes += 1
 
@@ -244,7 +244,7 @@ class VgaRegisters(Device):
     def _write_dac(self, value: int) -> None:
         value &= (1 << self.dac_bits) - 1
         if self._dac_part < 2:
-            self._dac_latch[self._dac_part] = value
+            self._dac_latch = [*self._dac_latch[: self._dac_part], value]
             self._dac_part += 1
             return
         self.palette[3 * self._dac_write : 3 * self._dac_write + 3] = (*self._dac_latch, value)

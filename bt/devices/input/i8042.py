@@ -100,6 +100,7 @@ class I8042(Device):
 
     def state(self) -> dict[str, Any]:
         return super().state() | {
+            "_pushed_back": list(self._pushed_back),
             "keyboard": self.keyboard.state(),
             "mouse": self.mouse.state() if self.mouse else None,
         }

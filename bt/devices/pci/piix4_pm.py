@@ -261,6 +261,9 @@ class SmBus(Device):
     def reset(self) -> None:
         self._registers = [0] * SMBUS_BYTES
 
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"_registers": list(self._registers)}
+
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self._registers = list(self._registers)
