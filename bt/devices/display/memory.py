@@ -108,43 +108,51 @@ class VgaMemory(Device):
 
     def refresh(self) -> None:
         """A register has changed: find out what memory looks like."""
-        registers = self._registers
+        registers, dispi = self._registers, self._dispi
         graphics, mode = registers.graphics, registers.graphics[vga.GRAPHICS_MODE]
-        maps = registers.sequencer[vga.MAP_MASK]
-        self._linear = self._dispi.enabled and self._dispi.bits > 4
-        chain_4 = bool(registers.sequencer[vga.MEMORY_MODE] & vga.MEMORY_CHAIN_4) and not self._dispi.enabled
-        odd_even = bool(mode & vga.MODE_ODD_EVEN) and not chain_4 and not self._dispi.enabled
-        self._chain_4, self._odd_even = chain_4, odd_even
-        if self._dispi.enabled != self._dispi_was_enabled:  # it may have cleared memory
-            self._dispi_was_enabled = self._dispi.enabled
+        on_dispi = dispi.enabled
+        self._linear = on_dispi and dispi.bits > 4
+        self._chain_4 = bool(registers.sequencer[vga.MEMORY_MODE] & vga.MEMORY_CHAIN_4) and not on_dispi
+        self._odd_even = bool(mode & vga.MODE_ODD_EVEN) and not self._chain_4 and not on_dispi
+        if on_dispi != self._dispi_was_enabled:  # it may have cleared memory
+            self._dispi_was_enabled = on_dispi
             self.mark_dirty(0, len(self.buffer))
         start, length = MAPPED[graphics[vga.GRAPHICS_MISC] >> 2 & 3]
-        if not registers.miscellaneous & vga.MISC_RAM_ENABLED and not self._dispi.enabled:
+        if not registers.miscellaneous & vga.MISC_RAM_ENABLED and not on_dispi:
             length = 0
         self._start, self._end = start, start + length
-        self._bank = self._dispi.bank << BANK_BITS if self._dispi.enabled else 0
+        self._bank = dispi.bank << BANK_BITS if on_dispi else 0
         self._write_mode = mode & 3
-        self._map_mask = maps
-        self._set_reset = MAPS[graphics[vga.SET_RESET]]
-        self._enable_set_reset = MAPS[graphics[vga.ENABLE_SET_RESET]]
-        self._rotate, self._function = graphics[vga.DATA_ROTATE] & 7, graphics[vga.DATA_ROTATE] >> 3
-        self._bit_mask = graphics[vga.BIT_MASK] * EVERYWHERE
         self._compares = bool(mode & vga.MODE_READ_COMPARE)
-        if odd_even != self._in_pairs:
-            self._rearrange(odd_even)
-        plain = self._linear or (
-            mode & 0xB == 0
-            and not graphics[vga.ENABLE_SET_RESET]
-            and not graphics[vga.DATA_ROTATE]
-            and graphics[vga.BIT_MASK] == 0xFF
-            and (
-                (chain_4 and maps == 0xF)
-                or (odd_even and maps == 0x3 and not graphics[vga.READ_MAP] & 2)
-            )
-        )  # fmt: skip
+        if self._odd_even != self._in_pairs:
+            self._rearrange(self._odd_even)
+        self.refresh_drawing()
+
+    def refresh_drawing(self) -> None:
+        """A register has changed that says what becomes of a byte, not where it goes: drawing does that all the time.
+
+        1.5 us instead of 4 us.
+        """
+        graphics = self._registers.graphics
+        maps = self._map_mask = self._registers.sequencer[vga.MAP_MASK]
+        self._set_reset = MAPS[graphics[vga.SET_RESET]]
+        enabled, rotate = graphics[vga.ENABLE_SET_RESET], graphics[vga.DATA_ROTATE]
+        self._enable_set_reset = MAPS[enabled]
+        self._rotate, self._function = rotate & 7, rotate >> 3
+        self._bit_mask = graphics[vga.BIT_MASK] * EVERYWHERE
         window = None
-        if plain and length and self._bank + length <= len(self.buffer):
-            window = Window(start, length, self._bank)
+        if self._linear:
+            plain = True
+        elif enabled or rotate or self._bit_mask != ALL_MAPS or self._write_mode or self._compares:
+            plain = False
+        else:
+            plain = (self._chain_4 and maps == 0xF) or (
+                self._odd_even and maps == 0x3 and not graphics[vga.READ_MAP] & 2
+            )
+        if plain:
+            length = self._end - self._start
+            if length and self._bank + length <= len(self.buffer):
+                window = Window(self._start, length, self._bank)
         if window != self.window:
             self.window = window
             self._window_changed(window)

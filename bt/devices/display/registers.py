@@ -36,16 +36,17 @@ CRTC_PROTECTED = 8  # registers 0 to 7, while VERTICAL_RETRACE_END bit 7 is set
 CRTC_OVERFLOW, CRTC_VERTICAL_RETRACE_END, CRTC_PROTECT = 0x07, 0x11, 1 << 7
 LINE_COMPARE_BIT_8 = 1 << 4  # of the overflow register: never protected
 
-_STATE_OF_MEMORY = frozenset({MAP_MASK, MEMORY_MODE})  # sequencer registers that say how the processor sees memory
+_MAPPING = frozenset({GRAPHICS_MODE, GRAPHICS_MISC})  # graphics registers that say where a byte goes
 
 
 class VgaRegisters(Device):
     """IBM PS/2 Hardware Interface Technical Reference (84F9808), "Video Subsystem".
 
     Offsets count from port 3B0h; the board decodes `PORTS` only. `memory_changed()` is called after each write that may
-    change how the processor sees video memory; `changes` counts writes, so that who draws knows when to look again.
-    Left out: the vertical interrupt (input status 0 reads 0, no PC has it wired), light pen, diagnostic bits.
-    Attribute registers can be written whatever the palette address source is. `restore` calls nobody: memory's does.
+    change where the processor finds video memory, `drawing_changed()` after those that say what becomes of a byte.
+    `changes` counts writes, so that who draws knows when to look again. Left out: the vertical interrupt (input status
+    0 reads 0, no PC has it wired), light pen, diagnostic bits. Attribute registers can be written whatever the palette
+    address source is. `restore` calls nobody: memory's does.
     """
 
     fields = ("miscellaneous", "feature", "pel_mask", "dac_bits", "attribute_index",
@@ -54,11 +55,15 @@ class VgaRegisters(Device):
     _files = ("sequencer", "graphics", "crtc", "attributes", "palette")
 
     def __init__(
-        self, clock: VirtualClock, memory_changed: Callable[[], None] = lambda: None, name: str = "VGA registers"
+        self,
+        clock: VirtualClock,
+        memory_changed: Callable[[], None] = lambda: None,
+        drawing_changed: Callable[[], None] = lambda: None,
+        name: str = "VGA registers",
     ) -> None:
         super().__init__(name)
         self._clock = clock
-        self.memory_changed = memory_changed
+        self.memory_changed, self.drawing_changed = memory_changed, drawing_changed
         self.changes = 0
         self._raster: Raster | None = None  # made when asked for
         self._reads: dict[int, Callable[[], int]] = {
@@ -129,7 +134,10 @@ class VgaRegisters(Device):
     def set_graphics(self, index: int, value: int) -> None:
         """What a write of the graphics controller's register does."""
         self.graphics[index] = value & GRAPHICS_BITS[index]
-        self.memory_changed()
+        if index in _MAPPING:
+            self.memory_changed()
+        else:
+            self.drawing_changed()
 
     def set_crtc(self, index: int, value: int) -> None:
         """Store in a register of the CRT controller, protected or not."""
@@ -162,7 +170,7 @@ class VgaRegisters(Device):
         self.attribute_index = self._sequencer_index = self._graphics_index = self._crtc_index = 0
         self._expects_attribute = False  # the next write to 3C0h is data
         self._dac_write = self._dac_read = self._dac_state = self._dac_part = 0
-        self._dac_latch: list[int] = []  # red and green, until blue comes
+        self._dac_latch = [0, 0]  # red and green, until blue comes
         self._raster = None
         self.changes += 1
 
@@ -187,7 +195,9 @@ class VgaRegisters(Device):
     def _write_sequencer(self, value: int) -> None:
         index = self._sequencer_index
         self.sequencer[index] = value & SEQUENCER_BITS[index]
-        if index in _STATE_OF_MEMORY:
+        if index == MAP_MASK:
+            self.drawing_changed()
+        elif index == MEMORY_MODE:
             self.memory_changed()
         elif index == CLOCKING_MODE:
             self._raster = None
@@ -244,7 +254,8 @@ class VgaRegisters(Device):
     def _write_dac(self, value: int) -> None:
         value &= (1 << self.dac_bits) - 1
         if self._dac_part < 2:
-            self._dac_latch = [*self._dac_latch[: self._dac_part], value]
+            red, green = self._dac_latch
+            self._dac_latch = [red, value] if self._dac_part else [value, green]
             self._dac_part += 1
             return
         self.palette[3 * self._dac_write : 3 * self._dac_write + 3] = (*self._dac_latch, value)

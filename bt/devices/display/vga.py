@@ -23,6 +23,7 @@ class Vga:
         self.memory = VgaMemory(self.registers, self.dispi, buffer)
         self.mmio = VgaMmio(self.registers, self.dispi)
         self.registers.memory_changed = self.dispi.memory_changed = self.memory.refresh
+        self.registers.drawing_changed = self.memory.refresh_drawing
 
     @property
     def devices(self) -> tuple[VgaRegisters, Dispi, VgaMemory]:
