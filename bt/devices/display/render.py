@@ -40,7 +40,7 @@ def text(device: Vga) -> TextScreen | None:
     scan_lines = (crtc[MAXIMUM_SCAN_LINE] & 0x1F) + 1
     lines = vertical_display_end(crtc) + 1
     if crtc[MAXIMUM_SCAN_LINE] & 0x80:
-        lines //= 2
+        lines = -(-lines // 2)
     start = _start(crtc)
     cursor_at = crtc[0x0E] << 8 | crtc[0x0F]
     rows: list[tuple[bytes, bytes]] = []

@@ -121,13 +121,30 @@ def test_a_planar_dispi_mode_shows_what_mode_12h_does(ours: Ours) -> None:
     assert draw() == by_vga
 
 
-def test_any_registers_can_be_drawn(ours: Ours) -> None:
-    """The largest picture the CRT controller can ask for, with all bits in each register set."""
-    for fill in (0xFF, 0x55, 0x00):
-        ours.out(indexed(0x3D4, 0x11, 0))
-        for port, count in ((0x3CE, 9), (0x3D4, 0x19), (0x3C4, 5)):
-            for index in range(count):
-                value = fill & 0xDF if (port, index) == (0x3C4, 1) else fill
-                ours.out(indexed(port, index, value))
-        shown = image(ours.vga)
-        assert len(shown.rgb) == 3 * shown.width * shown.height
+@pytest.mark.parametrize("fill", [0xFF, 0x55, 0x00])
+def test_all_bits_in_each_register_can_be_drawn(ours: Ours, fill: int) -> None:
+    """The largest picture the CRT controller can ask for, and the smallest."""
+    ours.out(indexed(0x3D4, 0x11, 0))
+    for port, count in ((0x3CE, 9), (0x3D4, 0x19), (0x3C4, 5)):
+        for index in range(count):
+            ours.out(indexed(port, index, fill & 0xDF if (port, index) == (0x3C4, 1) else fill))
+    shown = image(ours.vga)
+    assert len(shown.rgb) == 3 * shown.width * shown.height
+
+
+@pytest.mark.parametrize("seed", [1234, *range(30)])
+def test_any_registers_can_be_drawn(seed: int) -> None:
+    """1234: one line of text, shown twice."""
+    rng = random.Random(seed)
+    ours = Ours()
+    for _ in range(300):
+        ours.vga.registers.write(rng.randrange(0x30), 1, rng.randrange(256))
+    ours.vga.registers.sequencer[1] &= ~0x20
+    ours.vga.registers.attribute_index |= 0x20
+    if seed % 2:
+        for index in (1, 2, 3, 6, 8, 9):
+            ours.dispi(index, rng.choice([rng.randrange(1000), 8, 16, 24, 32]))
+        ours.dispi(4, 1)
+    shown = image(ours.vga)
+    assert len(shown.rgb) == 3 * shown.width * shown.height
+    text(ours.vga)
