@@ -23,7 +23,7 @@ from bt import arguments
 from bt.boot.boot_sector import Stop, why_stopped
 from bt.boot.detect import load as load_image
 from bt.boot.information import Module
-from bt.boot.placement import check_ram_size
+from bt.boot.placement import check_address_lines, check_ram_size
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
 from bt.clock.virtual_clock import VirtualClock
@@ -48,14 +48,13 @@ from bt.devices.device import Line
 from bt.devices.input.i8042 import I8042
 from bt.devices.serial.uart16550 import Uart16550
 from bt.end import End
-from bt.engine.library.library import (
-    Library,
-    load_library,
-)
+from bt.engine.library.library import Library
+from bt.engine.library.shared import shared_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
 from bt.errors import Closed
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.snapshot import Parts, Snapshot
 from bt.x86 import cpu_model, fault_chain, reset
@@ -75,7 +74,8 @@ EXIT_PORTS = (0xF4, 0x501)
 class MachineConfig:
     """What a machine is made of; BadUsage, which says what there is, for what it cannot have.
 
-    `memory` in bytes, 2 MiB to 3 GiB in whole pages; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
+    `memory` in bytes, 2 MiB to 63.5 GiB in whole pages, above 3.5 only with a
+    processor that has more than 32 address lines; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
     is deterministic, "host" follows the host; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
     a time zone.
     """
@@ -92,7 +92,8 @@ class MachineConfig:
         arguments.one_of("engine", self.engine, get_args(EngineName))
         arguments.one_of("clock", self.clock, get_args(ClockMode))
         arguments.instance("cpu", self.cpu, str, f"the name of a processor is wanted, such as {cpu_model.DEFAULT!r}")
-        cpu_model.parse(self.cpu)
+        model = cpu_model.parse(self.cpu)
+        check_address_lines(self.memory, model.address_bits, f"memory={self.memory}: a {model.name}")
         with_zone = isinstance(self.rtc_base, datetime) and self.rtc_base.tzinfo is not None
         arguments.require(with_zone, "rtc_base", self.rtc_base, "a datetime with a time zone is wanted")
 
@@ -138,16 +139,17 @@ class Machine:
     ) -> None:
         """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9.
 
-        A machine without `library` loads one of its own. Raises BadUsage and CodegenError, and has then nothing.
+        Machines without `library` share the process's, which stays when they are closed (engine/library/shared.py).
+        Raises BadUsage and CodegenError, and has then nothing.
         """
         self.config = MachineConfig() if config is None else config
         _check_parts(self.config, serial, console, library)
         with ExitStack() as held:
             self.ram = held.enter_context(GuestRam(self.config.memory))
-            self.library = load_library() if library is None else library
-            if library is None:
-                held.callback(self.library.close)
-            self.cpu = _make_engine(self.config.engine, self.library, self.ram, cpu_model.parse(self.config.cpu))
+            self.memory = PhysicalMap(self.ram)
+            held.callback(self.memory.close)
+            self.library = shared_library() if library is None else library
+            self.cpu = _make_engine(self.config.engine, self.library, self.memory, cpu_model.parse(self.config.cpu))
             held.callback(self.cpu.close)
             self._start(serial or _discard, console or _discard)
             self._held = held.pop_all()  # what `close` gives back
@@ -176,7 +178,7 @@ class Machine:
         self.com1 = Uart16550(self.pic.line(4), serial, "COM1")
         self.rtc = CmosRtc(self.clock, self.pic.line(8), self.config.memory, self.config.rtc_base)
         self.fpu_error = FpuError(self.pic.line(13), self._ignore_fp_error)
-        keyboard = I8042(self.pic.line(1), self.pic.line(12), self._set_a20, self._reset_requested)
+        keyboard = I8042(self.pic.line(1), self.pic.line(12), self.cpu.mmu.set_a20, self._reset_requested)
         port61 = Port61(self.clock, self.pit.gate2, lambda: self.pit.out(2))
         attach = self.ports.attach
         attach(self.pic, 0x20, 2)
@@ -189,7 +191,7 @@ class Machine:
         attach(self.rtc, 0x70, 2)
         attach(PostPort(), 0x80, post_port.LENGTH)
         attach(self.fpu_error, fpu_error.FIRST_PORT, fpu_error.LENGTH)
-        attach(Port92(self._set_a20, self._reset_requested), 0x92, 1)
+        attach(Port92(self.cpu.mmu.set_a20, self._reset_requested), 0x92, 1)
         attach(DebugConsole(console), debug_console.DEFAULT_PORT, 1)
         attach(self.com1, 0x3F8, 8)
         for port in EXIT_PORTS:
@@ -202,11 +204,6 @@ class Machine:
 
     def _ignore_fp_error(self) -> None:
         self.cpu.state["ignore_fp_error"] = 1
-
-    def _set_a20(self, enabled: bool) -> None:
-        mask = (1 << 64) - 1
-        self.cpu.state["a20_mask"] = mask if enabled else mask & ~(1 << 20)
-        self.cpu.call("flush_tlb", 1)
 
     def _reset_requested(self) -> None:
         self._end = End.RESET
@@ -482,12 +479,12 @@ def _check_parts(config: object, serial: object, console: object, library: objec
     arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
 
 
-def _make_engine(name: EngineName, library: Library, ram: GuestRam, model: CpuModel) -> Vcpu:
+def _make_engine(name: EngineName, library: Library, memory: PhysicalMap, model: CpuModel) -> Vcpu:
     if name == "interp":
-        return Vcpu(library, ram, model)
+        return Vcpu(library, memory, model)
     from bt.engine.translator.vcpu import TranslatingVcpu
 
-    return TranslatingVcpu(library, ram, model)
+    return TranslatingVcpu(library, memory, model)
 
 
 def _make_clock(mode: ClockMode, cpu: Vcpu, sleep: Callable[[float], None]) -> VirtualClock:

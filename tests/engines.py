@@ -20,6 +20,7 @@ from bt.engine.library.library import (
     load_library,
 )
 from bt.engine.vcpu import Vcpu
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import reset
 from bt.x86.exits import ExitReason
@@ -40,7 +41,7 @@ from tests.cases.model import (
 )
 from tests.oracles.host_child import CHILD_BASE, CODE_16_SELECTOR, STACK_16_SELECTOR
 
-EngineFactory = Callable[..., Vcpu]  # of a Library, a GuestRam and, if not the default, `model`
+EngineFactory = Callable[..., Vcpu]  # of a Library, a PhysicalMap and, if not the default, `model`
 
 INSTRUCTION_LIMIT = 1_000_000
 """A case that has not ended after so many does not end."""
@@ -216,7 +217,7 @@ class EngineExecutor:
         ram.write(_IDT, _interrupt_table())
         ram.write(_CODE, assemble(_MONITOR_CODE, 32, _MONITOR + _CODE))
         ram.write(_STUBS, _stubs())
-        engine = self._make_engine(_library(), ram)
+        engine = self._make_engine(_library(), PhysicalMap(ram))
         cpu = engine.state
         reset.power_on(cpu)
         tables.flat_segments(cpu, _KERNEL_CODE, _KERNEL_DATA)

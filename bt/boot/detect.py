@@ -16,7 +16,7 @@ from bt.boot.boot_sector import LARGEST, is_boot_sector
 from bt.boot.boot_sector import load as load_boot_sector
 from bt.boot.flat import load as load_flat
 from bt.boot.information import Module
-from bt.boot.placement import PhysicalMemory
+from bt.boot.placement import PhysicalMemory, low_ram
 from bt.boot.state import EntryState
 from bt.errors import BadImage, BadUsage
 
@@ -62,7 +62,7 @@ def load(
         return load_flat(name, _read(image), ram, flat)
     if boot_sector:
         return _load_boot_sector(name, _read(image), ram, append=append, initrd=initrd, modules=modules)
-    contents = _read_guest(name, image, ram.size)
+    contents = _read_guest(name, image, low_ram(ram.size))
     if linux.is_bzimage(contents):
         _refuse(name, "a Linux kernel", modules=modules)
         ramdisk = None if initrd is None else _read(initrd)

@@ -14,7 +14,7 @@ from bt.boot.placement import (
     EBDA,
     HIGH_MEMORY,
     MIB,
-    MOST_RAM,
+    MOST_LOW_RAM,
     PAGE,
     PhysicalMemory,
     align_down,
@@ -22,6 +22,7 @@ from bt.boot.placement import (
     bios_data_area,
     check_pieces,
     enough_memory,
+    low_ram,
     memory_map,
     piece,
     store,
@@ -175,9 +176,9 @@ def _make_room(name: str, header: SetupHeader, initrd_bytes: int | None, ram_siz
     if initrd_bytes == 0:
         raise BadImage(f"{name}: the initrd is empty")
     needs = f"{name}: this kernel needs {header.needs_until / MIB:.1f} MiB of RAM to unpack itself"
-    if header.needs_until > MOST_RAM:
-        raise BadImage(f"{needs}; a guest has {MOST_RAM / MIB:g} at most")
-    highest = min(header.initrd_addr_max + 1, MOST_RAM)
+    if header.needs_until > MOST_LOW_RAM:
+        raise BadImage(f"{needs}; a guest has {MOST_LOW_RAM / MIB:g} at most")
+    highest = min(header.initrd_addr_max + 1, MOST_LOW_RAM)
     enough = header.needs_until
     if initrd_bytes is not None:
         size = f"an initrd of {initrd_bytes / MIB:.1f} MiB"
@@ -188,9 +189,9 @@ def _make_room(name: str, header: SetupHeader, initrd_bytes: int | None, ram_siz
                 f"to {highest / MIB:.1f} MiB"
             )
         needs = f"{needs} and {size} above that"
-    if enough > ram_size:
+    if enough > low_ram(ram_size):
         raise BadImage(f"{needs}, there are {ram_size / MIB:g}; {enough_memory(enough)}")
-    return align_down(min(highest, ram_size) - initrd_bytes, PAGE) if initrd_bytes else 0
+    return align_down(min(highest, low_ram(ram_size)) - initrd_bytes, PAGE) if initrd_bytes else 0
 
 
 def _zero_page(header: SetupHeader, ram_size: int, initrd_start: int, initrd_bytes: int) -> bytes:

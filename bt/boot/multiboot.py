@@ -16,7 +16,7 @@ from bt.boot import address_fields, elf
 from bt.boot.flat import CODE_SELECTOR, DATA_SELECTOR
 from bt.boot.information import Block, Module, place_modules
 from bt.boot.placement import (
-    MOST_RAM,
+    MOST_LOW_RAM,
     PAGE,
     Executable,
     PhysicalMemory,
@@ -146,7 +146,7 @@ def load(
     placed = place_modules(modules, executable.pieces)
     module_starts = [each.paddr for each in placed]
     pieces = [*executable.pieces, *placed]
-    check_pieces(name, pieces, MOST_RAM)  # before addresses are put into fields of 32 bits
+    check_pieces(name, pieces, MOST_LOW_RAM)  # before addresses are put into fields of 32 bits
 
     gdt = flat_gdt(CODE_SELECTOR, DATA_SELECTOR)
     information_bytes = align_up(len(_information(0, ram.size, command_line, modules, module_starts)), 8)

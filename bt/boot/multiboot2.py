@@ -18,7 +18,7 @@ from bt.boot.information import Block, Module, place_modules
 from bt.boot.multiboot import LOADER_NAME, places
 from bt.boot.placement import (
     HIGH_MEMORY,
-    MOST_RAM,
+    MOST_LOW_RAM,
     PAGE,
     Executable,
     PhysicalMemory,
@@ -28,6 +28,7 @@ from bt.boot.placement import (
     bios_data_area,
     check_pieces,
     first_fit,
+    low_ram,
     lower_kib,
     memory_map,
     piece,
@@ -195,7 +196,7 @@ def _relocate(name: str, executable: Executable, relocation: Relocation | None, 
     size = max(each.end for each in executable.pieces) - start
     alignment = max(relocation.alignment, 1)
     least = align_up(max(relocation.least, HIGH_MEMORY), alignment)
-    last = align_down(min(relocation.most + 1, ram_size) - size, alignment)
+    last = align_down(min(relocation.most + 1, low_ram(ram_size)) - size, alignment)
     fits = relocation.least <= start and start + size - 1 <= relocation.most and start % alignment == 0
     target = start
     if relocation.preference == _HIGHEST or not fits:
@@ -286,7 +287,7 @@ def load(
     if elf.is_elf(image) and header.addresses is None:
         sections = _sections(image, max(HIGH_MEMORY, *(each.end for each in pieces)))
         pieces += sections.pieces
-    check_pieces(name, pieces, MOST_RAM)  # before addresses are put into fields of 32 bits
+    check_pieces(name, pieces, MOST_LOW_RAM)  # before addresses are put into fields of 32 bits
 
     base = min(each.paddr for each in executable.pieces) if header.relocation else None
     told = _Contents(command_line, modules, [each.paddr for each in placed], sections, base)

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from bt.errors import BadImage, BadUsage
+from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM, MOST_RAM
 
 PAGE = 4096
 MIB = 1 << 20
@@ -21,7 +22,7 @@ VIDEO_HOLE = 0xA_0000  # adapters and ROMs from here up to 1 MiB: no RAM
 ROM = 0xF_0000
 HIGH_MEMORY = 0x10_0000
 LEAST_RAM = 2 << 20  # images load at 1 MiB
-MOST_RAM = 3 << 30  # above lie the addresses of devices
+MOST_LOW_RAM = DEVICE_HOLE  # what loaders place things in
 
 BIOS_DATA_AREA = 0x400
 TABLES_FROM = 0x8000  # where loaders without a fixed layout begin to look for room
@@ -30,7 +31,7 @@ _ZEROES = bytes(MIB)
 
 
 class PhysicalMemory(Protocol):
-    """Guest RAM: `size` bytes from physical address 0."""
+    """Guest RAM of `size` bytes, of which `low_ram` begin at physical address 0."""
 
     @property
     def size(self) -> int: ...
@@ -43,7 +44,20 @@ class PhysicalMemory(Protocol):
 def check_ram_size(size: int, shown: str) -> None:
     """Raise BadUsage unless a PC can have `size` bytes of RAM; `shown` is how the user wrote them."""
     if size % PAGE or not LEAST_RAM <= size <= MOST_RAM:
-        raise BadUsage(f"{shown}: a guest has {LEAST_RAM >> 20}M to {MOST_RAM >> 30}G, in whole pages of 4 KiB")
+        raise BadUsage(f"{shown}: a guest has {LEAST_RAM >> 20}M to {MOST_RAM / (1 << 30):g}G, in whole pages of 4 KiB")
+
+
+def check_address_lines(size: int, bits: int, who: str) -> None:
+    """Raise BadUsage unless a processor with `bits` of physical addresses reaches `size` bytes of RAM."""
+    if size > MOST_LOW_RAM and HIGH_RAM + size - MOST_LOW_RAM > 1 << bits:
+        raise BadUsage(
+            f"{who} has no address lines for more than {MOST_LOW_RAM >> 20}M; give less, or another processor"
+        )
+
+
+def low_ram(ram_size: int) -> int:
+    """Bytes of RAM below the addresses of devices; the rest begins at 4 GiB."""
+    return min(ram_size, DEVICE_HOLE)
 
 
 class MemoryType(IntEnum):
@@ -70,7 +84,9 @@ def memory_map(ram_size: int) -> list[MemoryRange]:
         ranges.append(MemoryRange(EBDA, min(VIDEO_HOLE, ram_size) - EBDA, reserved))
     ranges.append(MemoryRange(ROM, HIGH_MEMORY - ROM, reserved))
     if ram_size > HIGH_MEMORY:
-        ranges.append(MemoryRange(HIGH_MEMORY, ram_size - HIGH_MEMORY, usable))
+        ranges.append(MemoryRange(HIGH_MEMORY, low_ram(ram_size) - HIGH_MEMORY, usable))
+    if ram_size > DEVICE_HOLE:
+        ranges.append(MemoryRange(HIGH_RAM, ram_size - DEVICE_HOLE, usable))
     return ranges
 
 
@@ -80,8 +96,8 @@ def lower_kib(ram_size: int) -> int:
 
 
 def upper_kib(ram_size: int) -> int:
-    """Memory from 1 MiB up, in KiB."""
-    return max(ram_size - HIGH_MEMORY, 0) // 1024
+    """Memory from 1 MiB up to the addresses of devices, in KiB."""
+    return max(low_ram(ram_size) - HIGH_MEMORY, 0) // 1024
 
 
 @dataclass(frozen=True)
@@ -124,8 +140,8 @@ def check_pieces(name: str, pieces: Sequence[Piece], ram_size: int) -> None:
     More memory is advised only where nothing else is wrong, and then so much that the pieces fit.
     """
     for each in pieces:
-        if each.paddr < 0 or each.end > MOST_RAM:
-            raise BadImage(f"{name}: {each.place} can never be in RAM, which ends at {MOST_RAM - 1:#x} at most")
+        if each.paddr < 0 or each.end > MOST_LOW_RAM:
+            raise BadImage(f"{name}: {each.place} can never be in RAM, which ends at {MOST_LOW_RAM - 1:#x} at most")
         if each.overlaps(VIDEO_HOLE, HIGH_MEMORY):
             raise BadImage(f"{name}: {each.place} lies in the hole {VIDEO_HOLE:#x}..{HIGH_MEMORY - 1:#x}: no RAM there")
     ascending = sorted(pieces, key=lambda each: each.paddr)
@@ -133,12 +149,12 @@ def check_pieces(name: str, pieces: Sequence[Piece], ram_size: int) -> None:
         if low.end > high.paddr:
             raise BadImage(f"{name}: {high.what} at {high.paddr:#x} overlaps {low.what}, which ends at {low.end:#x}")
     last = max(pieces, key=lambda each: each.end)
-    if last.end > ram_size:
+    if last.end > low_ram(ram_size):
         raise BadImage(f"{name}: {last.place} lies outside RAM ({ram_size / MIB:g} MiB); {enough_memory(last.end)}")
 
 
 def enough_memory(size: int) -> str:
-    """The advice to give a guest at least `size` bytes (at most `MOST_RAM`)."""
+    """The advice to give a guest at least `size` bytes (at most `MOST_LOW_RAM`)."""
     return f"give -m {-(-size // MIB)}M or more"
 
 

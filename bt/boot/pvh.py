@@ -12,7 +12,7 @@ from bt.boot import elf
 from bt.boot.flat import CODE_SELECTOR, DATA_SELECTOR
 from bt.boot.information import Block, Module, place_modules
 from bt.boot.placement import (
-    MOST_RAM,
+    MOST_LOW_RAM,
     PAGE,
     PhysicalMemory,
     bios_data_area,
@@ -88,7 +88,7 @@ def load(
         raise BadImage(f"{name}: the entry {entry:#x} of its PVH note lies in none of its segments")
     placed = place_modules(modules, executable.pieces)
     pieces = [*executable.pieces, *placed]
-    check_pieces(name, pieces, MOST_RAM)
+    check_pieces(name, pieces, MOST_LOW_RAM)
     starts = [each.paddr for each in placed]
     gdt = flat_gdt(CODE_SELECTOR, DATA_SELECTOR)
     information_bytes = len(_start_info(0, ram.size, command_line, modules, starts))

@@ -7,7 +7,7 @@ unpacked than the guest has memory, so that a small file cannot fill the host's.
 import zlib
 
 from bt.boot.foreign import HEAD, Glance, refuse_known
-from bt.boot.placement import MIB, MOST_RAM, enough_memory
+from bt.boot.placement import MIB, MOST_LOW_RAM, enough_memory
 from bt.errors import BadImage
 
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way of asking for gzip's header and check sum
@@ -54,5 +54,5 @@ def _too_large(name: str, packed: bytes, unpacked: bytearray, ram_size: int) -> 
     """More memory is an advice only if the trailer says that there is enough of it."""
     refuse_known(name, Glance(bytes(unpacked[:HEAD]), b"", len(unpacked)))
     size = int.from_bytes(packed[-_TRAILER // 2 :], "little")
-    advice = f"; {enough_memory(size)}" if ram_size < size <= MOST_RAM else ", not a guest"
+    advice = f"; {enough_memory(size)}" if ram_size < size <= MOST_LOW_RAM else ", not a guest"
     return BadImage(f"{name}: unpacks to more than {ram_size / MIB:g} MiB, all of the guest's memory{advice}")

@@ -46,7 +46,7 @@ class Arena:
     """`size` bytes of memory that can be written at `write_base` and run at `exec_base`.
 
     Offsets count from the start of the arena and mean the same in both views.  Not safe for use by several threads, but
-    for `claim` and `release`.
+    for `claim`, `release` and `trim`.
     """
 
     def __init__(self, size: int, *, name: str) -> None:
@@ -64,14 +64,17 @@ class Arena:
         self._lock = threading.RLock()  # the collector may come while it is held, and release what was forgotten
         self._claimed: set[int] = set()  # offsets
         self._spare: dict[int, list[int]] = {}  # given back: offsets by size
+        self._touched: dict[int, int] = {}  # those of them that may still have memory: sizes by offset
         self._unmap: weakref.finalize[..., Arena] | None = None
         try:
             self._memory, self.exec_base = self._map_twice()
             self._unmap = weakref.finalize(self, _libc().munmap, self.exec_base, self.size)
             self._unmap.atexit = False  # a daemon thread may still run code while the interpreter goes down
+            self._discard = mmap.MADV_REMOVE  # shared pages go only with the file's
         except OSError:
             self._memory = self._map_once()
             self.exec_base = _address(self._memory)
+            self._discard = mmap.MADV_DONTNEED
         self.write_base = _address(self._memory)
         self.view = memoryview(self._memory)
 
@@ -110,13 +113,19 @@ class Arena:
         self.used = offset + size
         return offset
 
-    def claim(self, size: int) -> int:
-        """Take `size` bytes in whole pages until `release`; return their offset, or raise ArenaFull, or Closed."""
+    def claim(self, size: int, *, leaving: int = 0) -> int:
+        """Take `size` bytes in whole pages until `release`, with `leaving` bytes left for others; return their offset.
+
+        Raises ArenaFull, and Closed.
+        """
         with self._lock:
             if self.closed:
                 raise Closed(f"arena {self.name}: closed")
+            if leaving and self._left() < size + leaving:
+                raise ArenaFull(f"arena {self.name}: {size} bytes asked, and {leaving} are for others")
             spare = self._spare.get(size)
             offset = spare.pop() if spare else self.allocate(size, _PAGE)
+            self._touched.pop(offset, None)
             self._claimed.add(offset)
             return offset
 
@@ -125,6 +134,21 @@ class Arena:
         with self._lock:
             self._claimed.remove(offset)
             self._spare.setdefault(size, []).append(offset)
+            self._touched[offset] = size
+
+    def _left(self) -> int:
+        """Bytes that can be claimed."""
+        return self.size - self.used + sum(size * len(offsets) for size, offsets in self._spare.items())
+
+    def trim(self) -> None:
+        """Give the host the memory of what has been released and not claimed again.
+
+        Not done by `release`: whoever empties a code cache fills it again, and a page's first touch costs microseconds.
+        """
+        with self._lock:
+            while self._touched and not self.closed:
+                offset, size = self._touched.popitem()
+                self._memory.madvise(self._discard, offset, -(-size // _PAGE) * _PAGE)
 
     def _next(self, align: int) -> int:
         return (self.used + align - 1) & -align

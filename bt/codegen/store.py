@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import stat
 import struct
 import time
 import warnings
@@ -20,6 +19,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bt.host.own_files import read_own_file
+
+if TYPE_CHECKING:
+    from bt.codegen.objects import Objects
 
 Sections = dict[str, bytes | memoryview]
 
@@ -31,6 +36,8 @@ _ALIGN = 64  # sections start on cache lines
 _KEPT_PER_NAME = 4  # two checkouts, with and without host features
 _ABANDONED_S = 3600  # a temporary file this old belongs to no live writer
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
+_TEMPORARY = re.compile(r"\..+-\d+-[0-9a-f]+\.tmp")
+_FORMER = re.compile(r"\.?object\.[a-z0-9_.]+(-[0-9a-f]{16}\.bin|\.lock|-\d+-[0-9a-f]{8}\.tmp)")
 
 
 class Store:
@@ -49,20 +56,25 @@ class Store:
         `name` consists of a-z 0-9 _ and dot; ValueError otherwise.
         """
         try:
-            data = _read_own_file(self._path(name, key))
+            data = read_own_file(self._path(name, key))
         except OSError:
             return None
         return _decode(data, key)
 
-    def save(self, name: str, key: str, sections: Mapping[str, bytes | memoryview]) -> None:
-        """Put an entry on disk, whole or not at all, and drop all but the newest four of this name."""
-        with self._locked(name):
-            self._write(name, key, sections)
+    def objects(self) -> Objects:
+        """The compiled modules in the same directory. Files of versions that had one for each of them go."""
+        from bt.codegen.objects import Objects  # here, not on top: a warm start has no need of it
+
+        with suppress(OSError), os.scandir(self.directory) as files:
+            for file in files:
+                if _FORMER.fullmatch(file.name):
+                    os.unlink(file.path)
+        return Objects(self.directory / "objects.bin", self._warn)
 
     def get(self, name: str, key: str, build: Callable[[], Mapping[str, bytes | memoryview]]) -> Sections:
-        """Load the entry; where there is none, `build` it and save it.
+        """Load the entry; where there is none, `build` it and save it, whole or not at all.
 
-        Of two processes that want the same entry, one builds and the other waits for it.
+        The newest four of a name are kept. Of two processes that want the same entry, one builds and the other waits.
         """
         if (found := self.load(name, key)) is not None:
             return found
@@ -124,7 +136,7 @@ class Store:
                 written_ns = file.stat().st_mtime_ns
                 if entry.fullmatch(file.name) and file.name != newest.name:
                     older.append((written_ns, file.path))
-                elif file.name.startswith(f".{name}-") and time.time() - written_ns / 1e9 > _ABANDONED_S:
+                elif _TEMPORARY.fullmatch(file.name) and time.time() - written_ns / 1e9 > _ABANDONED_S:
                     unwanted.append(file.path)
         older.sort(reverse=True)
         for path in [*unwanted, *(path for _, path in older[_KEPT_PER_NAME - 1 :])]:
@@ -172,16 +184,6 @@ def _default_directory() -> Path:
     if os.path.isabs(home):
         return Path(home, ".cache", "bt")
     return Path(f"/tmp/bt-{os.geteuid()}")  # a container's anonymous user has no home
-
-
-def _read_own_file(path: Path) -> bytes:
-    """The contents, which will be run as code: OSError unless nobody but us could have written them."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(fd, "rb", buffering=0) as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            raise PermissionError(f"{path} is not ours alone")
-        return file.read()
 
 
 def _encode(key: str, sections: Mapping[str, bytes | memoryview]) -> bytes:

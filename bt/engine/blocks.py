@@ -24,8 +24,9 @@ from bt.engine.structures import (
     SHAPE_BYTES,
     SHAPE_ENDS,
 )
-from bt.memory.access import ACCESS_FETCH, PAGE, NativeContext
-from bt.memory.slow import CODE_GRANULE_SHIFT, PROTECT_PAGE, RESOLVE, Body, code_map_slot
+from bt.memory.access import Body, NativeContext
+from bt.memory.backend import ACCESS_FETCH, PAGE, PROTECT, RESOLVE
+from bt.memory.physical import CODE_GRANULE_SHIFT, code_map_slot, page_number
 from bt.x86.context import EXIT, FAULT, GP, OK
 from bt.x86.exits import ExitReason
 from bt.x86.services import CODE_WRITTEN
@@ -69,17 +70,15 @@ def _find_block(b: NativeContext) -> None:
     status = b.call(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     with b.Unlikely(status != OK):
         _give_up(b, control, status)
-    host, physical = b.local(64, b.get("memory_value")), b.local(64, 0)
-    physical.set(host.get() - b.get("ram_base"))
+    host, physical = b.local(64, b.get("memory_value")), b.get("exit_address")
     with b.Unlikely(host.get() == 0):
-        physical.set(b.get("exit_address"))
         host.set(CONTROL.get(b, control, "open_bus") | (linear.zext(64) & (PAGE - 1)))
     mode = b.get("mode")
-    number = b.local(32, b.load(_hash_slot(b, control, physical.get(), mode), 32))
+    number = b.local(32, b.load(_hash_slot(b, control, physical, mode), 32))
     with b.Loop() as loop:
         loop.break_if(number.get() == 0)
         block = _block_at(b, control, number.get())
-        same = BLOCK.get(b, block, "physical") == physical.get()
+        same = BLOCK.get(b, block, "physical") == physical
         same = same & (BLOCK.get(b, block, "eip") == eip) & (BLOCK.get(b, block, "mode") == mode.trunc(32))
         last = eip.zext(64) + BLOCK.get(b, block, "bytes").zext(64) - 1
         same = same & last.ule(b.get_segment(CS, "limit"))  # another CS may have had a larger one
@@ -93,10 +92,10 @@ def _find_block(b: NativeContext) -> None:
                 _give_up(b, control, status)
             # the walk may have written an accessed bit into the instruction itself
             alive = BLOCK.get(b, block, "dead") == 0
-            with b.If(alive & (b.get("memory_value") - b.get("ram_base") == second)):
+            with b.If(alive & (b.get("exit_address") == second)):
                 b.ret(block)
         number.set(BLOCK.get(b, block, "hash_next"))
-    b.ret(b.call(MAKE_BLOCK, b.cpu, physical.get(), host.get().to_pointer()))
+    b.ret(b.call(MAKE_BLOCK, b.cpu, physical, host.get().to_pointer()))
 
 
 def _gather(b: NativeContext) -> None:
@@ -107,13 +106,12 @@ def _gather(b: NativeContext) -> None:
     linear = b.segment_linear(CS, b.get("eip", width=32)) + readable
     b.attempt(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     host = b.local(64, b.get("memory_value"))
-    second = b.local(64, host.get() - b.get("ram_base"))
+    second = b.get("exit_address")
     with b.Unlikely(host.get() == 0):
         host.set(CONTROL.get(b, control, "open_bus"))
-        second.set(b.get("exit_address"))
     _copy(b, fetch, code, readable)
     _copy(b, fetch + readable.zext(64), host.get().to_pointer(), b.const(16, 32))
-    b.put("memory_value", second.get())
+    b.put("memory_value", second)
 
 
 def _copy(b: NativeContext, target: Value, source: Value, size: Value) -> None:
@@ -123,6 +121,11 @@ def _copy(b: NativeContext, target: Value, source: Value, size: Value) -> None:
         loop.break_if(i.uge(size))
         b.store(target + i.zext(64), b.load(source + i.zext(64), 8))
         index.set(i + 1)
+
+
+def _page_head(b: NativeContext, control: Value, physical: Value) -> Value:
+    """Where the list of the blocks with code from a page begins."""
+    return CONTROL.get_pointer(b, control, "page_blocks") + (page_number(physical) << 2)
 
 
 class _BlockMaker:
@@ -254,18 +257,16 @@ class _BlockMaker:
     def _track(self, block: Value, number: Value, link: str, physical: Value, size: Value) -> None:
         """Note that code came from [physical, physical + size), as far as its page goes."""
         b = self.b
-        with b.If(physical.ult(b.get("ram_size"))):
-            page = physical >> 12
-            # the list link of a block in a page is page_next or page2_next; bit 31 of a number says which
-            head = CONTROL.get_pointer(b, self.control, "page_blocks") + (page << 2)
-            BLOCK.put(b, block, link, b.load(head, 32))
-            second = SECOND_LINK if link == "page2_next" else 0
-            b.store(head, number.trunc(32) | second)
-            slot = code_map_slot(b, physical)
-            old = b.load(slot, 64)
-            b.store(slot, old | _granules(b, physical, size))
-            with b.If(old == 0):
-                b.call(PROTECT_PAGE, b.cpu, physical & -PAGE)
+        # the list link of a block in a page is page_next or page2_next; bit 31 of a number says which
+        head = _page_head(b, self.control, physical)
+        BLOCK.put(b, block, link, b.load(head, 32))
+        second = SECOND_LINK if link == "page2_next" else 0
+        b.store(head, number.trunc(32) | second)
+        slot = code_map_slot(b, physical)
+        old = b.load(slot, 64)
+        b.store(slot, old | _granules(b, physical, size))
+        with b.If(old == 0):
+            b.call(PROTECT, b.cpu, physical & -PAGE, PAGE)
 
 
 SECOND_LINK = 1 << 31
@@ -286,7 +287,7 @@ def _code_written(b: NativeContext) -> None:
     _, physical, size = b.arguments
     control = b.get_pointer("engine")
     page = physical & -PAGE
-    head = CONTROL.get_pointer(b, control, "page_blocks") + ((physical >> 12) << 2)
+    head = _page_head(b, control, physical)
     entry, kept, code_map = b.local(32, b.load(head, 32)), b.local(32, 0), b.local(64, 0)
     with b.Loop() as loop:
         current = entry.get()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.layout import Layout
+from bt.memory.soft_mmu.layout import HOLES
 
 RECORD_BYTES = 64
 # One decoded instruction. Register operands are stored twice: as displacements from the state pointer (what
@@ -86,7 +87,7 @@ CONTROL = Layout(
         ("blocks_end", 64),
         ("block_limit", 64),  # instructions; at most MAX_BLOCK_INSNS
         ("hash", 64),
-        ("page_blocks", 64),  # u32 a RAM page: newest block with code from it
+        ("page_blocks", 64),  # u32 a physical page: newest block with code from it
         ("open_bus", 64),  # a page of ones: what is fetched where there is no RAM
         ("fetch", 64),  # 32 bytes: an instruction that crosses a page, put together
         ("fetch1", 64),
@@ -98,7 +99,7 @@ CONTROL = Layout(
         ("blocks_killed", 64),
         ("write_delta", 64),  # added to a host address to write there (W^X: two mappings)
         ("fp_forms", 64),  # one FP_FORM a form and mod, see fp_forms.py
-        ("thunks", 64),  # area of thunks that execute FP instructions, host addresses
+        ("thunks", 64),  # what offsets of thunks count from: the arena's beginning, where there is none
         ("thunks_next", 64),
         ("thunks_end", 64),
         # -- translator (bt/engine/translator)
@@ -107,10 +108,8 @@ CONTROL = Layout(
         ("stencil_relocations", 64),
         ("stencil_index", 64),  # u32 stencil numbers that plans and helpers index
         ("plans", 64),  # one PLAN a form and variant
-        ("hot_next", 64),  # host addresses: fragments grow up, cold stubs grow down
+        ("hot_next", 64),  # host addresses in one piece of the code cache: fragments grow up, cold stubs grow down
         ("cold_next", 64),
-        ("cache_start", 64),
-        ("cache_end", 64),
         ("sites", 64),
         ("sites_next", 64),
         ("sites_end", 64),
@@ -134,6 +133,9 @@ CONTROL = Layout(
     )
 )
 
+# Room in the code cache that translating one instruction, or the rest of a block, may need; hot and cold each.
+BYTES_PER_INSN = BYTES_PER_BLOCK = 400
+BLOCK_ROOM = 2 * (MAX_BLOCK_INSNS * BYTES_PER_INSN + BYTES_PER_BLOCK)  # of any block, hot and cold
 THUNK_BYTES = 32  # room for one thunk (bt/engine/reencode/fp_encode.py)
 
 # What decoding must know of a form.
@@ -184,11 +186,7 @@ SLOTS = (
     "OFFSET",
     "NEXT",
     "TARGET",
-    "TAG_OFFSET",
-    "ADDEND_OFFSET",
-    "ENTRY_TAG",
-    "ENTRY_ADDEND",
-    "PAGE",
+    *HOLES,
     "COUNT",
     "BEHIND",
     "LANDING",

@@ -12,6 +12,7 @@ from functools import partial
 
 from bt import arguments
 from bt.engine.library.library import Library
+from bt.engine.library.pieces import Pieces
 from bt.engine.protocol import Exit
 from bt.engine.structures import (
     BLOCK_BYTES,
@@ -28,16 +29,18 @@ from bt.host.area import (
     Released,
 )
 from bt.memory.dirty_log import Marks
-from bt.memory.ram import GuestRam
+from bt.memory.map import PhysicalMap
+from bt.memory.map_layout import PAGES
+from bt.memory.mmu import Mmu
+from bt.memory.soft_mmu.mmu import SoftMmu
 from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
 from bt.x86.exits import ExitReason
-from bt.x86.opcodes import FORMS
-from bt.x86.state import MMIO_SLOTS, TLB_BYTES, CpuState, slot_number
+from bt.x86.state import MMIO_SLOTS, CpuState, slot_number
 
 RECORDS = 1 << 20
 BLOCKS = 1 << 18
-THUNKS_BYTES = 1 << 20
+THUNK_PIECES = 4  # 1 MiB
 PAGE = 4096
 PORTS = 1 << 16
 _CACHE_FULL = int(ExitReason.CACHE_FULL)
@@ -65,14 +68,14 @@ class Vcpu:
 
     name = "interp"
 
-    def __init__(self, library: Library, ram: GuestRam, model: CpuModel | None = None) -> None:
+    def __init__(self, library: Library, memory: PhysicalMap, model: CpuModel | None = None) -> None:
         """`model`: the processor the guest sees; the default one if None.
 
         Raises ArenaFull or BadUsage where there is no room for one more, Closed if library or RAM are closed.
         """
         self.library = library
         self.model = model or cpu_model.parse()
-        self.ram = ram
+        self.memory, self.ram = memory, memory.ram
         self._held = ExitStack()
         # without a reference to the vCPU, so that one that is forgotten gives back what it has too
         self._give_back = weakref.finalize(self, self._held.close)
@@ -81,31 +84,26 @@ class Vcpu:
             self._acquire()
             self._wire()
             self.flush()
-            ram.watch(self._written)
+            memory.watch(self)
         except BaseException:
             self._give_back()
             raise
 
     def _acquire(self) -> None:
         """Take all that `close` gives back."""
-        library, ram = self.library, self.ram
-        self._thunks = self._claim(THUNKS_BYTES)
+        library = self.library
+        self._thunks = self.pieces(THUNK_PIECES)
         self.state = CpuState()
+        self.mmu: Mmu = SoftMmu(self.state, self.call, library.symbols)
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
         self._held.callback(self.state.close)
-        pages = (ram.size + PAGE - 1) // PAGE
         self._records, self._blocks = self.area(RECORDS * RECORD_BYTES), self.area(BLOCKS * BLOCK_BYTES)
-        self._hash, self._page_blocks = self.area(4 * HASH_ENTRIES), self.area(max(4 * pages, PAGE))
-        self._page_info, self._open_bus = self.area(max(8 * pages, PAGE)), self.area(2 * PAGE)
+        self._hash, self._page_blocks = self.area(4 * HASH_ENTRIES), self.area(4 * PAGES, sparse=True)
+        self._page_info, self._open_bus = self.area(8 * PAGES, sparse=True), self.area(2 * PAGE)
         self._open_bus.map.write(b"\xff" * 2 * PAGE)
         self.port_access, self.port_values = self.area(PORTS), self.area(PORTS)
         self._control = self.area(PAGE)
-        handlers = self._without_missing(library.handlers, library.handlers[: len(library.handlers) // len(FORMS)])
-        fp_forms = self._without_missing(library.fp_forms, bytes(len(library.fp_forms) // len(FORMS)))
-        self._tables = [
-            ctypes.create_string_buffer(t, len(t)) for t in (handlers, library.dispatch, library.shapes, fp_forms)
-        ]
-        self._held.callback(self._tables.clear)
+        self._tables = library.tables(self.model)
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
         self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
         self._call2 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
@@ -113,44 +111,34 @@ class Vcpu:
             library.symbols["code_written"]
         )
         self._copy_pages = ctypes.CFUNCTYPE(
-            ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
+            ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
         )(library.symbols["copy_pages"])
+        self._forget_marked = ctypes.CFUNCTYPE(
+            ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
+        )(library.symbols["forget_marked"])
 
-    def area(self, size: int) -> Area:
+    def area(self, size: int, *, sparse: bool = False) -> Area:
         """Memory of `size` bytes for generated code, given back with the vCPU's own."""
-        area = Area(size)
+        area = Area(size, sparse=sparse)
         self._held.callback(area.close)
         return area
 
-    def _claim(self, size: int) -> int:
-        address = self.library.claim(size)
-        self._held.callback(self.library.release, address, size)
-        return address
-
-    def _without_missing(self, table: bytes, replacement: bytes) -> bytes:
-        """A table with a row for each form, the rows of instructions that the CPU model has not replaced."""
-        row = len(replacement)
-        patched = bytearray(table)
-        for form in FORMS:
-            if self.model.lacks(form.cpuid):
-                patched[form.id * row : (form.id + 1) * row] = replacement
-        return bytes(patched)
+    def pieces(self, most: int) -> Pieces:
+        """Room for code, 1 to `most` pieces, given back with the vCPU's own."""
+        pieces = Pieces(self.library, most)
+        self._held.callback(pieces.close)
+        return pieces
 
     @staticmethod
     def _entry_name() -> str:
         return "run_interp"
 
     def _wire(self) -> None:
-        handlers, dispatch, shapes, fp_forms = (ctypes.addressof(t) for t in self._tables)
         symbols, arena = self.library.symbols, self.library.arena
         for name, value in {
-            "dispatch": dispatch,
-            "shapes": shapes,
-            "fp_forms": fp_forms,
-            "thunks": self._thunks,
-            "thunks_end": self._thunks + THUNKS_BYTES,
+            **{name: self._tables.address(name) for name in ("handlers", "dispatch", "shapes", "fp_forms")},
+            "thunks": arena.exec_base,
             "write_delta": (arena.write_base - arena.exec_base) & ((1 << 64) - 1),
-            "handlers": handlers,
             "stale_handler": symbols["interp_stale"],
             "chain_handler": symbols["interp_chain"],
             "length_handler": symbols["interp_too_long"],
@@ -164,14 +152,13 @@ class Vcpu:
             self.set_control(name, value)
         s = self.state
         self.model.install(s)
-        ctypes.memset(s.address("tlb_none"), 0xFF, TLB_BYTES)
         s["engine"] = self._control.address
-        s["ram_base"], s["ram_size"] = self.ram.address, self.ram.size & -PAGE
+        s["memory_map"], s["dirty_log"] = self.memory.address, self.memory.dirty_address
+        s["ram_entry"] = self.memory.ram_entry
         s["page_info"] = self._page_info.address
         s["port_access"], s["port_values"] = self.port_access.address, self.port_values.address
         for place, value in enumerate(flags.COMPARISON_FLAGS):
             s["comparison_flags", place] = value
-        s["a20_mask"] = (1 << 64) - 1
 
     def control(self, name: str) -> int:
         """A field of the engine's control block (statistics among them)."""
@@ -202,13 +189,28 @@ class Vcpu:
         self.set_control("records_next", self._records.address)
         self.set_control("records_end", self._records.address + self._records.size)
         self.set_control("blocks_next", 1)  # 0 ends lists
-        self.set_control("thunks_next", self._thunks + THUNK_BYTES)  # offset 0 means none
-        self.call("flush_tlb", 1)
+        self._thunks.shrink()
+        self._begin_thunks()
+        self.mmu.invalidate_all()
 
-    def _written(self, physical: int, size: int) -> None:
-        """Forget what was decoded from `size` bytes of RAM at a guest physical address: they were written from outside.
+    def _begin_thunks(self) -> None:
+        self.set_control("thunks_next", self._thunks.current)
+        self.set_control("thunks_end", self._thunks.end)
 
-        RAM calls it at each `write`. Costs next to nothing for pages without code, unlike `flush`.
+    def _grow(self) -> bool:
+        """After CACHE_FULL: begin another piece of what has no room left. False where that is not it, or there is none.
+
+        Only what grows is looked at: should something else be full as well, that is found out at once.
+        """
+        if self.control("thunks_end") - self.control("thunks_next") >= THUNK_BYTES or not self._thunks.grow():
+            return False
+        self._begin_thunks()
+        return True
+
+    def written(self, physical: int, size: int) -> None:
+        """Forget what was decoded from `size` bytes at a guest physical address: they were written from outside.
+
+        The map calls it at each write. Costs next to nothing for pages without code, unlike `flush`.
         """
         end = physical + size
         first = physical // PAGE
@@ -225,16 +227,28 @@ class Vcpu:
     def copy_pages(self, source: int, marks: Marks) -> None:
         """Store the marked pages of a copy of RAM at host address `source`, unmarked in the log, and forget their code.
 
-        Bits of paging entries may be among it: `follow_log` or `flush` comes next.
+        Bits of paging entries may be among it: `forget_translations` or `flush` comes next.
         """
         with self.ram.sole_use:
-            self._copy_pages(self.state.pointer, source, marks, len(marks))
+            self._copy_pages(self.ram.address, source, marks, len(marks))
+            for each in self.memory:
+                if each.memory is self.ram:
+                    first = each.offset // PAGE
+                    part = marks[first : first + each.length // PAGE]
+                    self._forget_marked(self.state.pointer, each.start, part, len(part))
 
-    def follow_log(self) -> None:
-        """Mark the pages written to in the RAM's log, which begins or has begun afresh."""
-        with self.ram.sole_use:
-            self.state["dirty_log"] = self.ram.keep_log().address
-            self.call("flush_tlb", 1)  # pages without a mark must have no write tag
+    def forget_translations(self) -> None:
+        """Have the next access to each page walk the page tables."""
+        self.mmu.invalidate_all()
+
+    def remapped(self, physical: int, size: int) -> None:
+        """Forget what was known of these addresses: something else is there now. The map calls it."""
+        self.written(physical, size)
+        self.mmu.invalidate_all()
+
+    def protect(self, physical: int, size: int) -> None:
+        """The next store to each of these pages goes into the dirty log. The map calls it."""
+        self.mmu.protect(physical, size)
 
     def snapshot(self) -> VcpuSnapshot:
         """The processor after any exit, before or after `complete`. BadUsage while it runs."""
@@ -248,7 +262,7 @@ class Vcpu:
             if snapshot.model != self.model:
                 raise BadUsage(f"snapshot of another processor: {snapshot.model.name}, here {self.model.name}")
             self.state.restore(snapshot.state)
-            self.call("flush_tlb", 1)
+            self.mmu.invalidate_all()
 
     def call(self, name: str, argument: int | None = None) -> int:
         """Call a runtime function from outside the run of code; answers its status."""
@@ -283,7 +297,8 @@ class Vcpu:
                 if retired or beside_ns:
                     return leave.after(retired, beside_ns)
                 return leave
-            self.flush()
+            if not self._grow():
+                self.flush()
             retired, beside_ns = retired + leave.instructions, beside_ns + leave.beside_ns
             budget -= leave.instructions + leave.beside_ns
             offset_ns += leave.beside_ns
@@ -292,7 +307,7 @@ class Vcpu:
         """Give everything back at once; the vCPU is of no use afterwards. Twice is fine; BadUsage while it runs."""
         with self.ram.sole_use.at_rest():
             if not self.closed:
-                self.ram.forget(self._written)
+                self.memory.forget(self)
                 self._give_back()
 
     @property

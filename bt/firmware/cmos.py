@@ -1,4 +1,4 @@
-"""What a PC's setup program has left in CMOS RAM: drives, boot order, processors, memory above 4 GiB."""
+"""What a PC's setup program has left in CMOS RAM beside the memory's size: drives, boot order, processors."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -36,12 +36,11 @@ class DiskGeometry(NamedTuple):
 
 
 FLOPPIES, DISK_TYPES, EQUIPMENT, BOOT_ORDER_THIRD, TRANSLATION = 0x10, 0x12, 0x14, 0x38, 0x39
-BOOT_ORDER, ABOVE_4_GIB, LAST_CPU = 0x3D, 0x5B, 0x5F
+BOOT_ORDER, LAST_CPU = 0x3D, 0x5F
 DISK_TYPE, DISK_GEOMETRY = (0x19, 0x1A), (0x1B, 0x24)  # of the first and the second disk
 USER_TYPE = 47
 EQUIPMENT_FLOPPY, EQUIPMENT_FPU, EQUIPMENT_MOUSE, EQUIPMENT_SECOND_FLOPPY = 1 << 0, 1 << 1, 1 << 2, 1 << 6
 NO_FLOPPY_SIGNATURE_CHECK = 1 << 0  # of BOOT_ORDER_THIRD
-KIB_64 = 1 << 16
 
 
 def values(
@@ -50,7 +49,6 @@ def values(
     disks: Sequence[DiskGeometry | None] = (),
     boot_order: Sequence[BootDevice] = (BootDevice.DISK, BootDevice.CDROM, BootDevice.FLOPPY),
     cpus: int = 1,
-    ram_above_4_gib: int = 0,
     mouse: bool = True,
 ) -> dict[int, int]:
     """CMOS bytes by index. `disks`: up to four, in the order of the IDE channels, None where there is none."""
@@ -68,8 +66,6 @@ def values(
         DISK_TYPES: 0,
         TRANSLATION: sum((disk.translation & 3) << 2 * n for n, disk in enumerate(disks[:4]) if disk),
     }
-    blocks = ram_above_4_gib // KIB_64
-    found |= {ABOVE_4_GIB + n: blocks >> 8 * n & 0xFF for n in range(3)}
     for n, disk in enumerate(disks[:2]):
         if disk is not None:
             found[DISK_TYPES] |= 0x0F if n else 0xF0

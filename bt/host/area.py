@@ -13,8 +13,8 @@ from bt.errors import BadUsage, Closed
 class Area:
     """Zero-filled memory that generated code reads and writes, at host address `address`; pages appear when touched."""
 
-    def __init__(self, size: int) -> None:
-        """`size` in bytes. Raises BadUsage where the host has not that much."""
+    def __init__(self, size: int, *, sparse: bool = False) -> None:
+        """`size` in bytes; `sparse`: little of it will be touched. Raises BadUsage where the host has not that much."""
         try:
             # private: MADV_DONTNEED zeroes nothing of a shared mapping
             self._map: mmap.mmap | None = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -22,6 +22,9 @@ class Area:
             raise BadUsage(
                 f"a processor's {size} bytes: the host refuses ({error.strerror}); close machines that are done"
             ) from error
+        if sparse:
+            with suppress(OSError):  # a kernel without huge pages gives none
+                self._map.madvise(mmap.MADV_NOHUGEPAGE)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self.size = size
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from bt.engine.vcpu import Vcpu
 from bt.inspect.modes import describe_mode
-from bt.memory.ram import PAGE_SIZE
+from bt.memory.ram import PAGE_SIZE, OutsideRam
 from bt.x86.capstone_layout import Handle
 from bt.x86.decode import DecodeError, decode
 from bt.x86.features import FEATURE_BITS
@@ -94,24 +94,28 @@ def _walk_pae(cpu: Vcpu, linear: int) -> int | None:
 
 
 def _entry(cpu: Vcpu, physical: int, size: int) -> int | None:
-    """A paging structure's entry; None if it is not present, or not in RAM."""
+    """A paging structure's entry; None if it is not present, or not in memory."""
     physical &= cpu.state["a20_mask"]
-    if physical + size > cpu.ram.size:
+    try:
+        entry = int.from_bytes(cpu.memory.read(physical, size), "little")
+    except OutsideRam:
         return None
-    entry = int.from_bytes(cpu.ram.read(physical, size), "little")
     return entry if entry & PRESENT else None
 
 
 def read_linear(cpu: Vcpu, linear: int, size: int) -> bytes:
-    """Up to `size` bytes at a linear address; fewer where RAM or the mapping ends."""
+    """Up to `size` bytes at a linear address; fewer where memory or the mapping ends."""
     found = bytearray()
     while len(found) < size:
         linear_now = (linear + len(found)) & _32_BITS
         physical = translate(cpu, linear_now).physical
         part = min(size - len(found), PAGE_SIZE - linear_now % PAGE_SIZE)
-        if physical is None or physical + part > cpu.ram.size:
+        if physical is None:
             break
-        found += cpu.ram.read(physical, part)
+        try:
+            found += cpu.memory.read(physical, part)
+        except OutsideRam:
+            break
     return bytes(found)
 
 

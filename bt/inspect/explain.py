@@ -56,7 +56,7 @@ class Explainer:
             return why
         if block["physical2"] != NO_PAGE:
             return "one instruction across two pages"
-        return "outside of RAM" if block["physical"] >= self._cpu.ram.size else ""
+        return "no memory there" if self._cpu.memory.at(block["physical"]) is None else ""
 
     def _translated(self, block: Structure) -> Unit:
         cpu = self._cpu

@@ -11,13 +11,11 @@ from bt.engine.library.library import Library
 from bt.inspect import diary
 from bt.inspect.code import disassembler
 from bt.inspect.diary import GuestInstruction, Piece, Unit, runtime_names
-from bt.memory.access import ADDEND, PHYSICAL, READ_TAG, WRITE_TAG
+from bt.memory.soft_mmu.layout import part_name
 from bt.x86 import state
 from bt.x86.state import GPR_NAMES, SEGMENT_BYTES, SEGMENT_FIELDS, SEGMENT_NAMES
 
 STATE_REGISTER = ARGUMENT_REGISTERS[PINNED_ROLES.index("state")]
-_TABLES = ("tlb_supervisor", "tlb_user", "tlb_none")
-_TLB_FIELDS = {READ_TAG: "read_tag", WRITE_TAG: "write_tag", ADDEND: "addend", PHYSICAL: "physical"}
 _OPERAND = re.compile(rf"\[(?P<inner>[^]]*\b{STATE_REGISTER}\b[^]]*)\]")
 _TARGET = re.compile(r"(?P<mnemonic>j\w+|call) (?P<target>0x[0-9a-f]+)")
 _ORDER = sorted((offset, name) for name, offset in state.OFFSETS.items())
@@ -125,6 +123,6 @@ def slot_name(displacement: int) -> str:
     elif name == "segment":
         part = SEGMENT_FIELDS[within % SEGMENT_BYTES // 8]
         name, within = f"{SEGMENT_NAMES[within // SEGMENT_BYTES]}.{part}", within % 8
-    elif name in _TABLES and within in _TLB_FIELDS:
-        name, within = f"{name}.{_TLB_FIELDS[within]}", 0
+    elif (entry := part_name(name, within)) is not None:
+        name, within = entry, 0
     return name if within == 0 else f"{name}+{within:#x}"

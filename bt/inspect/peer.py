@@ -10,10 +10,8 @@ from hashlib import blake2b
 from typing import Protocol
 
 from bt.end import End
-from bt.engine.library.library import (
-    Library,
-    load_library,
-)
+from bt.engine.library.library import Library
+from bt.engine.library.shared import shared_library
 from bt.engine.structures import MAX_BLOCK_INSNS
 from bt.engine.translator.gates.gates import TRANSLATABLE
 from bt.inspect.code import Instruction, next_instruction
@@ -75,16 +73,14 @@ Loader = Callable[[Machine], object]
 
 
 class MachinePeer:
-    """One of bt's own machines. `load` puts the guest into it; `library` brings the code (not shared: see close)."""
+    """One of bt's own machines. `load` puts the guest into it; `library` brings the code."""
 
-    def __init__(self, config: MachineConfig, load: Loader, library: Callable[[], Library] = load_library) -> None:
+    def __init__(self, config: MachineConfig, load: Loader, library: Callable[[], Library] = shared_library) -> None:
         self.name = str(config.engine)
         self.ended: str | None = None
         self.end: End | None = None
         self._output = bytearray()
-        # a library for each machine: closing its arena is the only way to get a code cache's room back
-        self._library = library()
-        self.machine = Machine(config, serial=self._output.append, console=self._output.append, library=self._library)
+        self.machine = Machine(config, serial=self._output.append, console=self._output.append, library=library())
         load(self.machine)
 
     @property
@@ -140,4 +136,3 @@ class MachinePeer:
 
     def close(self) -> None:
         self.machine.close()
-        self._library.close()

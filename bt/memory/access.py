@@ -1,87 +1,63 @@
-"""How generated code reaches guest memory: segment check, software TLB, slow path.
+"""How generated code reaches guest memory: segment check, the back-end's look for plain memory, slow path.
 
-`TlbContext` is the memory half of a `Context`; interpreter handlers and runtime functions inherit it. (The translator
-has its own emitter over the same tables, because its operands sit in pinned registers.)
-
-A TLB entry holds a read tag, a write tag and an addend. An access of n bytes hits when the page of its *last* byte
-equals the tag, so a page-crossing access misses without a check of its own. Entries whose page holds translated code
-never have a write tag: stores there take the slow path, which looks for self-modified code.
+`MemoryContext` is the memory half of a `Context`; interpreter handlers and runtime functions inherit it. (Stencils have
+the same back-end, but their operands sit in pinned registers: bt/engine/translator/stencils/context.py.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
+from bt.memory.backend import (
+    ACCESS_SYSTEM,
+    DIRECT,
+    OPERAND_BEGIN,
+    OPERAND_COMMIT,
+    OPERAND_FILL,
+    OPERAND_WRITE,
+    SLOW_READ,
+    SLOW_WRITE,
+    UPDATE_BEGIN,
+    UPDATE_COMMIT,
+    AccessCode,
+)
+from bt.memory.physical import PhysicalPage, code_map_slot, mark_dirty
+from bt.memory.soft_mmu.code import SoftMmuCode
 from bt.x86 import context as x86
-from bt.x86 import state
 from bt.x86.context import Context
-from bt.x86.state import SS, TLB_ENTRIES
+from bt.x86.services import CODE_WRITTEN
+from bt.x86.state import SS
 
-PAGE = 4096
-READ_TAG, WRITE_TAG, ADDEND, PHYSICAL = 0, 8, 16, 24  # offsets within an entry
-# Bits beside the physical page: services.WALKED_GLOBAL and WALKED_NO_EXECUTE of the walk that made the entry.
-PHYSICAL_FLAGS = PAGE - 1
-INVALID_TAG = -1
-
-# Slow paths (bt/memory/slow.py). `flags`: ACCESS_SYSTEM = with supervisor rights.
-# ACCESS_FETCH (RESOLVE only) = an instruction fetch.
-ACCESS_SYSTEM, ACCESS_FETCH = 1, 2
-SLOW_READ = native("slow_read", PTR, "i32", "i32", "i32")  # linear, bytes, flags; value in memory_value
-SLOW_WRITE = native("slow_write", PTR, "i32", "i32", "i64", "i32")  # linear, bytes, value, flags
-UPDATE_BEGIN = native("update_begin", PTR, "i32", "i32")  # linear, bytes; operand pointer in memory_value
-UPDATE_COMMIT = native("update_commit", PTR)
-# Operands of any size (bt/memory/wide.py): linear, bytes, OPERAND_* bits; operand pointer in memory_value.
-OPERAND_BEGIN = native("operand_begin", PTR, "i32", "i32", "i32")
-OPERAND_COMMIT = native("operand_commit", PTR)
-OPERAND_COMMIT_MASKED = native("operand_commit_masked", PTR, PTR)  # thunk of an instruction that writes some bytes only
-OPERAND_WRITE, OPERAND_FILL = 1, 2  # FILL: what is written may be less than the whole
-DIRECT = native("direct_pointer", PTR, "i32", "i32", result=PTR)  # linear, write; null when not plain RAM
-
-
-def entry_offset(linear: Value) -> Value:
-    """Byte offset of the TLB entry for a linear address (any width), i64."""
-    shift = 12 - (state.TLB_ENTRY_BYTES.bit_length() - 1)
-    return (linear.zext(64) >> shift) & ((TLB_ENTRIES - 1) * state.TLB_ENTRY_BYTES)
+ACCESS_CODE: AccessCode = SoftMmuCode()
+FLOATING_BUS = -1  # what nobody answers to reads as ones
 
 
 @dataclass
-class TlbContext(Context):
-    """Memory access through the TLB of the current privilege level."""
-
-    def _table(self, system: bool) -> Value:
-        return self.get_pointer("tlb_system" if system else "tlb")
-
-    def probe(self, linear: Value, size: int, tag: int, *, system: bool = False) -> tuple[Value, Value]:
-        """(hit, entry) for an access of `size` bytes."""
-        entry = self._table(system) + entry_offset(linear)
-        last_page = (linear.zext(64) + (size - 1)) & -PAGE
-        return last_page == self.load(entry + tag, 64), entry
-
-    def _host(self, entry: Value, linear: Value) -> Value:
-        return self.load(entry + ADDEND, PTR) + linear.zext(64)
+class MemoryContext(Context):
+    """Memory access with the rights of the current privilege level."""
 
     def read_linear(self, linear: Value, width: int, *, system: bool = False) -> Value:
         size = width // 8
         result = self.local(width)
-        hit, entry = self.probe(linear, size, READ_TAG, system=system)
+        hit, pointer = ACCESS_CODE.probe(self, linear, size, write=False, system=system)
         miss = ~hit
         with self.IfElse(miss, ", !prof !1") as arm:
             with arm.then():
                 self.attempt(SLOW_READ, self.cpu, linear, size, ACCESS_SYSTEM if system else 0)
                 result.set(self.get("memory_value", width=width))
             with arm.otherwise():
-                result.set(self.load(self._host(entry, linear), width))
+                result.set(self.load(pointer(), width))
         return result.get()
 
     def write_linear(self, linear: Value, value: Value, *, system: bool = False) -> None:
         size = value.width // 8
-        hit, entry = self.probe(linear, size, WRITE_TAG, system=system)
+        hit, pointer = ACCESS_CODE.probe(self, linear, size, write=True, system=system)
         with self.IfElse(hit, ", !prof !0") as arm:
             with arm.then():
-                self.store(self._host(entry, linear), value)
+                self.store(pointer(), value)
             with arm.otherwise():
                 self.attempt(SLOW_WRITE, self.cpu, linear, size, value.zext(64), ACCESS_SYSTEM if system else 0)
 
@@ -108,10 +84,10 @@ class TlbContext(Context):
         """Host pointer of a read-modify-write operand; finish with `commit_update` after storing through it."""
         linear = self.checked_linear(segment, offset, width // 8, write=True)
         pointer = self.local(PTR)
-        hit, entry = self.probe(linear, width // 8, WRITE_TAG)
+        hit, direct = ACCESS_CODE.probe(self, linear, width // 8, write=True)
         with self.IfElse(hit, ", !prof !0") as arm:
             with arm.then():
-                pointer.set(self._host(entry, linear))
+                pointer.set(direct())
             with arm.otherwise():
                 self.attempt(UPDATE_BEGIN, self.cpu, linear, width // 8)
                 pointer.set(self.get_pointer("memory_value"))
@@ -128,10 +104,10 @@ class TlbContext(Context):
         if align > 1:
             self.fault_if((linear & (align - 1)) != 0, x86.GP, 0)
         pointer = self.local(PTR)
-        hit, entry = self.probe(linear, size, WRITE_TAG if write else READ_TAG)
+        hit, direct = ACCESS_CODE.probe(self, linear, size, write=write)
         with self.IfElse(hit, ", !prof !0") as arm:
             with arm.then():
-                pointer.set(self._host(entry, linear))
+                pointer.set(direct())
             with arm.otherwise():
                 self.attempt(OPERAND_BEGIN, self.cpu, linear, size, OPERAND_WRITE * write | OPERAND_FILL * fill)
                 pointer.set(self.get_pointer("memory_value"))
@@ -144,8 +120,23 @@ class TlbContext(Context):
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
         return self.call(DIRECT, self.cpu, linear, int(write))
 
+    def read_physical(self, address: Value, width: int) -> Value:
+        result = self.local(width, FLOATING_BUS)
+        page = PhysicalPage(self, address)
+        with self.Likely(page.is_memory):
+            result.set(self.load(page.host.to_pointer(), width))
+        return result.get()
 
-class NativeContext(TlbContext):
+    def write_physical(self, address: Value, value: Value) -> None:
+        page = PhysicalPage(self, address)
+        with self.Likely(page.is_writable):
+            self.store(page.host.to_pointer(), value)
+            mark_dirty(self, address)
+            with self.Unlikely(self.load(code_map_slot(self, address), 64) != 0):
+                self.call(CODE_WRITTEN, self.cpu, address, value.width // 8)
+
+
+class NativeContext(MemoryContext):
     """A runtime function with the C convention: argument 0 is the state; result OK, FAULT or EXIT."""
 
     @property
@@ -181,3 +172,7 @@ class NativeContext(TlbContext):
 
     def source_segment(self) -> int | Value:
         self._no_instruction()
+
+
+Body = Callable[[NativeContext], None]
+"""Builds the body of a runtime function."""

@@ -1,4 +1,8 @@
-"""Which pages of RAM were written to since one of several moments: what a restored snapshot must put back."""
+"""Which pages of RAM, or of a window, were written to since one of several moments.
+
+Generated code has a log of its own, a byte a physical page, by which it may enter write tags (bt/memory/physical.py).
+The map hands over what it finds there whenever somebody asks for the log of a piece of memory.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +19,25 @@ Marks = bytes
 
 
 class DirtyLog:
-    """One byte a page, marked by generated code (bt/x86/dirty_log.py) and by `mark`.
+    """One byte a page.
 
-    A moment is named by a copy of RAM that was true then, and forgotten with it. Generated code must drop its write
-    tags whenever `same_as` was called: the marks begin afresh.
+    A moment is named by a copy of RAM that was true then, or by whoever wants to know, and forgotten with it.
     """
 
     def __init__(self, pages: int) -> None:
         self._area = Area(pages)
-        self.address = self._area.address  # on the host, of the first page's mark
         # pages written to since RAM was what the copy is, up to the last `same_as`: marks as a number, to be ORed
         self._earlier: WeakKeyDictionary[object, int] = WeakKeyDictionary()
 
     def mark(self, first: int, end: int) -> None:
         """The pages from number `first` to before `end` are written to."""
         self._area.map[first:end] = bytes((PAGE_DIRTY,)) * (end - first)
+
+    def merge(self, first: int, marks: Marks) -> None:
+        """The pages from number `first` on that are marked are written to."""
+        end = first + len(marks)
+        both = int.from_bytes(self._area.map[first:end]) | int.from_bytes(marks)
+        self._area.map[first:end] = both.to_bytes(end - first)
 
     def since(self, copy: object) -> Marks | None:
         """The pages written to since RAM was what `copy` is; None where that is not known."""

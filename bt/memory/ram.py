@@ -12,7 +12,7 @@ from types import TracebackType
 from bt import arguments
 from bt.errors import BadUsage, BtError, Closed
 from bt.host.sole_use import SoleUse
-from bt.memory.dirty_log import DirtyLog
+from bt.memory.dirty_log import DirtyLog, Marks
 
 PAGE_SIZE = 4096
 
@@ -42,6 +42,7 @@ class GuestRam:
         self.sole_use = SoleUse()
         self._watchers: list[weakref.WeakMethod[Watcher]] = []
         self._log: DirtyLog | None = None
+        self._collectors: list[weakref.WeakMethod[Callable[[], object]]] = []
         with ExitStack() as undo:
             try:
                 self.fd = os.memfd_create("bt-guest-ram", os.MFD_CLOEXEC)
@@ -111,14 +112,24 @@ class GuestRam:
             yield start, at
 
     def keep_log(self) -> DirtyLog:
-        """The log of the pages written to, kept from the first call on.
-
-        Each processor marks them if told to (`Vcpu.follow_log`), and `write` and `changed` do.
-        """
+        """The log of the pages written to, by whomever, kept from the first call on. Asked for anew each time."""
         self._open()
         if self._log is None:
             self._log = DirtyLog(self.size // PAGE_SIZE)
+        for reference in self._collectors:
+            if (collect := reference()) is not None:
+                collect()
         return self._log
+
+    def log_from(self, collect: Callable[[], object]) -> None:
+        """Call a method, which notes what it knows of with `note_dirty`, when somebody asks for the log."""
+        self._collectors = [each for each in self._collectors if each() is not None]
+        self._collectors.append(weakref.WeakMethod(collect))
+
+    def note_dirty(self, first: int, marks: Marks) -> None:
+        """The marked pages from number `first` on were written to by the guest."""
+        if self._log is not None:
+            self._log.merge(first, marks)
 
     def _tell(self, paddr: int, n: int) -> None:
         if self._log is not None and n:

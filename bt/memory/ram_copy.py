@@ -16,8 +16,8 @@ class Processor(Protocol):
     def copy_pages(self, source: int, marks: Marks) -> None:
         """Store the marked pages of a copy of RAM at a host address, unmarked in the log; forget code from there."""
 
-    def follow_log(self) -> None:
-        """Mark what is written to from now on."""
+    def forget_translations(self) -> None:
+        """Walk the page tables anew from now on: accessed and dirty bits in RAM are then all that is known."""
 
 
 class RamCopy:
@@ -34,7 +34,7 @@ class RamCopy:
         for start, end in ram.extents():
             self._memory.write(start, ram.view[start:end])
         ram.keep_log().same_as(self)
-        cpu.follow_log()
+        cpu.forget_translations()
 
     def put_back(self, cpu: Processor) -> None:
         """Let the processor's RAM, of the same size, be what it was."""
@@ -48,7 +48,7 @@ class RamCopy:
         else:
             cpu.copy_pages(self._memory.address, marks)
         log.same_as(self, marks)
-        cpu.follow_log()
+        cpu.forget_translations()
 
     @property
     def closed(self) -> bool:

@@ -1,4 +1,4 @@
-"""The slow paths of guest memory: TLB fills, page-crossing accesses, MMIO, stores to pages that hold code.
+"""The slow paths of guest memory: page-crossing accesses, MMIO, stores to pages that hold code.
 
 All are runtime functions (bt/x86/services.py explains their results). An access to a device leaves to Python and the
 whole instruction runs again once Python has the answer: `mmio_value` then replays the accesses already made, in order,
@@ -7,92 +7,28 @@ as a hypervisor's instruction emulator does. Nothing of the instruction was comm
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from bt.codegen.abi import native
 from bt.codegen.builder import Signature
 from bt.codegen.value import PTR, Value
-from bt.memory.access import (
-    ACCESS_FETCH,
+from bt.memory.access import ACCESS_CODE, Body, NativeContext
+from bt.memory.backend import (
     ACCESS_SYSTEM,
-    ADDEND,
-    DIRECT,
-    INVALID_TAG,
     PAGE,
-    PHYSICAL,
-    PHYSICAL_FLAGS,
-    READ_TAG,
+    RESOLVE,
     SLOW_READ,
     SLOW_WRITE,
     UPDATE_BEGIN,
     UPDATE_COMMIT,
-    WRITE_TAG,
-    NativeContext,
-    entry_offset,
 )
 from bt.memory.bus import NATIVE_READ, NATIVE_WRITE, PORT_ACCESS_NS
-from bt.x86 import services, state
+from bt.memory.physical import CODE_GRANULE_SHIFT, PhysicalPage, code_map_slot
+from bt.x86 import services
 from bt.x86.context import AC, OK
-from bt.x86.dirty_log import mark_dirty, needs_no_mark
 from bt.x86.exits import ExitReason
 from bt.x86.mode import ALIGNMENT_FREE
 
-# Host pointer of one linear address: linear, write, flags. In memory_value the pointer, or 0 for a device, whose
-# physical address is then in exit_address. Fills the TLB.
-RESOLVE = native("resolve", PTR, "i32", "i32", "i32")
 # One device access, replayed or by leaving to Python: reason, address, bytes, write, value; result in memory_value.
 DEVICE_ACCESS = native("device_access", PTR, "i32", "i64", "i32", "i32", "i64")
-# Drop the write tags of a physical page that now holds code.
-PROTECT_PAGE = native("protect_page", PTR, "i64")
-
-CODE_GRANULE_SHIFT = 6  # page_info: one u64 a page, a bit for each 64 bytes that translated code came from
-
-Body = Callable[[NativeContext], None]
-
-
-def _resolve(b: NativeContext) -> None:
-    _, linear, write, flags = b.arguments
-    system = flags & ACCESS_SYSTEM
-    table = b.select(system != 0, b.get_pointer("tlb_system"), b.get_pointer("tlb"))
-    entry = table + entry_offset(linear)
-    page = linear.zext(64) & -PAGE
-    tag = b.load(b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG), 64)
-    fetch = flags & ACCESS_FETCH
-    with b.If(tag == page):
-        not_executable = b.load(entry + PHYSICAL, 32) & services.WALKED_NO_EXECUTE
-        with b.Likely((fetch == 0) | (not_executable == 0)):
-            b.put("memory_value", b.load(entry + ADDEND, 64) + linear.zext(64))
-            b.ret(OK)
-    user = b.select((system == 0) & (b.get("cpl") == 3), b.const(services.WALK_USER, 32), 0)
-    kind = user | write | b.select(fetch != 0, b.const(services.WALK_FETCH, 32), 0)
-    b.attempt(services.PAGE_WALK, b.cpu, linear, kind)
-    physical = b.get("memory_value") & -PAGE
-    with b.If((physical + (PAGE - 1)).uge(b.get("ram_size"))):
-        b.put("exit_address", physical | (linear.zext(64) & (PAGE - 1)))
-        b.put("memory_value", 0)
-        b.ret(OK)
-    b.count("tlb_fills")
-    host_page = b.get("ram_base") + physical
-    with b.If(write != 0):
-        mark_dirty(b, physical)
-    with b.Unlikely(table == b.slot("tlb_none")):  # which stays empty
-        b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
-        b.ret(OK)
-    has_code = b.load(code_map_slot(b, physical), 64) != 0
-    writable = (b.get("walk_flags") & services.WALKED_WRITABLE) != 0
-    unnoticed = ~has_code & needs_no_mark(b, physical)
-    b.store(entry + WRITE_TAG, b.select(writable & unnoticed, page, b.const(INVALID_TAG, 64)))
-    b.store(entry + READ_TAG, page)
-    b.store(entry + ADDEND, host_page - page)
-    kept = b.get("walk_flags") & (services.WALKED_GLOBAL | services.WALKED_NO_EXECUTE)
-    b.store(entry + PHYSICAL, physical | kept)
-    b.put("tlb_has_global", b.get("tlb_has_global") | (kept & services.WALKED_GLOBAL))
-    b.put("memory_value", host_page | (linear.zext(64) & (PAGE - 1)))
-
-
-def code_map_slot(b: NativeContext, physical: Value) -> Value:
-    """Pointer to the code map (u64) of a RAM page."""
-    return b.get_pointer("page_info") + ((physical >> 12) << 3)
 
 
 def _device_access(b: NativeContext) -> None:
@@ -192,14 +128,14 @@ def _slow_read(b: NativeContext) -> None:
 def _write_piece(b: NativeContext, host: Value, physical: Value, size: Value, value: Value) -> None:
     with b.If(host == 0):
         b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.MMIO), physical, size, 1, value)
-    with b.If(host != 0):
+    # what is stored to ROM vanishes
+    with b.If((host != 0) & PhysicalPage(b, physical).is_writable):
         _write_bytes(b, host.to_pointer(), size, value)
-        _note_code_write(b, host, size)
+        _note_code_write(b, physical, size)
 
 
-def _note_code_write(b: NativeContext, host: Value, size: Value) -> None:
+def _note_code_write(b: NativeContext, physical: Value, size: Value) -> None:
     """Tell the engine if translated code came from the 64-byte granules written to."""
-    physical = host - b.get("ram_base")
     code_map = b.load(code_map_slot(b, physical), 64)
     granule = (physical >> CODE_GRANULE_SHIFT) & 63
     last = ((physical + size.zext(64) - 1) >> CODE_GRANULE_SHIFT) & 63
@@ -219,10 +155,7 @@ def _slow_write(b: NativeContext) -> None:
 def _update_begin(b: NativeContext) -> None:
     _, linear, size = b.arguments
     host, physical, first, host2, physical2, second = _both_pages(b, 1, 0)
-    code_map = b.local(64, 1)
-    with b.If(host != 0):
-        code_map.set(b.load(code_map_slot(b, host - b.get("ram_base")), 64))
-    with b.If((code_map.get() == 0) & (second == 0)):
+    with b.If(ACCESS_CODE.probe(b, linear, size, write=True).hit):  # which it is not, if it crosses a page
         b.put("memory_value", host)
         b.ret(OK)
     value = b.local(64, _read_piece(b, host, physical, first))
@@ -237,81 +170,6 @@ def _update_begin(b: NativeContext) -> None:
 def _update_commit(b: NativeContext) -> None:
     linear, size = b.get("bounce_linear", width=32), b.get("bounce_size", width=32)
     b.attempt(SLOW_WRITE, b.cpu, linear, size, b.get("bounce"), 0)
-
-
-def _direct(b: NativeContext) -> None:
-    _, linear, write = b.arguments
-    null = b.const(0, PTR)
-    entry = b.get_pointer("tlb") + entry_offset(linear)
-    page = linear.zext(64) & -PAGE
-    tag = b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG)
-    with b.If(b.load(tag, 64) != page):
-        saved_cr2 = b.get("cr2")
-        status = b.call(RESOLVE, b.cpu, linear, write, 0)
-        with b.If(status != OK):
-            b.put("cr2", saved_cr2)  # only a probe: the checked access that follows raises the fault
-        with b.If(b.load(tag, 64) != page):
-            b.ret(null)
-    b.ret(b.load(entry + ADDEND, PTR) + linear.zext(64))
-
-
-def _clear_tables(b: NativeContext, *, keep_global: bool) -> None:
-    """Empty both tables; the entries of global pages stay with `keep_global`."""
-    for table in ("tlb_supervisor", "tlb_user"):
-        index = b.local(64, 0)
-        base = b.slot(table)
-        with b.Loop() as loop:
-            at = index.get()
-            loop.break_if(at == state.TLB_BYTES)
-            index.set(at + state.TLB_ENTRY_BYTES)
-            if keep_global:
-                with b.If((b.load(base + at + PHYSICAL, 32) & services.WALKED_GLOBAL) != 0):
-                    loop.continue_()
-            b.store(base + at + READ_TAG, b.const(INVALID_TAG, 64))
-            b.store(base + at + WRITE_TAG, b.const(INVALID_TAG, 64))
-
-
-def _flush_tlb(b: NativeContext) -> None:
-    b.count("tlb_flushes")
-    # without asking each entry where there is nothing to keep: 0.9 us a write of CR3 instead of 1.6, nano-cr3wr
-    with b.IfElse((b.arguments[1] == 0) & (b.get("tlb_has_global") != 0)) as arm:
-        with arm.then():
-            _clear_tables(b, keep_global=True)
-        with arm.otherwise():
-            _clear_tables(b, keep_global=False)
-            b.put("tlb_has_global", 0)
-    _bump_epoch(b)
-
-
-def _bump_epoch(b: NativeContext) -> None:
-    b.call(services.BEGIN_EPOCH, b.cpu)
-    b.attempt(services.UPDATE_MODE, b.cpu)
-
-
-def _invalidate_page(b: NativeContext) -> None:
-    linear = b.arguments[1]
-    page = linear.zext(64) & -PAGE
-    found = b.local(1, 0)
-    for table in ("tlb_supervisor", "tlb_user"):
-        entry = b.slot(table) + entry_offset(linear)
-        with b.If(b.load(entry + READ_TAG, 64) == page):
-            b.store(entry + READ_TAG, b.const(INVALID_TAG, 64))
-            b.store(entry + WRITE_TAG, b.const(INVALID_TAG, 64))
-            found.set(1)
-    _bump_epoch(b)
-
-
-def _protect_page(b: NativeContext) -> None:
-    physical = b.arguments[1]
-    for table in ("tlb_supervisor", "tlb_user"):
-        base = b.slot(table)
-        index = b.local(64, 0)
-        with b.Loop() as loop:
-            at = index.get()
-            loop.break_if(at == state.TLB_BYTES)
-            with b.If((b.load(base + at + PHYSICAL, 64) & ~PHYSICAL_FLAGS) == physical):
-                b.store(base + at + WRITE_TAG, b.const(INVALID_TAG, 64))
-            index.set(at + state.TLB_ENTRY_BYTES)
 
 
 def _port(b: NativeContext, *, write: bool) -> None:
@@ -338,16 +196,11 @@ def _port(b: NativeContext, *, write: bool) -> None:
 
 
 RUNTIME: tuple[tuple[Signature, Body], ...] = (
-    (RESOLVE, _resolve),
     (DEVICE_ACCESS, _device_access),
     (SLOW_READ, _slow_read),
     (SLOW_WRITE, _slow_write),
     (UPDATE_BEGIN, _update_begin),
     (UPDATE_COMMIT, _update_commit),
-    (DIRECT, _direct),
-    (services.FLUSH_TLB, _flush_tlb),
-    (services.INVALIDATE_PAGE, _invalidate_page),
-    (PROTECT_PAGE, _protect_page),
     (services.PORT_READ, lambda b: _port(b, write=False)),
     (services.PORT_WRITE, lambda b: _port(b, write=True)),
 )

@@ -8,20 +8,20 @@ before the instruction, because it will run again.
 from __future__ import annotations
 
 from bt.codegen import host_fp
-from bt.codegen.builder import Local, Signature
+from bt.codegen.builder import Signature
 from bt.codegen.value import Value
-from bt.memory.access import (
+from bt.memory.access import ACCESS_CODE, Body, NativeContext
+from bt.memory.backend import (
     OPERAND_BEGIN,
     OPERAND_COMMIT,
     OPERAND_COMMIT_MASKED,
     OPERAND_FILL,
     OPERAND_WRITE,
     PAGE,
+    RESOLVE,
     SLOW_READ,
     SLOW_WRITE,
-    NativeContext,
 )
-from bt.memory.slow import RESOLVE, Body, code_map_slot
 from bt.x86.context import AC, OK
 from bt.x86.fp.fp_state import THUNK
 from bt.x86.mode import ALIGNMENT_FREE
@@ -67,10 +67,8 @@ def _operand_begin(b: NativeContext) -> None:
     with b.Unlikely(b.get("debugging") != 0):
         kind = b.select(write != 0, b.const(WATCH_WRITE, 32), WATCH_READ)
         b.call(WATCH_ACCESS, b.cpu, linear, size, kind)
-    code_map: Local = b.local(64, 0)
-    with b.If((host != 0) & (write != 0)):
-        code_map.set(b.load(code_map_slot(b, host - b.get("ram_base")), 64))
-    with b.If((host != 0) & ~crosses & (code_map.get() == 0)):
+    direct = (write == 0) | ACCESS_CODE.probe(b, linear, size, write=True).hit
+    with b.If((host != 0) & ~crosses & direct):
         b.put("memory_value", host)
         b.ret(OK)
     with b.If((write == 0) | ((flags & OPERAND_FILL) != 0)):

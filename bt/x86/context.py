@@ -190,6 +190,14 @@ class Context(Builder, ABC):
         """Host pointer to guest RAM at `linear` (i32), good to the end of its page; null where only the checked
         accesses above will do (not mapped, no right, MMIO, code page to be written). Never faults."""
 
+    def read_physical(self, address: Value, width: int) -> Value:
+        """What memory has at a physical address (i64), as a page walk reads it; ones where there is none."""
+        raise TypeError(f"{self.signature.name}: physical memory is for runtime functions")
+
+    def write_physical(self, address: Value, value: Value) -> None:
+        """Store to memory at a physical address (i64); vanishes where there is none."""
+        raise TypeError(f"{self.signature.name}: physical memory is for runtime functions")
+
     def segment_linear(self, segment: int | Value, offset: Value) -> Value:
         """Linear address of segment:offset (i32), unchecked."""
         return offset + self.get_segment(segment, "base", width=32)

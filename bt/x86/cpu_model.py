@@ -78,6 +78,11 @@ class CpuModel:
         """CR4 bits that may be set; any other is #GP(0)."""
         return sum(bits for feature, bits in _CR4_BITS.items() if feature in self.features)
 
+    @property
+    def address_bits(self) -> int:
+        """Of physical addresses."""
+        return PHYSICAL_ADDRESS_BITS if self.features & {"pae", "pse36"} else 32
+
     def leaves(self) -> list[tuple[int, int, int, int, int]]:
         """CPUID as (leaf, eax, ebx, ecx, edx); a leaf that is missing answers as the last one here."""
         vendor = _words("GenuineIntel")
@@ -103,9 +108,7 @@ class CpuModel:
         cpu["features"] = self.feature_mask
         cpu["cr4_allowed"] = self.cr4_allowed
         cpu["signature"] = self.signature
-        wide = self.features & {"pae", "pse36"}
-        bits = PHYSICAL_ADDRESS_BITS if wide else 32
-        cpu["physical_reserved"] = ((1 << 64) - 1) & ~((1 << bits) - 1)
+        cpu["physical_reserved"] = ((1 << 64) - 1) & ~((1 << self.address_bits) - 1)
         leaves = self.leaves()
         assert len(leaves) <= CPUID_LEAVES
         for place in range(CPUID_LEAVES):

@@ -6,6 +6,8 @@ entry of the branch caches; it is derived from the state by the runtime function
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bt.codegen.value import Value
 from bt.x86 import flags, state
 from bt.x86.context import Context
@@ -18,7 +20,7 @@ from bt.x86.system.registers.control_registers import (
 
 CODE_32 = 1 << 0  # CS.D: default operand and address size
 STACK_32 = 1 << 1  # SS.B
-USER = 1 << 2  # CPL 3: which TLB translated code uses
+USER = 1 << 2  # CPL 3: with which rights translated code accesses memory
 FLAT_CS, FLAT_SS, FLAT_DS, FLAT_ES = 1 << 3, 1 << 4, 1 << 5, 1 << 6  # base 0, everything readable and writable
 ALIGNMENT_FREE = 1 << 7  # data accesses of any alignment are good: clear at CPL 3 with CR0.AM and EFLAGS.AC
 BREAKPOINT_FREE = 1 << 8  # DR7 enables no breakpoint
@@ -53,8 +55,10 @@ def emit_begin_epoch(b: Context) -> None:
                 loop.break_if(at.get() == entries * BRANCH_CACHE_ENTRY_BYTES)
 
 
-def emit_update_mode(b: Context) -> None:
-    """Body of `update_mode`: mode key, TLB table of the privilege level, tag of the branch caches.
+def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value, Value], None]) -> None:
+    """Body of `update_mode`: mode key, rights of memory accesses, tag of the branch caches.
+
+    `choose_rights`: emits what memory wants to know of it (`AccessCode`, bt/memory/backend.py).
 
     The caches are searched by EIP, so that another base of CS makes all that is in them useless, and another limit may.
     """
@@ -73,11 +77,7 @@ def emit_update_mode(b: Context) -> None:
     b.put("debugging", debugging)
     b.put("mode", mode)
     b.put("fp_ready", 0)  # CR0 and CR4 have a say in it
-    # checked accesses find nothing in their TLB, so that all of them come by the check in the slow path
-    table = b.select(user, b.slot("tlb_user").zext(64), b.slot("tlb_supervisor").zext(64))
-    nothing = b.slot("tlb_none").zext(64)
-    b.put("tlb", b.select(checked | debugging, nothing, table))
-    b.put("tlb_system", b.select(debugging, nothing, b.slot("tlb_supervisor").zext(64)))
+    choose_rights(b, user, checked, debugging)
     code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
     with b.Unlikely(code_segment != b.get("code_segment")):
         b.put("code_segment", code_segment)

@@ -39,10 +39,7 @@ ATTR_DPL_SHIFT = 5
 ATTR_BIG, ATTR_GRANULAR = 1 << 14, 1 << 15
 WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so that wrapping accesses pass as on hardware
 
-# Software TLB: entry = read tag, write tag, addend (host = linear + addend), physical page. Invalid tags are all ones.
-TLB_ENTRIES = 1024
-TLB_ENTRY_BYTES = 32
-TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES
+TLB_BYTES = 32 << 10  # one table of the software TLB, whose entries are bt/memory/soft_mmu's business
 
 # Device accesses of one instruction: ENTER with 31 levels makes 64, of which each may be in two parts.
 MMIO_SLOTS = 128
@@ -135,7 +132,8 @@ FIELDS: tuple[Field, ...] = (
     Field("fp_ready", DERIVED),  # FP_READY_* bits: classes of FP instructions that may simply be executed
     Field("fpu_ip", ARCHITECTURAL),  # the last x87 instruction but for control ones: EIP, offset of operand
     Field("fpu_dp", ARCHITECTURAL),
-    Field("slot_30", DERIVED, 2),  # room in the hot area
+    Field("ram_entry", HOST),  # what the map of physical memory has for RAM from zero up
+    Field("slot_31", DERIVED),  # room in the hot area
     # -- segments: es cs ss ds fs gs ldtr tr
     Field("segment", ARCHITECTURAL, 8 * len(SEGMENT_FIELDS)),
     Field("gdtr_base", ARCHITECTURAL),
@@ -235,10 +233,9 @@ FIELDS: tuple[Field, ...] = (
     Field("mmio_used", PENDING),  # of these, replayed so far in this attempt
     Field("mmio_value", PENDING, MMIO_SLOTS),
     # -- memory
-    Field("ram_base", HOST),  # host address of guest physical 0
-    Field("ram_size", HOST),  # bytes
-    Field("page_info", HOST),  # host address of one u64 a RAM page: its map of code, see memory/slow.py
-    Field("dirty_log", HOST),  # host address of one byte a RAM page, see memory/dirty_log.py; 0: none is kept
+    Field("memory_map", HOST),  # host address of the map of physical memory, see memory/map_layout.py
+    Field("dirty_log", HOST),  # host address of one byte a physical page, see memory/dirty_log.py
+    Field("page_info", HOST),  # host address of one u64 a physical page: its map of code, see memory/physical.py
     Field("port_access", HOST),  # host address of 65536 bytes: NATIVE_READ, NATIVE_WRITE (bt/memory/bus.py)
     Field("port_values", HOST),  # host address of the 65536 values that are read and written so
     Field("engine", HOST),  # host address of the running engine's own control block
@@ -256,14 +253,17 @@ FIELDS: tuple[Field, ...] = (
 )
 
 
-_ALIGNED = frozenset(("fp_image", "fp_saved", "fp_operand"))  # to 16 bytes, as FXSAVE and SSE operands want it
+_CACHE_LINE = 64
+# In bytes: as FXSAVE and SSE operands want it; and so that no entry of a table lies in two cache lines (sieve: 15 %).
+_ALIGNMENT = dict.fromkeys(("fp_image", "fp_saved", "fp_operand"), 16) | dict.fromkeys(
+    ("return_stack", "branch_cache", "record_cache", "tlb_supervisor", "tlb_user", "tlb_none"), _CACHE_LINE
+)
 
 
 def _layout() -> tuple[dict[str, int], int]:
     offsets, at = {}, -POINTER_BIAS
     for name, _, slots, _, _ in FIELDS:
-        if name in _ALIGNED:
-            at = (at + 15) & -16
+        at = (at + _ALIGNMENT.get(name, 8) - 1) & -_ALIGNMENT.get(name, 8)
         offsets[name] = at
         at += 8 * slots
     return offsets, (at + 7) // 8 * 8 + POINTER_BIAS

@@ -16,6 +16,7 @@ from bt.engine.library.library import (
 from bt.engine.vcpu import Vcpu
 from bt.errors import BadUsage, Closed
 from bt.machine import EngineName, Machine
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86.state import CS, EAX
 from tests.api.guest import CODE, ENGINES, machine
@@ -94,19 +95,19 @@ def test_others_go_on_when_one_is_closed(library: Library) -> None:
 
 def test_memory_is_not_closed_below_a_processor(library: Library) -> None:
     ram = GuestRam(1 << 20)
-    cpu = Vcpu(library, ram)
+    cpu = Vcpu(library, PhysicalMap(ram))
     with pytest.raises(BadUsage, match="guest RAM: a processor still runs on it; close that first"):
         ram.close()
     cpu.flush()
     cpu.close()
     ram.close()
     with pytest.raises(Closed, match="guest RAM: closed"):
-        Vcpu(library, ram)
+        Vcpu(library, PhysicalMap(ram))
 
 
 def test_a_forgotten_processor_does_not_keep_memory(library: Library) -> None:
     ram = GuestRam(1 << 20)
-    Vcpu(library, ram)
+    Vcpu(library, PhysicalMap(ram))
     ram.close()
 
 

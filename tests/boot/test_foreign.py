@@ -279,7 +279,7 @@ def test_an_initrd_begins_on_a_page_behind_the_kernel(limit: int, size: int, sai
 
 def test_modules_behind_an_image_at_the_end_of_the_address_space() -> None:
     message = refusal(raw_multiboot(bss_end=0xFFFF_FFFF), Ram(MEMORY), modules=[Module(b"module")])
-    assert message == "image: image at 0x100000..0xfffffffe can never be in RAM, which ends at 0xbfffffff at most"
+    assert message == "image: image at 0x100000..0xfffffffe can never be in RAM, which ends at 0xdfffffff at most"
 
 
 @pytest.mark.parametrize("bss_end", [0x7F_F000, 0x80_0000])

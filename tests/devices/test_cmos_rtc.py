@@ -258,22 +258,23 @@ def test_ram_bytes_are_plain_storage(board: Board) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ram_bytes", "base_kib", "extended_kib", "blocks"),
+    ("ram_bytes", "base_kib", "extended_kib", "blocks", "high_blocks"),
     [
-        (512 << 10, 512, 0, 0),
-        (16 * MIB, 640, 15 * 1024, 0),
-        (64 * MIB, 640, 63 * 1024, 48 * 16),
-        (2048 * MIB, 640, 0xFFFF, 2032 * 16),
-        (8192 * MIB, 640, 0xFFFF, 0xFFFF),
+        (512 << 10, 512, 0, 0, 0),
+        (16 * MIB, 640, 15 * 1024, 0, 0),
+        (64 * MIB, 640, 63 * 1024, 48 * 16, 0),
+        (2048 * MIB, 640, 0xFFFF, 2032 * 16, 0),
+        (8192 * MIB, 640, 0xFFFF, (3584 - 16) * 16, (8192 - 3584) * 16),
     ],
 )
-def test_memory_size(ram_bytes: int, base_kib: int, extended_kib: int, blocks: int) -> None:
+def test_memory_size(ram_bytes: int, base_kib: int, extended_kib: int, blocks: int, high_blocks: int) -> None:
     board = Board(ram_bytes=ram_bytes)
 
     def word(low: int) -> int:
         return board.get(low) | board.get(low + 1) << 8
 
     assert (word(0x15), word(0x17), word(0x30), word(0x34)) == (base_kib, extended_kib, extended_kib, blocks)
+    assert word(0x5B) | board.get(0x5D) << 16 == high_blocks  # above 4 GiB
     assert board.get(0x2E) << 8 | board.get(0x2F) == sum(board.get(index) for index in range(0x10, 0x2E))
 
 

@@ -11,14 +11,10 @@ from bt.engine.library.library import (
     Library,
     load_library,
 )
-from bt.engine.structures import MAX_BLOCK_INSNS, RECORD_BYTES, THUNK_BYTES
-from bt.engine.translator.emit.emit import (
-    BYTES_PER_BLOCK,
-    BYTES_PER_INSN,
-)
+from bt.engine.structures import BYTES_PER_BLOCK, BYTES_PER_INSN, MAX_BLOCK_INSNS, RECORD_BYTES, THUNK_BYTES
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
-from bt.memory.ram import GuestRam
+from bt.memory.map import PhysicalMap
 from guest_images.assembler import assemble
 from tests.engines import EngineFactory
 from tests.smc.guest import DONE, PROGRAM, Mode, Paging, SmcGuest
@@ -40,8 +36,11 @@ class _Small(Vcpu):
             end, start = AREAS[self.small]
             self.set_control(end, (self.control(start) if start else 0) + self.room)
 
+    def _grow(self) -> bool:
+        return False
 
-class _SmallTranslating(TranslatingVcpu, _Small):
+
+class _SmallTranslating(_Small, TranslatingVcpu):
     """The same for the translator."""
 
 
@@ -70,8 +69,8 @@ KINDS = [
 def _factory(engine: str, area: str) -> EngineFactory:
     kind = _SmallTranslating if engine == "bt" else _Small
 
-    def make(library: Library, ram: GuestRam) -> Vcpu:
-        cpu = kind(library, ram)
+    def make(library: Library, memory: PhysicalMap) -> Vcpu:
+        cpu = kind(library, memory)
         cpu.small, cpu.room = area, ROOM[area]
         return cpu
 

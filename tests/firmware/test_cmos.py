@@ -63,11 +63,6 @@ def test_same_bytes_as_qemu(tmp_path: Path, arguments: tuple[str, ...], values: 
     }
 
 
-def test_memory_above_4_gib() -> None:
-    found = cmos.values(ram_above_4_gib=(5 << 30) + 65536)
-    assert [found[0x5B + n] for n in range(3)] == [0x01, 0x40, 0x01]
-
-
 def test_the_checksum_covers_what_was_given() -> None:
     rtc = CmosRtc(VirtualClock(), Line("IRQ8"), 64 * MIB, nvram={0x10: 0x40})
     found = []

@@ -13,6 +13,7 @@ from bt.engine.library.library import (
     Library,
     load_library,
 )
+from bt.engine.library.shared import shared_library
 from bt.engine.structures import STENCIL, VARIANTS
 from bt.inspect.peer import MachinePeer
 from bt.machine import EngineName, Machine, MachineConfig
@@ -45,7 +46,7 @@ class Guest:
 
 
 def peer(
-    guest: str | Guest, engine: EngineName, library: Callable[[], Library] = load_library
+    guest: str | Guest, engine: EngineName, library: Callable[[], Library] = shared_library
 ) -> Callable[[], MachinePeer]:
     """Makes machines about to run a guest (or flat 32-bit source); sound ones unless the library is not."""
     return lambda: MachinePeer(_config(engine), _guest(guest).load, library)

@@ -6,6 +6,7 @@ Needs `make guests`, as CI does; elsewhere the test says what is missing.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -61,6 +62,21 @@ def test_the_banner_appears_under_translation(kernel: Path) -> None:
 @pytest.mark.slow
 def test_both_engines_print_the_same(kernel: Path) -> None:
     assert boot(kernel, "bt", COMPARED) == boot(kernel, "interp", COMPARED)
+
+
+@pytest.mark.slow
+def test_memory_on_both_sides_of_the_device_hole(kernel: Path) -> None:
+    """5 GiB: 3.5 below the hole, which this kernel without PAE uses; the rest from 4 GiB up, which it is told of."""
+    output = bytearray()
+    with Machine(MachineConfig(memory=5 << 30), serial=output.append) as machine:
+        machine.load(kernel, append=APPEND)
+        machine.run(max_insns=3_100_000_000)
+    text = output.decode(errors="replace")
+    assert "BIOS-e820: [mem 0x0000000000100000-0x00000000dfffffff] usable" in text
+    assert "BIOS-e820: [mem 0x0000000100000000-0x000000015fffffff] usable" in text
+    memory = re.search(r"Memory: (\d+)K/(\d+)K available", text)
+    assert memory is not None, text[-500:]
+    assert int(memory[2]) > 3.49 * (1 << 20)  # KiB: the whole of what is below the hole
 
 
 class Shell:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -160,12 +161,12 @@ def test_an_exception_in_a_device_reaches_the_caller(library: Library, engine: E
 def test_full_areas_are_emptied_and_the_guest_goes_on(
     library: Library, engine: EngineName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(translator, "CACHE_BYTES", 96 << 10)
+    monkeypatch.setattr(translator, "CACHE_PIECES", 2)
     monkeypatch.setattr(translator, "SITES", 400)
     monkeypatch.setattr(interpreter, "RECORDS", 300)
     monkeypatch.setattr(interpreter, "BLOCKS", 60)
     image = guest_images.image("minikernel")
-    guest, output = machine(library, engine, "minikernel")
+    guest, output = machine(replace(library, piece_bytes=64 << 10), engine, "minikernel")
     flushes: list[int] = []
     flush = guest.cpu.flush
 

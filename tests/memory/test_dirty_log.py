@@ -12,6 +12,7 @@ import pytest
 from bt.engine.library.library import Library, load_library
 from bt.engine.vcpu import Vcpu
 from bt.memory.dirty_log import DirtyLog, Marks, runs
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import PAGE_SIZE, GuestRam
 from bt.memory.ram_copy import RamCopy
 from bt.x86 import reset
@@ -57,7 +58,7 @@ def library() -> Iterator[Library]:
 @pytest.fixture(params=["interp", "bt"])
 def cpu(request: pytest.FixtureRequest, library: Library) -> Iterator[Vcpu]:
     """Flat protected mode; linear addresses are physical ones, without paging."""
-    with GuestRam(MEMORY) as ram, closing(factories()[request.param](library, ram)) as made:
+    with GuestRam(MEMORY) as ram, closing(factories()[request.param](library, PhysicalMap(ram))) as made:
         gdt = {
             0x08: tables.descriptor(tables.CODE),
             0x10: tables.descriptor(tables.DATA & ~1),  # not accessed yet
@@ -164,7 +165,7 @@ class Writer:
             at, size = first * PAGE_SIZE, (end - first) * PAGE_SIZE
             ctypes.memmove(self.ram.address + at, source + at, size)
 
-    def follow_log(self) -> None:
+    def forget_translations(self) -> None:
         pass
 
 

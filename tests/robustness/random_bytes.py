@@ -23,6 +23,7 @@ from bt.engine.library.library import load_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
 from bt.inspect.registers import read_registers
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import (
     flags,
@@ -167,7 +168,7 @@ class Guest:
     def __init__(self, engine: str, setting: Setting) -> None:
         self.setting = setting
         self.ram = GuestRam(RAM_BYTES)
-        self.cpu: Vcpu = factories()[engine](load_library(), self.ram)
+        self.cpu: Vcpu = factories()[engine](load_library(), PhysicalMap(self.ram))
 
     def run(self, seed: str, instructions: int, budget: int | None = None) -> dict[str, object]:
         """Run `instructions` of the bytes of this seed; what is to be the same on every engine.

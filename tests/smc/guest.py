@@ -16,6 +16,7 @@ from bt.engine.library.library import (
     Library,
     load_library,
 )
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import (
     flags,
@@ -71,7 +72,7 @@ class SmcGuest:
 
     def __init__(self, make_engine: EngineFactory, library: Library) -> None:
         self.ram = GuestRam(RAM_BYTES)
-        self.cpu = make_engine(library, self.ram)
+        self.cpu = make_engine(library, PhysicalMap(self.ram))
 
     def run(
         self,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bt.engine.library.library import Library
 from bt.engine.protocol import Exit
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import reset, state
 from bt.x86.exits import ExitReason
@@ -86,7 +87,7 @@ class VectorRunner:
 
     def __init__(self, make_engine: EngineFactory, library: Library) -> None:
         self._ram = GuestRam(RAM)
-        self._engine = make_engine(library, self._ram)
+        self._engine = make_engine(library, PhysicalMap(self._ram))
         reset.power_on(self._engine.state)
         self._engine.flush()
         self._memory = self._ram.view

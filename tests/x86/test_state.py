@@ -11,6 +11,7 @@ import pytest
 from bt.engine.library.library import Library, load_library
 from bt.engine.vcpu import Vcpu
 from bt.inspect.registers import read_registers
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import reset
 from bt.x86.exits import ExitReason
@@ -105,7 +106,7 @@ def library() -> Iterator[Library]:
 
 def _run(library: Library, engine: str, disturb: bool) -> tuple[dict[str, int], bytes]:
     """The guest with a stop at each port access and every seven instructions, where all that is derived is lost."""
-    with GuestRam(MEMORY) as ram, closing(factories()[engine](library, ram)) as cpu:
+    with GuestRam(MEMORY) as ram, closing(factories()[engine](library, PhysicalMap(ram))) as cpu:
         ram.write(CODE, assemble(_GUEST, 32, CODE))
         reset.power_on(cpu.state)
         tables.flat_segments(cpu.state, 0x08, 0x10)

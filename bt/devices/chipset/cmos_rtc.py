@@ -12,6 +12,7 @@ from bt.clock.virtual_clock import (
     VirtualClock,
 )
 from bt.devices.device import Device, Line
+from bt.memory.map_layout import DEVICE_HOLE
 
 CRYSTAL_HZ = 32_768
 INDEX, DATA = 0, 1  # offsets
@@ -145,14 +146,17 @@ class CmosRtc(Device):
     def _describe_machine(self, ram_bytes: int, nvram: Mapping[int, int]) -> None:
         """What firmware would have found: memory sizes, equipment, and the checksum over 0x10-0x2d."""
         self._ram[0x14] = 0x02  # equipment: a numeric coprocessor, no diskette
+        low_bytes = min(ram_bytes, DEVICE_HOLE)
         extended_kib = max(0, min(ram_bytes - MIB, 0xFFFF * KIB)) // KIB
         for low, amount in (
             (0x15, min(ram_bytes, 640 * KIB) // KIB),
             (0x17, extended_kib),
             (0x30, extended_kib),
-            (0x34, max(0, min(ram_bytes - 16 * MIB, 0xFFFF * 64 * KIB)) // (64 * KIB)),
+            (0x34, max(0, low_bytes - 16 * MIB) // (64 * KIB)),
         ):
             self._ram[low : low + 2] = amount.to_bytes(2, "little")
+        high = (ram_bytes - low_bytes) // (64 * KIB)  # above 4 GiB
+        self._ram[0x5B:0x5E] = high.to_bytes(3, "little")
         for index, value in nvram.items():
             self._ram[index] = value
         self._ram[0x2E:0x30] = sum(self._ram[0x10:0x2E]).to_bytes(2, "big")

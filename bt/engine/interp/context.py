@@ -12,7 +12,7 @@ from bt.codegen.abi import handler
 from bt.codegen.builder import UNLIKELY, Signature
 from bt.codegen.value import PTR, Value
 from bt.engine.structures import RECORD, RECORD_BYTES
-from bt.memory.access import TlbContext
+from bt.memory.access import MemoryContext
 from bt.x86 import context as x86
 from bt.x86.state import BRANCH_CACHE_ENTRIES, CS, ESP
 
@@ -25,7 +25,7 @@ EXHAUSTED = handler("interp_exhausted")  # no budget for the instruction of `rec
 
 
 @dataclass
-class HandlerContext(TlbContext):
+class HandlerContext(MemoryContext):
     """One interpreter handler."""
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from bt.engine.reencode.fp_encode import (
 )
 from bt.engine.reencode.fp_forms import FP_FORM
 from bt.engine.structures import CONTROL
-from bt.memory.access import OPERAND_COMMIT_MASKED
+from bt.memory.backend import OPERAND_COMMIT_MASKED
 from bt.x86 import flags
 from bt.x86.fp.fp_exceptions import (
     EXECUTE_SSE,

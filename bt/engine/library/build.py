@@ -10,6 +10,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from hashlib import blake2b
 from itertools import groupby
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from bt.codegen.arena import Arena, link
 from bt.codegen.builder import Module
 from bt.codegen.llvm import assemble_many, target_identity
 from bt.codegen.objectfile import CodePiece, merge, read_object
+from bt.codegen.objects import KEY_BYTES
 from bt.codegen.store import Store
 from bt.engine.interp.dispatch import emit_dispatch
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
@@ -85,21 +87,16 @@ def _pieces(objects: Iterator[bytes]) -> dict[str, CodePiece]:
 def _compile(store: Store, sources: list[Source], progress: Progress | None) -> dict[str, bytes]:
     """Objects by module name, from the store where the IR is the same as last time."""
     identity = target_identity()
-    keys = {s.name: blake2b((identity + s.ir).encode(), digest_size=20).hexdigest() for s in sources}
-    objects: dict[str, bytes] = {}
-    missing: list[Source] = []
-    for source in sources:
-        found = store.load(f"object.{source.name}", keys[source.name])
-        if found is None:
-            missing.append(source)
-        else:
-            objects[source.name] = bytes(found["object"])
-    # long ones first, so that the workers finish together
-    missing.sort(key=lambda source: -len(source.ir))
-    compiled = assemble_many([source.ir for source in missing], jobs=os.cpu_count() or 1, progress=progress)
-    for source, data in zip(missing, compiled, strict=True):
-        store.save(f"object.{source.name}", keys[source.name], {"object": data})
-        objects[source.name] = data
+    keys = {s.name: blake2b((identity + s.ir).encode(), digest_size=KEY_BYTES).digest() for s in sources}
+    with closing(store.objects()) as kept:
+        found = {source.name: kept.get(keys[source.name]) for source in sources}
+        objects = {name: data for name, data in found.items() if data is not None}
+        # long ones first, so that the workers finish together
+        missing = sorted((s for s in sources if s.name not in objects), key=lambda source: -len(source.ir))
+        compiled = assemble_many([source.ir for source in missing], jobs=os.cpu_count() or 1, progress=progress)
+        for source, data in zip(missing, compiled, strict=True):
+            kept.add(keys[source.name], data)
+            objects[source.name] = data
     return objects
 
 

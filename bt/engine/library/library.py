@@ -10,14 +10,21 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from bt.codegen.arena import Arena
 from bt.codegen.llvm import target_identity
 from bt.codegen.store import Store, source_key
+from bt.engine.library.tables import ModelTables, missing_features
+from bt.x86.cpu_model import CpuModel
 
-ARENA_BYTES = 512 << 20  # the image, and a code cache for each translating vCPU: rel32 must reach from one to the other
+ARENA_BYTES = 512 << 20  # the image, and the code of all vCPUs: rel32 must reach from one to the other
+# A vCPU takes room for code by so much at a time: enough for several of the longest blocks (52 KB each, cold stubs
+# included), so that little is left over at its end, and small enough for a thousand machines.
+PIECE_BYTES = 256 << 10
+RESERVED_BYTES = ARENA_BYTES // 4  # for the first pieces of machines to come, whatever code those that run may have
 _PACKAGE = Path(__file__).parents[2]
 _SOURCES = ("codegen", "x86", "memory", "engine")
 
@@ -29,7 +36,8 @@ Progress = Callable[[int, int], None]
 class Library:
     """The loaded library: addresses of runtime functions, handler table, opcode tables.
 
-    Several machines may share one; each takes a part of the arena, which has room for about 20.
+    Machines in any number of threads may share one; each takes pieces of the arena as it needs them, two at least:
+    there is room for a thousand, and for 250 beside machines that take as much as they can get.
     """
 
     arena: Arena
@@ -40,17 +48,40 @@ class Library:
     fp_forms: bytes
     stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
     stencil_names: bytes  # for people: in order of stencil numbers, one a line
+    piece_bytes: int = PIECE_BYTES
+    reserved_bytes: int = RESERVED_BYTES
+    # by what the model lacks; as long as a vCPU uses them
+    _models: WeakValueDictionary[frozenset[str], ModelTables] = field(default_factory=WeakValueDictionary, init=False)
 
-    def claim(self, size: int) -> int:
-        """`size` bytes of the arena for one vCPU's code; answers their host address.
+    @property
+    def closed(self) -> bool:
+        return self.arena.closed
 
-        Raises ArenaFull when none are left, Closed after `close`.
+    def tables(self, model: CpuModel) -> ModelTables:
+        """What native code reads for a vCPU of this model."""
+        missing = missing_features(model)
+        found = self._models.get(missing)
+        if found is None:
+            shared = {name: getattr(self, name) for name in ("handlers", "dispatch", "shapes", "fp_forms")}
+            # another thread may have made them meanwhile
+            found = self._models.setdefault(missing, ModelTables(shared | self.stencils, missing))
+        return found
+
+    def claim(self, *, first: bool) -> int:
+        """A piece of the arena for one vCPU's code, `piece_bytes` long; answers its host address.
+
+        `first`: one that the vCPU cannot do without. Raises ArenaFull when none are left, Closed after `close`.
         """
-        return self.arena.exec_base + self.arena.claim(size)
+        leaving = 0 if first else self.reserved_bytes
+        return self.arena.exec_base + self.arena.claim(self.piece_bytes, leaving=leaving)
 
-    def release(self, address: int, size: int) -> None:
+    def release(self, address: int) -> None:
         """Give back what `claim` gave; nothing may run there any more."""
-        self.arena.release(address - self.arena.exec_base, size)
+        self.arena.release(address - self.arena.exec_base, self.piece_bytes)
+
+    def trim(self) -> None:
+        """Give the host the memory of pieces that nobody has claimed."""
+        self.arena.trim()
 
     def close(self) -> None:
         """Unmap the code and drop the tables; twice is fine. Raises BadUsage while a vCPU uses it."""

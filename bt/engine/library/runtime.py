@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -20,8 +21,8 @@ from bt.engine.meaning import packages
 from bt.engine.reencode import fp_encode
 from bt.engine.translator.gates import gates
 from bt.memory import copy_pages, slow, wide
-from bt.memory.access import NativeContext
-from bt.memory.slow import Body
+from bt.memory.access import ACCESS_CODE, Body, NativeContext
+from bt.memory.soft_mmu import runtime as soft_mmu
 from bt.x86 import mode, services
 
 
@@ -35,10 +36,10 @@ def runtime_functions() -> Iterator[tuple[str, tuple[tuple[Signature, Body], ...
             (DELIVER_PENDING, emit_deliver_pending),
             (RUN_INTERP, emit_run_interp),
             (services.BEGIN_EPOCH, mode.emit_begin_epoch),
-            (services.UPDATE_MODE, mode.emit_update_mode),
+            (services.UPDATE_MODE, partial(mode.emit_update_mode, choose_rights=ACCESS_CODE.choose_rights)),
         ),
     )
-    yield "memory", slow.RUNTIME
+    yield "memory", (*soft_mmu.RUNTIME, *slow.RUNTIME)
     yield "wide", wide.RUNTIME
     yield "copy_pages", copy_pages.RUNTIME
     yield "fp", fp_encode.RUNTIME

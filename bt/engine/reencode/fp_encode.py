@@ -17,8 +17,7 @@ from bt.engine.reencode.fp_forms import (
     FP_FORM_BYTES,
 )
 from bt.engine.structures import CONTROL, RECORD, THUNK_BYTES, VARIANT_MEMORY
-from bt.memory.access import NativeContext, TlbContext
-from bt.memory.slow import Body
+from bt.memory.access import Body, MemoryContext, NativeContext
 from bt.x86.context import EXIT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.state import GPR_NAMES
@@ -38,7 +37,7 @@ _MOV_EAX_ESI, _TEST_ESI, _RETURN = bytes.fromhex("89f0"), bytes.fromhex("85f6"),
 _FLAGS_TO_RAX = bytes.fromhex("9c58")  # pushfq; pop rax
 
 
-def fp_form(b: TlbContext, record: Value) -> Value:
+def fp_form(b: MemoryContext, record: Value) -> Value:
     """Pointer to the FP_FORM of a record."""
     control = b.get_pointer("engine")
     memory = (RECORD.get(b, record, "variant") & VARIANT_MEMORY) != 0

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
-import struct
 from collections import Counter
 from collections.abc import Callable
 
-from bt.engine.structures import NO_PLAN, PLAN_BYTES, SITE_BYTES, VARIANTS
+from bt.engine.library.library import STENCIL_SECTIONS
+from bt.engine.structures import BLOCK_ROOM, SITE_BYTES
 from bt.engine.vcpu import Vcpu
 from bt.host.area import Area
 from bt.x86.opcodes import FORMS
 
-CACHE_BYTES = 24 << 20
+CACHE_PIECES = 96  # 24 MiB
 SITES = 1 << 20
-# The plans of a form that only the interpreter executes.
-NO_PLANS = struct.pack("<3I", NO_PLAN, NO_PLAN, NO_PLAN).ljust(PLAN_BYTES, b"\0") * VARIANTS
 _COUNTERS = (
     "units",
     "unit_insns",
@@ -41,14 +38,10 @@ class TranslatingVcpu(Vcpu):
 
     def _acquire(self) -> None:
         super()._acquire()
-        self._cache_bytes = CACHE_BYTES
-        self._cache = self._claim(self._cache_bytes)
+        self._cache = self.pieces(CACHE_PIECES)
+        self._filled_hot = self._filled_cold = 0  # bytes, in pieces before the current one
         self._sites = self.area(SITES * SITE_BYTES)
         self._callouts = self.area(8 * len(FORMS))
-        stencils = self.library.stencils
-        stencils = stencils | {"plans": self._without_missing(stencils["plans"], NO_PLANS)}
-        self._stencil_tables = {name: ctypes.create_string_buffer(t, len(t)) for name, t in stencils.items()}
-        self._held.callback(self._stencil_tables.clear)
 
     @staticmethod
     def _entry_name() -> str:
@@ -56,10 +49,8 @@ class TranslatingVcpu(Vcpu):
 
     def _wire(self) -> None:
         super()._wire()
-        for name, table in self._stencil_tables.items():
-            self.set_control(name, ctypes.addressof(table))
-        self.set_control("cache_start", self._cache)
-        self.set_control("cache_end", self._cache + self._cache_bytes)
+        for name in STENCIL_SECTIONS:
+            self.set_control(name, self._tables.address(name))
         self.set_control("sites", self._sites.address)
         self.set_control("sites_end", SITES)
         self.set_control("callouts", self._callouts.address)
@@ -76,10 +67,33 @@ class TranslatingVcpu(Vcpu):
     def _flush(self) -> None:
         if self._after_run is not None:
             self._after_run()
-        self.set_control("hot_next", self._cache)
-        self.set_control("cold_next", self._cache + self._cache_bytes)
-        self.set_control("sites_next", 1)
         super()._flush()
+        self._cache.shrink()
+        self._filled_hot = self._filled_cold = 0
+        self._begin_piece()
+        self.set_control("sites_next", 1)
+
+    def _begin_piece(self) -> None:
+        self.set_control("hot_next", self._cache.current)
+        self.set_control("cold_next", self._cache.end)
+
+    def _grow(self) -> bool:
+        if super()._grow():
+            return True
+        if self.control("cold_next") - self.control("hot_next") >= BLOCK_ROOM:
+            return False  # any block would find room
+        hot, cold = self._used()
+        if not self._cache.grow():
+            return False
+        self._filled_hot, self._filled_cold = hot, cold
+        self._begin_piece()
+        return True
+
+    def _used(self) -> tuple[int, int]:
+        """Bytes of code on the hot path, and of stubs off it."""
+        hot = self.control("hot_next") - self._cache.current
+        cold = self._cache.end - self.control("cold_next")
+        return self._filled_hot + hot, self._filled_cold + cold
 
     def callouts(self) -> Counter[str]:
         """How often the interpreter did an instruction for translated code, by mnemonic."""
@@ -91,8 +105,7 @@ class TranslatingVcpu(Vcpu):
         return found
 
     def statistics(self) -> dict[str, int]:
-        used = self.control("hot_next") - self.control("cache_start")
-        cold = self.control("cache_end") - self.control("cold_next")
+        hot, cold = self._used()
         counters = {name: self.control(name) for name in _COUNTERS}
         counters |= {name: self.state[name] for name in ("branch_lookups", "return_hits")}
-        return super().statistics() | counters | {"host_bytes": used, "cold_bytes": cold}
+        return super().statistics() | counters | {"host_bytes": hot, "cold_bytes": cold}

@@ -11,6 +11,7 @@ from bt.engine.structures import MAX_BLOCK_INSNS
 from bt.engine.translator.vcpu import SITES
 from bt.engine.vcpu import BLOCKS, Vcpu
 from bt.inspect.registers import FX_GUEST_SLOTS, FX_VISIBLE, read_registers
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, reset
 from bt.x86.exits import ExitReason
@@ -52,7 +53,7 @@ class Guest:
 
     def __post_init__(self) -> None:
         self.ram = GuestRam(world.RAM_BYTES)
-        self.cpu: Vcpu = self.factory(self.library, self.ram, cpu_model.parse(self.model))
+        self.cpu: Vcpu = self.factory(self.library, PhysicalMap(self.ram), cpu_model.parse(self.model))
         pointer = self.cpu.state.pointer
         self._parts = [(pointer + offset(field.name), 8 * field.slots) for field in _EXACT]
         self._fp = pointer + offset("fp_image")

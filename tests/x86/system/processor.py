@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bt.engine.library.library import Library
 from bt.engine.vcpu import Vcpu
+from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import reset
 from bt.x86.context import FAULT, OK
@@ -65,7 +66,7 @@ class Processor:
     def __init__(self, library: Library, make_engine: EngineFactory = Vcpu) -> None:
         self.library = library
         self.ram = GuestRam(RAM)
-        self.vcpu = make_engine(library, self.ram)
+        self.vcpu = make_engine(library, PhysicalMap(self.ram))
         self.cpu = self.vcpu.state
         self._functions: dict[tuple[str, int], Callable[..., int]] = {}
         self.start()

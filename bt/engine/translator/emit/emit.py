@@ -11,6 +11,8 @@ from bt.codegen.builder import Local
 from bt.codegen.value import Value
 from bt.engine.structures import (
     BLOCK,
+    BYTES_PER_BLOCK,
+    BYTES_PER_INSN,
     CONTROL,
     FLAGS_KILLED,
     FLAGS_KILLED_BY_COUNT,
@@ -42,8 +44,6 @@ from bt.engine.translator.plan.catalogue import Pre
 from bt.memory.access import NativeContext
 from bt.x86.state import CS
 
-BYTES_PER_INSN = 400  # room one instruction may need, hot and cold each
-BYTES_PER_BLOCK = 400
 SITES_PER_INSN = 3
 
 

@@ -28,7 +28,6 @@ from bt.engine.translator.gates.signatures import (
 )
 from bt.engine.translator.plan.catalogue import Linear
 from bt.engine.translator.stencils.fp_stencils import OPERAND_SIZES
-from bt.memory.access import READ_TAG, WRITE_TAG
 from bt.x86 import state
 from bt.x86.state import CS, FS
 
@@ -168,7 +167,7 @@ class _FpInstruction:
         for number, (bytes_, aligned) in enumerate(OPERAND_SIZES):
             with b.If((size == bytes_) & (self.field("aligned") == int(aligned))):
                 place.set(number)
-        o.slot("TAG_OFFSET", o.table + b.select(write != 0, b.const(WRITE_TAG, 64), READ_TAG))
+        o.holes.access(write)
         self._access(o.helper("fp_operand", write.zext(32) * len(OPERAND_SIZES) + place.get()), size, write)
 
     def _note_operand(self) -> None:
@@ -208,7 +207,7 @@ class _FpInstruction:
     def _load(self, helper: str, size: int, code: bytes, slot: str) -> None:
         """FLDCW, LDMXCSR: checked and put into the state, loaded from there."""
         o = self.outer
-        o.slot("TAG_OFFSET", o.table + READ_TAG)
+        o.holes.access(0)
         self._access(o.helper(helper), size, 0)
         self._bytes(code + state.offset(slot).to_bytes(4, "little", signed=True))
 

@@ -18,7 +18,6 @@ from bt.engine.structures import CONTROL, RECORD, RECORD_BYTES, TRACE_COPY, VARI
 from bt.engine.translator.emit import trace
 from bt.engine.translator.emit.writer import FragmentWriter
 from bt.engine.translator.stencils.fp_stencils import VECTOR_BYTES
-from bt.memory.access import READ_TAG, WRITE_TAG
 
 MOST_BYTES = 512  # a longer range would cross a page too often
 COPY_BYTES = 160  # room an instruction of the copy may need
@@ -90,15 +89,14 @@ class FpRun:
 
     def check(self, address: Callable[[Value], None]) -> None:
         """Emit the check. `address`: emits T = linear address at a displacement from the operand's registers."""
-        b, o = self.b, self.outer
+        o = self.outer
         self._x87_eip.set(o.x87_eip.get())
         self._x87_segment.set(o.x87_segment.get())
         copy = o.cold.get() - (self.left.get().zext(64) * COPY_BYTES)
         o.cold.set(copy)
         self._copy.set(copy)
         address(self.low.get())
-        write = self._store.get() != 0
-        o.slot("TAG_OFFSET", o.table + b.select(write, b.const(WRITE_TAG, 64), READ_TAG))
+        o.holes.access(self._store.get())
         o.slot("OFFSET", self._span.get().zext(64) - 1)
         o.slot("COLD", copy)
         o.emit(o.helper("fp_run", self._aligned.get().zext(32)))

@@ -40,7 +40,7 @@ from bt.engine.translator.plan.catalogue import (
     Ending,
     Pre,
 )
-from bt.memory.access import ADDEND, PAGE, READ_TAG, WRITE_TAG, entry_offset
+from bt.memory.backend import PAGE
 from bt.x86.state import FS, GS
 
 
@@ -64,7 +64,7 @@ class Instruction:
         o.slot("IMMEDIATE", self._field("immediate"))
         o.slot("NEXT", self._field("next_eip"))
         o.slot("BEHIND", self.refund - 1)
-        self._tags(PLAN.get(b, self.plan, "write"))
+        o.holes.access(PLAN.get(b, self.plan, "write"))
         with b.If(PLAN.get(b, self.plan, "calls") != 0):
             self._predict_return()
         self._source()
@@ -87,10 +87,6 @@ class Instruction:
     def _entry(self, number: Value) -> Value:
         return CONTROL.get_pointer(self.b, self.outer.control, "stencils") + (number.zext(64) << 4)
 
-    def _tags(self, write: Value) -> None:
-        b, o = self.b, self.outer
-        o.slot("TAG_OFFSET", o.table + b.select(write != 0, b.const(WRITE_TAG, 64), READ_TAG))
-
     def _choice(self) -> Value:
         """Which stencil of the family: by register numbers, and by the count of a shift."""
         b = self.b
@@ -108,11 +104,7 @@ class Instruction:
         known = (self._field("base_number") == NO_REGISTER) & (self._field("index_number") == NO_REGISTER)
         known = known & self._field("segment").ult(FS)
         known = known & ((linear & (PAGE - 1)) + PLAN.get(b, self.plan, "size").zext(32)).ule(PAGE)
-        entry = o.table + entry_offset(linear)
-        write = PLAN.get(b, self.plan, "write") != 0
-        o.slot("ENTRY_TAG", entry + b.select(write, b.const(WRITE_TAG, 64), READ_TAG))
-        o.slot("ENTRY_ADDEND", entry + ADDEND)
-        o.slot("PAGE", linear & -PAGE)
+        o.holes.known(linear, PLAN.get(b, self.plan, "write") != 0)
         return b.select(known, PLAN.get(b, self.plan, "absolute"), 0)
 
     # -- what comes before ------------------------------------------------------------------------------------------
@@ -132,11 +124,11 @@ class Instruction:
                 self._get(self._field("rm_number"), SHAPE.get(b, shape, "rm_byte"))
             with cases.case(Pre.LOAD):
                 self.address()
-                self._tags(b.const(0, 8))
+                o.holes.access(0)
                 number = o.helper("load")
                 self._cold_slots(number, b.const(1, 8), b.const(4, 8), write=b.const(0, 8))
                 o.emit(number)
-                self._tags(PLAN.get(b, self.plan, "write"))
+                o.holes.access(PLAN.get(b, self.plan, "write"))
 
     def _get(self, number: Value, is_byte: Value) -> None:
         o, b = self.outer, self.b

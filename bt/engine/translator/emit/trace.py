@@ -9,6 +9,7 @@ from __future__ import annotations
 from bt.codegen.value import Value
 from bt.engine.structures import BLOCK, CONTROL, TRACE, TRACE_BEGIN, TRACE_BLOCK_ROOM
 from bt.memory.access import NativeContext
+from bt.memory.physical import PhysicalPage
 
 
 def note(b: NativeContext, control: Value, kind: int, subject: Value, hot: Value, cold: Value | int = 0) -> None:
@@ -40,9 +41,9 @@ def _append(
 
 
 def _copy_guest_code(b: NativeContext, control: Value, block: Value) -> None:
-    """The bytes of the block, in as many entries as it takes. A block that gets translated lies in one page of RAM."""
+    """The bytes of the block, in as many entries as it takes. A block that is translated lies in one page of memory."""
     target = CONTROL.get_pointer(b, control, "trace_next")
-    source = b.get_pointer("ram_base") + BLOCK.get(b, block, "physical")
+    source = PhysicalPage(b, BLOCK.get(b, block, "physical")).host.to_pointer()
     size = BLOCK.get(b, block, "bytes").zext(64)
     index = b.local(64, 0)
     with b.Loop() as loop:

@@ -37,10 +37,8 @@ from bt.engine.translator.gates.signatures import (
 )
 from bt.engine.translator.plan.table import helper_offsets
 from bt.engine.translator.stencils.context import JUMP_FREE
-from bt.memory.access import ADDEND, PAGE, NativeContext
-from bt.x86 import state
-from bt.x86.mode import USER
-from bt.x86.state import TLB_BYTES
+from bt.memory.access import ACCESS_CODE, NativeContext
+from bt.memory.backend import PAGE, AccessHoles
 
 SLOT_OFFSETS = {name: 8 * number for number, name in enumerate(SLOTS)}
 HELPER_PLACES = helper_offsets()
@@ -118,7 +116,7 @@ class FragmentWriter:
         self.at = b.local(64, CONTROL.get(b, self.control, "hot_next"))
         self.cold = b.local(64, CONTROL.get(b, self.control, "cold_next"))
         self.site_number = b.local(64, CONTROL.get(b, self.control, "sites_next"))
-        self.table: Value  # displacement of this mode's TLB, see mode_slots
+        self.holes: AccessHoles  # of this block's memory accesses, see mode_slots
         self.x87_eip = b.local(32, NO_X87_EIP)  # see SITE
         self.x87_segment = b.local(8, NO_X87_SEGMENT)
         self.page = BLOCK.get(b, self.block, "physical") & -PAGE
@@ -202,10 +200,7 @@ class FragmentWriter:
     def mode_slots(self) -> None:
         """What the holes of memory accesses and branch misses stand for in the mode of this block."""
         b = self.b
-        user = (b.get("mode") & USER) != 0
-        shift = b.select(user, b.const(TLB_BYTES, 64), 0)
-        self.table = shift + state.offset("tlb_supervisor")
-        self.slot("ADDEND_OFFSET", self.table + ADDEND)
+        self.holes = ACCESS_CODE.begin_block(b, self.slot)
         self.slot("BRANCH_MISS", address_of(b, MISS_GATE))
 
     # -- exits ----------------------------------------------------------------------------------------------------

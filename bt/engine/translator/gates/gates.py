@@ -35,8 +35,9 @@ from bt.engine.translator.gates.signatures import (
 )
 from bt.engine.translator.plan.catalogue import Linear
 from bt.engine.translator.stencils.context import JUMP_FREE
-from bt.memory.access import PAGE, NativeContext
-from bt.memory.slow import RESOLVE, Body, code_map_slot
+from bt.memory.access import ACCESS_CODE, Body, NativeContext
+from bt.memory.backend import PAGE, RESOLVE
+from bt.memory.physical import PhysicalPage
 from bt.x86 import mode, state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
@@ -146,10 +147,10 @@ def _translated(b: NativeContext) -> None:
         b.ret(0)
     with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
         b.ret(0)
-    with b.If(BLOCK.get(b, block, "physical").uge(b.get("ram_size"))):
-        b.ret(0)
     host = b.local(64, BLOCK.get(b, block, "host"))
     with b.If(host.get() == 0):
+        with b.If(~PhysicalPage(b, BLOCK.get(b, block, "physical")).is_memory):
+            b.ret(0)
         host.set(b.call(TRANSLATE, b.cpu, block))
         with b.Unlikely(host.get() == 0):
             b.put("exit_reason", int(ExitReason.CACHE_FULL))
@@ -245,16 +246,13 @@ def _slow_exit(b: NativeContext) -> None:
     inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
     with b.If(inside):
         status = b.call(RESOLVE, b.cpu, linear.get(), write, 0)
-        host = b.get("memory_value")
         control, record = b.get_pointer("engine"), SITE.get_pointer(b, site, "record")
         stale = RECORD.get(b, record, "handler") == CONTROL.get(b, control, "stale_handler")
         with b.Unlikely(stale):  # the walk wrote an accessed bit into this very block
             _note_x87(b, site)
             b.ret(b.call(_HEAD, b.cpu, b.arguments[1]))
-        with b.If((status == OK) & (host != 0)):
-            code_map = b.load(code_map_slot(b, host - b.get("ram_base")), 64)
-            with b.If((write == 0) | (code_map == 0)):
-                b.ret(SITE.get(b, site, "retry"))
+        with b.If((status == OK) & ACCESS_CODE.probe(b, linear.get(), size, write=write != 0).hit):
+            b.ret(SITE.get(b, site, "retry"))
     b.ret(b.call(_SERVICE, b.cpu, b.arguments[1]))
 
 

@@ -13,11 +13,11 @@ from typing import NoReturn
 
 from bt.codegen.abi import PINNED_ROLES, pinned
 from bt.codegen.builder import Local, Signature
-from bt.codegen.value import PTR, Value
-from bt.memory.access import PAGE
+from bt.codegen.value import Value
+from bt.memory.access import ACCESS_CODE
+from bt.memory.backend import HoleContext
 from bt.x86 import context as x86
-from bt.x86.context import Context
-from bt.x86.state import BRANCH_CACHE_ENTRIES, ESP, GPR_NAMES, RETURN_STACK_ENTRIES, TLB_ENTRIES, TLB_ENTRY_BYTES
+from bt.x86.state import BRANCH_CACHE_ENTRIES, ESP, GPR_NAMES, RETURN_STACK_ENTRIES
 
 # Where a stencil leads. CONT is the next stencil; the others are patched to stubs and gates.
 CONT, TAKEN, COLD, SERVICE = pinned("CONT"), pinned("TAKEN"), pinned("COLD"), pinned("SERVICE")
@@ -32,11 +32,7 @@ HOLES = {
     "OFFSET": SIGNED,  # displacement of the memory operand
     "NEXT": UNSIGNED,  # EIP of the next instruction
     "TARGET": UNSIGNED,  # EIP of a direct transfer's target
-    "TAG_OFFSET": SIGNED,  # displacement of the read or write tags of this mode's TLB
-    "ADDEND_OFFSET": SIGNED,
-    "ENTRY_TAG": SIGNED,  # the same of the TLB entry of an operand at a known address
-    "ENTRY_ADDEND": SIGNED,
-    "PAGE": UNSIGNED,  # linear address of that operand's page
+    **{name: SIGNED if signed else UNSIGNED for name, signed in ACCESS_CODE.holes.items()},
     "COUNT": UNSIGNED,  # instructions of the block
     "BEHIND": UNSIGNED,  # those behind this one
     "LANDING": WIDE,  # host address where a call's return continues
@@ -50,7 +46,7 @@ _REGISTERS = [PINNED_ROLES.index(name) for name in GPR_NAMES]
 
 
 @dataclass
-class StencilContext(Context):
+class StencilContext(HoleContext):
     """One stencil."""
 
     registers: list[Local] = field(default_factory=list)
@@ -123,20 +119,14 @@ class StencilContext(Context):
 
     def host_pointer(self, linear: Value, size: int | Value) -> Value:
         """Host pointer for an access of `size` bytes; misses leave for the slow path."""
-        wide = linear.zext(64)
-        shift = 12 - (TLB_ENTRY_BYTES.bit_length() - 1)
-        place = (wide >> shift) & ((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
-        # 32 bits will do: an invalid tag ends in ones, and an access that wraps meets the entry of the last page
-        tag = self.load(self.cpu + self.hole("TAG_OFFSET", 64) + place, 32)
-        with self.Unlikely(((linear + (size - 1)) & -PAGE) != tag):
-            self.go(COLD, original=True)
-        return self.load(self.cpu + self.hole("ADDEND_OFFSET", 64) + place, PTR) + wide
+        return ACCESS_CODE.pointer(self, linear, size, self._miss)
 
     def known_pointer(self, linear: Value) -> Value:
-        """Host pointer for an access to PAGE, within which it lies; misses leave for the slow path."""
-        with self.Unlikely(self.load(self.cpu + self.hole("ENTRY_TAG", 64), 32) != self.hole("PAGE")):
-            self.go(COLD, original=True)
-        return self.load(self.cpu + self.hole("ENTRY_ADDEND", 64), PTR) + linear.zext(64)
+        """The same where the emitter knows the address, of an access within one page."""
+        return ACCESS_CODE.known_pointer(self, linear, self._miss)
+
+    def _miss(self) -> None:
+        self.go(COLD, original=True)
 
     def read_memory(self, segment: int | Value, offset: Value, width: int) -> Value:
         return self.read_linear(offset, width)

@@ -11,10 +11,8 @@ from bt.codegen.abi import native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.x86.context import OK, PF, Context
-from bt.x86.dirty_log import mark_dirty
 from bt.x86.features import FEATURE_BITS
 from bt.x86.services import (
-    CODE_WRITTEN,
     PAGE_WALK,
     WALK_FETCH,
     WALK_USER,
@@ -43,9 +41,6 @@ PSE_36_SHIFT, PSE_36_BITS = 32 - 13, 0xF << 13
 # Bits of the page-fault error code (SDM vol. 3A figure 4-12); user and write are the access's own.
 ERROR_PRESENT, ERROR_WRITE, ERROR_USER, ERROR_RESERVED, ERROR_FETCH = 1, 2, 4, 8, 16
 
-# What nobody answers to reads as ones.
-FLOATING_BUS = -1
-
 
 @dataclass
 class Walk:
@@ -67,11 +62,7 @@ class Walk:
 
     def entry(self, address: Value) -> Value:
         """The entry at a physical address (i64)."""
-        b = self.b
-        entry = b.local(self.bits, FLOATING_BUS)
-        with b.Likely(address.ult(b.get("ram_size"))):
-            entry.set(b.load(b.get_pointer("ram_base") + address, self.bits))
-        return entry.get()
+        return self.b.read_physical(address, self.bits)
 
     def page_fault(self, reason: Value | int) -> None:
         """#PF for the access. Ends the block."""
@@ -98,11 +89,8 @@ class Walk:
         """Write the entry back with `bits` set, if they are not all set already."""
         b = self.b
         updated = entry | bits
-        with b.Unlikely((updated != entry) & address.ult(b.get("ram_size"))):
-            b.store(b.get_pointer("ram_base") + address, updated)
-            mark_dirty(b, address)
-            with b.Unlikely(b.load(b.get_pointer("page_info") + ((address >> 12) << 3), 64) != 0):
-                b.call(CODE_WRITTEN, b.cpu, address, self.bits // 8)
+        with b.Unlikely(updated != entry):
+            b.write_physical(address, updated)
 
     def finish(self, parent: Value, parent_address: Value, no_execute: Value) -> None:
         """Check the rights (`no_execute`, i1, of all levels), set A and D, which change only when the access is

@@ -1,0 +1,90 @@
+"""The soft MMU in generated code: the look into the TLB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bt.codegen.value import PTR, Value
+from bt.memory.backend import PAGE, AccessCode, AccessHoles, HoleContext, Probe
+from bt.memory.soft_mmu.layout import (
+    ADDEND,
+    EMPTY,
+    ENTRY_MASK,
+    ENTRY_SHIFT,
+    HOLES,
+    READ_TAG,
+    SUPERVISOR,
+    USER,
+    WRITE_TAG,
+)
+from bt.x86 import mode, state
+from bt.x86.context import Context
+
+
+def entry_offset(linear: Value) -> Value:
+    """Byte offset of the TLB entry for a linear address (any width), i64."""
+    return (linear.zext(64) >> ENTRY_SHIFT) & ENTRY_MASK
+
+
+def _tag(b: Context, write: Value) -> Value:
+    """Which tag of an entry (`write`, i1), i64."""
+    return b.select(write, b.const(WRITE_TAG, 64), READ_TAG)
+
+
+class _Holes(AccessHoles):
+    def __init__(self, b: Context, fill: Callable[[str, Value], None]) -> None:
+        self.b, self.fill = b, fill
+        user = (b.get("mode") & mode.USER) != 0
+        shift = b.select(user, b.const(state.offset(USER) - state.offset(SUPERVISOR), 64), 0)
+        self.table = shift + state.offset(SUPERVISOR)
+        fill("ADDEND_OFFSET", self.table + ADDEND)
+
+    def access(self, write: Value | int) -> None:
+        tag = (READ_TAG, WRITE_TAG)[write] if isinstance(write, int) else _tag(self.b, write != 0)
+        self.fill("TAG_OFFSET", self.table + tag)
+
+    def known(self, linear: Value, write: Value) -> None:
+        entry = self.table + entry_offset(linear)
+        self.fill("ENTRY_TAG", entry + _tag(self.b, write))
+        self.fill("ENTRY_ADDEND", entry + ADDEND)
+        self.fill("PAGE", linear & -PAGE)
+
+
+class SoftMmuCode(AccessCode):
+    """Two loads and a comparison in front of each access."""
+
+    holes = HOLES
+
+    def probe(
+        self, b: Context, linear: Value, size: int | Value, *, write: bool | Value, system: bool = False
+    ) -> Probe:
+        entry = b.get_pointer("tlb_system" if system else "tlb") + entry_offset(linear)
+        further = size.zext(64) - 1 if isinstance(size, Value) else size - 1
+        last_page = (linear.zext(64) + further) & -PAGE
+        tag = _tag(b, write) if isinstance(write, Value) else (WRITE_TAG if write else READ_TAG)
+        hit = last_page == b.load(entry + tag, 64)
+        return Probe(hit, lambda: b.load(entry + ADDEND, PTR) + linear.zext(64))
+
+    def pointer(self, b: HoleContext, linear: Value, size: int | Value, miss: Callable[[], None]) -> Value:
+        wide = linear.zext(64)
+        place = (wide >> ENTRY_SHIFT) & ENTRY_MASK
+        # 32 bits will do: an invalid tag ends in ones, and an access that wraps meets the entry of the last page
+        tag = b.load(b.cpu + b.hole("TAG_OFFSET", 64) + place, 32)
+        with b.Unlikely(((linear + (size - 1)) & -PAGE) != tag):
+            miss()
+        return b.load(b.cpu + b.hole("ADDEND_OFFSET", 64) + place, PTR) + wide
+
+    def known_pointer(self, b: HoleContext, linear: Value, miss: Callable[[], None]) -> Value:
+        with b.Unlikely(b.load(b.cpu + b.hole("ENTRY_TAG", 64), 32) != b.hole("PAGE")):
+            miss()
+        return b.load(b.cpu + b.hole("ENTRY_ADDEND", 64), PTR) + linear.zext(64)
+
+    def begin_block(self, b: Context, fill: Callable[[str, Value], None]) -> AccessHoles:
+        return _Holes(b, fill)
+
+    def choose_rights(self, b: Context, user: Value, checked: Value, watched: Value) -> None:
+        # those that are checked find nothing in their table
+        table = b.select(user, b.slot(USER).zext(64), b.slot(SUPERVISOR).zext(64))
+        nothing = b.slot(EMPTY).zext(64)
+        b.put("tlb", b.select(checked | watched, nothing, table))
+        b.put("tlb_system", b.select(watched, nothing, b.slot(SUPERVISOR).zext(64)))

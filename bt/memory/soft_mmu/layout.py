@@ -1,0 +1,34 @@
+"""What the tables of the soft MMU look like: three of them, one for each privilege, and an empty one.
+
+An entry holds a read tag, a write tag and an addend: host address = linear address + addend. An access of n bytes hits
+when the page of its *last* byte equals the tag, so a page-crossing access misses without a check of its own. Entries
+whose page holds translated code never have a write tag: stores there take the slow path, which looks for self-modified
+code.
+"""
+
+from bt.x86.state import TLB_BYTES
+
+TLB_ENTRY_BYTES = 32
+TLB_ENTRIES = TLB_BYTES // TLB_ENTRY_BYTES
+READ_TAG, WRITE_TAG, ADDEND, PHYSICAL = 0, 8, 16, 24  # offsets within an entry
+INVALID_TAG = -1
+# PHYSICAL has, beside the physical page, WALKED_GLOBAL and WALKED_NO_EXECUTE (bt/x86/services.py) of the walk that made
+# the entry.
+PHYSICAL_FLAGS = 4096 - 1
+
+SUPERVISOR, USER, EMPTY = "tlb_supervisor", "tlb_user", "tlb_none"  # EMPTY: accesses that all take the slow path
+TABLES = (SUPERVISOR, USER)
+# Displacement from a linear address, shifted right so far, to its entry.
+ENTRY_SHIFT = 12 - (TLB_ENTRY_BYTES.bit_length() - 1)
+ENTRY_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_BYTES
+
+# Holes of stencils (bt/memory/backend.py): displacements from the state pointer of the tags and addends of this mode's
+# table, of the tag and the addend of an operand at a known address; and that operand's page. True: signed.
+HOLES = {"TAG_OFFSET": True, "ADDEND_OFFSET": True, "ENTRY_TAG": True, "ENTRY_ADDEND": True, "PAGE": False}
+
+_PARTS = {READ_TAG: "read_tag", WRITE_TAG: "write_tag", ADDEND: "addend", PHYSICAL: "physical"}
+
+
+def part_name(table: str, displacement: int) -> str | None:
+    """What people call a displacement into a slot of the CPU state, if that is one of the tables."""
+    return f"{table}.{_PARTS[displacement]}" if table in (*TABLES, EMPTY) and displacement in _PARTS else None

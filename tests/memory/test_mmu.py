@@ -1,0 +1,71 @@
+"""What Python asks of a vCPU's memory back-end: whose translations are forgotten, seen by page tables that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bt.engine.library.library import load_library
+from bt.machine import EngineName, Machine, MachineConfig
+from bt.memory.mmu import Mmu
+from bt.x86.state import EAX, EBX, ECX
+from guest_images.assembler import assemble
+from tests import tables
+
+ENGINES: tuple[EngineName, ...] = ("interp", "bt")
+DIRECTORY, TABLE, PROGRAM = 0x4000, 0x5000, 0x8000
+OLD, NEW = 0x3_0000, 0x4_0000  # three pages each: the new ones take the place of the old ones
+PAGES = (OLD, OLD + 0x1000, OLD + 0x2000)
+GLOBAL = PAGES[2]
+
+
+@pytest.fixture(params=ENGINES)
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """Paging is on and the pages have been read, so that their translations are known."""
+    made = Machine(MachineConfig(memory=4 << 20, engine=request.param), library=load_library())
+    made.load(b"\xf4", flat=PROGRAM)
+    made.ram.write(DIRECTORY, tables.page_table({0: TABLE | tables.WRITABLE}))
+    made.ram.write(TABLE, tables.page_table({number: number << 12 | tables.WRITABLE for number in range(1024)}))
+    for page in PAGES:
+        made.ram.write(page, b"old.")
+        made.ram.write(page - OLD + NEW, b"new.")
+    point(made, OLD)
+    start = f"mov eax, {DIRECTORY}\nmov cr3, eax\nmov eax, 0x80\nmov cr4, eax\nmov eax, cr0\nbts eax, 31\nmov cr0, eax"
+    read = "\n".join(f"mov {to}, [{page}]" for to, page in zip(("eax", "ebx", "ecx"), PAGES, strict=True))
+    made.ram.write(PROGRAM, assemble(f"{start}\nagain:\n{read}\nhlt\njmp again", 32, PROGRAM))
+    made.cpu.state["eip"] = PROGRAM
+    assert seen(made) == ["old"] * 3
+    point(made, NEW)
+    yield made
+    made.close()
+
+
+def point(machine: Machine, frames: int) -> None:
+    for page in PAGES:
+        entry = page - OLD + frames | tables.PRESENT | tables.WRITABLE | (tables.GLOBAL if page == GLOBAL else 0)
+        machine.ram.write(TABLE + 4 * (page >> 12), entry.to_bytes(4, "little"))
+
+
+def seen(machine: Machine) -> list[str]:
+    """What the guest reads from each page."""
+    assert machine.run(max_insns=100).reason == "halted"
+    return [machine.cpu.state["gpr", number].to_bytes(4, "little")[:3].decode() for number in (EAX, EBX, ECX)]
+
+
+@pytest.mark.parametrize(
+    ("forget", "expected"),
+    [
+        (lambda mmu: None, ["old", "old", "old"]),
+        (lambda mmu: mmu.invalidate_page(PAGES[1] + 5), ["old", "new", "old"]),
+        (lambda mmu: mmu.invalidate_page(GLOBAL), ["old", "old", "new"]),
+        (lambda mmu: mmu.invalidate_range(PAGES[0] + 0xFFF, 2), ["new", "new", "old"]),
+        (lambda mmu: mmu.invalidate_range(0, 1 << 32), ["new", "new", "new"]),
+        (lambda mmu: mmu.invalidate_user(), ["new", "new", "old"]),
+        (lambda mmu: mmu.invalidate_all(), ["new", "new", "new"]),
+    ],
+    ids=["nothing", "a page", "a global page", "a range", "a large range", "the user's", "all"],
+)
+def test_what_is_forgotten(machine: Machine, forget: Callable[[Mmu], None], expected: list[str]) -> None:
+    forget(machine.cpu.mmu)
+    assert seen(machine) == expected
