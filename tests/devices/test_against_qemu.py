@@ -7,8 +7,6 @@ the week.
 """
 
 import random
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -20,41 +18,11 @@ from bt.devices.device import Line
 from bt.devices.input.i8042 import I8042
 from bt.devices.serial.uart16550 import Uart16550
 from bt.memory.bus import Bus
+from tests.devices.qtest import Qemu, needs_qemu
 
-QEMU = "qemu-system-i386"
-pytestmark = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"{QEMU} is not installed")
+pytestmark = needs_qemu
 
 Access = tuple[str, int, int]  # "out", port, value; "in", port, mask of the bits to compare
-
-
-class Qemu:
-    def __init__(self) -> None:
-        arguments = "-machine pc -accel tcg -S -m 64 -nodefaults -display none -serial null -qtest stdio"
-        self.process = subprocess.Popen(
-            [QEMU, *arguments.split(), "-rtc", "base=2000-01-01T00:00:00"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def ask(self, command: str) -> list[str]:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            status, *answer = line.split()
-            if status in ("OK", "FAIL"):  # other lines report interrupts
-                assert status == "OK", line
-                return answer
-        raise EOFError(f"{QEMU} went away at: {command}")
-
-    def inb(self, port: int) -> int:
-        return int(self.ask(f"inb {port:#x}")[0], 16)
-
-    def outb(self, port: int, value: int) -> None:
-        self.ask(f"outb {port:#x} {value:#x}")
 
 
 class Ours:
@@ -78,10 +46,8 @@ class Ours:
 
 @pytest.fixture(scope="module")
 def qemu() -> Iterator[Qemu]:
-    qemu = Qemu()
-    yield qemu
-    qemu.process.kill()
-    qemu.process.communicate()
+    with Qemu() as qemu:
+        yield qemu
 
 
 def replay(machine: Qemu | Ours, accesses: list[Access]) -> list[str]:

@@ -21,6 +21,7 @@ LAYERS = (
     "clock",
     "disks",
     "devices",
+    "firmware",
     "boot",
     "machine",
     "symbols",

@@ -1,6 +1,7 @@
 """The real-time clock and its battery-backed RAM: Motorola MC146818A, as wired in the PC/AT."""
 
 from calendar import monthrange
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -60,7 +61,9 @@ class CmosRtc(Device):
         ram_bytes: int = 640 * KIB,
         base: datetime = DEFAULT_BASE,
         name: str = "RTC",
+        nvram: Mapping[int, int] | None = None,
     ) -> None:
+        """`nvram`: bytes of the RAM, 0Eh to 7Fh, that are to be found beside or instead of what `ram_bytes` says."""
         super().__init__(name)
         self._clock = clock
         self._irq8 = irq8
@@ -68,7 +71,7 @@ class CmosRtc(Device):
         self._ram = bytearray(128)  # calendar bytes are true while the clock stands, alarms and registers always
         self._ram[REGISTER_A] = DIVIDER_RUNS | 0b0110  # 1024 Hz, the AT's initialization
         self._ram[REGISTER_B] = B_24_HOUR
-        self._describe_machine(ram_bytes)
+        self._describe_machine(ram_bytes, nvram or {})
         self._phase_ns = clock.now_ns  # seconds begin at whole seconds from here
         self._mark = 0  # the update at which _seconds was right
         self._seconds = (base.astimezone(UTC).replace(tzinfo=None) - EPOCH) // timedelta(seconds=1)
@@ -140,7 +143,7 @@ class CmosRtc(Device):
         self._event = self._clock.restore_event(state["event"], self._on_event)
         self._irq8.set(bool(self._ram[REGISTER_C] & C_INTERRUPT))
 
-    def _describe_machine(self, ram_bytes: int) -> None:
+    def _describe_machine(self, ram_bytes: int, nvram: Mapping[int, int]) -> None:
         """What firmware would have found: memory sizes, equipment, and the checksum over 0x10-0x2d."""
         self._ram[0x14] = 0x02  # equipment: a numeric coprocessor, no diskette
         low_bytes = min(ram_bytes, DEVICE_HOLE)
@@ -154,6 +157,8 @@ class CmosRtc(Device):
             self._ram[low : low + 2] = amount.to_bytes(2, "little")
         high = (ram_bytes - low_bytes) // (64 * KIB)  # above 4 GiB
         self._ram[0x5B:0x5E] = high.to_bytes(3, "little")
+        for index, value in nvram.items():
+            self._ram[index] = value
         self._ram[0x2E:0x30] = sum(self._ram[0x10:0x2E]).to_bytes(2, "big")
 
     # Time: second boundaries ("updates") come every 10^9 ns from _phase_ns.

@@ -1,10 +1,13 @@
-"""The keyboard controller: Intel 8042 with the PC/AT's program and a silent keyboard on it."""
+"""The keyboard controller: Intel 8042 with the program of the PS/2, keyboard and mouse on its two ports."""
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from bt.devices.device import Device, Line
+from bt.devices.input.keyboard import Keyboard
+from bt.devices.input.keys import BREAK, SET_1_BREAK, TRANSLATION
+from bt.devices.input.mouse import Mouse
+from bt.devices.input.ps2_device import RESEND
 
 DATA, COMMAND = 0, 1  # offsets (ports 0x60 and 0x64)
 
@@ -17,68 +20,24 @@ KEYBOARD_OFF, AUX_OFF, TRANSLATE = 1 << 4, 1 << 5, 1 << 6
 
 # output port
 NOT_RESET, A20_ENABLE = 1 << 0, 1 << 1
+KEYBOARD, MOUSE, CONTROLLER = 0, 1, 2  # where the byte in the output buffer is from
+EMPTY = -1
 OUTPUT_PORT_AT_RESET = 0xCF  # an 8042 starts with its pins high: A20 enabled, no reset
-
-# keyboard
-KEYBOARD_BUFFER = 16  # bytes
-ACKNOWLEDGE, RESEND, SELF_TEST_PASSED = 0xFA, 0xFE, 0xAA
-KEYBOARD_ID = (0xAB, 0x83)
-ID_LOW_TRANSLATED = 0x41  # scan set 2 to 1 changes this one byte among the answers
-ARGUMENT_OF = frozenset({0xED, 0xF0, 0xF3})  # LEDs, scan code set, typematic rate
-
-
-class Keyboard:
-    """A PS/2 keyboard on which nobody types (IBM PS/2 Hardware Interface Technical Reference, "Keyboard")."""
-
-    def __init__(self) -> None:
-        self.awaiting_argument_of = 0
-        self.scan_code_set = 2
-        self.last: tuple[int, ...] = (SELF_TEST_PASSED,)
-
-    def command(self, value: int) -> tuple[int, ...]:
-        """The bytes it answers to `value`."""
-        if value == RESEND:
-            return self.last
-        self.last = self._answer(value)
-        return self.last
-
-    def _answer(self, value: int) -> tuple[int, ...]:
-        command, self.awaiting_argument_of = self.awaiting_argument_of, 0
-        if command and value < 0x80:
-            if command == 0xF0 and value == 0:
-                return ACKNOWLEDGE, self.scan_code_set
-            if command == 0xF0:
-                self.scan_code_set = value
-            return (ACKNOWLEDGE,)
-        if value in ARGUMENT_OF:
-            self.awaiting_argument_of = value
-            return (ACKNOWLEDGE,)
-        match value:
-            case 0xFF:  # reset
-                self.scan_code_set = 2
-                return ACKNOWLEDGE, SELF_TEST_PASSED
-            case 0xF2:
-                return ACKNOWLEDGE, *KEYBOARD_ID
-            case 0xEE:
-                return (0xEE,)
-            case _ if 0xF4 <= value <= 0xFA:  # enable, disable, defaults, key types
-                return (ACKNOWLEDGE,)
-            case _:
-                return (RESEND,)
 
 
 class I8042(Device):
     """IBM PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary Device Controller".
 
-    Data at offset 0, status and command at offset 1. Commands and bytes to the keyboard are executed at once, so the
-    input buffer is always free. Output port bit 1 drives `set_a20(enabled)`, bit 0 falling calls `reset_cpu()`.
-    A command to the absent mouse times out, again at once. An answer of the controller pushes a byte of the keyboard
-    back and replaces an answer not yet read.
+    Data at offset 0, status and command at offset 1. Commands and bytes to keyboard and mouse are executed at once, so
+    the input buffer is always free. Output port bit 1 drives `set_a20(enabled)`, bit 0 falling calls `reset_cpu()`.
+    A command to an absent mouse times out, again at once. An answer of the controller pushes a byte of keyboard or
+    mouse back and replaces an answer not yet read. The keyboard's bytes go before the mouse's.
     """
 
+    version = 2
     fields = (
         "_command_byte", "_output_port", "_awaiting_data_of", "_status_bits",
-        "_output", "_output_status", "_output_from_keyboard",
+        "_output", "_output_status", "_output_source", "_pushed_back", "_break",
     )  # fmt: skip
 
     def __init__(
@@ -88,21 +47,29 @@ class I8042(Device):
         set_a20: Callable[[bool], None],
         reset_cpu: Callable[[], None],
         name: str = "keyboard controller",
+        keyboard: Keyboard | None = None,
+        mouse: Mouse | None = None,
     ) -> None:
+        """Without `keyboard` there is one on which nobody types, without `mouse` there is none."""
         super().__init__(name)
         self._irq1, self._irq12 = irq1, irq12
         self._set_a20 = set_a20
         self._reset_cpu = reset_cpu
-        self._keyboard = Keyboard()
+        self.keyboard = Keyboard() if keyboard is None else keyboard
+        self.mouse = mouse
         self._command_byte = 0
         self._output_port = 0
         self._awaiting_data_of = 0
         self._status_bits = 0  # STATUS_SYSTEM, STATUS_COMMAND
         self._output = 0  # the output buffer
         self._output_status = 0  # STATUS_OUTPUT_FULL if it has not been read, and where the byte is from
-        self._output_from_keyboard = False
-        self._from_keyboard: deque[int] = deque()  # held back while the interface is off or the buffer full
+        self._output_source = CONTROLLER
+        self._pushed_back = [EMPTY, EMPTY]  # a byte of keyboard, of mouse that had to leave the output buffer
+        self._break = 0  # SET_1_BREAK after a break prefix that translation has swallowed
         self._power_on()
+        self.keyboard.wants_to_send = self._update
+        if mouse is not None:
+            mouse.wants_to_send = self._update
 
     def read(self, offset: int, size: int) -> int:
         if offset == COMMAND:
@@ -133,30 +100,28 @@ class I8042(Device):
 
     def state(self) -> dict[str, Any]:
         return super().state() | {
-            "from_keyboard": list(self._from_keyboard),
-            "keyboard": {
-                "awaiting_argument_of": self._keyboard.awaiting_argument_of,
-                "scan_code_set": self._keyboard.scan_code_set,
-                "last": list(self._keyboard.last),
-            },
+            "_pushed_back": list(self._pushed_back),
+            "keyboard": self.keyboard.state(),
+            "mouse": self.mouse.state() if self.mouse else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
-        self._from_keyboard = deque(state["from_keyboard"])
-        keyboard = state["keyboard"]
-        self._keyboard.awaiting_argument_of = keyboard["awaiting_argument_of"]
-        self._keyboard.scan_code_set = keyboard["scan_code_set"]
-        self._keyboard.last = tuple(keyboard["last"])
-        self._update()
+        self._pushed_back = list(state["_pushed_back"])
+        self.keyboard.restore(state["keyboard"])
+        if self.mouse is not None:
+            self.mouse.restore(state["mouse"])
+        self._drive_interrupts()
 
     def _power_on(self) -> None:
-        self._keyboard = Keyboard()
         self._command_byte = KEYBOARD_OFF | AUX_OFF
         self._output_port = OUTPUT_PORT_AT_RESET
-        self._awaiting_data_of = self._status_bits = self._output = self._output_status = 0
-        self._output_from_keyboard = False
-        self._from_keyboard.clear()
+        self._awaiting_data_of = self._status_bits = self._output = self._output_status = self._break = 0
+        self._output_source = CONTROLLER
+        self._pushed_back = [EMPTY, EMPTY]
+        self.keyboard.power_on()
+        if self.mouse is not None:
+            self.mouse.power_on()
 
     def _command(self, value: int) -> None:
         match value:
@@ -203,11 +168,13 @@ class I8042(Device):
             case 0xD3:
                 self._answer(value, STATUS_AUX_DATA)
             case 0xD4:
-                self._answer(RESEND, STATUS_AUX_DATA | STATUS_TIMEOUT)
+                if self.mouse is None:
+                    self._answer(RESEND, STATUS_AUX_DATA | STATUS_TIMEOUT)
+                else:
+                    self.mouse.receive(value)
             case _:
                 self._command_byte &= ~KEYBOARD_OFF  # sending to the keyboard enables its interface
-                room = KEYBOARD_BUFFER - len(self._from_keyboard)
-                self._from_keyboard.extend(self._keyboard.command(value)[:room])
+                self.keyboard.receive(value)
 
     def _write_output_port(self, value: int) -> None:
         self._output_port = value
@@ -216,18 +183,44 @@ class I8042(Device):
             self._reset_cpu()
 
     def _answer(self, value: int, source: int = 0) -> None:
-        if self._output_from_keyboard and self._output_status:
-            self._from_keyboard.appendleft(self._output)
+        if self._output_status and self._output_source != CONTROLLER:
+            self._pushed_back[self._output_source] = self._output
         self._output, self._output_status = value, STATUS_OUTPUT_FULL | source
-        self._output_from_keyboard = False
+        self._output_source = CONTROLLER
 
     def _update(self) -> None:
-        if not self._output_status and self._from_keyboard and not self._command_byte & KEYBOARD_OFF:
-            value = self._from_keyboard.popleft()
-            if self._command_byte & TRANSLATE and value == KEYBOARD_ID[1]:
-                value = ID_LOW_TRANSLATED
-            self._output, self._output_status = value, STATUS_OUTPUT_FULL
-            self._output_from_keyboard = True
+        """Fill the output buffer if it is empty and there is something for it."""
+        if not self._output_status and not self._command_byte & KEYBOARD_OFF:
+            self._fill_from_keyboard()
+        if not self._output_status and self.mouse is not None and not self._command_byte & AUX_OFF:
+            if self._pushed_back[MOUSE] != EMPTY:
+                self._fill(self._pushed_back[MOUSE], MOUSE)
+            elif self.mouse.has_data:
+                self._output_status = STATUS_OUTPUT_FULL  # it is taken: the mouse may have more to say at once
+                self._fill(self.mouse.take(), MOUSE)
+        self._drive_interrupts()
+
+    def _fill_from_keyboard(self) -> None:
+        if self._pushed_back[KEYBOARD] != EMPTY:
+            self._fill(self._pushed_back[KEYBOARD], KEYBOARD)
+            return
+        while self.keyboard.has_data:
+            value = self.keyboard.take()
+            if self._command_byte & TRANSLATE:
+                if value == BREAK:
+                    self._break = SET_1_BREAK
+                    continue
+                value = TRANSLATION[value] | self._break
+                self._break = 0
+            self._fill(value, KEYBOARD)
+            return
+
+    def _fill(self, value: int, source: int) -> None:
+        self._pushed_back[source] = EMPTY
+        self._output, self._output_source = value, source
+        self._output_status = STATUS_OUTPUT_FULL | (STATUS_AUX_DATA if source == MOUSE else 0)
+
+    def _drive_interrupts(self) -> None:
         is_aux = bool(self._output_status & STATUS_AUX_DATA)
         is_keyboard = bool(self._output_status) and not is_aux
         self._irq1.set(is_keyboard and bool(self._command_byte & KEYBOARD_INTERRUPT))

@@ -12,7 +12,7 @@ from bt.disks.disk import Disk
 from bt.memory.bus import Bus
 from bt.memory.ram import GuestRam
 from tests.devices.board import pass_time
-from tests.devices.qtest import Qtest
+from tests.devices.storage.qtest import Qtest
 from tests.devices.storage.rig import Board
 
 RQM, DIO, NON_DMA, BUSY = 0x80, 0x40, 0x20, 0x10

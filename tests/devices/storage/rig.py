@@ -13,7 +13,7 @@ from bt.disks.disk import Disk, open_disk
 from bt.memory.bus import Bus
 from bt.memory.ram import GuestRam
 from tests.devices.board import pass_time
-from tests.devices.qtest import Qtest
+from tests.devices.storage.qtest import Qtest
 
 BUS_MASTER = 0xC000
 COMMAND_BLOCKS, CONTROL_BLOCKS = (0x1F0, 0x170), (0x3F6, 0x376)

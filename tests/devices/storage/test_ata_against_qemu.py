@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.qtest import Qtest, needs_qemu
+from tests.devices.storage.qtest import Qtest, needs_qemu
 from tests.devices.storage.rig import ERR, Ide, Ours, make_image, open_rig, qemu_board
 
 pytestmark = needs_qemu

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from bt.disks.disk import open_disk
-from tests.devices.qtest import Qtest, needs_qemu
 from tests.devices.storage.floppy_rig import DIO, NON_DMA, RQM, Floppy, OurFloppy, qemu_floppy
+from tests.devices.storage.qtest import Qtest, needs_qemu
 
 pytestmark = needs_qemu
 

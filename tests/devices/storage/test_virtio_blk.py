@@ -14,7 +14,7 @@ from bt.devices.device import Device
 from bt.devices.storage.virtio_pci import WINDOWS, capabilities
 from bt.disks.disk import Disk, open_disk
 from bt.memory.ram import GuestRam
-from tests.devices.qtest import Qtest, needs_qemu
+from tests.devices.storage.qtest import Qtest, needs_qemu
 from tests.devices.storage.virtio_rig import (
     CONFIG_WCE,
     DATA,

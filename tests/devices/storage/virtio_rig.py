@@ -12,7 +12,7 @@ from bt.disks.disk import Disk
 from bt.memory.bus import Bus
 from bt.memory.ram import GuestRam
 from tests.devices.board import pass_time
-from tests.devices.qtest import Qtest
+from tests.devices.storage.qtest import Qtest
 
 PORTS, WINDOW = 0xC000, 0xFE000000
 RING, HEADERS, DATA = 0x10000, 0x20000, 0x100000
