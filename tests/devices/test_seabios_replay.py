@@ -62,7 +62,7 @@ class Replay:
         irqs = Line("IRQ1"), Line("IRQ12")
         keyboard = I8042(*irqs, lambda on: None, lambda: None, keyboard=Keyboard(clock), mouse=Mouse(clock))
         self.ports.attach(keyboard, 0x60, 1)
-        self.ports.attach(keyboard, 0x64, 1, offset=4)
+        self.ports.attach(keyboard, 0x64, 1, offset=1)
         pm: PmRegisters = self.pc.pm_registers
         apm: Device = ApmPorts(pm)
         self.ports.attach(apm, 0xB2, 2)

@@ -61,7 +61,7 @@ class Desk(Driver):
         self.command(0x60, 0x03)
 
     def inb(self, port: int) -> int:
-        return self.controller.read(port - 0x60, 1)
+        return self.controller.read((port - 0x60) // 4, 1)
 
     def outb(self, port: int, value: int) -> None:
-        self.controller.write(port - 0x60, 1, value)
+        self.controller.write((port - 0x60) // 4, 1, value)
