@@ -21,7 +21,7 @@ KEYBOARD_OFF, AUX_OFF, TRANSLATE = 1 << 4, 1 << 5, 1 << 6
 # output port
 NOT_RESET, A20_ENABLE = 1 << 0, 1 << 1
 KEYBOARD, MOUSE, CONTROLLER = 0, 1, 2  # where the byte in the output buffer is from
-EMPTY = -1
+NO_OUTPUT = -1
 OUTPUT_PORT_AT_RESET = 0xCF  # an 8042 starts with its pins high: A20 enabled, no reset
 
 
@@ -64,7 +64,7 @@ class I8042(Device):
         self._output = 0  # the output buffer
         self._output_status = 0  # STATUS_OUTPUT_FULL if it has not been read, and where the byte is from
         self._output_source = CONTROLLER
-        self._pushed_back = [EMPTY, EMPTY]  # a byte of keyboard, of mouse that had to leave the output buffer
+        self._pushed_back = [NO_OUTPUT, NO_OUTPUT]  # a byte of keyboard, of mouse that had to leave the output buffer
         self._break = 0  # SET_1_BREAK after a break prefix that translation has swallowed
         self._power_on()
         self.keyboard.wants_to_send = self._update
@@ -118,7 +118,7 @@ class I8042(Device):
         self._output_port = OUTPUT_PORT_AT_RESET
         self._awaiting_data_of = self._status_bits = self._output = self._output_status = self._break = 0
         self._output_source = CONTROLLER
-        self._pushed_back = [EMPTY, EMPTY]
+        self._pushed_back = [NO_OUTPUT, NO_OUTPUT]
         self.keyboard.power_on()
         if self.mouse is not None:
             self.mouse.power_on()
@@ -193,7 +193,7 @@ class I8042(Device):
         if not self._output_status and not self._command_byte & KEYBOARD_OFF:
             self._fill_from_keyboard()
         if not self._output_status and self.mouse is not None and not self._command_byte & AUX_OFF:
-            if self._pushed_back[MOUSE] != EMPTY:
+            if self._pushed_back[MOUSE] != NO_OUTPUT:
                 self._fill(self._pushed_back[MOUSE], MOUSE)
             elif self.mouse.has_data:
                 self._output_status = STATUS_OUTPUT_FULL  # it is taken: the mouse may have more to say at once
@@ -201,7 +201,7 @@ class I8042(Device):
         self._drive_interrupts()
 
     def _fill_from_keyboard(self) -> None:
-        if self._pushed_back[KEYBOARD] != EMPTY:
+        if self._pushed_back[KEYBOARD] != NO_OUTPUT:
             self._fill(self._pushed_back[KEYBOARD], KEYBOARD)
             return
         while self.keyboard.has_data:
@@ -216,7 +216,7 @@ class I8042(Device):
             return
 
     def _fill(self, value: int, source: int) -> None:
-        self._pushed_back[source] = EMPTY
+        self._pushed_back[source] = NO_OUTPUT
         self._output, self._output_source = value, source
         self._output_status = STATUS_OUTPUT_FULL | (STATUS_AUX_DATA if source == MOUSE else 0)
 

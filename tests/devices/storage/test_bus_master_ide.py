@@ -165,7 +165,7 @@ def test_random_traffic_and_state(seed: int) -> None:
     for _ in range(300):
         step(rig, rng)
     other.ram.write(0, rig.ram.read(0, 1 << 20))
-    other.line.level = rig.line.level
+    other.line.set(rig.line.level)
     transplant(rig.master, other.master)
     rngs = random.Random(seed), random.Random(seed)
     for _ in range(300):
