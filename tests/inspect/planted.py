@@ -57,7 +57,7 @@ def _guest(guest: str | Guest) -> Guest:
 
 
 def _config(engine: EngineName) -> MachineConfig:
-    return MachineConfig(memory=MEMORY, engine=engine)
+    return MachineConfig(memory=MEMORY, engine=engine, no_reboot=True)
 
 
 class PlantedPeer(MachinePeer):
