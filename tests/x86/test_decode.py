@@ -315,8 +315,8 @@ def verdict(code: bytes, bits: int, ours: int, theirs: int) -> str | None:
         group = bytes(byte for byte in code[:at] if byte in (0xF0, 0xF2, 0xF3))
         if group[-1] != 0xF0 and our_instruction(bytes(byte for byte in code if byte != 0xF0), bits):
             return CAPSTONE_FORGETS_LOCK
-    accepted = next((ACCEPTS[key] for key in prefixed if key in ACCEPTS), None)
-    return accepted or LATER.get(cell) or (LOCKS.get(cell) if 0xF0 in prefixes else None)
+    accepted = next((known[key] for known in (ACCEPTS, LATER) for key in prefixed if key in known), None)
+    return accepted or (LOCKS.get(cell) if 0xF0 in prefixes else None)
 
 
 def our_instruction(code: bytes, bits: int) -> Instruction | None:
