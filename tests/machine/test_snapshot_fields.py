@@ -227,3 +227,12 @@ def test_what_is_always_zero_after_a_run(library: Library, engine: EngineName) -
         while recorded.machine.run(max_insns=1).reason == End.MAX_INSNS:
             state = recorded.machine.cpu.state
             assert not [name for name in ALWAYS_ZERO if state[name]], recorded.machine.cpu.instructions
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_frame_that_failed_is_not_replayed(library: Library, engine: EngineName) -> None:
+    """#UD, #PF and #DF each store EFLAGS to the device and fault at CS: three stores, not the first one's answer."""
+    guest = Guest(library, engine, GUESTS["fault_depth"])
+    assert len(guest.finish().chain) == 3
+    assert guest.device.asked == 3
+    guest.machine.close()
