@@ -66,7 +66,6 @@ _FLAGS = {
     Use.ROM_OVER_RAM: PAGE_MEMORY | PAGE_OVER_RAM,
     Use.WINDOW: PAGE_MEMORY | PAGE_WRITABLE,
 }
-_WRITABLE = frozenset({Use.RAM, Use.WINDOW})
 Layout = tuple[tuple[int, int, Use, int, int], ...]
 """Of each range start, length, use, number of its memory in `PhysicalMap.memories`, offset."""
 
@@ -221,11 +220,11 @@ class PhysicalMap:
         return new
 
     def _check_twice(self, new: Range, kept: list[Range]) -> None:
-        """Memory that can be written has one address, by which code from it is known. ROM may have several."""
+        """RAM has one address, by which code from it is known. ROM may have several; windows too: they are pictures."""
         for old in kept:
             same = old.memory is new.memory and old.offset < new.offset + new.length
-            if same and new.offset < old.offset + old.length and (_WRITABLE & {old.use, new.use}):
-                raise MapConflict(f"{new}: its memory is there as {old} too: move that, or map both as ROM")
+            if same and new.offset < old.offset + old.length and Use.RAM in (old.use, new.use):
+                raise MapConflict(f"{new}: its memory is there as {old} too: RAM has one address")
 
     def _check_addresses(self, start: int, length: int, what: str) -> None:
         for name, value in (("start", start), ("length", length)):
