@@ -20,6 +20,7 @@ from bt.devices.chipset.port61 import Port61
 from bt.devices.chipset.port92 import Port92
 from bt.devices.debug.debug_console import DebugConsole
 from bt.devices.debug.debug_exit import DebugExit
+from bt.devices.debug.output import Output, OutputQueue
 from bt.devices.debug.post_port import PostPort
 from bt.devices.device import Device, Line
 from bt.devices.input.i8042 import I8042
@@ -53,7 +54,7 @@ PC = (
     Part("PIC",        "20-21 A0-A1 4D0-4D1", (),      lambda b, irq: Pic8259Pair(b.intr)),
     Part("PIT",        "40-43",               (0,),    lambda b, irq: Pit8254(b.clock, irq[0])),
     Part("keyboard",   "60 64",               (1, 12), lambda b, irq: I8042(irq[0], irq[1], b.set_a20, b.restart)),
-    Part("port 61",    "61",                  (),      lambda b, irq: Port61(b.clock, b.pit.gate2, b.pit.out2)),
+    Part("port 61",    "61",                  (),      lambda b, irq: Port61(b.clock, b.pit.gate2, b.pit.counter2)),
     Part("RTC",        "70-71",               (8,),    lambda b, irq: CmosRtc(b.clock, irq[0], b.memory, b.rtc_base)),
     Part("POST port",  "80-8F",               (),      lambda b, irq: PostPort()),
     Part("port 92",    "92",                  (),      lambda b, irq: Port92(b.set_a20, b.restart)),
@@ -71,6 +72,7 @@ class Outside:
 
     serial: Callable[[int], None]  # takes each byte that COM1 sends
     console: Callable[[int], None]  # takes each byte written to port 0xE9
+    heard: Callable[[], None]  # called when there is something for either
     restart: Callable[[], None]  # the guest wants the machine to start again
     exit: Callable[[int], None]  # the guest ends the run with a status
 
@@ -83,8 +85,8 @@ class Board:
     intr: Line  # to the processor
     memory: int  # bytes of RAM
     rtc_base: datetime
-    serial: Callable[[int], None]
-    console: Callable[[int], None]
+    serial: Output
+    console: Output
     restart: Callable[[], None]
     exit: Callable[[int], None]
     set_a20: Callable[[bool], None]
@@ -98,12 +100,13 @@ class Board:
         outside: Outside,
         parts: Sequence[Part] = PC,
     ) -> None:
-        self.ports = Bus("ports", 16, PORT_ACCESS_NS, engine.port_values, engine.port_access)
-        self.mmio = Bus("memory", 36, DEVICE_WINDOW_ACCESS_NS)
+        self.ports = Bus("ports", 16, PORT_ACCESS_NS, engine.port_values, engine.port_access, engine.native_registers)
+        self.mmio = Bus("memory", 36, DEVICE_WINDOW_ACCESS_NS, native=engine.native_registers)
         self.intr = Line("INTR")
         self.intr.watch(engine.set_intr)
         self.clock, self.memory, self.rtc_base = clock, config.memory, config.rtc_base
-        self.serial, self.console = outside.serial, outside.console
+        self.outputs = OutputQueue(outside.heard)
+        self.serial, self.console = self.outputs.output(outside.serial), self.outputs.output(outside.console)
         self.restart, self.exit = outside.restart, outside.exit
         self.set_a20, self.ignore_fp_error = engine.set_a20, engine.ignore_fp_error
         self.devices: dict[str, Device] = {}

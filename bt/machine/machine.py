@@ -17,6 +17,7 @@ from bt.boot.information import Module
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
 from bt.clock.virtual_clock import VirtualClock
+from bt.devices.native import NATIVE_DEVICES
 from bt.end import End
 from bt.engine.library.library import Library
 from bt.engine.library.shared import shared_library
@@ -54,7 +55,8 @@ class Machine:
         console: Callable[[int], None] | None = None,
         library: Library | None = None,
     ) -> None:
-        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9.
+        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9: a line when complete, other
+        bytes when the guest is left for some reason, some milliseconds later at most.
 
         Machines without `library` share the process's, which stays when they are closed (engine/library/shared.py).
         Raises BadUsage and CodegenError, and has then nothing.
@@ -78,8 +80,8 @@ class Machine:
         self._mailbox = Mailbox()
         self.clock = _make_clock(self.config.clock, self.cpu, self._mailbox.sleep)
         self._loop = Loop(self.cpu, self.ram, self.clock, self._mailbox)
-        listen = self._restarts.listen
-        outside = Outside(listen(serial), listen(console), self._loop.request_reset, self._loop.guest_exit)
+        outside = Outside(serial, console, self._restarts.heard, self._loop.request_reset, self._loop.guest_exit)
+        self.cpu.native_registers.symbols = self.library.part(NATIVE_DEVICES)
         self.board = Board(self.config, self.cpu, self.clock, outside)
         self._loop.serve_with(self.board)
         self.ports, self.mmio = self.board.ports, self.board.mmio
@@ -130,6 +132,7 @@ class Machine:
             )
             entry = load_again()
             self._load_again = load_again
+            self._loop.forget_exit()
             if self.clock.insns:  # what ran before has left its traces in the devices
                 self.board.reset()
             self._enter(entry)
@@ -162,6 +165,7 @@ class Machine:
 
     def _restart(self) -> None:
         self._restarts.note()
+        self._loop.forget_exit()
         self.board.reset()
         if self._load_again is None:
             reset.power_on(self.cpu.state)
@@ -183,6 +187,7 @@ class Machine:
         """Go on from `snapshot`, of any machine with the same memory, CPU model, clock and devices, or BadUsage."""
         arguments.instance("snapshot", snapshot, Snapshot, "what Machine.snapshot returned is wanted")
         with self._at_rest():
+            self._loop.forget_exit()
             snapshot.put_back(self._parts())
 
     def _parts(self) -> Parts:
