@@ -34,7 +34,10 @@ def native_code(body: Callable[[NativeDevice], None]) -> NativeCode:
 
 @dataclass(frozen=True)
 class NativeDevices:
-    """The native code of all devices: a part of the library (bt/engine/library/library.py)."""
+    """The native code of all devices: a part of the library (bt/engine/library/library.py).
+
+    `modules` are those that it is in, and those that it takes numbers from.
+    """
 
     modules: Sequence[str]
     name: str = "devices"
@@ -59,8 +62,11 @@ class NativeDevices:
 
 NATIVE_DEVICES = NativeDevices(
     (
+        "bt.devices.apic.message",
+        "bt.devices.apic.local_apic_native",
         "bt.devices.chipset.pit8254_native",
         "bt.devices.chipset.port61_native",
+        "bt.devices.pci.piix4_pm_native",
         "bt.devices.debug.output_native",
         "bt.devices.serial.uart_native",
     )

@@ -6,6 +6,8 @@ from typing import Any
 from bt.clock.virtual_clock import Event, Oscillator, VirtualClock
 from bt.devices.device import Device, Line
 from bt.devices.pci.function import Identity, PciFunction
+from bt.devices.pci.piix4_pm_native import TIMER_BITS, TIMER_HZ, read_timer
+from bt.memory.native_registers import NativeRegister
 
 IDENTITY = Identity(0x8086, 0x7113, 0x068000, revision=0x03, status=0x0280, interrupt_pin=1)
 PM_BASE, PM_ENABLES, SMBUS_BASE, SMBUS_ENABLES, APMC_ENABLE = 0x40, 0x80, 0x90, 0xD2, 0x5B
@@ -22,7 +24,6 @@ EVENTS = TIMER_OVERFLOW | GLOBAL | POWER_BUTTON | RTC_ALARM  # those that interr
 SCI_ENABLE, SUSPEND_ENABLE = 1 << 0, 1 << 13
 SUSPEND_TYPE_SHIFT, SOFT_OFF = 10, 0
 
-TIMER_HZ, TIMER_BITS = 3_579_545, 24
 HALF_ROUND = 1 << TIMER_BITS - 1  # the overflow status is set whenever the highest bit changes
 
 APM_CONTROL, APM_STATUS = 0, 1  # offsets (ports B2h and B3h)
@@ -96,6 +97,9 @@ class PmRegisters(Device):
         for n in range(size):
             value |= self._byte(offset + n) << 8 * n
         return value
+
+    def native_registers(self) -> dict[int, NativeRegister]:
+        return {TIMER: NativeRegister(0, read=read_timer)}
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset >= CONTROL + 2:

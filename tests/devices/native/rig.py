@@ -41,6 +41,7 @@ KINDS = {
     "write32": "mov ebx, [esi + 4]\nmov eax, [esi + 8]\nmov [ebx], eax",
     "or32": "mov ebx, [esi + 4]\nmov eax, [esi + 8]\nor [ebx], eax",
     "xchg8": "mov ebx, [esi + 4]\nmov eax, [esi + 8]\nxchg al, [ebx]\nstosd",
+    "cmpsd": "push esi\npush edi\nmov esi, [esi + 4]\nmov edi, esi\ncmpsd\npop edi\npop esi\npushfd\npop eax\nstosd",
     "rep_stosb": "mov eax, [esi + 8]\nmov ecx, eax\nand ecx, 63\npush edi\nmov edi, [esi + 4]\nrep stosb\npop edi",
     "rep_movsd": "mov ecx, [esi + 8]\npush esi\nmov esi, [esi + 4]\nrep movsd\npop esi",
     "end": "out 0xf4, al",
@@ -139,6 +140,7 @@ class Run:
             "instructions": machine.cpu.instructions,
             "now_ns": machine.clock.now_ns,
             "sent": list(self.sent),
+            "intr": machine.cpu.state["intr_pending"],
             "devices": {device.name: device.state() for device in self.devices},
         }
 
