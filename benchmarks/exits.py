@@ -17,6 +17,8 @@ from bt.cli import library
 from bt.devices.apic.local_apic import LocalApic
 from bt.devices.device import Line
 from bt.devices.pci.piix4_pm import PmRegisters
+from bt.devices.storage.ata_device import AtaDevice
+from bt.devices.storage.ide_channel import IdeChannel
 from bt.machine import EngineName, Machine, MachineConfig
 from guest_images.assembler import assemble
 
@@ -47,6 +49,15 @@ def power(machine: Machine) -> None:
     machine.ports.attach(PmRegisters(machine.clock, Line("SCI"), power_off=lambda: None), 0x600, 64)
 
 
+def disk(machine: Machine) -> None:
+    """With a block of the longest kind under way, so that there is always something to read."""
+    channel = IdeChannel(Line("IRQ14"))
+    device = AtaDevice(machine.clock, None, None)
+    channel.connect(device, 0)
+    device.read_end = len(device.buffer)
+    machine.ports.attach(channel, 0x1F0, 8)
+
+
 ROWS = (
     Row("PIC mask, in al, 21h", 0x21, "in al, 0x21"),
     Row("PIC mask, out 21h, al", 0x21, "out 0x21, al"),
@@ -65,6 +76,9 @@ ROWS = (
     Row("APIC EOI, mov [B0h], eax", 0, "mov [0xfee000b0], eax", local_apic),
     Row("APIC TPR, mov [80h], eax", 0, "mov [0xfee00080], eax", local_apic),
     Row("APIC ICR, mov [300h], to itself", 0, "mov dword [0xfee00300], 0x40031", local_apic),
+    Row("ATA data, in ax, dx", 0x1F0, "mov edi, 0x200000\nmov ecx, 1\nin ax, dx", disk),
+    Row("ATA data, rep insw (1)", 0x1F0, "mov edi, 0x200000\nmov ecx, 1\nrep insw", disk),
+    Row("ATA status, in al, dx", 0x1F7, "in al, dx", disk),
     Row("nobody's port, in al, dx", 0x2F8, "in al, dx"),
     Row("nobody's memory, mov eax, [ebx]", 0, "mov eax, [ebx]"),
 )

@@ -30,6 +30,11 @@ class Shared:
         return ctypes.addressof(self._block)
 
 
+def address_of(buffer: bytearray | memoryview) -> int:
+    """Host address of the first byte of what will keep its place and size as long as it lives."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
 class Field:
     """So many words of 64 bits of the block, from byte `offset` on."""
 
