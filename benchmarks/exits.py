@@ -16,6 +16,9 @@ from statistics import median
 from bt.cli import library
 from bt.devices.apic.local_apic import LocalApic
 from bt.devices.device import Line
+from bt.devices.display.memory import APERTURE, APERTURE_BYTES, VGA_BYTES
+from bt.devices.display.registers import FIRST_PORT, PORTS
+from bt.devices.display.vga import Vga
 from bt.devices.pci.piix4_pm import PmRegisters
 from bt.devices.storage.ata_device import AtaDevice
 from bt.devices.storage.ide_channel import IdeChannel
@@ -58,6 +61,19 @@ def disk(machine: Machine) -> None:
     machine.ports.attach(channel, 0x1F0, 8)
 
 
+def planar_vga(machine: Machine) -> None:
+    """Planar memory, write mode 2, and a raster."""
+    screen = Vga(machine.clock, bytearray(VGA_BYTES))
+    screen.registers.write(0x12, 1, 0x63)
+    for index, value in ((0x14, 4), (0x15, 6), (0x14, 2), (0x15, 15), (0x1E, 5), (0x1F, 2), (0x1E, 8), (0x1F, 0x0F)):
+        screen.registers.write(index, 1, value)
+    screen.registers.read(0x2A, 1)
+    for port, count in PORTS:
+        machine.ports.attach(screen.registers, port, count, offset=port - FIRST_PORT)
+    machine.mmio.attach(screen.memory, APERTURE, APERTURE_BYTES)
+    machine.memory.remove(APERTURE, APERTURE_BYTES)
+
+
 ROWS = (
     Row("PIC mask, in al, 21h", 0x21, "in al, 0x21"),
     Row("PIC mask, out 21h, al", 0x21, "out 0x21, al"),
@@ -79,6 +95,11 @@ ROWS = (
     Row("ATA data, in ax, dx", 0x1F0, "mov edi, 0x200000\nmov ecx, 1\nin ax, dx", disk),
     Row("ATA data, rep insw (1)", 0x1F0, "mov edi, 0x200000\nmov ecx, 1\nrep insw", disk),
     Row("ATA status, in al, dx", 0x1F7, "in al, dx", disk),
+    Row("VGA status, in al, dx", 0x3DA, "in al, dx", planar_vga),
+    Row("VGA bit mask, out dx, ax", 0x3CE, "mov eax, 0x0f08\nout dx, ax", planar_vga),
+    Row("VGA planar store, mov [ebx], al", 0, "mov [0xa1000], al", planar_vga),
+    Row("VGA planar load, mov al, [ebx]", 0, "mov al, [0xa1000]", planar_vga),
+    Row("VGA planar, rep stosb (1)", 0, "mov edi, 0xa1000\nmov ecx, 1\nrep stosb", planar_vga),
     Row("nobody's port, in al, dx", 0x2F8, "in al, dx"),
     Row("nobody's memory, mov eax, [ebx]", 0, "mov eax, [ebx]"),
 )

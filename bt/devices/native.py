@@ -66,6 +66,7 @@ NATIVE_DEVICES = NativeDevices(
         "bt.devices.apic.local_apic_native",
         "bt.devices.chipset.pit8254_native",
         "bt.devices.chipset.port61_native",
+        "bt.devices.display.vga_native",
         "bt.devices.pci.piix4_pm_native",
         "bt.devices.debug.output_native",
         "bt.devices.serial.uart_native",

@@ -20,16 +20,17 @@ from bt.devices.device import Device
 from bt.devices.display import registers as vga
 from bt.devices.display.dispi import Dispi
 from bt.devices.display.registers import VgaRegisters
+from bt.devices.display.vga_native import EVERYWHERE, PAGE_BITS, VgaMemoryShared, read_memory, write_memory
+from bt.devices.shared import address_of
+from bt.memory.native_registers import NativeRegister
 
 VGA_BYTES = 256 << 10
 APERTURE, APERTURE_BYTES = 0xA0000, 0x20000
 MAPPED = ((0, 0x20000), (0, 0x10000), (0x10000, 0x8000), (0x18000, 0x8000))  # graphics miscellaneous bits 3:2
-PAGE_BITS = 12  # of the dirty log
 BANK_BITS = 16
 
 # four bits to four bytes of 00 or FF, one bit a map
 MAPS = tuple(sum(0xFF << 8 * n for n in range(4) if bits >> n & 1) for bits in range(16))
-EVERYWHERE = 0x01010101
 ALL_MAPS = 0xFFFFFFFF
 _HALF = VGA_BYTES // 2
 
@@ -42,7 +43,7 @@ class Window(NamedTuple):
     buffer_offset: int
 
 
-class VgaMemory(Device):
+class VgaMemory(VgaMemoryShared, Device):
     """IBM PS/2 Hardware Interface Technical Reference (84F9808), "Video Subsystem", graphics controller.
 
     `buffer` is at least 256 KiB, what it holds is kept by its owner and is not in `state()`. The VMM may let guests
@@ -69,6 +70,8 @@ class VgaMemory(Device):
         self.buffer = buffer
         self._window_changed = window_changed
         self._dirty = bytearray(b"\1" * (len(buffer) >> PAGE_BITS))
+        self._registers_block = registers.block
+        self._buffer_address, self._dirty_address = address_of(buffer), address_of(self._dirty)
         self.window: Window | None = None
         self._latch = 0
         self._in_pairs = False
@@ -101,7 +104,7 @@ class VgaMemory(Device):
     def take_dirty(self) -> list[int]:
         """Pages of 4 KiB of the buffer that were written since the last call."""
         pages = [page for page, dirty in enumerate(self._dirty) if dirty]
-        self._dirty = bytearray(len(self._dirty))
+        self._dirty[:] = bytes(len(self._dirty))
         return pages
 
     # what the processor sees
@@ -126,6 +129,7 @@ class VgaMemory(Device):
         self._compares = bool(mode & vga.MODE_READ_COMPARE)
         if self._odd_even != self._in_pairs:
             self._rearrange(self._odd_even)
+        registers.is_planar = not (on_dispi or self._chain_4 or self._odd_even)
         self.refresh_drawing()
 
     def refresh_drawing(self) -> None:
@@ -134,6 +138,7 @@ class VgaMemory(Device):
         1.5 us instead of 4 us.
         """
         graphics = self._registers.graphics
+        self._registers.drawing_changed_natively = False
         maps = self._map_mask = self._registers.sequencer[vga.MAP_MASK]
         self._set_reset = MAPS[graphics[vga.SET_RESET]]
         enabled, rotate = graphics[vga.ENABLE_SET_RESET], graphics[vga.DATA_ROTATE]
@@ -157,13 +162,20 @@ class VgaMemory(Device):
             self.window = window
             self._window_changed(window)
 
+    def native_window(self) -> NativeRegister:
+        return NativeRegister(self.block, read_memory, write_memory)
+
     def read(self, offset: int, size: int) -> int:
+        if self._registers.drawing_changed_natively:
+            self.refresh_drawing()
         value = 0
         for n in range(size):
             value |= self._read(offset + n) << 8 * n
         return value
 
     def write(self, offset: int, size: int, value: int) -> None:
+        if self._registers.drawing_changed_natively:
+            self.refresh_drawing()
         for n in range(size):
             self._write(offset + n, value >> 8 * n & 0xFF)
 
