@@ -91,8 +91,9 @@ class PmRegisters(Device):
         self._drive()
 
     def read(self, offset: int, size: int) -> int:
-        if offset == TIMER and size == 4:  # read in loops
-            return self._crystal.ticks & (1 << TIMER_BITS) - 1
+        if offset >= TIMER and offset + size <= TIMER + 4:  # at one time, whatever the size
+            ticks = self._crystal.ticks & (1 << TIMER_BITS) - 1
+            return ticks >> 8 * (offset - TIMER) & (1 << 8 * size) - 1
         value = 0
         for n in range(size):
             value |= self._byte(offset + n) << 8 * n
@@ -129,8 +130,6 @@ class PmRegisters(Device):
         if offset < CONTROL + 2:
             word = (self._status, self._enable, self._control)[offset >> 1]
             return word >> 8 * (offset & 1) & 0xFF
-        if TIMER <= offset < TIMER + 4:
-            return (self._crystal.ticks & (1 << TIMER_BITS) - 1) >> 8 * (offset - TIMER) & 0xFF
         return 0
 
     def _write_byte(self, offset: int, value: int) -> None:

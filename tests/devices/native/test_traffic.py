@@ -224,6 +224,7 @@ def more_devices(machine: Machine) -> list[Device]:
         machine.ports.attach(screen.registers, port, count, offset=port - FIRST_PORT)
     machine.mmio.attach(screen.memory, APERTURE, APERTURE_BYTES)
     machine.memory.remove(APERTURE, APERTURE_BYTES)  # the RAM there
+    screen.memory.take_dirty()
     return [apic, power, channel, screen.registers, screen.memory, Picture(screen)]
 
 
@@ -329,3 +330,29 @@ def test_sectors_are_few_exits(library: Library) -> None:
     assert run.machine.exits["io"] == len(command) + 1 + 3 + 1, "the last is the run's end"
     run.close()
     compare(library, transfer, most=0.1)
+
+
+PLANAR = [Access("out8", 0x3C2, 0x63), Access("out16", 0x3C4, 0x0604), Access("out16", 0x3C4, 0x0F02)]
+
+
+def test_planar_stores_are_in_the_dirty_log(library: Library) -> None:
+    stores = [Access("write8", APERTURE + place, 1) for place in (0, 0x3FF, 0x400, 0x1000, 0xFFFF)]
+    compare(library, [*PLANAR, *stores], most=0.9)
+    run = Run.of(library, "bt", [*PLANAR, *stores], native=True, attach=more_devices)
+    assert run.go()
+    assert run.devices[-1].state()["dirty"] == [0, 1, 4, 63]
+    run.close()
+
+
+@pytest.mark.parametrize("value", [0x0205, 0x0F01, 0x1803, 0x3C08])
+def test_python_draws_with_what_native_code_has_set(library: Library, value: int) -> None:
+    """As a monitor does that writes to memory."""
+    traffic = [*PLANAR, Access("out16", 0x3CE, 0x0F00), Access("out16", 0x3CE, 0xFF08), Access("out16", 0x3CE, value)]
+    pictures = []
+    for native in (False, True):
+        run = Run.of(library, "bt", traffic, native=native, attach=more_devices)
+        assert run.go()
+        run.machine.mmio.write(APERTURE, 4, 0x12345678)
+        pictures.append((run.machine.mmio.read(APERTURE, 4), run.devices[-1].state()))
+        run.close()
+    assert pictures[0] == pictures[1]
