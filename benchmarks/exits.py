@@ -23,6 +23,7 @@ from bt.devices.pci.piix4_pm import PmRegisters
 from bt.devices.storage.ata_device import AtaDevice
 from bt.devices.storage.ide_channel import IdeChannel
 from bt.machine import EngineName, Machine, MachineConfig
+from bt.memory.bus import Bus
 from guest_images.assembler import assemble
 
 LIMIT_US = 3.0
@@ -54,6 +55,7 @@ def power(machine: Machine) -> None:
 
 def disk(machine: Machine) -> None:
     """With a block of the longest kind under way, so that there is always something to read."""
+    make_room(machine.ports, 0x1F0, 8)
     channel = IdeChannel(Line("IRQ14"))
     device = AtaDevice(machine.clock, None, None)
     channel.connect(device, 0)
@@ -68,10 +70,19 @@ def planar_vga(machine: Machine) -> None:
     for index, value in ((0x14, 4), (0x15, 6), (0x14, 2), (0x15, 15), (0x1E, 5), (0x1F, 2), (0x1E, 8), (0x1F, 0x0F)):
         screen.registers.write(index, 1, value)
     screen.registers.read(0x2A, 1)
+    screen.memory.note_stores_through(machine.board.outputs)
+    make_room(machine.ports, FIRST_PORT, 0x30)
+    make_room(machine.mmio, APERTURE, APERTURE_BYTES)
     for port, count in PORTS:
         machine.ports.attach(screen.registers, port, count, offset=port - FIRST_PORT)
     machine.mmio.attach(screen.memory, APERTURE, APERTURE_BYTES)
-    machine.memory.remove(APERTURE, APERTURE_BYTES)
+
+
+def make_room(bus: Bus, start: int, length: int) -> None:
+    """What the board has there goes."""
+    for region in bus.regions:
+        if region.start < start + length and start < region.end:
+            bus.detach(region)
 
 
 ROWS = (

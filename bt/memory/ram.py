@@ -55,13 +55,20 @@ class GuestRam:
                 ) from error
             undo.pop_all()
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        self._view = memoryview(self._map).toreadonly()
+        self._buffer = memoryview(self._map)
+        self._view = self._buffer.toreadonly()
 
     @property
     def view(self) -> memoryview:
         """All of it, to be read; dies with `close()`. Pieces that were cut out of it stay readable."""
         self._open()
         return self._view
+
+    @property
+    def buffer(self) -> memoryview:
+        """All of it, for a device whose memory it is, which says with `changed` what it has written; as `view`."""
+        self._open()
+        return self._buffer
 
     def read(self, paddr: int, n: int) -> bytes:
         """The `n` bytes at guest-physical `paddr`; raises OutsideRam unless all of them are RAM."""
@@ -166,6 +173,7 @@ class GuestRam:
             if self._log is not None:
                 self._log.close()
             self._view.release()
+            self._buffer.release()
             with suppress(BufferError):
                 self._map.close()
             self._map = None

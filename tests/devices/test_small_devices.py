@@ -79,7 +79,7 @@ def test_port_92_stores_only_the_bits_it_has() -> None:
 def build_port_61() -> tuple[VirtualClock, Pit8254, Port61]:
     clock = VirtualClock()
     pit = Pit8254(clock, Line("IRQ0"))
-    return clock, pit, Port61(clock, pit.gate2, pit.counter2)
+    return clock, pit, Port61(clock, pit)
 
 
 def test_port_61_bits() -> None:

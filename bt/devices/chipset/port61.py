@@ -4,9 +4,9 @@ from bt.clock.virtual_clock import (
     Oscillator,
     VirtualClock,
 )
-from bt.devices.chipset.pit8254 import PIT_HZ, Counter
+from bt.devices.chipset.pit8254 import PIT_HZ, Pit8254
 from bt.devices.chipset.port61_native import OUT_2, REFRESH, REFRESH_PERIOD_TICKS, Port61Shared, read_port
-from bt.devices.device import Device, Line
+from bt.devices.device import Device
 from bt.memory.native_registers import NativeRegister
 
 GATE_2 = 1 << 0
@@ -17,17 +17,17 @@ PARITY_AND_CHANNEL_CHECK_OFF = 0b1100
 class Port61(Port61Shared, Device):
     """IBM PC/AT Technical Reference, system board "port B" (0x61); bits 6 and 7, NMI causes, never come up.
 
-    `gate2` drives the gate of `counter2`, the 8254's, whose output is read.
+    Drives the gate of counter 2 of `pit` and reads its output.
     """
 
     fields = ("_control",)
 
-    def __init__(self, clock: VirtualClock, gate2: Line, counter2: Counter, name: str = "port 61") -> None:
+    def __init__(self, clock: VirtualClock, pit: Pit8254, name: str = "port 61") -> None:
         super().__init__(name)
         self._pit_clock = Oscillator(clock, PIT_HZ)
-        self._gate2 = gate2
-        self._counter2 = counter2
-        self._counter2_block = counter2.block
+        self._gate2 = pit.gate2
+        self._counter2 = pit.counter2
+        self._counter2_block = pit.counter2.block
         self._control = 0
 
     @property

@@ -15,26 +15,32 @@ class OutputQueue(QueueShared):
     """The queue of one machine."""
 
     def __init__(self, heard: Callable[[], None] = lambda: None) -> None:
-        """`heard()` is called when there is output, once or more."""
+        """`heard()` is called when there is output for those that `is_heard`, once or more."""
         self._heard = heard
         self._sinks: list[Callable[[int], None]] = []
+        self._unheard: set[int] = set()  # numbers of sinks
         self.waiting = self._words  # `waiting[0]` is not 0 if there is something to deliver
 
-    def output(self, sink: Callable[[int], None]) -> Output:
+    def output(self, sink: Callable[[int], None], *, is_heard: bool = True) -> Output:
         """Where devices send what `sink` is to get."""
+        number = len(self._sinks)
         self._sinks.append(sink)
-        return Output(self, len(self._sinks) - 1)
+        if not is_heard:
+            self._unheard.add(number)
+        return Output(self, number)
 
     def hand_over(self, number: int, byte: int) -> None:
         """Past the queue, which is empty: a byte that Python sends."""
-        self._heard()
+        if number not in self._unheard:
+            self._heard()
         self._sinks[number](byte)
 
     def deliver(self) -> None:
         """Hand over what is waiting. If a sink raises, the byte it was given is gone, and the rest waits."""
         start = QueueShared._entries.offset
         queued = bytes(self._bytes[start : start + self._count * ENTRY_BYTES])
-        self._heard()
+        if not self._unheard.issuperset(queued[1::2]):
+            self._heard()
         sinks, left = self._sinks, iter(queued)
         try:
             for byte, number in zip(left, left, strict=True):  # 0.1 us each with a sink that does nothing

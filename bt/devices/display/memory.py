@@ -16,6 +16,7 @@ read in one addressing what was written in another.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bt.devices.debug.output import OutputQueue, Sender
 from bt.devices.device import Device
 from bt.devices.display import registers as vga
 from bt.devices.display.dispi import Dispi
@@ -43,13 +44,13 @@ class Window(NamedTuple):
     buffer_offset: int
 
 
-class VgaMemory(VgaMemoryShared, Device):
+class VgaMemory(VgaMemoryShared, Sender, Device):
     """IBM PS/2 Hardware Interface Technical Reference (84F9808), "Video Subsystem", graphics controller.
 
     `buffer` is at least 256 KiB, what it holds is kept by its owner and is not in `state()`. The VMM may let guests
-    store into `window` without asking; it tells by `mark_dirty` where they did. `window_changed(window)` is called when
-    the window has another place, or none. Loads from a window do not fill the latches. Odd/even ignores the page bit of
-    miscellaneous output.
+    store into `window` without asking; `window_changed(window)` is called when the window has another place, or none,
+    `stored(start, length)` when the device has written to the buffer. Loads from a window do not fill the latches.
+    Odd/even ignores the page bit of miscellaneous output.
     """
 
     widest_access = 8
@@ -61,6 +62,7 @@ class VgaMemory(VgaMemoryShared, Device):
         dispi: Dispi,
         buffer: bytearray | memoryview,
         window_changed: Callable[[Window | None], None] = lambda window: None,
+        stored: Callable[[int, int], None] = lambda start, length: None,
         name: str = "VGA memory",
     ) -> None:
         super().__init__(name)
@@ -69,9 +71,8 @@ class VgaMemory(VgaMemoryShared, Device):
         self._registers, self._dispi = registers, dispi
         self.buffer = buffer
         self._window_changed = window_changed
-        self._dirty = bytearray(b"\1" * (len(buffer) >> PAGE_BITS))
-        self._registers_block = registers.block
-        self._buffer_address, self._dirty_address = address_of(buffer), address_of(self._dirty)
+        self._stored = stored
+        self._registers_block, self._buffer_address = registers.block, address_of(buffer)
         self.window: Window | None = None
         self._latch = 0
         self._in_pairs = False
@@ -96,17 +97,6 @@ class VgaMemory(VgaMemoryShared, Device):
         data = bytes(self.buffer[:VGA_BYTES])
         return bytes(_quads_of(data)) if self._in_pairs else data
 
-    def mark_dirty(self, start: int, length: int) -> None:
-        """Somebody has stored `length` bytes from `start` of the buffer on."""
-        for page in range(start >> PAGE_BITS, min((start + length - 1 >> PAGE_BITS) + 1, len(self._dirty))):
-            self._dirty[page] = 1
-
-    def take_dirty(self) -> list[int]:
-        """Pages of 4 KiB of the buffer that were written since the last call."""
-        pages = [page for page, dirty in enumerate(self._dirty) if dirty]
-        self._dirty[:] = bytes(len(self._dirty))
-        return pages
-
     # what the processor sees
 
     def refresh(self) -> None:
@@ -119,7 +109,7 @@ class VgaMemory(VgaMemoryShared, Device):
         self._odd_even = bool(mode & vga.MODE_ODD_EVEN) and not self._chain_4 and not on_dispi
         if on_dispi != self._dispi_was_enabled:  # it may have cleared memory
             self._dispi_was_enabled = on_dispi
-            self.mark_dirty(0, len(self.buffer))
+            self._stored(0, len(self.buffer))
         start, length = MAPPED[graphics[vga.GRAPHICS_MISC] >> 2 & 3]
         if not registers.miscellaneous & vga.MISC_RAM_ENABLED and not on_dispi:
             length = 0
@@ -161,6 +151,16 @@ class VgaMemory(VgaMemoryShared, Device):
         if window != self.window:
             self.window = window
             self._window_changed(window)
+
+    def note_stores_through(self, queue: OutputQueue) -> None:
+        """From now on native code may store, and leaves word in the queue."""
+        self.send_to(queue.output(lambda _: self._tell_of_stores(), is_heard=False))
+
+    def _tell_of_stores(self) -> None:
+        pages, self._stored_pages = self._stored_pages, 0
+        for page in range(64):
+            if pages >> page & 1:
+                self._stored(page << PAGE_BITS, 1 << PAGE_BITS)
 
     def native_window(self) -> NativeRegister:
         return NativeRegister(self.block, read_memory, write_memory)
@@ -208,7 +208,7 @@ class VgaMemory(VgaMemoryShared, Device):
             index = self._bank + offset
             if index < len(self.buffer):
                 self.buffer[index] = value
-                self._dirty[index >> PAGE_BITS] = 1
+                self._stored(index, 1)
             return
         maps = self._map_mask
         if self._chain_4:
@@ -270,11 +270,12 @@ class VgaMemory(VgaMemoryShared, Device):
             first = 2 * (address & 0xFFFF)
             self.buffer[first : first + 2] = data[:2]
             self.buffer[_HALF + first : _HALF + first + 2] = data[2:]
-            self._dirty[first >> PAGE_BITS] = self._dirty[_HALF + first >> PAGE_BITS] = 1
+            self._stored(first, 2)
+            self._stored(_HALF + first, 2)
         else:
             first = 4 * self._within(address)
             self.buffer[first : first + 4] = data
-            self._dirty[first >> PAGE_BITS] = 1
+            self._stored(first, 4)
 
     def _within(self, address: int) -> int:
         """Maps have 64 KiB, but in planar DISPI modes as much as there is."""
@@ -285,7 +286,7 @@ class VgaMemory(VgaMemoryShared, Device):
         data = bytes(self.buffer[:VGA_BYTES])
         self.buffer[:VGA_BYTES] = _pairs_of(data) if in_pairs else _quads_of(data)
         self._in_pairs = in_pairs
-        self.mark_dirty(0, VGA_BYTES)
+        self._stored(0, VGA_BYTES)
 
     def reset(self) -> None:
         """Video memory keeps what it has."""
@@ -296,7 +297,7 @@ class VgaMemory(VgaMemoryShared, Device):
         """After registers, DISPI and what the buffer held: the buffer is as `state` says, not as it was here."""
         super().restore(state)
         self._dispi_was_enabled = self._dispi.enabled
-        self.mark_dirty(0, len(self.buffer))
+        self._stored(0, len(self.buffer))
         self.refresh()
 
 

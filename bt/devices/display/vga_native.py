@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bt.devices.debug.output_native import SenderShared, send
 from bt.devices.native import native_code
 from bt.devices.shared import Flag, Shared, Word
 
@@ -23,7 +24,7 @@ MODE_READ_COMPARE = 1 << 3
 GRAPHICS_BITS = (0x0F, 0x0F, 0x0F, 0x1F, 0x03, 0x7B, 0x0F, 0x0F, 0xFF, 0, 0, 0, 0, 0, 0, 0)
 INDEX_OFFSETS = SEQUENCER_INDEX, GRAPHICS_INDEX = 0x14, 0x1E  # from port 3B0h; data are at the next
 
-PAGE_BITS = 12  # of the dirty log
+PAGE_BITS = 12  # of the log of what was stored: 64 pages
 MAP_BYTES = 1 << 16
 EVERYWHERE, ALL_MAPS = 0x01010101, 0xF
 
@@ -39,10 +40,10 @@ class VgaRegistersShared(Shared):
     drawing_changed_natively = Flag()
 
 
-class VgaMemoryShared(Shared):
-    """See `VgaMemory`."""
+class VgaMemoryShared(SenderShared):
+    """See `VgaMemory`. `_stored_pages` has a bit for each page that was written and not told of."""
 
-    _registers_block, _buffer_address, _dirty_address = Word(), Word(), Word()
+    _registers_block, _buffer_address, _stored_pages = Word(), Word(), Word()
     _start, _end, _latch = Word(), Word(), Word()
 
 
@@ -140,10 +141,10 @@ class _Drawing:
         place = ((self.address + n) & (MAP_BYTES - 1)).zext(64) << 2
         return b.other_block(M._buffer_address) + place
 
-    def mark(self, n: Value) -> None:
-        b = self.b
-        place = ((self.address + n) & (MAP_BYTES - 1)).zext(64) >> (PAGE_BITS - 2)
-        b.store(b.other_block(M._dirty_address) + place, b.const(1, 8))
+    def page(self, n: Value) -> Value:
+        """The bit of the page that has them (i64)."""
+        page = ((self.address + n) & (MAP_BYTES - 1)).zext(64) >> (PAGE_BITS - 2)
+        return self.b.const(1, 64) << page
 
 
 @native_code
@@ -173,6 +174,9 @@ def write_memory(b: NativeDevice) -> None:
     mode, rotate = drawing.graphics(GRAPHICS_MODE) & 3, drawing.graphics(DATA_ROTATE)
     enabled, set_reset = _expanded(drawing.graphics(ENABLE_SET_RESET)), _expanded(drawing.graphics(SET_RESET))
     bit_mask, latch = drawing.graphics(BIT_MASK) * EVERYWHERE, b.word(M._latch).trunc(32)
+    pages = b.local(64, b.word(M._stored_pages))
+    with b.If((pages.get() == 0) & (maps != 0)):
+        send(b, b.const(0, 64))  # Python is to look
     with b.Range(b.size) as n:
         byte = (b.written >> (n << 3).zext(64)).trunc(32) & 0xFF
         rotated = (((byte | (byte << 8)) >> (rotate & 7)) & 0xFF) * EVERYWHERE
@@ -197,5 +201,6 @@ def write_memory(b: NativeDevice) -> None:
         quad = drawing.quad(n)
         with b.If(maps != 0):
             b.store(quad, (written & maps) | (b.load(quad, 32) & ~maps))
-            drawing.mark(n)
+            pages.set(pages.get() | drawing.page(n))
+    b.set_word(M._stored_pages, pages.get())
     b.done()

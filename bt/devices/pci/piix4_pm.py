@@ -5,7 +5,7 @@ from typing import Any
 
 from bt.clock.virtual_clock import Event, Oscillator, VirtualClock
 from bt.devices.device import Device, Line
-from bt.devices.pci.function import Identity, PciFunction
+from bt.devices.pci.function import CONFIG_BYTES, Identity, PciFunction
 from bt.devices.pci.piix4_pm_native import TIMER_BITS, TIMER_HZ, read_timer
 from bt.memory.native_registers import NativeRegister
 
@@ -47,6 +47,7 @@ class PmFunction(PciFunction):
         self._blocks: list[int | None] = [None, None]
         defaults = DEFAULTS | ({APMC_ENABLE: APMC_ENABLED} if apmc_enabled else {})
         super().__init__(name, IDENTITY, defaults=defaults)
+        self.written(0, CONFIG_BYTES)  # a reset leaves the SMBus on
 
     def written(self, offset: int, size: int) -> None:
         for number, register, enables, bytes_ in (
