@@ -7,7 +7,7 @@ from pathlib import Path
 
 from guest_images.disks.bootable import FIRST_SECTOR, SECTOR
 from tests.guests.images import copy_of
-from tests.guests.session import Ends, Keys, Run, Screen, Send, Serial, Session, Shot, Step
+from tests.guests.session import Ends, Keys, Press, Run, Screen, Send, Serial, Session, Shot, Step
 
 LOGIN: tuple[Step, ...] = (
     Serial(r"bt login: $"),
@@ -45,7 +45,7 @@ def debian(init: str, machine: str) -> Session:
             Screen(r"bt login:"),
             Keys("root\n"),
             Screen(r"Password:"),
-            Keys("bt\n"),
+            Press("b t ret"),
             Screen(r"root@bt:~# *$"),
             Keys("python3 greeting.py\n"),
             Screen(r"Python \(3, 11\) 333833500"),

@@ -47,7 +47,8 @@ def built(name: str) -> Callable[[Path], Path]:
         try:
             return made(name)
         except FetchError as error:
-            assert "BT_REQUIRE_GUESTS" not in os.environ, error
+            if "BT_REQUIRE_GUESTS" in os.environ:
+                raise
             pytest.skip(str(error))
 
     return find

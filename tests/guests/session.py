@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -69,7 +70,10 @@ class Send:
 
 @dataclass(frozen=True)
 class Keys:
-    """Text to type, newlines included."""
+    """Text to type, newlines included, each character once the one before it is on the screen.
+
+    A loader that is busy for a second loses keys when its buffer is full, and no person types on without looking.
+    """
 
     text: str
 
@@ -166,8 +170,7 @@ class Player:
             case Send(text):
                 self._vm.send(text.encode("latin-1"))
             case Keys(text):
-                for character in text:
-                    self._vm.press(key_name(character))
+                self._type(text)
             case Press(names):
                 for name in names.split():
                     self._vm.press(name)
@@ -179,6 +182,17 @@ class Player:
                 self._until(lambda: self._vm.status() is not None)
                 if self._vm.status() != status:
                     raise Failed(f"it ended with {self._vm.status()}; {self._what_there_is()}")
+
+    def _type(self, text: str) -> None:
+        typed = ""
+        for character in text:
+            self._vm.press(key_name(character))
+            typed = "" if character == "\n" else typed + character
+            if typed:
+                self._until(partial(self._shows, typed))
+
+    def _shows(self, text: str) -> bool:
+        return text in "".join(self._vm.screen())
 
     def _expect(self, pattern: str) -> str:
         """What has come up to the end of the match."""
