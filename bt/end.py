@@ -26,6 +26,7 @@ class End(StrEnum):
 
     EXIT = "exit", None, "the guest wrote v to the debug-exit port: v * 2 + 1"
     HALTED = "halted", 0, "the guest halted for good"
+    POWER_OFF = "power-off", 0, "the guest switched the machine off"
     RESET = "reset", 0, "the guest reset the machine, with -no-reboot"
     BAD_USAGE = "usage", 2, "bad usage or image"
     BIOS_SERVICE = "bios-service", 2, "a boot sector called the BIOS"

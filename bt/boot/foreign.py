@@ -52,7 +52,7 @@ def glance_at_file(path: Path) -> Glance:
 def refuse_disk(name: str, glance: Glance) -> None:
     """Raise BadImage for a disk image, even if its first sector looks like a boot sector or a boot loader is in it."""
     found = _known(formats.DISKS, glance)
-    if found is None and glance.size > LARGEST and is_boot_sector(glance.head) and _is_partitioned(glance.head):
+    if found is None and glance.size > LARGEST and is_boot_sector(glance.head) and is_partitioned(glance.head):
         found = formats.PARTITIONED_DISK
     if found is not None:
         raise BadImage(f"{name}: {_sentence(found)}")
@@ -74,7 +74,7 @@ def _known(table: tuple[Format, ...], glance: Glance) -> Format | None:
     return next((each for each in table if all(glance.has(*mark) for mark in each.marks)), None)
 
 
-def _is_partitioned(sector: bytes) -> bool:
+def is_partitioned(sector: bytes) -> bool:
     """Whether bytes 0x1BE on are a partition table, rather than code."""
     entries = [_PARTITION.unpack_from(sector, _PARTITIONS + number * _PARTITION.size) for number in range(4)]
     used = [entry for entry in entries if any(entry)]

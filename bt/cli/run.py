@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bt import __version__, machine
-from bt.cli import library, options
+from bt.boot.medium import Medium
+from bt.cli import drives, library, options
 from bt.cli.serial import SerialPort
 from bt.end import End, statuses
 from bt.errors import BadUsage
@@ -30,23 +31,33 @@ BT_DEBUG=1 to 5 in the environment shows on stderr what gets translated, in grow
 
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
-    image = options.chosen_image(given)
+    image = None if _boots_by_itself(given) else options.chosen_image(given)
+    medium = None if image is None or given.flat is not None or given.boot_sector else _medium(image)
     serial = SerialPort(given.serial)
     record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
     pc = machine.Machine(
         machine.MachineConfig(
-            memory=given.memory, cpu=given.cpu, engine=given.engine, clock=given.clock, no_reboot=given.no_reboot
+            memory=given.memory,
+            cpu=given.cpu,
+            engine=given.engine,
+            clock=given.clock,
+            no_reboot=given.no_reboot,
+            **drives.config_options(given, image, medium),
         ),
         serial=serial.send,
         library=library.load(),
     )
-    pc.load(
-        image,
-        append=given.append,
-        initrd=options.chosen_initrd(given),
-        flat=given.flat,
-        boot_sector=bool(given.boot_sector),
-    )
+    if drives.boots_firmware(image, medium):
+        pc.boot()
+    else:
+        assert image is not None
+        pc.load(
+            image,
+            append=given.append,
+            initrd=options.chosen_initrd(given),
+            flat=given.flat,
+            boot_sector=bool(given.boot_sector),
+        )
     if os.environ.get("BT_DEBUG"):
         from bt.inspect import debug  # what disassembles is no part of an ordinary start
 
@@ -65,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
         from bt.inspect.fault_report import describe_triple_fault
         from bt.symbols.elf_symbols import Symbols
 
-        lines = describe_triple_fault(pc.cpu, result.fault_chain, Symbols(_contents(image)))
+        symbols = Symbols(_contents(image) if image is not None and medium is None else b"")
+        lines = describe_triple_fault(pc.cpu, result.fault_chain, symbols)
         print("bt:", "\n".join(lines), file=sys.stderr)
     elif result.reason.needs_a_word:
         detail = f": {result.detail}" if result.detail else ""
@@ -76,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> options.Parser:
     parser = options.Parser("bt run", "Run a guest until it ends.", EPILOG.format(statuses="\n".join(_statuses())))
     options.add_guest(parser, machine.MachineConfig.memory)
+    drives.add_options(parser)
     add = parser.add_argument
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
     add("--serial", metavar="TO", default="stdio", help="COM1: stdio (default), file:PATH or null")
@@ -87,6 +100,21 @@ def _parser() -> options.Parser:
     add("--stats", action="store_true", help="show what the run cost, on stderr")
     add("--json", metavar="FILE", help="write the result there (- for stdout)")
     return parser
+
+
+def _boots_by_itself(given: Namespace) -> bool:
+    """No kernel is named: the machine starts its firmware."""
+    return not (given.image or given.kernel or given.boot_sector) and bool(given.drives or given.bios)
+
+
+def _medium(image: Path) -> Medium | None:
+    """What kind of disk the image is, if any."""
+    from bt.boot.medium import medium_of
+
+    try:
+        return medium_of(image)
+    except OSError:
+        return None  # the loader says what is wrong
 
 
 def _contents(image: Path) -> bytes:

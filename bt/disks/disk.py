@@ -47,6 +47,10 @@ class Request:
         return self.error
 
     @property
+    def calls_back(self) -> bool:
+        return self._on_done is not None
+
+    @property
     def is_done(self) -> bool:
         return self._is_done
 
@@ -82,6 +86,7 @@ class Request:
         self._is_done = True
         if self._on_done is not None:
             self._on_done()
+            self._disk.answered()
 
 
 class _Queue:
@@ -163,6 +168,8 @@ class Disk:
         self.read_only = image.read_only
         self._on_error = on_error
         self._reported: set[tuple[str, int | None]] = set()
+        self.outstanding = 0  # requests whose `on_done` has not returned yet
+        self._counting = threading.Lock()
         self._queue = _Queue(image)
         # a disk that is dropped, and the end of Python, leave nothing undone
         self._close = weakref.finalize(self, self._queue.close)
@@ -191,6 +198,11 @@ class Disk:
         """Finish what was asked for and give the file back; doing it twice is harmless."""
         self._close()
 
+    def answered(self) -> None:
+        """A request's `on_done` has returned."""
+        with self._counting:
+            self.outstanding -= 1
+
     def work_off(self, request: Request) -> None:
         while not request.is_done:
             self._queue.do_one()
@@ -214,6 +226,9 @@ class Disk:
     def _submit(self, request: Request) -> Request:
         if self._queue.is_closed:
             raise Closed(f"{self.name}: closed")
+        if request.calls_back:
+            with self._counting:
+                self.outstanding += 1
         if request.kind == WRITE and self.read_only:
             request.refuse(OSError(errno.EROFS, os.strerror(errno.EROFS)))
         else:

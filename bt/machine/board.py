@@ -1,111 +1,92 @@
-"""The board: what a PC is made of, where the guest finds it, and which wires go where. Read this file first.
-
-The table `PC` is the map of ports, device windows and interrupt requests. A further device is a file in bt/devices and
-a line here.
-"""
+"""The board: puts devices on buses, wires and PCI, as a list of parts says (bt/machine/parts.py: read that first)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from functools import cached_property, partial
 from typing import NamedTuple, TypeVar
 
 from bt.clock.virtual_clock import VirtualClock
-from bt.devices.chipset.cmos_rtc import CmosRtc
+from bt.devices.apic.io_apic import IoApic
 from bt.devices.chipset.fpu_error import FpuError
-from bt.devices.chipset.pic8259 import Pic8259Pair
+from bt.devices.chipset.pic8259 import CASCADE_INPUT, Pic8259Pair
 from bt.devices.chipset.pit8254 import Pit8254
-from bt.devices.chipset.port61 import Port61
-from bt.devices.chipset.port92 import Port92
-from bt.devices.debug.debug_console import DebugConsole
-from bt.devices.debug.debug_exit import DebugExit
-from bt.devices.debug.post_port import PostPort
 from bt.devices.device import Device, Line
-from bt.devices.input.i8042 import I8042
+from bt.devices.display.vga import Vga
+from bt.devices.dma_memory import MappedMemory
+from bt.devices.pci.config_ports import ConfigPorts
+from bt.devices.pci.function import PciFunction
+from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM, LAST_PAM, HostBridge
+from bt.devices.pci.piix3 import IsaBridge
 from bt.devices.serial.uart16550 import Uart16550
+from bt.devices.storage.disk_port import Post
 from bt.engine.protocol import Engine
 from bt.errors import BadUsage
+from bt.firmware.roms import FIRMWARE
 from bt.machine.config import MachineConfig
-from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
+from bt.machine.media import Media
+from bt.machine.system_memory import SystemMemory
+from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus, BusConflict, Region
+from bt.memory.map import PhysicalMap
 
 _Device = TypeVar("_Device", bound=Device)
+Sink = Callable[[int], None]
+Place = Callable[[int | None], None]
+"""Has something answer at an address from now on, or nowhere."""
 
 
 class Part(NamedTuple):
-    """A line of the map.
+    """A line of the list.
 
-    `ports` and `windows` are ranges of port numbers and of physical addresses, in hexadecimal; the device sees them as
-    offsets from 0 on, one range after the other. `make` gets the board, with the parts of the lines above on it, and a
-    driver for the wire of each of `irqs`: several devices may share one.
+    `where`: ranges of port numbers in hexadecimal, or of physical addresses behind the word "memory"; the device sees
+    them as offsets from 0 on, one range after the other, or from the offset behind an @ on. "PCI 1.3" is device 1,
+    function 3. `make` gets the board, with the parts of the lines above on it, and a driver for the wire of each of
+    `irqs`: several devices may share one.
     """
 
     name: str  # of the device, in messages and in snapshots
-    ports: str
+    where: str
     irqs: tuple[int, ...]
     make: Callable[[Board, Sequence[Line]], Device]
-    windows: str = ""
-
-
-# fmt: off
-PC = (
-    #    device        ports                  IRQ      made of
-    Part("PIC",        "20-21 A0-A1 4D0-4D1", (),      lambda b, irq: Pic8259Pair(b.intr)),
-    Part("PIT",        "40-43",               (0,),    lambda b, irq: Pit8254(b.clock, irq[0])),
-    Part("keyboard",   "60 64",               (1, 12), lambda b, irq: I8042(irq[0], irq[1], b.set_a20, b.restart)),
-    Part("port 61",    "61",                  (),      lambda b, irq: Port61(b.clock, b.pit.gate2, b.pit.out2)),
-    Part("RTC",        "70-71",               (8,),    lambda b, irq: CmosRtc(b.clock, irq[0], b.memory, b.rtc_base)),
-    Part("POST port",  "80-8F",               (),      lambda b, irq: PostPort()),
-    Part("port 92",    "92",                  (),      lambda b, irq: Port92(b.set_a20, b.restart)),
-    Part("port E9",    "E9",                  (),      lambda b, irq: DebugConsole(b.console)),
-    Part("FPU error",  "F0-F1",               (13,),   lambda b, irq: FpuError(irq[0], b.ignore_fp_error)),
-    Part("debug exit", "F4-F7 501-504",       (),      lambda b, irq: DebugExit(b.exit)),
-    Part("COM1",       "3F8-3FF",             (4,),    lambda b, irq: Uart16550(irq[0], b.serial)),
-)
-# fmt: on
 
 
 @dataclass(frozen=True)
 class Outside:
     """What devices reach beyond the board."""
 
-    serial: Callable[[int], None]  # takes each byte that COM1 sends
-    console: Callable[[int], None]  # takes each byte written to port 0xE9
+    serial: tuple[Sink, Sink]  # each takes every byte that COM1, COM2 sends
+    console: Sink  # takes each byte written to port E9h
+    firmware_log: Sink  # and to port 402h
     restart: Callable[[], None]  # the guest wants the machine to start again
     exit: Callable[[int], None]  # the guest ends the run with a status
+    power_off: Callable[[], None]
 
 
 class Board:
-    """The devices of one machine on its buses, made from a map."""
-
-    # what parts are made of
-    clock: VirtualClock
-    intr: Line  # to the processor
-    memory: int  # bytes of RAM
-    rtc_base: datetime
-    serial: Callable[[int], None]
-    console: Callable[[int], None]
-    restart: Callable[[], None]
-    exit: Callable[[int], None]
-    set_a20: Callable[[bool], None]
-    ignore_fp_error: Callable[[], None]
+    """The devices of one machine on its buses, made from a list of parts."""
 
     def __init__(
         self,
         config: MachineConfig,
         engine: Engine,
         clock: VirtualClock,
+        memory: PhysicalMap,
         outside: Outside,
-        parts: Sequence[Part] = PC,
+        parts: Iterable[Part],
+        media: Media,
+        post: Post | None = None,
     ) -> None:
+        """`post` tells when the host is done with a disk, where that is what guests wait for (bt/devices/storage)."""
         self.ports = Bus("ports", 16, PORT_ACCESS_NS, engine.port_values, engine.port_access)
         self.mmio = Bus("memory", 36, DEVICE_WINDOW_ACCESS_NS)
+        # what parts are made of
+        self.config, self.cpu, self.clock, self.out, self.media = config, engine, clock, outside, media
+        self.post = post
+        self.memory = SystemMemory(memory, has_bridge=config.machine == "pc")
+        self.dma_memory = MappedMemory(memory)
         self.intr = Line("INTR")
         self.intr.watch(engine.set_intr)
-        self.clock, self.memory, self.rtc_base = clock, config.memory, config.rtc_base
-        self.serial, self.console = outside.serial, outside.console
-        self.restart, self.exit = outside.restart, outside.exit
-        self.set_a20, self.ignore_fp_error = engine.set_a20, engine.ignore_fp_error
         self.devices: dict[str, Device] = {}
         for part in parts:
             self._add(part)
@@ -123,24 +104,118 @@ class Board:
             raise BadUsage(f"no {kind.__name__} called {name!r} on the board: there are {', '.join(self.devices)}")
         return device
 
+    @property
+    def vga_bios(self) -> str:
+        """The file of the display's option ROM."""
+        return FIRMWARE[self.config.machine].vga
+
+    def power_on(self) -> None:
+        """Where no bridge says who answers below 1 MiB, the firmware is copied there."""
+        if self.config.machine == "isapc":
+            self.memory.copy_bios_down()
+
+    def hand_over(self) -> None:
+        """Leave the devices as firmware would to a guest that is loaded without it."""
+        if self.config.machine == "pc":
+            bridge = self.part("host bridge", HostBridge)
+            for register in range(FIRST_PAM, LAST_PAM + 1):
+                bridge.write(register, 1, ALL_RAM)
+
     def reset(self) -> None:
         """RESET: all devices start again."""
         for device in self.devices.values():
             device.reset()
 
+    def close(self) -> None:
+        """Give back memories and disks; the processor must have gone."""
+        self.memory.close()
+        self.media.close()
+
+    @cached_property
+    def vga(self) -> Vga:
+        return Vga(self.clock, self.memory.video.buffer, self.memory.show_window, self.memory.video.changed)
+
+    # -- for parts ----------------------------------------------------------------------------------------------------
+
+    def irq(self, number: int, name: str) -> Line:
+        """A driver, for `name`, of an ISA interrupt's wire; of none at all for the cascade's."""
+        if number == CASCADE_INPUT:
+            return Line(name)
+        return self.part("PIC", Pic8259Pair).line(number).driver(name)
+
+    def to_io_apic(self, io_apic: IoApic) -> IoApic:
+        """Lead all ISA interrupts there, too: the timer's to input 2, as every PC's tables say."""
+        for number in range(16):
+            if number != CASCADE_INPUT:
+                line = self.part("PIC", Pic8259Pair).line(number)
+                line.watch(partial(io_apic.set_input, number or CASCADE_INPUT))
+        return io_apic
+
+    def on_ports(self, name: str, length: int, offset: int = 0) -> Place:
+        """Places `length` ports of the device, from its `offset` on."""
+        return self._placer(self.ports, self.devices[name], length, offset)
+
+    def on_memory(self, name: str, length: int) -> Place:
+        """Places a device's window."""
+        return self._placer(self.mmio, self.devices[name], length, 0)
+
+    def _placer(self, bus: Bus, device: Device, length: int, offset: int) -> Place:
+        region: Region | None = None
+
+        def move(address: int | None) -> None:
+            nonlocal region
+            if region is not None:
+                bus.detach(region)
+                region = None
+            if address is not None:
+                try:
+                    region = bus.attach(device, address, length, offset)
+                except BusConflict:  # the guest wants it where another device is, which stays
+                    region = None
+
+        return move
+
+    def add_device(self, name: str, device: Device) -> None:
+        """One that is reset and in snapshots; where it answers is its maker's business."""
+        device.name = name
+        self.devices[name] = device
+
     def _add(self, part: Part) -> None:
-        drivers = [self.part("PIC", Pic8259Pair).line(irq).driver(part.name) for irq in part.irqs]
-        device = part.make(self, drivers)
-        device.name = part.name
-        self.devices[part.name] = device
-        for bus, ranges in ((self.ports, part.ports), (self.mmio, part.windows)):
-            offset = 0
-            for first, length in addresses(ranges):
-                bus.attach(device, first, length, offset)
-                offset += length
+        device = part.make(self, [self.irq(number, part.name) for number in part.irqs])
+        self.add_device(part.name, device)
+        kind, _, rest = part.where.partition(" ")
+        if kind == "PCI":
+            assert isinstance(device, PciFunction)
+            self._add_function(device, *(int(number, 16) for number in rest.split(".")))
+        elif kind == "memory":
+            self._attach(self.mmio, device, rest)
+        else:
+            self._attach(self.ports, device, part.where)
+
+    def _add_function(self, function: PciFunction, slot: int, number: int) -> None:
+        self.part("PCI ports", ConfigPorts).attach(function, slot, number)
+        if function.interrupt_pin:
+            self.part("ISA bridge", IsaBridge).connect(function, slot, function.interrupt_pin)
+
+    def _attach(self, bus: Bus, device: Device, ranges: str) -> None:
+        for first, length, offset in addresses(ranges):
+            bus.attach(device, first, length, offset)
 
 
-def addresses(ranges: str) -> list[tuple[int, int]]:
-    """First address and length of each range in "60 64 A0-A1"."""
-    bounds = [each.partition("-") for each in ranges.split()]
-    return [(int(first, 16), int(last or first, 16) - int(first, 16) + 1) for first, _, last in bounds]
+def places(regions: Mapping[int, Place]) -> Callable[[int, int | None], None]:
+    """What a PCI function calls when it moves a region, by its number."""
+    return lambda number, address: regions[number](address)
+
+
+def addresses(ranges: str) -> list[tuple[int, int, int]]:
+    """First address, length and first offset of each range in "60 64 A0-A1 3F6@8"."""
+    found = []
+    offset = 0
+    for each in ranges.split():
+        bounds, _, at = each.partition("@")
+        first, _, last = bounds.partition("-")
+        offset = int(at, 16) if at else offset
+        length = int(last or first, 16) - int(first, 16) + 1
+        found.append((int(first, 16), length, offset))
+        offset += length
+    return found

@@ -9,9 +9,11 @@ from typing import Literal, get_args
 from bt import arguments
 from bt.boot.placement import check_address_lines, check_ram_size
 from bt.devices.chipset import cmos_rtc
+from bt.machine.media import Drive
 from bt.x86 import cpu_model
 
 EngineName = Literal["interp", "bt"]
+MachineName = Literal["pc", "isapc"]
 ClockMode = Literal["icount", "host"]
 
 
@@ -23,6 +25,11 @@ class MachineConfig:
     lines; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
     is deterministic, "host" follows the host; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
     a time zone; `no_reboot`: the guest's reset ends the run (End.RESET) instead of starting the machine again.
+
+    `machine`: "pc" has PCI (440FX, PIIX), "isapc" has none. `drives`: disks, CD-ROMs, diskettes. `bios`: the firmware
+    that `Machine.boot` starts, a file, or a name looked for in `rom_directories` and where systems have it; SeaBIOS by
+    default. `boot_order`: letters as QEMU's -boot has them: a diskette, c disk, d CD-ROM, n network. `graphics`:
+    firmware is to use the display; without, SeaBIOS shows its text on COM1.
     """
 
     memory: int = 128 << 20
@@ -31,6 +38,13 @@ class MachineConfig:
     cpu: str = cpu_model.DEFAULT
     rtc_base: datetime = cmos_rtc.DEFAULT_BASE
     no_reboot: bool = False
+    machine: MachineName = "pc"
+    drives: tuple[Drive, ...] = ()
+    bios: str | None = None
+    rom_directories: tuple[str, ...] = ()
+    boot_order: str = "cad"
+    boot_menu: bool = False
+    graphics: bool = True
 
     def __post_init__(self) -> None:
         arguments.whole_number("memory", self.memory, "a whole number of bytes is wanted, such as 64 << 20")
@@ -42,4 +56,16 @@ class MachineConfig:
         check_address_lines(self.memory, model.address_bits, f"memory={self.memory}: a {model.name}")
         with_zone = isinstance(self.rtc_base, datetime) and self.rtc_base.tzinfo is not None
         arguments.require(with_zone, "rtc_base", self.rtc_base, "a datetime with a time zone is wanted")
-        arguments.instance("no_reboot", self.no_reboot, bool, "True or False is wanted")
+        for name in ("no_reboot", "boot_menu", "graphics"):
+            arguments.instance(name, getattr(self, name), bool, "True or False is wanted")
+        arguments.one_of("machine", self.machine, get_args(MachineName))
+        arguments.require(
+            isinstance(self.drives, tuple) and all(isinstance(drive, Drive) for drive in self.drives),
+            "drives", self.drives, "a tuple of Drive is wanted",
+        )  # fmt: skip
+        is_virtio = any(drive.interface == "virtio" for drive in self.drives)
+        arguments.require(not is_virtio or self.machine == "pc", "drives", self.drives, "virtio needs machine='pc'")
+        letters = self.boot_order
+        good = isinstance(letters, str) and set(letters) <= set("acdn") and len(set(letters)) == len(letters)
+        arguments.require(good, "boot_order", letters, "letters are wanted, each once: a, c, d, n")
+        arguments.instance("bios", self.bios, (str, type(None)), "the name of a file is wanted")

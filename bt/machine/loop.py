@@ -66,6 +66,9 @@ class Loop:
     def guest_exit(self, status: int) -> None:
         self._end, self.guest_status = End.EXIT, status & 0xFF
 
+    def power_off(self) -> None:
+        self._end = End.POWER_OFF
+
     # -- running ------------------------------------------------------------------------------------------------------
 
     def serve_with(self, board: Board) -> None:
@@ -183,7 +186,7 @@ class Loop:
                 self._end = End.HALTED if stop is None else stop.end
                 return
             if not self._clock.skip_to_next_event():
-                if not self.input_open:
+                if not (self.input_open or self._board.media.is_busy or self._mailbox.posted):
                     self._end = End.HALTED
                     return
                 self._mailbox.sleep(IDLE_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,9 +24,12 @@ from bt.engine.library.shared import shared_library
 from bt.engine.protocol import Engine
 from bt.engine.vcpu import Vcpu, own_vcpu
 from bt.errors import BadImage, BtError, Closed
+from bt.machine import firmware
 from bt.machine.board import Board, Outside
 from bt.machine.config import ClockMode, EngineName, MachineConfig
 from bt.machine.loop import Loop, Mailbox
+from bt.machine.media import Media
+from bt.machine.parts import parts
 from bt.machine.restarts import Restarts
 from bt.machine.result import Result
 from bt.machine.snapshot import Parts, Snapshot
@@ -53,8 +57,11 @@ class Machine:
         serial: Callable[[int], None] | None = None,
         console: Callable[[int], None] | None = None,
         library: Library | None = None,
+        disk_error: Callable[[str], None] | None = None,
     ) -> None:
         """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9.
+
+        `disk_error` gets a line for the user when the host cannot read or write a disk; stderr does otherwise.
 
         Machines without `library` share the process's, which stays when they are closed (engine/library/shared.py).
         Raises BadUsage and CodegenError, and has then nothing.
@@ -69,18 +76,34 @@ class Machine:
             model = cpu_model.parse(self.config.cpu)
             self.cpu: Engine = make_engine(self.config.engine, self.library, self.memory, model)
             held.callback(self.cpu.close)
-            self._start(serial or _discard, console or _discard)
+            media = Media(self.config.drives, disk_error or _warn)
+            held.callback(media.close)
+            self._start(serial or _discard, console or _discard, media, held)
+            held.callback(self.cpu.close)  # first: it uses what the board has
             self._held = held.pop_all()  # what `close` gives back
 
-    def _start(self, serial: Callable[[int], None], console: Callable[[int], None]) -> None:
-        self._load_again: Callable[[], EntryState] | None = None
+    def _start(
+        self, serial: Callable[[int], None], console: Callable[[int], None], media: Media, held: ExitStack
+    ) -> None:
+        self._load_again: Callable[[], EntryState] | None = None  # what the firmware does not load
+        self._has_firmware = False
         self._restarts = Restarts(self.config.no_reboot)
         self._mailbox = Mailbox()
         self.clock = _make_clock(self.config.clock, self.cpu, self._mailbox.sleep)
         self._loop = Loop(self.cpu, self.ram, self.clock, self._mailbox)
         listen = self._restarts.listen
-        outside = Outside(listen(serial), listen(console), self._loop.request_reset, self._loop.guest_exit)
-        self.board = Board(self.config, self.cpu, self.clock, outside)
+        outside = Outside(
+            (listen(serial), _discard),
+            listen(console),
+            _discard,
+            self._loop.request_reset,
+            self._loop.guest_exit,
+            self._loop.power_off,
+        )
+        post = self.post if self.config.clock == "host" else None
+        wanted = parts(self.config, media.drives)
+        self.board = Board(self.config, self.cpu, self.clock, self.memory, outside, wanted, media, post)
+        held.callback(self.board.close)
         self._loop.serve_with(self.board)
         self.ports, self.mmio = self.board.ports, self.board.mmio
         self.com1 = self.board.com1
@@ -135,7 +158,28 @@ class Machine:
             self._enter(entry)
             return entry
 
+    def boot(self) -> None:
+        """Put the processor where it is after reset, before the firmware's first instruction.
+
+        Raises BadUsage while it runs, or where no firmware is found (bt/firmware/roms.py), BadImage where it is none.
+        """
+        with self._at_rest():
+            if not self._has_firmware:
+                firmware.install(self.board)
+                self._has_firmware = True
+            self._load_again = None
+            if self.clock.insns:
+                self.board.reset()
+            self._power_on()
+
+    def _power_on(self) -> None:
+        self.board.power_on()
+        reset.power_on(self.cpu.state)
+        self._begin_at_zero()
+        self.cpu.flush()
+
     def _enter(self, entry: EntryState) -> None:
+        self.board.hand_over()
         for port, value in entry.port_writes:
             self.ports.write(port, 1, value)
         reset.enter(self.cpu.state, entry)
@@ -164,9 +208,7 @@ class Machine:
         self._restarts.note()
         self.board.reset()
         if self._load_again is None:
-            reset.power_on(self.cpu.state)
-            self._begin_at_zero()
-            self.cpu.flush()
+            self._power_on()
             return
         try:
             entry = self._load_again()
@@ -187,7 +229,8 @@ class Machine:
 
     def _parts(self) -> Parts:
         counts = (self._loop.exit_counts, self._restarts.counts)
-        return Parts(own_vcpu(self.cpu), self.clock, (self.ports, self.mmio), counts)
+        devices = tuple(self.board.devices.values())
+        return Parts(own_vcpu(self.cpu), self.clock, devices, (self.ports, self.mmio), counts)
 
     def stop(self) -> None:
         """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""
@@ -309,6 +352,10 @@ def make_engine(name: EngineName, library: Library, memory: PhysicalMap, model: 
 
 def _make_clock(mode: ClockMode, engine: Engine, sleep: Callable[[float], None]) -> VirtualClock:
     return HostClock(engine.host_cycles, host_sleep=sleep) if mode == "host" else VirtualClock()
+
+
+def _warn(line: str) -> None:
+    print(f"bt: {line}", file=sys.stderr)
 
 
 def _discard(byte: int) -> None:

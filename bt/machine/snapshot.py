@@ -26,12 +26,13 @@ class Parts:
 
     cpu: Vcpu
     clock: VirtualClock
-    buses: Sequence[Bus]
+    board: Sequence[Device]
+    buses: Sequence[Bus]  # on which there may be devices of the user's
     counts: tuple[list[int], ...]  # of exits, of restarts
 
     def devices(self) -> list[Device]:
-        """All on the buses, each once. Raises BadUsage for one that does not say what its state is."""
-        found: dict[int, Device] = {}
+        """All of them, each once. Raises BadUsage for one that does not say what its state is."""
+        found: dict[int, Device] = {id(device): device for device in self.board}
         for bus in self.buses:
             for region in bus.regions:
                 device = region.device

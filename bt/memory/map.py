@@ -136,10 +136,12 @@ class PhysicalMap:
         """All of `rom`, which the guest cannot write."""
         self._add(Range(start, rom.size, Use.ROM, rom, 0))
 
-    def add_window(self, start: int, memory: GuestRam) -> None:
-        """All of a device's memory, which the guest accesses like RAM; `take_dirty` tells where it was written."""
-        self._add(Range(start, memory.size, Use.WINDOW, memory, 0))
-        memory.keep_log().same_as(memory)
+    def add_window(self, start: int, memory: GuestRam, length: int | None = None, offset: int = 0) -> None:
+        """A device's memory, all from `offset` on, accessed like RAM; `take_dirty` tells where it was written."""
+        self._add(Range(start, memory.size - offset if length is None else length, Use.WINDOW, memory, offset))
+        log = memory.keep_log()
+        if log.since(memory) is None:  # it is at no other address yet
+            log.same_as(memory)
 
     def remap(self, start: int, length: int, use: Use, memory: GuestRam, offset: int = 0) -> None:
         """Put this there instead of what is."""

@@ -63,6 +63,11 @@ class GuestRam:
         self._open()
         return self._view
 
+    @property
+    def buffer(self) -> memoryview:
+        """All of it, for a device whose memory it is, which says with `changed` what it has written."""
+        return memoryview(self._open())
+
     def read(self, paddr: int, n: int) -> bytes:
         """The `n` bytes at guest-physical `paddr`; raises OutsideRam unless all of them are RAM."""
         self._check(paddr, n)

@@ -24,7 +24,6 @@ from bt.devices.display.registers import VgaRegisters
 VGA_BYTES = 256 << 10
 APERTURE, APERTURE_BYTES = 0xA0000, 0x20000
 MAPPED = ((0, 0x20000), (0, 0x10000), (0x10000, 0x8000), (0x18000, 0x8000))  # graphics miscellaneous bits 3:2
-PAGE_BITS = 12  # of the dirty log
 BANK_BITS = 16
 
 # four bits to four bytes of 00 or FF, one bit a map
@@ -46,9 +45,9 @@ class VgaMemory(Device):
     """IBM PS/2 Hardware Interface Technical Reference (84F9808), "Video Subsystem", graphics controller.
 
     `buffer` is at least 256 KiB, what it holds is kept by its owner and is not in `state()`. The VMM may let guests
-    store into `window` without asking; it tells by `mark_dirty` where they did. `window_changed(window)` is called when
-    the window has another place, or none. Loads from a window do not fill the latches. Odd/even ignores the page bit of
-    miscellaneous output.
+    store into `window` without asking; `window_changed(window)` is called when the window has another place, or none,
+    `stored(start, length)` when the device has written to the buffer. Loads from a window do not fill the latches.
+    Odd/even ignores the page bit of miscellaneous output.
     """
 
     widest_access = 8
@@ -60,6 +59,7 @@ class VgaMemory(Device):
         dispi: Dispi,
         buffer: bytearray | memoryview,
         window_changed: Callable[[Window | None], None] = lambda window: None,
+        stored: Callable[[int, int], None] = lambda start, length: None,
         name: str = "VGA memory",
     ) -> None:
         super().__init__(name)
@@ -68,7 +68,7 @@ class VgaMemory(Device):
         self._registers, self._dispi = registers, dispi
         self.buffer = buffer
         self._window_changed = window_changed
-        self._dirty = bytearray(b"\1" * (len(buffer) >> PAGE_BITS))
+        self._stored = stored
         self.window: Window | None = None
         self._latch = 0
         self._in_pairs = False
@@ -93,17 +93,6 @@ class VgaMemory(Device):
         data = bytes(self.buffer[:VGA_BYTES])
         return bytes(_quads_of(data)) if self._in_pairs else data
 
-    def mark_dirty(self, start: int, length: int) -> None:
-        """Somebody has stored `length` bytes from `start` of the buffer on."""
-        for page in range(start >> PAGE_BITS, min((start + length - 1 >> PAGE_BITS) + 1, len(self._dirty))):
-            self._dirty[page] = 1
-
-    def take_dirty(self) -> list[int]:
-        """Pages of 4 KiB of the buffer that were written since the last call."""
-        pages = [page for page, dirty in enumerate(self._dirty) if dirty]
-        self._dirty = bytearray(len(self._dirty))
-        return pages
-
     # what the processor sees
 
     def refresh(self) -> None:
@@ -116,7 +105,7 @@ class VgaMemory(Device):
         self._odd_even = bool(mode & vga.MODE_ODD_EVEN) and not self._chain_4 and not on_dispi
         if on_dispi != self._dispi_was_enabled:  # it may have cleared memory
             self._dispi_was_enabled = on_dispi
-            self.mark_dirty(0, len(self.buffer))
+            self._stored(0, len(self.buffer))
         start, length = MAPPED[graphics[vga.GRAPHICS_MISC] >> 2 & 3]
         if not registers.miscellaneous & vga.MISC_RAM_ENABLED and not on_dispi:
             length = 0
@@ -196,7 +185,7 @@ class VgaMemory(Device):
             index = self._bank + offset
             if index < len(self.buffer):
                 self.buffer[index] = value
-                self._dirty[index >> PAGE_BITS] = 1
+                self._stored(index, 1)
             return
         maps = self._map_mask
         if self._chain_4:
@@ -258,11 +247,12 @@ class VgaMemory(Device):
             first = 2 * (address & 0xFFFF)
             self.buffer[first : first + 2] = data[:2]
             self.buffer[_HALF + first : _HALF + first + 2] = data[2:]
-            self._dirty[first >> PAGE_BITS] = self._dirty[_HALF + first >> PAGE_BITS] = 1
+            self._stored(first, 2)
+            self._stored(_HALF + first, 2)
         else:
             first = 4 * self._within(address)
             self.buffer[first : first + 4] = data
-            self._dirty[first >> PAGE_BITS] = 1
+            self._stored(first, 4)
 
     def _within(self, address: int) -> int:
         """Maps have 64 KiB, but in planar DISPI modes as much as there is."""
@@ -273,7 +263,7 @@ class VgaMemory(Device):
         data = bytes(self.buffer[:VGA_BYTES])
         self.buffer[:VGA_BYTES] = _pairs_of(data) if in_pairs else _quads_of(data)
         self._in_pairs = in_pairs
-        self.mark_dirty(0, VGA_BYTES)
+        self._stored(0, VGA_BYTES)
 
     def reset(self) -> None:
         """Video memory keeps what it has."""
@@ -284,7 +274,7 @@ class VgaMemory(Device):
         """After registers, DISPI and what the buffer held: the buffer is as `state` says, not as it was here."""
         super().restore(state)
         self._dispi_was_enabled = self._dispi.enabled
-        self.mark_dirty(0, len(self.buffer))
+        self._stored(0, len(self.buffer))
         self.refresh()
 
 

@@ -82,6 +82,11 @@ class PciFunction(Device):
         self._set_defaults()
 
     @property
+    def interrupt_pin(self) -> int:
+        """1 to 4 for INTA# to INTD#, 0 for none."""
+        return self._identity.interrupt_pin
+
+    @property
     def command(self) -> int:
         return self._word(COMMAND)
 

@@ -8,6 +8,7 @@ from bt.devices.pci.function import Identity, PciFunction
 IDENTITY = Identity(0x8086, 0x1237, 0x060000, revision=0x02)
 FIRST_PAM, LAST_PAM, SMRAM = 0x59, 0x5F, 0x72
 READ_ENABLE, WRITE_ENABLE = 1 << 0, 1 << 1  # of a nibble of a PAM register
+ALL_RAM = 0x33  # both nibbles
 SMRAM_COMPATIBLE = 0x02  # bits 2:0: A0000h-BFFFFh, the only choice
 SMRAM_WRITABLE, SMRAM_ENABLED, SMRAM_LOCKED, SMRAM_OPEN = 0x78, 1 << 3, 1 << 4, 1 << 6
 SMRAM_RANGE = (0xA0000, 0x20000)  # start and length

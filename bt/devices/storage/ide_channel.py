@@ -33,7 +33,7 @@ class IdeChannel(Device):
 
     def __init__(self, irq: Line, name: str = "IDE channel") -> None:
         super().__init__(name)
-        self._irq = irq
+        self.irq = irq
         self._devices: list[AtaDevice | None] = [None, None]
         self._selected = 0
         self._control = 0
@@ -58,7 +58,7 @@ class IdeChannel(Device):
     def update_interrupt(self) -> None:
         """Only the selected device drives INTRQ, and that only if the host allows it."""
         device = self._devices[self._selected]
-        self._irq.set(device is not None and device.is_interrupting and not self._control & NO_INTERRUPTS)
+        self.irq.set(device is not None and device.is_interrupting and not self._control & NO_INTERRUPTS)
 
     def read(self, offset: int, size: int) -> int:
         device = self._devices[self._selected]

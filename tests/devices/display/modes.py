@@ -103,7 +103,15 @@ class Ours:
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
-        self.vga = Vga(self.clock, bytearray(MEMORY_BYTES))
+        self.stored: set[int] = set()  # pages of 4 KiB of the buffer that the device has told of
+        self.vga = Vga(self.clock, bytearray(MEMORY_BYTES), stored=self._stored)
+
+    def _stored(self, start: int, length: int) -> None:
+        self.stored.update(range(start >> 12, (start + length - 1 >> 12) + 1))
+
+    def take_stored(self) -> list[int]:
+        pages, self.stored = sorted(self.stored), set()
+        return pages
 
     def out(self, accesses: Iterator[Access]) -> None:
         for port, value in accesses:

@@ -94,19 +94,18 @@ def test_memory_answers_only_where_it_is_mapped_and_enabled(ours: Ours) -> None:
     assert ours.load(0xB8000, 1) == b"x"
 
 
-def test_dirty_pages(ours: Ours) -> None:
+def test_it_tells_which_pages_it_has_stored_to(ours: Ours) -> None:
     ours.out(mode_set(MODES[0x13]))
-    ours.vga.memory.take_dirty()
+    ours.take_stored()
     ours.store(0xA0000 + 0x1FFF, b"ab")
-    ours.vga.memory.mark_dirty(0x5000, 1)
-    assert ours.vga.memory.take_dirty() == [1, 2, 5]
-    assert ours.vga.memory.take_dirty() == []
+    assert ours.take_stored() == [1, 2]
+    assert ours.take_stored() == []
     for index, value in ((1, 64), (2, 64), (3, 8), (4, 1)):
         ours.dispi(index, value)
-    assert len(ours.vga.memory.take_dirty()) == 4096  # a mode set cleared it
+    assert len(ours.take_stored()) == 4096  # a mode set cleared it
     ours.dispi(5, 3)
     ours.store(0xA0000, b"z")
-    assert ours.vga.memory.take_dirty() == [3 << 16 >> 12]
+    assert ours.take_stored() == [3 << 16 >> 12]
     assert ours.vga.memory.window == Window(0, 0x10000, 3 << 16)
 
 

@@ -1,0 +1,187 @@
+"""Options about disks and what boots, as QEMU spells them: -hda, -cdrom, -drive, -boot, -bios, -L, -snapshot, -M."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from bt.cli.options import Parser
+from bt.errors import BadUsage
+from bt.machine.config import MachineConfig, MachineName
+from bt.machine.media import Drive, Interface, Medium
+from guest_images import third_party
+
+SHORT: dict[str, Drive] = {
+    "-fda": Drive(None, "floppy", index=0),
+    "-fdb": Drive(None, "floppy", index=1),
+    **{f"-hd{'abcd'[n]}": Drive("", "ide", index=n) for n in range(4)},
+    "-cdrom": Drive(None, "ide", "cdrom", index=2),
+}
+# -drive's options that change nothing here: what is written is the host's to cache, a flush is a flush
+WITHOUT_EFFECT = frozenset({"cache", "aio", "discard", "detect-zeroes", "werror", "rerror", "id", "serial"})
+EMPTY_DRIVES = (Drive(None, "floppy"), Drive(None, "ide", "cdrom"))  # what QEMU's PC has, too
+
+
+class _AddDrive(argparse.Action):
+    """Appends to `drives`."""
+
+    def __init__(self, *args: Any, make: Callable[[str], Drive], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._make = make
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.drives = [*(namespace.drives or []), self._make(str(values))]
+
+
+def add_options(parser: Parser) -> None:
+    """`chosen` makes a machine's configuration of them."""
+    group = parser.add_argument_group("disks and firmware, as in QEMU")
+    add = group.add_argument
+    add("-M", "-machine", "--machine", metavar="TYPE", default=MachineConfig.machine, help="pc (default) or isapc")
+    parser.set_defaults(drives=[])
+    for flag, drive in SHORT.items():
+        add(flag, metavar="FILE", dest="drives", action=_AddDrive, make=partial(_with_file, drive),
+            help=_HELP.get(flag, argparse.SUPPRESS))  # fmt: skip
+    add("-drive", "--drive", metavar="file=FILE,...", dest="drives", action=_AddDrive, make=parse_drive,
+        help="with if=ide|floppy|virtio, index=, media=disk|cdrom, readonly=on, snapshot=on, format=raw")  # fmt: skip
+    add("-snapshot", "--snapshot", action="store_true", help="what guests write is gone at the end")
+    add(
+        "-boot", "--boot", metavar="ORDER", default="", help="letters of a c d n in the order to try, or order=,menu=on"
+    )
+    add("-bios", "--bios", metavar="FILE", help="firmware (default: SeaBIOS, where it is installed)")
+    add("-L", dest="rom_directories", metavar="DIR", action="append", default=[], help="look for firmware there first")
+
+
+_HELP = {"-fda": "diskette (also -fdb)", "-hda": "disk (also -hdb, -hdc, -hdd)", "-cdrom": "CD-ROM, an ISO image"}
+
+
+def _with_file(drive: Drive, file: str) -> Drive:
+    return replace(drive, file=file)
+
+
+def parse_drive(text: str) -> Drive:
+    """-drive's argument. Raises BadUsage for what bt has not."""
+    given = dict(_pairs(text))
+    file = given.pop("file", None)
+    interface, media = given.pop("if", "ide"), given.pop("media", "disk")
+    if (form := given.pop("format", "raw")) not in ("raw", "host_device"):
+        raise BadUsage(f"-drive {text}: format={form}; bt has raw images, `qemu-img convert -O raw` makes one")
+    index = given.pop("index", None)
+    bus, unit = given.pop("bus", None), given.pop("unit", None)
+    if index is None and (bus is not None or unit is not None):
+        index = str(2 * _number(text, bus or "0") + _number(text, unit or "0"))
+    read_only, snapshot = _is_on(text, given, "readonly"), _is_on(text, given, "snapshot")
+    given.pop("read-only", None)
+    if unknown := sorted(given.keys() - WITHOUT_EFFECT):
+        raise BadUsage(f"-drive {text}: bt does not know {', '.join(unknown)}")
+    place = None if index is None else _number(text, index)
+    try:
+        return Drive(file, cast(Interface, interface), cast(Medium, media), place, read_only, snapshot)
+    except BadUsage as error:
+        raise BadUsage(f"-drive {text}: {error}") from None
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """QEMU's lists: a comma in a value is written twice, what has no = is a switch that is on."""
+    pairs = []
+    for each in text.replace(",,", "\0").split(","):
+        name, is_given, value = each.partition("=")
+        pairs.append((name, value.replace("\0", ",") if is_given else "on"))
+    return pairs
+
+
+def _number(text: str, value: str) -> int:
+    if not value.isascii() or not value.isdigit():
+        raise BadUsage(f"-drive {text}: {value!r} is no number")
+    return int(value)
+
+
+def _is_on(text: str, given: dict[str, str], name: str) -> bool:
+    value = given.pop(name, "off")
+    if value not in ("on", "off"):
+        raise BadUsage(f"-drive {text}: {name}={value}; on or off is wanted")
+    return value == "on"
+
+
+def parse_boot(text: str) -> tuple[str, bool]:
+    """-boot's argument: the order of devices, and whether to show a menu. Raises BadUsage."""
+    order, menu = MachineConfig.boot_order, False
+    for name, value in _pairs(text) if text else []:
+        if name in ("order", "once"):
+            order = value
+        elif name == "menu":
+            menu = value == "on"
+        elif value == "on":
+            order = name
+        elif name not in ("splash", "splash-time", "reboot-timeout", "strict"):
+            raise BadUsage(
+                f"-boot {text}: bt does not know {name}; letters of a, c, d, n or order=, menu=on are wanted"
+            )
+    if not set(order) <= set("acdn"):
+        raise BadUsage(f"-boot {text}: letters are a (diskette), c (disk), d (CD-ROM), n (network)")
+    rest = "".join(letter for letter in MachineConfig.boot_order if letter not in order)
+    return order + rest, menu
+
+
+def parse_machine(text: str) -> MachineName:
+    """-M's argument: QEMU's names and versions of the PC. Raises BadUsage."""
+    name, *options = text.split(",")
+    for each in options:
+        if each.partition("=")[0] not in ("accel", "usb", "pcspk-audiodev", "smm", "vmport", "kernel-irqchip"):
+            raise BadUsage(f"-M {text}: bt does not know {each}")
+    kind = name.removeprefix("type=")
+    if kind == "isapc":
+        return "isapc"
+    if kind == "pc" or kind.startswith("pc-i440fx"):
+        return "pc"
+    raise BadUsage(f"-M {text}: there are {', '.join(get_args(MachineName))}")
+
+
+def config_options(given: argparse.Namespace, image: Path | None, medium: str | None) -> dict[str, Any]:
+    """What they say about a machine, for MachineConfig; `image` is put in as the `medium` it is."""
+    drives: list[Drive] = [replace(drive, file=_locate(drive.file)) for drive in given.drives]
+    order, menu = parse_boot(given.boot)
+    if image is not None and medium is not None:
+        drives.append(
+            {
+                "cdrom": Drive(str(image), "ide", "cdrom"),
+                "floppy": Drive(str(image), "floppy"),
+                "disk": Drive(str(image), "ide"),
+            }[medium]
+        )
+    if boots_firmware(image, medium):
+        kinds = {(drive.interface, drive.media) for drive in drives}
+        drives += [empty for empty in EMPTY_DRIVES if (empty.interface, empty.media) not in kinds]
+    if given.snapshot:
+        drives = [replace(drive, snapshot=True) for drive in drives]
+    return {
+        "machine": parse_machine(given.machine),
+        "drives": tuple(drives),
+        "bios": given.bios,
+        "rom_directories": (*given.rom_directories, str(third_party.directory())),
+        "boot_order": order,
+        "boot_menu": menu,
+    }
+
+
+def boots_firmware(image: Path | None, medium: str | None) -> bool:
+    """Whether the machine starts with its firmware, not with a kernel."""
+    return image is None or medium is not None
+
+
+def _locate(file: str | None) -> str | None:
+    """A file, or the fetched guest of that name."""
+    if file is None or Path(file).exists():
+        return file
+    fetched = third_party.locate(file)
+    return file if fetched is None else str(fetched)

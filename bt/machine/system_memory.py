@@ -1,0 +1,118 @@
+"""What a PC's memory is made of beside RAM: video memory, the BIOS, option ROMs, and who answers below 1 MiB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from bt.devices.display.memory import APERTURE, APERTURE_BYTES, Window
+from bt.devices.display.vga import MEMORY_BYTES
+from bt.devices.pci.i440fx import PAM, Target
+from bt.memory.map import MapConflict, PhysicalMap, Use
+from bt.memory.ram import GuestRam
+from bt.x86.page import PAGE
+
+FOUR_GIB = 1 << 32
+SHADOW, SHADOW_BYTES = 0xE0000, 0x20000  # where the last 128 KiB of the BIOS are seen below 1 MiB
+OPTION_ROMS, ONE_MIB = 0xC0000, 0x100000
+
+
+class SystemMemory:
+    """Puts into a machine's map what is no RAM. `close` gives its memories back, after the processor has gone."""
+
+    def __init__(self, memory: PhysicalMap, has_bridge: bool) -> None:
+        """With a bridge, nobody answers from C0000h to 1 MiB before it has said who does (`set_region`)."""
+        self._map = memory
+        self._held = ExitStack()
+        self._bios: GuestRam | None = None
+        self._window: Window | None = None  # of the aperture that is in the map
+        self._regions: dict[int, tuple[int, Target, Target]] = {}  # by start: what a bridge has said of them
+        self.video = self._held.enter_context(GuestRam(MEMORY_BYTES))
+        if has_bridge:
+            memory.remove(APERTURE, ONE_MIB - APERTURE)
+            closed = ((start, length) for pair in PAM for start, length in pair if length)
+            self._regions |= {start: (length, Target.PCI, Target.PCI) for start, length in closed}
+        else:
+            memory.remove(APERTURE, APERTURE_BYTES)
+
+    # -- the BIOS -----------------------------------------------------------------------------------------------------
+
+    def add_bios(self, image: bytes) -> None:
+        """Put it at the top of 4 GiB, whole pages of it."""
+        self._bios = self._rom(image)
+        self._map.add_rom(FOUR_GIB - self._bios.size, self._bios)
+        for start, region in self._regions.items():
+            self.set_region(start, *region)
+
+    def copy_bios_down(self) -> None:
+        """What a board without a bridge to say who answers there has below 1 MiB: the BIOS in writable RAM."""
+        if self._bios is not None:
+            length = min(self._bios.size, SHADOW_BYTES)
+            self._map.ram.write(ONE_MIB - length, self._bios.read(self._bios.size - length, length))
+
+    def set_region(self, start: int, length: int, reads: Target, writes: Target) -> None:
+        """A programmable attribute register has changed; see bt/devices/pci/i440fx.py."""
+        if start < OPTION_ROMS:
+            return  # RAM behind the display is for system management mode, which there is not
+        self._regions[start] = length, reads, writes
+        ram = self._map.ram
+        if reads is Target.RAM:
+            self._map.remap(start, length, Use.RAM if writes is Target.RAM else Use.ROM, ram, start)
+        elif self._bios is not None and start >= ONE_MIB - min(self._bios.size, SHADOW_BYTES):
+            self._map.remap(start, length, Use.ROM, self._bios, self._bios.size - ONE_MIB + start)
+        else:
+            self._map.remove(start, length)
+
+    # -- the display --------------------------------------------------------------------------------------------------
+
+    def show_window(self, window: Window | None) -> None:
+        """Have this part of the VGA's aperture be plain memory, and the rest ask the device."""
+        if self._window is not None:
+            self._map.remove(APERTURE + self._window.start, self._window.length)
+        self._window = window
+        if window is not None:
+            self._map_video(APERTURE + window.start, window.length, window.buffer_offset)
+
+    def framebuffer(self) -> Callable[[int | None], None]:
+        """Places the linear framebuffer at an address, or nowhere."""
+        return self._placer(lambda address: self._map_video(address, self.video.size, 0), self.video.size)
+
+    def option_rom(self, read: Callable[[], bytes], length: int) -> Callable[[int | None], None]:
+        """Places a ROM of a PCI function, of which `length` bytes are shown; `read` when somebody first wants it."""
+        rom: GuestRam | None = None
+
+        def add(address: int) -> None:
+            nonlocal rom
+            if rom is None:
+                rom = self._rom(read().ljust(length, b"\xff"))
+            self._map.add_rom(address, rom)
+
+        return self._placer(add, length)
+
+    def _placer(self, add: Callable[[int], None], length: int) -> Callable[[int | None], None]:
+        place: int | None = None
+
+        def move(address: int | None) -> None:
+            nonlocal place
+            if place is not None:
+                self._map.remove(place, length)
+            place = address
+            if address is None:
+                return
+            try:
+                add(address)
+            except MapConflict:  # the guest wants it where other memory is, which wins
+                place = None
+
+        return move
+
+    def _map_video(self, start: int, length: int, offset: int) -> None:
+        self._map.add_window(start, self.video, length, offset)
+
+    def _rom(self, image: bytes) -> GuestRam:
+        rom = self._held.enter_context(GuestRam(-(-len(image) // PAGE) * PAGE))
+        rom.write(0, image)
+        return rom
+
+    def close(self) -> None:
+        self._held.close()
