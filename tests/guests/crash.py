@@ -65,7 +65,7 @@ def complaints(
             yield cut, complaint
 
 
-def _broken(image: bytes, safe: Sequence[Synced], scratch: Path) -> Iterator[str]:
+def _broken(image: bytes | bytearray, safe: Sequence[Synced], scratch: Path) -> Iterator[str]:
     path, files = scratch / "after", scratch / "files"
     path.write_bytes(image)
     replay = _run("e2fsck", "-E", "journal_only", "-y", str(path))

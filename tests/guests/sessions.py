@@ -39,7 +39,7 @@ def services(machine: str, medium: str, drive: str) -> Session:
         rf"services of the BIOS, drive {number}",
         r"KiB of memory 027f",
         r"range 00000000 0009fc00 01",
-        r"range 00100000 00[ef][0-9a-f]0000 01",
+        r"range 00100000 00[ef][0-9a-f]{2}000 01",
         rf"heads, sectors {geometry}",
         r"sector 40 by cylinder, head, sector",
         {"floppy": "no extensions", "disk": "sector 100 by its number"}[medium],
@@ -77,7 +77,7 @@ SESSIONS = (
     ),
     Session(
         "installer-vga",
-        "-M pc -m 512 -kernel {kernel} -initrd {initrd} -append 'vga=normal fb=false'",
+        "-M pc -m 512 -kernel {kernel} -initrd {initrd} -append 'vga=normal fb=false nomodeset'",
         (
             Screen(r"Select a language"),
             Shot("installer-language"),
