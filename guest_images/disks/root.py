@@ -85,6 +85,8 @@ def _base(packages: str) -> Tree:
         tree.file(name, content)
     for table in ("passwd", "group"):
         tree.file(f"etc/{table}", tree.nodes[f"usr/share/base-passwd/{table}.master"].data.replace(b":*:", b":x:"))
+    for copy, original in (("etc/profile", "profile"), ("root/.profile", "dot.profile"), ("root/.bashrc", "dot.bashrc")):
+        tree.file(copy, tree.nodes[f"usr/share/base-files/{original}"].data)
     users = [line.split(":")[0] for line in tree.nodes["etc/passwd"].data.decode().splitlines()]
     rows = [f"{user}:{PASSWORD if user == 'root' else '*'}:19676:0:99999:7:::" for user in users]
     tree.file("etc/shadow", "\n".join(rows) + "\n", 0o640)
