@@ -1,6 +1,7 @@
 """What devices are made of: registers at offsets, and wires between devices."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, ClassVar
 
 from bt.errors import BadUsage
@@ -114,8 +115,8 @@ class Device:
                 self.set_latch(offset, value)
 
     def save(self) -> dict[str, Any]:
-        """`state()` with what `load` must know of it; JSON too."""
-        return {"device": self.name, "version": self.version, "state": self.state()}
+        """`state()` with what `load` must know of it; JSON too, and nobody else's."""
+        return {"device": self.name, "version": self.version, "state": deepcopy(self.state())}
 
     def check(self, saved: dict[str, Any]) -> None:
         """Raises BadUsage unless `load` can take it."""
@@ -128,7 +129,7 @@ class Device:
     def load(self, saved: dict[str, Any]) -> None:
         """Be as when `save` was called. Raises BadUsage if that was another version."""
         self.check(saved)
-        self.restore(saved["state"])
+        self.restore(deepcopy(saved["state"]))  # which may be loaded again
 
     def latch(self, offset: int) -> int:
         """The byte last written to the latch at `offset`."""

@@ -36,9 +36,12 @@ class MappedMemory:
             parts.append(found.part(at, end))
             at = parts[-1].end
         for part in parts:
-            if part.use is not Use.ROM:
-                start = part.start - paddr
-                part.memory.write(part.offset, piece[start : start + part.length])
+            start = part.start - paddr
+            stored = piece[start : start + part.length]
+            if part.use is Use.ROM_OVER_RAM:
+                self._map.ram.write(part.start, stored)
+            elif part.use is not Use.ROM:
+                part.memory.write(part.offset, stored)
 
 
 class DmaMemory:

@@ -17,7 +17,8 @@ from bt.devices.device import Device
 from bt.engine.vcpu import Vcpu, VcpuSnapshot
 from bt.errors import BadUsage, Closed
 from bt.memory.bus import Bus
-from bt.memory.ram_copy import RamCopy
+from bt.memory.map import Layout
+from bt.memory.ram_copy import MemoryCopy, RamCopy
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Parts:
         """What another machine must have in common with this one to take over its state."""
         return {
             "bytes of memory": self.cpu.ram.size,
+            "bytes of other memory in the map": [memory.size for memory in self.cpu.memory.memories[1:]],
             "CPU": f"{self.cpu.model.name} with {' '.join(sorted(self.cpu.model.features))}",
             "clock": type(self.clock).__name__,
             "devices": [device.name for device in self.devices()],
@@ -55,7 +57,8 @@ class Parts:
 class Snapshot:
     """What `Machine.snapshot` has taken, good for any machine of the same shape under any engine.
 
-    It holds a copy of RAM: all pages that were ever touched. `close`, or the end of `with`, gives that back.
+    It holds a copy of RAM: all pages that were ever touched; of ROM and windows, too, wherever they are in the map, if
+    anywhere. `close`, or the end of `with`, gives that back.
     """
 
     instructions: int  # retired when it was taken
@@ -65,6 +68,8 @@ class Snapshot:
     _clock: dict[str, Any]
     _counts: tuple[tuple[int, ...], ...]
     _ram: RamCopy
+    _layout: Layout
+    _memories: tuple[MemoryCopy, ...]  # of what the map knows beside RAM
 
     @classmethod
     def take(cls, parts: Parts) -> Snapshot:
@@ -78,6 +83,8 @@ class Snapshot:
             parts.clock.state(),
             tuple(tuple(each) for each in parts.counts),
             RamCopy(parts.cpu),
+            parts.cpu.memory.layout(),
+            tuple(MemoryCopy(memory) for memory in parts.cpu.memory.memories[1:]),
         )
 
     def put_back(self, parts: Parts) -> None:
@@ -89,6 +96,9 @@ class Snapshot:
             device.load(saved)
         for each, saved_counts in zip(parts.counts, self._counts, strict=True):
             each[:] = saved_counts
+        parts.cpu.memory.restore_layout(self._layout)
+        for copy, memory in zip(self._memories, parts.cpu.memory.memories[1:], strict=True):
+            copy.put_back(memory)
         self._ram.put_back(parts.cpu)
         parts.cpu.restore(self._cpu)  # last: wires lead into it
 
@@ -102,8 +112,10 @@ class Snapshot:
             device.check(saved)
 
     def close(self) -> None:
-        """Give the copy of RAM back; twice is fine."""
+        """Give the copies back; twice is fine."""
         self._ram.close()
+        for copy in self._memories:
+            copy.close()
 
     def __enter__(self) -> Snapshot:
         return self

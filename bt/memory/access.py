@@ -134,6 +134,8 @@ class MemoryContext(Context):
             mark_dirty(self, address)
             with self.Unlikely(self.load(code_map_slot(self, address), 64) != 0):
                 self.call(CODE_WRITTEN, self.cpu, address, value.width // 8)
+        with self.Unlikely(page.is_over_ram):
+            self.store(page.host_behind.to_pointer(), value)
 
 
 class NativeContext(MemoryContext):

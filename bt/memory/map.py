@@ -35,11 +35,13 @@ from bt.memory.map_layout import (
     DEVICE_HOLE,
     HIGH_RAM,
     PAGE_MEMORY,
+    PAGE_OVER_RAM,
     PAGE_WRITABLE,
     PAGES,
 )
 from bt.memory.ram import GuestRam, OutsideRam
 from bt.x86.page import PAGE
+from bt.x86.state import PAGE_DIRTY
 
 _CHUNK_MAP_BYTES, _TABLE_BYTES, _TABLES = 8 * CHUNKS, 8 * CHUNK_PAGES, 1024
 _SPACE = 1 << ADDRESS_BITS
@@ -54,10 +56,18 @@ class Use(Enum):
 
     RAM = "RAM"
     ROM = "ROM"  # stores vanish
+    ROM_OVER_RAM = "ROM over RAM"  # stores go to the machine's RAM of the same address
     WINDOW = "window"  # a device's memory
 
 
-_FLAGS = {Use.RAM: PAGE_MEMORY | PAGE_WRITABLE, Use.ROM: PAGE_MEMORY, Use.WINDOW: PAGE_MEMORY | PAGE_WRITABLE}
+_FLAGS = {
+    Use.RAM: PAGE_MEMORY | PAGE_WRITABLE,
+    Use.ROM: PAGE_MEMORY,
+    Use.ROM_OVER_RAM: PAGE_MEMORY | PAGE_OVER_RAM,
+    Use.WINDOW: PAGE_MEMORY | PAGE_WRITABLE,
+}
+Layout = tuple[tuple[int, int, Use, int, int], ...]
+"""Of each range start, length, use, number of its memory in `PhysicalMap.memories`, offset."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,7 @@ class PhysicalMap:
         self._tables: dict[int, int] = {}  # chunk: where in the area its table is
         self._processors: list[weakref.ref[Processor]] = []
         self._sources: list[_Source] = []  # of the memory that is mapped
+        self.memories: list[GuestRam] = []  # all that was ever mapped, in that order; RAM first
         low = min(ram.size & -PAGE, DEVICE_HOLE)
         self.add_ram(0, low)
         self.ram_entry = self._ranges[0].entry  # of most of what a guest has
@@ -163,6 +174,24 @@ class PhysicalMap:
         self._change(start, found.length, [])
         self._change(to, new.length, [new])
 
+    def layout(self) -> Layout:
+        """What is where, without host addresses: for another map that knows as many memories, in the same order."""
+        numbers = {id(memory): number for number, memory in enumerate(self.memories)}
+        return tuple((each.start, each.length, each.use, numbers[id(each.memory)], each.offset) for each in self)
+
+    def restore_layout(self, layout: Layout) -> None:
+        """Be laid out as `layout` says, with as few changes as possible."""
+        wanted = [
+            Range(start, length, use, self.memories[number], offset) for start, length, use, number, offset in layout
+        ]
+        before = list(self)
+        for old in before:
+            if old not in wanted:
+                self._change(old.start, old.length, [])
+        for new in wanted:
+            if new not in before:
+                self._change(new.start, new.length, [new])
+
     def at(self, physical: int) -> Range | None:
         """What is there; None: devices, or nobody."""
         place = bisect_right(self._ranges, physical, key=lambda each: each.start) - 1
@@ -186,7 +215,16 @@ class PhysicalMap:
         inside = new.offset >= 0 and new.offset % PAGE == 0 and new.offset + new.length <= new.memory.size
         if not inside:
             raise MapConflict(f"{new}: from {new.offset:#x} on its memory has less, or that is no page")
+        if new.use is Use.ROM_OVER_RAM and new.end > min(self.ram.size, DEVICE_HOLE):
+            raise MapConflict(f"{new}: there is no RAM behind it")
         return new
+
+    def _check_twice(self, new: Range, kept: list[Range]) -> None:
+        """RAM has one address, by which code from it is known. ROM may have several; windows too: they are pictures."""
+        for old in kept:
+            same = old.memory is new.memory and old.offset < new.offset + new.length
+            if same and new.offset < old.offset + old.length and Use.RAM in (old.use, new.use):
+                raise MapConflict(f"{new}: its memory is there as {old} too: RAM has one address")
 
     def _check_addresses(self, start: int, length: int, what: str) -> None:
         for name, value in (("start", start), ("length", length)):
@@ -198,14 +236,21 @@ class PhysicalMap:
         end = start + length
         with self.ram.sole_use:
             kept = []
+            given_up = []
             for old in self._ranges:
                 if old.end <= start or end <= old.start:
                     kept.append(old)
                     continue
-                self.hand_over(old.part(start, end))
+                given_up.append(old.part(start, end))
                 kept += [part for part in (old.part(0, start), old.part(end, _SPACE)) if part.length > 0]
             for each in new:
+                self._check_twice(each, kept)
+            for old in given_up:
+                self.hand_over(old)
+            for each in new:
                 each.memory.sole_use = self.ram.sole_use
+                if not any(memory is each.memory for memory in self.memories):
+                    self.memories.append(each.memory)
             self._ranges = sorted([*kept, *new], key=lambda each: each.start)
             self._find_sources()
             self._describe(start, end)
@@ -349,6 +394,9 @@ class PhysicalMap:
     def hand_over(self, part: Range) -> None:
         """Let its memory know what processors have written there; from now on they note it anew."""
         first, last = part.start // PAGE, part.end // PAGE
+        if part.use is Use.ROM_OVER_RAM:  # stores to the RAM behind are not marked one by one
+            self.ram.note_dirty(first, bytes((PAGE_DIRTY,)) * (last - first))
+            return
         marks = self._dirty.map[first:last]
         if marks.strip(b"\0"):
             part.memory.note_dirty(part.offset // PAGE, marks)
@@ -370,8 +418,10 @@ class _Source:
     def collect(self) -> None:
         """Put into its log what processors have written."""
         if (map_ := self._map()) is not None:
-            for each in self._ranges(map_):
-                map_.hand_over(each)
+            for each in map_:
+                behind = each.use is Use.ROM_OVER_RAM
+                if (map_.ram if behind else each.memory) is self.memory:
+                    map_.hand_over(each)
 
     def written(self, offset: int, size: int) -> None:
         """Tell the processors what somebody else has written to it."""

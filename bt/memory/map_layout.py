@@ -17,6 +17,7 @@ PAGES, CHUNKS = 1 << ADDRESS_BITS - PAGE_SHIFT, 1 << ADDRESS_BITS - CHUNK_SHIFT
 
 PAGE_MEMORY = 1  # there is host memory, to be read and executed
 PAGE_WRITABLE = 2  # and written; without it stores vanish
+PAGE_OVER_RAM = 8  # not writable, but stores go to the RAM behind it
 CHUNK_TABLE = 4  # of a chunk: the rest is the address of its table
 
 DEVICE_HOLE = 0xE000_0000  # to 4 GiB: addresses of devices; what RAM there is beyond this begins at HIGH_RAM

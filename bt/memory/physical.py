@@ -14,6 +14,7 @@ from bt.memory.map_layout import (
     CHUNK_TABLE,
     CHUNKS,
     PAGE_MEMORY,
+    PAGE_OVER_RAM,
     PAGE_SHIFT,
     PAGE_WRITABLE,
     PAGES,
@@ -54,6 +55,16 @@ class PhysicalPage:
     def is_writable(self) -> Value:
         """i1. Stores to other memory, ROM, vanish."""
         return (self.entry & PAGE_WRITABLE) != 0
+
+    @property
+    def is_over_ram(self) -> Value:
+        """i1. Not writable, and yet stores do not vanish: they go to `host_behind`."""
+        return (self.entry & PAGE_OVER_RAM) != 0
+
+    @property
+    def host_behind(self) -> Value:
+        """Host address of the byte of RAM at this address, whatever lies over it (i64)."""
+        return self.physical + (self.b.get("ram_entry") & -PAGE)
 
     @property
     def host(self) -> Value:

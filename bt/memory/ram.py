@@ -55,7 +55,8 @@ class GuestRam:
                 ) from error
             undo.pop_all()
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        self._view = memoryview(self._map).toreadonly()
+        self._buffer = memoryview(self._map)
+        self._view = self._buffer.toreadonly()
 
     @property
     def view(self) -> memoryview:
@@ -65,8 +66,9 @@ class GuestRam:
 
     @property
     def buffer(self) -> memoryview:
-        """All of it, for a device whose memory it is, which says with `changed` what it has written."""
-        return memoryview(self._open())
+        """All of it, for a device whose memory it is, which says with `changed` what it has written; as `view`."""
+        self._open()
+        return self._buffer
 
     def read(self, paddr: int, n: int) -> bytes:
         """The `n` bytes at guest-physical `paddr`; raises OutsideRam unless all of them are RAM."""
@@ -171,6 +173,7 @@ class GuestRam:
             if self._log is not None:
                 self._log.close()
             self._view.release()
+            self._buffer.release()
             with suppress(BufferError):
                 self._map.close()
             self._map = None

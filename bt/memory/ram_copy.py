@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from bt.memory.dirty_log import Marks
+from bt.memory.dirty_log import Marks, runs
 from bt.memory.ram import GuestRam
+from bt.x86.page import PAGE
 
 
 class Processor(Protocol):
@@ -57,3 +58,28 @@ class RamCopy:
     def close(self) -> None:
         """Give the memory back; twice is harmless."""
         self._memory.close()
+
+
+class MemoryCopy:
+    """What some other memory of the map, ROM or a window, held at one moment; as `RamCopy` keeps a log of it."""
+
+    def __init__(self, memory: GuestRam) -> None:
+        self._copy = GuestRam(memory.size)
+        for start, end in memory.extents():
+            self._copy.write(start, memory.view[start:end])
+        memory.keep_log().same_as(self)
+
+    def put_back(self, memory: GuestRam) -> None:
+        """Let that memory, or one of the same size, be what it was."""
+        log = memory.keep_log()
+        marks = log.since(self)
+        if marks is None:
+            memory.clear()
+        parts = self._copy.extents() if marks is None else ((PAGE * first, PAGE * end) for first, end in runs(marks))
+        for start, end in parts:
+            memory.write(start, self._copy.view[start:end])
+        log.same_as(self)
+
+    def close(self) -> None:
+        """Give the memory back; twice is harmless."""
+        self._copy.close()

@@ -128,10 +128,13 @@ def _slow_read(b: NativeContext) -> None:
 def _write_piece(b: NativeContext, host: Value, physical: Value, size: Value, value: Value) -> None:
     with b.If(host == 0):
         b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.MMIO), physical, size, 1, value)
-    # what is stored to ROM vanishes
-    with b.If((host != 0) & PhysicalPage(b, physical).is_writable):
+    page = PhysicalPage(b, physical)
+    with b.If((host != 0) & page.is_writable):
         _write_bytes(b, host.to_pointer(), size, value)
         _note_code_write(b, physical, size)
+    # what is stored to ROM vanishes, or goes to the RAM behind it, from where no code is executed
+    with b.If((host != 0) & page.is_over_ram):
+        _write_bytes(b, page.host_behind.to_pointer(), size, value)
 
 
 def _note_code_write(b: NativeContext, physical: Value, size: Value) -> None:

@@ -188,10 +188,12 @@ FIELDS: tuple[Field, ...] = (
     Field("tsc_offset", ARCHITECTURAL, reset=None),  # what writes of the time stamp counter have added to the time
     # instructions retired before this run; + (run_budget - budget) = now
     Field("icount_base", ARCHITECTURAL, reset=None, compared=NOT),
-    Field("deferred", PENDING),  # of the budget, set aside while one instruction runs alone (engine/boundary.py)
+    # of the budget, set aside while one instruction runs alone (engine/boundary.py); 0 on the way out of a run
+    Field("deferred", DERIVED),
     Field("service", DERIVED),  # 1: the interpreter works for the translator, and returns to it without budget
     Field("block", DERIVED),  # translator: host address of the block found last
-    Field("step_trap", PENDING),  # 1: the instruction that runs alone is followed by a single-step trap (TF)
+    # 1: the instruction that runs alone is followed by a single-step trap (TF); 0 on the way out, behind that trap
+    Field("step_trap", DERIVED),
     Field("run_budget", DERIVED),  # budget this run began with
     Field("a20_mask", ARCHITECTURAL, reset=None),  # ANDed to every physical address
     # -- events
@@ -231,7 +233,7 @@ FIELDS: tuple[Field, ...] = (
     Field("exit_value", PENDING),
     Field("exit_extra", PENDING),
     Field("mmio_count", PENDING),  # accesses of the current instruction already served
-    Field("mmio_used", PENDING),  # of these, replayed so far in this attempt
+    Field("mmio_used", DERIVED),  # of these, replayed so far in this attempt; 0 once it has ended
     Field("mmio_value", PENDING, MMIO_SLOTS),
     # -- memory
     Field("memory_map", HOST),  # host address of the map of physical memory, see memory/map_layout.py

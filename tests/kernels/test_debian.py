@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bt.end import End
 from bt.inspect.registers import read_registers
 from bt.machine import ClockMode, EngineName, Machine, MachineConfig
 from guest_images.third_party import locate
@@ -82,9 +83,10 @@ def test_memory_on_both_sides_of_the_device_hole(kernel: Path) -> None:
 class Shell:
     """BusyBox in the installer's initrd, spoken to over the serial port."""
 
-    def __init__(self, kernel: Path, clock: ClockMode = "icount") -> None:
+    def __init__(self, kernel: Path, clock: ClockMode = "icount", *, no_reboot: bool = False) -> None:
         self.output = bytearray()
-        self.machine = Machine(MachineConfig(memory=512 << 20, clock=clock), serial=self._sent)
+        config = MachineConfig(memory=512 << 20, clock=clock, no_reboot=no_reboot)
+        self.machine = Machine(config, serial=self._sent)
         self.machine.input_open = True
         self.machine.load(kernel, initrd=fetched("debian-12-initrd"), append=f"{APPEND} {SHELL}")
         self._wait()
@@ -95,8 +97,8 @@ class Shell:
             self.machine.stop()
 
     def _wait(self) -> None:
-        result = self.machine.run(timeout=SHELL_SECONDS)
-        assert result.reason == "interrupted", self.output[-500:].decode(errors="replace")
+        self.result = self.machine.run(timeout=SHELL_SECONDS)
+        assert self.result.reason == "interrupted", self.output[-500:].decode(errors="replace")
 
     def run(self, command: str) -> list[str]:
         """The lines that a command prints."""
@@ -133,6 +135,29 @@ def test_a_second_of_sleep_is_a_second_on_every_clock(kernel: Path, clock: Clock
     assert slept == pytest.approx(NAP_SECONDS, abs=0.3)
     assert new_uptime - uptime == pytest.approx(NAP_SECONDS, abs=0.5)
     assert new_epoch - epoch in (NAP_SECONDS, NAP_SECONDS + 1)
+    shell.machine.close()
+
+
+@pytest.mark.slow
+def test_reboot_starts_linux_again(kernel: Path) -> None:
+    """What the first Linux has written to the RAM disk of its shell is gone, and the second one answers."""
+    shell = Shell(kernel)
+    assert shell.run("echo kept > /tmp/note; cat /tmp/note") == ["kept"]
+    shell.run("reboot -f")
+    assert shell.result.resets == 1
+    assert shell.output.count(BANNER.encode()) == 2
+    assert shell.run("cat /tmp/note 2>/dev/null || echo forgotten") == ["forgotten"]
+    assert shell.run("echo $((6 * 7))") == ["42"]
+    shell.machine.close()
+
+
+@pytest.mark.slow
+def test_reboot_ends_a_run_that_wants_no_reboot(kernel: Path) -> None:
+    shell = Shell(kernel, no_reboot=True)
+    shell.machine.com1.receive(b"reboot -f\n")
+    result = shell.machine.run(timeout=SHELL_SECONDS)
+    assert (result.reason, result.status, result.resets) == (End.RESET, 0, 0), shell.output[-500:]
+    assert shell.output.count(BANNER.encode()) == 1
     shell.machine.close()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from zlib import crc32
 
+from bt.devices.device import Device
 from bt.engine.library.library import Library
 from bt.machine import EngineName, Machine, MachineConfig
 from guest_images.assembler import Program, assemble_program
@@ -170,6 +172,32 @@ class Recorded:
 
     def __exit__(self, *error: object) -> None:
         self.machine.close()
+
+
+class Refusing(Device):
+    """Answers by a count of its own; raises once, at the access with a given number, and has then not been asked."""
+
+    widest_access = 4
+    fields = ("asked", "heard")
+
+    def __init__(self) -> None:
+        super().__init__("refusing")
+        self.asked = self.heard = 0
+        self.raise_at = -1
+
+    def _ask(self) -> int:
+        if self.asked == self.raise_at:
+            self.raise_at = -1
+            raise InterruptedError
+        self.asked += 1
+        return self.asked * 0x1111
+
+    def read(self, offset: int, size: int) -> int:
+        return self._ask()
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self._ask()
+        self.heard = crc32(value.to_bytes(size, "little"), self.heard)
 
 
 def program() -> Program:

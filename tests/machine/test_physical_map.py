@@ -126,6 +126,65 @@ def test_stores_to_rom_vanish(guest: Guest, store: str) -> None:
     assert killed <= 2  # the program that was there before
 
 
+@pytest.mark.parametrize("store", STORES)
+def test_stores_go_to_the_ram_behind_rom(guest: Guest, store: str) -> None:
+    """As they would without the ROM, which stays as it was, and is what is read and executed."""
+    enable = "mov eax, cr4\nor eax, 0x600\nmov cr4, eax\npcmpeqb xmm0, xmm0\nfninit\n"
+    stores = "".join(f"mov ebx, {ROM_AT + page}\n{STORES[store]}\n" for page in (0x40, 0x1000))
+    ram = guest.machine.ram
+    guest.block.write(0, assemble(f"inc dword ptr [{PROGRAM - 4}]\nret", 32, ROM_AT))
+    guest.block.write(0x40, bytes(range(1, 256)) * 32)
+    before = guest.block.read(0, ROM_BYTES)
+    ram.write(ROM_AT, before)
+    guest.run(enable + stores)
+    without = ram.read(ROM_AT - 16, ROM_BYTES + 32)
+    ram.write(ROM_AT, before)
+    guest.memory.remap(ROM_AT, ROM_BYTES, Use.ROM_OVER_RAM, guest.block)
+    result = guest.run(f"{enable}{calls(ROM_AT, 2)}mov edx, 3\nnext:\n{stores}\ndec edx\njnz next\n{calls(ROM_AT, 3)}")
+    assert guest.block.read(0, ROM_BYTES) == before
+    assert before != without[16:-16]
+    assert ram.read(ROM_AT - 16, ROM_BYTES + 32) == without
+    assert ram.read(PROGRAM - 4, 4) == (5).to_bytes(4, "little")
+    assert "mmio" not in result.exits
+
+
+def test_a_bios_copies_itself_behind_its_rom(guest: Guest) -> None:
+    """Read ROM and write RAM at one address, change the copy, and go on in RAM: in code that does so itself."""
+    guest.put("add ebx, 1000\nret", ROM_AT)
+    guest.rom("add ebx, 1")
+    guest.switch = lambda value: (
+        guest.memory.remap(ROM_AT, ROM_BYTES, Use.ROM_OVER_RAM, guest.block) if value else guest.ram_again()
+    )
+    guest.run(
+        f"""
+        xor ebx, ebx
+        mov al, 1
+        {OTHER_WAY}
+        {calls(ROM_AT, 3)}
+        mov esi, {ROM_AT}
+        mov edi, esi
+        mov ecx, {ROM_BYTES // 4}
+        rep movsd
+        mov byte ptr [{ROM_AT} + 2], 7              ; of the copy
+        {calls(ROM_AT, 4)}
+        mov al, 0
+        {OTHER_WAY}
+        {calls(ROM_AT, 5)}
+        """
+    )
+    assert guest.registers(EBX) == [3 + 4 + 5 * 7]
+
+
+def test_rom_at_two_addresses_is_executed_at_both(guest: Guest) -> None:
+    """A BIOS below 4 GiB and below 1 MiB; what somebody writes to it is seen at both."""
+    guest.rom("add ebx, 1")
+    guest.memory.add_rom(HIGH_ROM_AT, guest.block)
+    guest.switch = lambda value: guest.block.write(2, b"\7")
+    both = "".join(calls(at, times) for at, times in ((ROM_AT, 3), (HIGH_ROM_AT, 4)))
+    guest.run(f"xor ebx, ebx\n{both}{OTHER_WAY}{both.replace('again', 'later')}")
+    assert guest.registers(EBX) == [7 + 7 * 7]
+
+
 def test_an_update_reads_rom(guest: Guest) -> None:
     guest.rom("")
     guest.block.write(0x100, (41).to_bytes(4, "little"))

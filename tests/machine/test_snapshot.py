@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from random import Random
-from zlib import crc32
 
 import pytest
 
@@ -24,7 +23,7 @@ from bt.memory.bus import ByteCells
 from bt.x86.page import PAGE
 from guest_images.assembler import Program, assemble
 from tests.machine import snapshot_guest
-from tests.machine.snapshot_guest import DATA, MEMORY, Recorded
+from tests.machine.snapshot_guest import DATA, MEMORY, Recorded, Refusing
 
 ENGINES: tuple[EngineName, ...] = ("interp", "bt")
 FLAT = 0x1_0000
@@ -128,32 +127,6 @@ def test_the_same_machine_goes_back_time_and_again(library: Library, guest: Prog
             assert without_what_stops_cost(finish(recorded)) == expected
         for snapshot, _ in taken:
             snapshot.close()
-
-
-class Refusing(Device):
-    """Answers by a count of its own; raises once, at the access with a given number, and has then not been asked."""
-
-    widest_access = 4
-    fields = ("asked", "heard")
-
-    def __init__(self) -> None:
-        super().__init__("refusing")
-        self.asked = self.heard = 0
-        self.raise_at = -1
-
-    def _ask(self) -> int:
-        if self.asked == self.raise_at:
-            self.raise_at = -1
-            raise InterruptedError
-        self.asked += 1
-        return self.asked * 0x1111
-
-    def read(self, offset: int, size: int) -> int:
-        return self._ask()
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        self._ask()
-        self.heard = crc32(value.to_bytes(size, "little"), self.heard)
 
 
 def attach(recorded: Recorded) -> Refusing:

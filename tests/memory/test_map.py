@@ -18,6 +18,7 @@ from bt.memory.map_layout import (
     DEVICE_HOLE,
     HIGH_RAM,
     PAGE_MEMORY,
+    PAGE_OVER_RAM,
     PAGE_WRITABLE,
 )
 from bt.memory.ram import GuestRam, OutsideRam
@@ -45,7 +46,7 @@ def expected(memory: PhysicalMap, physical: int) -> tuple[int, int]:
     found = memory.at(physical)
     if found is None:
         return 0, 0
-    flags = PAGE_MEMORY | (0 if found.use is Use.ROM else PAGE_WRITABLE)
+    flags = PAGE_MEMORY | {Use.ROM: 0, Use.ROM_OVER_RAM: PAGE_OVER_RAM}.get(found.use, PAGE_WRITABLE)
     return found.memory.address + found.offset + (physical - found.start & -PAGE), flags
 
 
@@ -127,6 +128,28 @@ def test_a_piece_lies_in_its_memory(ram: GuestRam, rom: GuestRam) -> None:
             PhysicalMap(ram).remap(ROM_AT, length, Use.ROM, rom, offset)
 
 
+def test_ram_has_one_address(ram: GuestRam, rom: GuestRam) -> None:
+    """Code is known by its physical address: a store at another one would not be seen."""
+    memory = PhysicalMap(ram)
+    memory.remap(ROM_AT, rom.size, Use.ROM, rom)
+    memory.add_rom(WINDOW_AT, rom)
+    for use in (Use.RAM, Use.WINDOW, Use.ROM):
+        with pytest.raises(MapConflict, match="its memory is there as"):
+            memory.remap(ROM_AT, PAGE, use, ram, 0)
+    with pytest.raises(MapConflict, match="there is no RAM behind it"):
+        memory.remap(WINDOW_AT, rom.size, Use.ROM_OVER_RAM, rom)
+
+
+def test_stores_to_ram_behind_rom_are_in_its_dirty_log(ram: GuestRam, rom: GuestRam) -> None:
+    memory = PhysicalMap(ram)
+    memory.take_dirty(ram)
+    memory.remap(ROM_AT, rom.size, Use.ROM_OVER_RAM, rom)
+    assert memory.take_dirty(ram) == list(range(ROM_AT, ROM_AT + rom.size, PAGE))  # whether or not there were any
+    memory.remap(ROM_AT, rom.size, Use.ROM, rom)
+    memory.take_dirty(ram)
+    assert memory.take_dirty(ram) == []
+
+
 def test_moving(ram: GuestRam, rom: GuestRam) -> None:
     memory = PhysicalMap(ram)
     memory.add_window(WINDOW_AT, rom)
@@ -140,6 +163,17 @@ def test_moving(ram: GuestRam, rom: GuestRam) -> None:
         memory.move(WINDOW_AT, WINDOW_AT)
 
 
+def _is_elsewhere(
+    pages: dict[int, tuple[Use, GuestRam, int]], start: int, count: int, use: Use, source: GuestRam, offset: int
+) -> bool:
+    """Whether a page of the source would be at two addresses, as RAM at one."""
+    return any(
+        memory is source and offset * PAGE <= at < (offset + count) * PAGE and Use.RAM in (use, other)
+        for page, (other, memory, at) in pages.items()
+        if not start <= page < start + count
+    )
+
+
 def test_any_changes_leave_what_a_simple_model_says(ram: GuestRam, rom: GuestRam) -> None:
     """Hundreds of changes at random, against a dictionary of pages; tables are given back."""
     choose = random.Random(8)
@@ -150,7 +184,8 @@ def test_any_changes_leave_what_a_simple_model_says(ram: GuestRam, rom: GuestRam
     span = 3 * ram.size // 2 // PAGE
     for _ in range(300):
         start = choose.randrange(span)
-        use, source = choose.choice(((Use.RAM, ram), (Use.ROM, rom), (Use.WINDOW, rom), (None, ram)))
+        uses = ((Use.RAM, ram), (Use.ROM, rom), (Use.ROM_OVER_RAM, rom), (Use.WINDOW, rom), (None, ram))
+        use, source = choose.choice(uses)
         count = choose.randrange(1, 1 + min(source.size // PAGE, choose.choice((4, 512, 1500))))
         offset = choose.randrange(0, source.size // PAGE - count + 1)
         if use is None:
@@ -158,6 +193,13 @@ def test_any_changes_leave_what_a_simple_model_says(ram: GuestRam, rom: GuestRam
             for page in range(start, start + count):
                 pages.pop(page, None)
         else:
+            behind = use is Use.ROM_OVER_RAM and (start + count) * PAGE > ram.size
+            if behind or _is_elsewhere(pages, start, count, use, source, offset):
+                before = list(memory)
+                with pytest.raises(MapConflict, match="no RAM behind" if behind else "its memory is there as"):
+                    memory.remap(start * PAGE, count * PAGE, use, source, offset * PAGE)
+                assert list(memory) == before
+                continue
             memory.remap(start * PAGE, count * PAGE, use, source, offset * PAGE)
             for number in range(count):
                 pages[start + number] = (use, source, (offset + number) * PAGE)

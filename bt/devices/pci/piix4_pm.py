@@ -5,7 +5,7 @@ from typing import Any
 
 from bt.clock.virtual_clock import Event, Oscillator, VirtualClock
 from bt.devices.device import Device, Line
-from bt.devices.pci.function import Identity, PciFunction
+from bt.devices.pci.function import CONFIG_BYTES, Identity, PciFunction
 
 IDENTITY = Identity(0x8086, 0x7113, 0x068000, revision=0x03, status=0x0280, interrupt_pin=1)
 PM_BASE, PM_ENABLES, SMBUS_BASE, SMBUS_ENABLES, APMC_ENABLE = 0x40, 0x80, 0x90, 0xD2, 0x5B
@@ -46,6 +46,7 @@ class PmFunction(PciFunction):
         self._blocks: list[int | None] = [None, None]
         defaults = DEFAULTS | ({APMC_ENABLE: APMC_ENABLED} if apmc_enabled else {})
         super().__init__(name, IDENTITY, defaults=defaults)
+        self.written(0, CONFIG_BYTES)  # a reset leaves the SMBus on
 
     def written(self, offset: int, size: int) -> None:
         for number, register, enables, bytes_ in (

@@ -140,6 +140,7 @@ def _deliver_fault(b: Context) -> None:
         with b.If(status != FAULT):
             b.ret(status)
         note_failure(b)
+        b.retire_accesses()  # of the frame that failed: the next one makes its own
         second = _lookup(b, CLASSES, b.get("fault_vector"))
         with b.If(_is_one_of(ESCALATES_TO_SHUTDOWN, first, second)):
             b.put("exit_reason", ExitReason.SHUTDOWN)
