@@ -39,7 +39,7 @@ def debian(init: str, machine: str) -> Session:
             *LOGIN,
             Run("python3 greeting.py", PYTHON_SAYS),
             Run("mount | grep ' / '", r"/dev/sda1 on / type ext4 \(rw,"),
-            Run("cat /proc/1/comm", r"\n(init|systemd)\n"),
+            Run("cat /proc/1/comm", r"(init|systemd)\n"),
             Run("for n in 1 2 3; do bash -c 'echo $n $BASH_VERSION' & wait; done", r"5\.2\.15"),
             Run("dd if=/dev/urandom of=written bs=64k count=64 2>&1; sync; sha256sum written >sums; echo $?", r"\n0\n"),
             Screen(r"bt login:"),
