@@ -9,11 +9,21 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
 from bt.cli import library
+from bt.devices.apic.local_apic import LocalApic
+from bt.devices.device import Line
+from bt.devices.display.memory import APERTURE, APERTURE_BYTES, VGA_BYTES
+from bt.devices.display.registers import FIRST_PORT, PORTS
+from bt.devices.display.vga import Vga
+from bt.devices.pci.piix4_pm import PmRegisters
+from bt.devices.storage.ata_device import AtaDevice
+from bt.devices.storage.ide_channel import IdeChannel
 from bt.machine import EngineName, Machine, MachineConfig
+from bt.memory.bus import Bus
 from guest_images.assembler import assemble
 
 LIMIT_US = 3.0
@@ -29,17 +39,78 @@ class Row:
     name: str
     port: int
     instruction: str
+    attach: Callable[[Machine], None] = lambda machine: None  # puts the device there
+
+
+def local_apic(machine: Machine) -> None:
+    apic = LocalApic(machine.clock, Line("INTR"), external=lambda: 0, nmi=lambda: None)
+    apic.set_up_virtual_wire()
+    apic.write(0x380, 4, 0xFFFF_FFFF)  # the timer runs
+    machine.mmio.attach(apic, 0xFEE00000, 0x1000)
+
+
+def power(machine: Machine) -> None:
+    machine.ports.attach(PmRegisters(machine.clock, Line("SCI"), power_off=lambda: None), 0x600, 64)
+
+
+def disk(machine: Machine) -> None:
+    """With a block of the longest kind under way, so that there is always something to read."""
+    make_room(machine.ports, 0x1F0, 8)
+    channel = IdeChannel(Line("IRQ14"))
+    device = AtaDevice(machine.clock, None, None)
+    channel.connect(device, 0)
+    device.read_end = len(device.buffer)
+    machine.ports.attach(channel, 0x1F0, 8)
+
+
+def planar_vga(machine: Machine) -> None:
+    """Planar memory, write mode 2, and a raster."""
+    screen = Vga(machine.clock, bytearray(VGA_BYTES))
+    screen.registers.write(0x12, 1, 0x63)
+    for index, value in ((0x14, 4), (0x15, 6), (0x14, 2), (0x15, 15), (0x1E, 5), (0x1F, 2), (0x1E, 8), (0x1F, 0x0F)):
+        screen.registers.write(index, 1, value)
+    screen.registers.read(0x2A, 1)
+    screen.memory.note_stores_through(machine.board.outputs)
+    make_room(machine.ports, FIRST_PORT, 0x30)
+    make_room(machine.mmio, APERTURE, APERTURE_BYTES)
+    for port, count in PORTS:
+        machine.ports.attach(screen.registers, port, count, offset=port - FIRST_PORT)
+    machine.mmio.attach(screen.memory, APERTURE, APERTURE_BYTES)
+
+
+def make_room(bus: Bus, start: int, length: int) -> None:
+    """What the board has there goes."""
+    for region in bus.regions:
+        if region.start < start + length and start < region.end:
+            bus.detach(region)
 
 
 ROWS = (
     Row("PIC mask, in al, 21h", 0x21, "in al, 0x21"),
     Row("PIC mask, out 21h, al", 0x21, "out 0x21, al"),
     Row("PIT count, in al, 40h", 0x40, "in al, 0x40"),
+    Row("PIT latch, out 43h, al (al = 0)", 0x43, "xor eax, eax\nout 0x43, al"),
     Row("keyboard status, in al, 64h", 0x64, "in al, 0x64"),
     Row("system port B, in al, 61h", 0x61, "in al, 0x61"),
     Row("RTC, in al, 71h", 0x71, "in al, 0x71"),
     Row("POST latch, out 80h, al", 0x80, "out 0x80, al"),
     Row("UART status, in al, dx", 0x3FD, "in al, dx"),
+    Row("UART identification, in al, dx", 0x3FA, "in al, dx"),
+    Row("UART data, out dx, al", 0x3F8, "out dx, al"),
+    Row("console, out E9h, al", 0xE9, "out 0xe9, al"),
+    Row("PM timer, in eax, dx", 0x608, "in eax, dx", power),
+    Row("APIC count, mov eax, [390h]", 0, "mov eax, [0xfee00390]", local_apic),
+    Row("APIC EOI, mov [B0h], eax", 0, "mov [0xfee000b0], eax", local_apic),
+    Row("APIC TPR, mov [80h], eax", 0, "mov [0xfee00080], eax", local_apic),
+    Row("APIC ICR, mov [300h], to itself", 0, "mov dword [0xfee00300], 0x40031", local_apic),
+    Row("ATA data, in ax, dx", 0x1F0, "mov edi, 0x200000\nmov ecx, 1\nin ax, dx", disk),
+    Row("ATA data, rep insw (1)", 0x1F0, "mov edi, 0x200000\nmov ecx, 1\nrep insw", disk),
+    Row("ATA status, in al, dx", 0x1F7, "in al, dx", disk),
+    Row("VGA status, in al, dx", 0x3DA, "in al, dx", planar_vga),
+    Row("VGA bit mask, out dx, ax", 0x3CE, "mov eax, 0x0f08\nout dx, ax", planar_vga),
+    Row("VGA planar store, mov [ebx], al", 0, "mov [0xa1000], al", planar_vga),
+    Row("VGA planar load, mov al, [ebx]", 0, "mov al, [0xa1000]", planar_vga),
+    Row("VGA planar, rep stosb (1)", 0, "mov edi, 0xa1000\nmov ecx, 1\nrep stosb", planar_vga),
     Row("nobody's port, in al, dx", 0x2F8, "in al, dx"),
     Row("nobody's memory, mov eax, [ebx]", 0, "mov eax, [ebx]"),
 )
@@ -67,6 +138,7 @@ again:
 def seconds(row: Row, engine: EngineName, runs: int) -> float:
     """CPU seconds of PASSES accesses, loop included: the median of so many runs."""
     machine = Machine(MachineConfig(memory=4 << 20, engine=engine))
+    row.attach(machine)
     machine.load(program(row), flat=LOAD_ADDRESS)
     machine.run()
     times = [machine.run().cpu_seconds for _ in range(runs)]

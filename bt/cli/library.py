@@ -7,6 +7,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from bt.devices.native import NATIVE_DEVICES
 from bt.engine.library.library import (
     Library,
     load_library,
@@ -23,7 +24,9 @@ _TITLE = "bt: first start, compiling for this processor"
 def load() -> Library:
     """The library; a first start shows on stderr how far its compilation is."""
     with _Patience() as patience:
-        return load_library(progress=patience.show)
+        library = load_library(progress=patience.show)
+        library.part(NATIVE_DEVICES)
+        return library
 
 
 class _Patience:

@@ -46,7 +46,7 @@ class Arena:
     """`size` bytes of memory that can be written at `write_base` and run at `exec_base`.
 
     Offsets count from the start of the arena and mean the same in both views.  Not safe for use by several threads, but
-    for `claim`, `release` and `trim`.
+    for `keep`, `claim`, `release` and `trim`.
     """
 
     def __init__(self, size: int, *, name: str) -> None:
@@ -112,6 +112,15 @@ class Arena:
             raise ArenaFull(f"arena {self.name}: {size} bytes asked, {self.size - self.used} of {self.size} left")
         self.used = offset + size
         return offset
+
+    def keep(self, image: bytes | memoryview) -> int:
+        """Put code there for good, at whole pages; return its offset. For any thread. Raises ArenaFull, and Closed."""
+        with self._lock:
+            if self.closed:
+                raise Closed(f"arena {self.name}: closed")
+            offset = self.allocate(len(image), _PAGE)
+            self.write(offset, image)
+            return offset
 
     def claim(self, size: int, *, leaving: int = 0) -> int:
         """Take `size` bytes in whole pages until `release`, with `leaving` bytes left for others; return their offset.

@@ -1,11 +1,12 @@
 """What devices are made of: registers at offsets, and wires between devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, ClassVar
 
 from bt.errors import BadUsage
 from bt.memory.bus import ByteCells, Mirror
+from bt.memory.native_registers import NativeRegister
 
 
 class Line:
@@ -130,6 +131,14 @@ class Device:
         """Be as when `save` was called. Raises BadUsage if that was another version."""
         self.check(saved)
         self.restore(deepcopy(saved["state"]))  # which may be loaded again
+
+    def native_registers(self) -> Mapping[int, NativeRegister]:
+        """What native code answers for on the port bus, by offset (bt/devices/native.py)."""
+        return {}
+
+    def native_window(self) -> NativeRegister | None:
+        """What answers for the device where it is in memory."""
+        return None
 
     def latch(self, offset: int) -> int:
         """The byte last written to the latch at `offset`."""

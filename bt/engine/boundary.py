@@ -114,12 +114,14 @@ class _Boundary:
         b = self.b
         b.put("site", 0)
         with b.Loop() as loop:
-            self._account_for_ports()
+            self._account_for_accesses()
+            b.put("accessed_at", 0)
             budget = self.budget.get()
             with b.Unlikely(b.get("loaded_resume_flag") != 0):
                 b.put("loaded_resume_flag", 0)
                 b.put("resume_at", self._instruction_count())
             with b.Unlikely(self._is_delivering() & budget.sgt(0)):
+                b.put("accessed_at", self._instruction_count() + 1)
                 b.call(DELIVER_PENDING, b.cpu)
                 with b.If(self._is_delivering()):
                     self.budget.set(budget - 1)  # it may go on like this for ever
@@ -139,6 +141,9 @@ class _Boundary:
             self.fresh = b.get("mmio_count") == 0  # not in the middle of an instruction
             system = b.get("eflags_system")
             self.alone = b.local(1, ~self.fresh | ((system & flags.TF) != 0))
+            with b.Unlikely(b.get("wants_alone") != 0):
+                b.put("wants_alone", 0)
+                self.alone.set(1)
             with b.Unlikely((b.get("nmi_pending") != 0) & (b.get("nmi_blocked") == 0)):
                 self._take_nmi()
                 loop.continue_()
@@ -160,19 +165,19 @@ class _Boundary:
         """Whether an event is on its way to its handler, i1."""
         return (self.b.get("delivering") != 0) & (self.b.get("exit_reason") == 0)
 
-    def _account_for_ports(self) -> None:
-        """What an access took that native code served leaves so many instructions less until the next event.
+    def _account_for_accesses(self) -> None:
+        """What accesses took that native code served, so many instructions less are left until the next event.
 
         Taken off both the budget and what it was at first: the count of instructions is their difference.
         """
         b = self.b
-        port_ns = b.get("port_ns")
-        with b.Unlikely(port_ns != 0):
-            b.put("port_ns", 0)
+        access_ns = b.get("access_ns")
+        with b.Unlikely(access_ns != 0):
+            b.put("access_ns", 0)
             with b.If(b.get("clock_scale") == 0):  # the host's time passes by itself
-                b.put("clock_offset", b.get("clock_offset") + port_ns)
-                b.put("run_budget", b.get("run_budget") - port_ns)
-                self.budget.set(self.budget.get() - port_ns)
+                b.put("clock_offset", b.get("clock_offset") + access_ns)
+                b.put("run_budget", b.get("run_budget") - access_ns)
+                self.budget.set(self.budget.get() - access_ns)
 
     def _instruction_count(self) -> Value:
         b = self.b
@@ -229,6 +234,7 @@ class _Boundary:
         system = b.get("eflags_system")
         b.put("step_trap", (system & flags.TF) >> (flags.TF.bit_length() - 1))
         b.put("deferred", b.get("deferred") + self.budget.get() - 1)
+        b.put("accessed_at", self.now + 1)
         b.ret(1)
 
     def _open_window(self, system: Value) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import NamedTuple, Protocol
 
 from bt.memory.bus import ByteCells
+from bt.memory.native_registers import NativeRegisters
 from bt.x86.exits import ExitReason
 from bt.x86.state import CpuState
 
@@ -80,6 +81,11 @@ class Engine(Protocol):
     @property
     def port_access(self) -> ByteCells:
         """One byte a port: NATIVE_* bits (bt/memory/bus.py), 0 for an exit at each access."""
+        ...
+
+    @property
+    def native_registers(self) -> NativeRegisters:
+        """What native code answers for, which buses enter."""
         ...
 
     # -- pins ---------------------------------------------------------------------------------------------------------

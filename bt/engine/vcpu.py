@@ -32,6 +32,7 @@ from bt.memory.dirty_log import Marks
 from bt.memory.map import PhysicalMap
 from bt.memory.map_layout import PAGES
 from bt.memory.mmu import Mmu
+from bt.memory.native_registers import REGISTER_BYTES, REGISTERS, WINDOW_BYTES, WINDOWS, NativeRegisters
 from bt.memory.soft_mmu.mmu import SoftMmu
 from bt.x86 import cpu_model, flags
 from bt.x86.cpu_model import CpuModel
@@ -102,6 +103,9 @@ class Vcpu:
         self._page_info, self._open_bus = self.area(8 * PAGES, sparse=True), self.area(2 * PAGE)
         self._open_bus.map.write(b"\xff" * 2 * PAGE)
         self.port_access, self.port_values = self.area(PORTS), self.area(PORTS)
+        registers, windows = self.area(REGISTERS * REGISTER_BYTES), self.area(WINDOWS * WINDOW_BYTES)
+        self.native_registers = NativeRegisters(registers.map, windows.map)
+        self.state["native_registers"], self.state["native_windows"] = registers.address, windows.address
         self._control = self.area(PAGE)
         self._tables = library.tables(self.model)
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple, TypeVar
 
@@ -12,6 +12,7 @@ from bt.devices.apic.io_apic import IoApic
 from bt.devices.chipset.fpu_error import FpuError
 from bt.devices.chipset.pic8259 import CASCADE_INPUT, Pic8259Pair
 from bt.devices.chipset.pit8254 import Pit8254
+from bt.devices.debug.output import OutputQueue
 from bt.devices.device import Device, Line
 from bt.devices.display.vga import Vga
 from bt.devices.dma_memory import MappedMemory
@@ -58,9 +59,21 @@ class Outside:
     serial: tuple[Sink, Sink]  # each takes every byte that COM1, COM2 sends
     console: Sink  # takes each byte written to port E9h
     firmware_log: Sink  # and to port 402h
+    heard: Callable[[], None]  # called when there is something for COM1 or port E9h
     restart: Callable[[], None]  # the guest wants the machine to start again
     exit: Callable[[int], None]  # the guest ends the run with a status
     power_off: Callable[[], None]
+
+    def through(self, queue: OutputQueue) -> Outside:
+        """The same, where native code queues what goes there."""
+        com1, com2 = self.serial
+        unheard = partial(queue.output, is_heard=False)
+        return replace(
+            self,
+            serial=(queue.output(com1), unheard(com2)),
+            console=queue.output(self.console),
+            firmware_log=unheard(self.firmware_log),
+        )
 
 
 class Board:
@@ -78,10 +91,12 @@ class Board:
         post: Post | None = None,
     ) -> None:
         """`post` tells when the host is done with a disk, where that is what guests wait for (bt/devices/storage)."""
-        self.ports = Bus("ports", 16, PORT_ACCESS_NS, engine.port_values, engine.port_access)
-        self.mmio = Bus("memory", 36, DEVICE_WINDOW_ACCESS_NS)
+        self.ports = Bus("ports", 16, PORT_ACCESS_NS, engine.port_values, engine.port_access, engine.native_registers)
+        self.mmio = Bus("memory", 36, DEVICE_WINDOW_ACCESS_NS, native=engine.native_registers)
         # what parts are made of
-        self.config, self.cpu, self.clock, self.out, self.media = config, engine, clock, outside, media
+        self.outputs = OutputQueue(outside.heard)
+        self.config, self.cpu, self.clock, self.media = config, engine, clock, media
+        self.out = outside.through(self.outputs)
         self.post = post
         self.memory = SystemMemory(memory, has_bridge=config.machine == "pc")
         self.dma_memory = MappedMemory(memory)
@@ -133,7 +148,10 @@ class Board:
 
     @cached_property
     def vga(self) -> Vga:
-        return Vga(self.clock, self.memory.video.buffer, self.memory.show_window, self.memory.video.changed)
+        video = self.memory.video
+        vga = Vga(self.clock, video.buffer, self.memory.show_window, video.changed)
+        vga.memory.note_stores_through(self.outputs)
+        return vga
 
     # -- for parts ----------------------------------------------------------------------------------------------------
 

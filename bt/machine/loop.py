@@ -54,6 +54,7 @@ class Loop:
         self.guest_status = 0  # the exit status that the guest chose (End.EXIT)
         self._deadline: float | None = None
         self._end: End | None = None
+        self._unserved: Exit | None = None  # somebody outside has raised at what the guest sent before it
         self.exit_counts = [0] * len(ExitReason)
         self._servers: list[Callable[[Exit], None]] = []
 
@@ -65,6 +66,10 @@ class Loop:
 
     def guest_exit(self, status: int) -> None:
         self._end, self.guest_status = End.EXIT, status & 0xFF
+
+    def forget_exit(self) -> None:
+        """The guest is another from now on: what the one before has left for is not served any more."""
+        self._unserved = None
 
     def power_off(self) -> None:
         self._end = End.POWER_OFF
@@ -88,6 +93,12 @@ class Loop:
         self._end, self._deadline = None, deadline
         cpu, clock, mailbox = self._cpu, self._clock, self._mailbox
         counts, servers, posted = self.exit_counts, self._servers, mailbox.posted
+        outputs = self._board.outputs
+        waiting = outputs.waiting
+        if self._unserved is not None:
+            leave, self._unserved = self._unserved, None
+            servers[leave.code](leave)
+            clock.run_due()
         left = SLICE_INSNS
         while not self._ended():
             if limit is not None:
@@ -100,6 +111,10 @@ class Loop:
             code = leave.code
             clock.advance(leave.instructions, leave.beside_ns)
             counts[code] += 1
+            if waiting[0]:
+                self._unserved = leave
+                outputs.deliver()
+                self._unserved = None
             servers[code](leave)
             clock.run_due()
             if posted:

@@ -18,6 +18,7 @@ from bt.boot.information import Module
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
 from bt.clock.virtual_clock import VirtualClock
+from bt.devices.native import NATIVE_DEVICES
 from bt.end import End
 from bt.engine.library.library import Library
 from bt.engine.library.shared import shared_library
@@ -59,7 +60,8 @@ class Machine:
         library: Library | None = None,
         disk_error: Callable[[str], None] | None = None,
     ) -> None:
-        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9.
+        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9: a line when complete, other
+        bytes when the guest is left for some reason, some milliseconds later at most.
 
         `disk_error` gets a line for the user when the host cannot read or write a disk; stderr does otherwise.
 
@@ -91,11 +93,12 @@ class Machine:
         self._mailbox = Mailbox()
         self.clock = _make_clock(self.config.clock, self.cpu, self._mailbox.sleep)
         self._loop = Loop(self.cpu, self.ram, self.clock, self._mailbox)
-        listen = self._restarts.listen
+        self.cpu.native_registers.symbols = self.library.part(NATIVE_DEVICES)
         outside = Outside(
-            (listen(serial), _discard),
-            listen(console),
+            (serial, _discard),
+            console,
             _discard,
+            self._restarts.heard,
             self._loop.request_reset,
             self._loop.guest_exit,
             self._loop.power_off,
@@ -153,6 +156,7 @@ class Machine:
             )
             entry = load_again()
             self._load_again = load_again
+            self._loop.forget_exit()
             if self.clock.insns:  # what ran before has left its traces in the devices
                 self.board.reset()
             self._enter(entry)
@@ -206,6 +210,7 @@ class Machine:
 
     def _restart(self) -> None:
         self._restarts.note()
+        self._loop.forget_exit()
         self.board.reset()
         if self._load_again is None:
             self._power_on()
@@ -225,6 +230,7 @@ class Machine:
         """Go on from `snapshot`, of any machine with the same memory, CPU model, clock and devices, or BadUsage."""
         arguments.instance("snapshot", snapshot, Snapshot, "what Machine.snapshot returned is wanted")
         with self._at_rest():
+            self._loop.forget_exit()
             snapshot.put_back(self._parts())
 
     def _parts(self) -> Parts:

@@ -45,7 +45,7 @@ ISA = (
     Part("PIC",           "20-21 A0-A1 4D0-4D1",  (),       lambda b, irq: Pic8259Pair(b.intr)),
     Part("PIT",           "40-43",                (0,),     lambda b, irq: Pit8254(b.clock, irq[0])),
     Part("keyboard",      "60 64",                (1, 12),  lambda b, irq: _keyboard(b, irq)),
-    Part("port 61",       "61",                   (),       lambda b, irq: Port61(b.clock, b.pit.gate2, b.pit.out2)),
+    Part("port 61",       "61",                   (),       lambda b, irq: Port61(b.clock, b.pit)),
     Part("RTC",           "70-71",                (8,),     lambda b, irq: _rtc(b, irq[0])),
     Part("POST port",     "80",                   (),       lambda b, irq: PostPort()),
     Part("DMA",           "00-0F C0-DF@20 81-8F@41", (),    lambda b, irq: Dma8237Pair(b.dma_memory)),

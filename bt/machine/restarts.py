@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from bt.end import End
 
 QUIET_RESETS = 3  # so many with no output in between are one too many: each start ends like the one before
@@ -25,14 +23,9 @@ class Restarts:
         """It has, once more."""
         self.counts[0] += 1
 
-    def listen(self, sink: Callable[[int], None]) -> Callable[[int], None]:
-        """`sink`, with notice taken of what goes there."""
-
-        def send(byte: int) -> None:
-            self.counts[1] = 0
-            sink(byte)
-
-        return send
+    def heard(self) -> None:
+        """The guest has sent something."""
+        self.counts[1] = 0
 
     def end(self) -> End | None:
         """The guest has reset the machine: how that ends the run, or None if it starts again."""

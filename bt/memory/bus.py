@@ -2,14 +2,17 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from bt.errors import BtError
+from bt.memory.native_registers import NativeRegister, NativeRegisters
 
 PORT_WIDTH_BITS = 16
-NATIVE_READ, NATIVE_WRITE = 1, 2  # what an engine may do at an address of a small bus with the byte kept for it
+# What an engine may do at an address of a small bus with the byte kept for it: read it, write it, or take it for the
+# number of a native register.
+NATIVE_READ, NATIVE_WRITE, NATIVE_CODE = 1, 2, 4
 
 # What one access of the processor takes in guest time, one constant a bus.
 PORT_ACCESS_NS = 1_000  # an ISA cycle of 8 bits is 6 clocks of 8.33 MHz, with recovery about 1 us: guests count on it
@@ -61,6 +64,12 @@ class BusDevice(Protocol):
 
     def release_mirror(self, offset: int) -> None:
         """From now on show it no more."""
+
+    def native_registers(self) -> Mapping[int, NativeRegister]:
+        """Registers that native code answers for, by offset; they are neither latches nor mirrors."""
+
+    def native_window(self) -> NativeRegister | None:
+        """The same for a device on a wide bus: all its registers, or what it leaves to native code of them."""
 
 
 class Mirror:
@@ -115,12 +124,13 @@ class Bus:
         access_ns: int = 0,
         latch_values: ByteCells | None = None,
         native_access: ByteCells | None = None,
+        native: NativeRegisters | None = None,
     ) -> None:
         """A bus of 2**`width_bits` addresses; an access takes `access_ns` nanoseconds of the guest's time.
 
         A bus no wider than the port space keeps the latches and mirrors of its devices in one byte an address,
         `latch_values`, and NATIVE_* bits that say what an engine may do there without asking in another,
-        `native_access`; give storage of that many bytes, or leave it to the bus.
+        `native_access`; give storage of that many bytes, or leave it to the bus. `native` has what native code serves.
         """
         self.name = name
         self.width_bits = width_bits
@@ -129,7 +139,9 @@ class Bus:
         self.unassigned_writes: Counter[int] = Counter()
         self._regions: list[Region] = []  # ascending and disjoint
         self._starts: list[int] = []
-        self._native: dict[int, tuple[BusDevice, int]] = {}  # by address: registers kept there, and whose offset it is
+        # by address: registers that an engine need not ask for, and whose offset each is
+        self._native: dict[int, tuple[BusDevice, int]] = {}
+        self._native_registers = NativeRegisters() if native is None else native
         self._is_small = width_bits <= PORT_WIDTH_BITS
         self._by_address: dict[int, Region] = {}  # of a small bus
         # reading a byte takes 160 ns through the dictionary, 250 ns by bisection (20 regions)
@@ -157,16 +169,13 @@ class Bus:
         """Take the device away from there: nobody is at these addresses then. ValueError unless it is attached."""
         position = self._regions.index(region)
         del self._regions[position], self._starts[position]
-        if self._is_small:
-            for address in range(region.start, region.end):
-                del self._by_address[address]
-                if (register := self._native.pop(address, None)) is not None:
-                    self.native_access[address] = 0
-                    device, offset = register
-                    if offset in device.latches:
-                        device.release_latch(offset)
-                    else:
-                        device.release_mirror(offset)
+        if not self._is_small:
+            self._native_registers.remove_window(region.start)
+            return
+        for address in range(region.start, region.end):
+            del self._by_address[address]
+            if (register := self._native.pop(address, None)) is not None:
+                self._ask_again(address, *register)
 
     def move(self, region: Region, start: int) -> Region:
         """Have the device answer from `start` on instead, which the guest may ask for while it runs.
@@ -194,16 +203,34 @@ class Bus:
         self._starts.insert(position, new.start)
         if self._is_small:
             self._by_address.update((address, new) for address in range(new.start, new.end))
+            native = new.device.native_registers()
             for address in range(new.start, new.end):
-                self._serve_natively(new.device, address - new.start + new.offset, address)
+                offset = address - new.start + new.offset
+                self._serve_natively(new.device, offset, address, native.get(offset))
+        elif (window := new.device.native_window()) is not None:
+            self._native_registers.add_window(window, new.start, new.length, new.offset)
 
-    def _serve_natively(self, device: BusDevice, offset: int, address: int) -> None:
+    def _ask_again(self, address: int, device: BusDevice, offset: int) -> None:
+        """Have engines ask for the register there, which is the device's at `offset`."""
+        if self.native_access[address] & NATIVE_CODE:
+            self._native_registers.remove(self.latch_values[address])
+        self.native_access[address] = 0
+        if offset in device.latches:
+            device.release_latch(offset)
+        elif offset in device.mirrors:
+            device.release_mirror(offset)
+
+    def _serve_natively(self, device: BusDevice, offset: int, address: int, native: NativeRegister | None) -> None:
         """Have an engine answer for the register there, if it can. One that has two places is served at the first."""
         is_latch = offset in device.latches
-        if (not is_latch and offset not in device.mirrors) or (device, offset) in self._native.values():
+        if not (is_latch or native or offset in device.mirrors) or (device, offset) in self._native.values():
             return
         self._native[address] = device, offset
-        if is_latch:
+        if native is not None:
+            if number := self._native_registers.add(native, offset):
+                self.latch_values[address] = number
+                self.native_access[address] = NATIVE_CODE
+        elif is_latch:
             device.adopt_latch(offset, self.latch_values, address)
             self.native_access[address] = NATIVE_READ | NATIVE_WRITE
         else:

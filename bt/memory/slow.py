@@ -3,6 +3,10 @@
 All are runtime functions (bt/x86/services.py explains their results). An access to a device leaves to Python and the
 whole instruction runs again once Python has the answer: `mmio_value` then replays the accesses already made, in order,
 as a hypervisor's instruction emulator does. Nothing of the instruction was committed, so it cannot tell.
+
+What native code answers (bt/memory/native_registers.py) is noted in the same way: should the instruction leave or
+fail later on, it is replayed. A device wants to know the time, so an instruction that comes upon a window that is
+served natively runs again alone, if it does not already: then it is known how many have retired.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ from bt.memory.backend import (
     UPDATE_BEGIN,
     UPDATE_COMMIT,
 )
-from bt.memory.bus import NATIVE_READ, NATIVE_WRITE, PORT_ACCESS_NS
+from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, NATIVE_CODE, NATIVE_READ, NATIVE_WRITE, PORT_ACCESS_NS
+from bt.memory.native_registers import REGISTER, REGISTER_BYTES, SERVE, WINDOW, WINDOW_BYTES
 from bt.memory.physical import CODE_GRANULE_SHIFT, PhysicalPage, code_map_slot
 from bt.x86 import services
-from bt.x86.context import AC, OK
+from bt.x86.context import AC, EXIT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.mode import ALIGNMENT_FREE
 from bt.x86.page import PAGE
@@ -39,13 +44,53 @@ def _device_access(b: NativeContext) -> None:
         b.put("memory_value", b.load(slot, 64))
         b.put("mmio_used", used + 1)
         b.ret(OK)
+    # of an operand that is moved in pieces, `value` has more than this one
+    value = value & (b.const(-1, 64) >> (64 - (size << 3)).zext(64))
+    with b.If(reason == int(ExitReason.MMIO)):
+        _serve_window(b, address, size, write, value)
     b.put("exit_address", address)
     b.put("exit_size", size)
     b.put("exit_write", write)
-    # of an operand that is moved in pieces, `value` has more than this one
-    b.put("exit_value", value & (b.const(-1, 64) >> (64 - (size << 3)).zext(64)))
+    b.put("exit_value", value)
     b.put("exit_reason", reason)
-    b.ret(2)
+    b.ret(EXIT)
+
+
+def _serve_window(b: NativeContext, address: Value, size: Value, write: Value, value: Value) -> None:
+    """Return if native code answers for a window at this physical address, or will when the instruction is alone."""
+    row = b.local(PTR, b.get_pointer("native_windows"))
+    with b.Loop() as loop:
+        start, end = (WINDOW.get(b, row.get(), name) for name in ("start", "end"))
+        loop.break_if(end == 0)
+        with b.If(address.uge(start) & (address + size.zext(64)).ule(end)):
+            with b.If(b.get("accessed_at") == 0):
+                b.put("wants_alone", 1)
+                b.ret(EXIT)
+            register = WINDOW.pointer(row.get(), "read")
+            offset = (address - start + REGISTER.get(b, register, "offset")).trunc(32)
+            _serve(b, register, offset, size, write != 0, value, DEVICE_WINDOW_ACCESS_NS)
+        row.set(row.get() + WINDOW_BYTES)
+
+
+def _serve(
+    b: NativeContext, register: Value, offset: Value, size: Value, write: Value, value: Value, access_ns: int
+) -> None:
+    """Return if the device's native code answers."""
+    code = b.select(write, REGISTER.get_pointer(b, register, "write"), REGISTER.get_pointer(b, register, "read"))
+    with b.If(code != 0):
+        block = REGISTER.get_pointer(b, register, "block")
+        with b.If(b.call_pointer(code, SERVE, b.cpu, block, offset, size, value) == OK):
+            _note_served(b, access_ns)
+
+
+def _note_served(b: NativeContext, access_ns: int) -> None:
+    """An access has been answered here, as if by Python: should the instruction run again, it is not made once more."""
+    made = b.get("mmio_count")
+    b.put("access_ns", b.get("access_ns") + access_ns)
+    b.store(b.slot("mmio_value") + (made << 3), b.get("memory_value"))
+    b.put("mmio_count", made + 1)
+    b.put("mmio_used", made + 1)
+    b.ret(OK)
 
 
 def _pieces(b: NativeContext, linear: Value, size: Value) -> tuple[Value, Value]:
@@ -180,21 +225,20 @@ def _port(b: NativeContext, *, write: bool) -> None:
     index = port.zext(64) & 0xFFFF
     with b.Unlikely(b.get("debugging") != 0):
         b.call(services.WATCH_ACCESS, b.cpu, port & 0xFFFF, size, services.WATCH_PORT)
-    allowed = b.load(b.get_pointer("port_access") + index, 8) & (NATIVE_WRITE if write else NATIVE_READ)
-    made = b.get("mmio_count")
-    with b.If((allowed != 0) & (size == 1) & (b.get("mmio_used") == made)):  # if not, this one is replayed
-        b.put("port_ns", PORT_ACCESS_NS)
-        value = b.get_pointer("port_values") + index
-        if write:
-            b.store(value, b.arguments[3].trunc(8))
-        else:
-            b.put("memory_value", b.load(value, 8))
-        # noted as if Python had answered: should the instruction run again, the access is not made once more
-        b.store(b.slot("mmio_value") + (made << 3), b.get("memory_value"))
-        b.put("mmio_count", made + 1)
-        b.put("mmio_used", made + 1)
-        b.ret(OK)
+    allowed = b.load(b.get_pointer("port_access") + index, 8)
     out = b.arguments[3].zext(64) if write else b.const(0, 64)
+    with b.If((allowed != 0) & (b.get("mmio_used") == b.get("mmio_count"))):  # if not, this one is replayed
+        value = b.get_pointer("port_values") + index
+        with b.If(((allowed & (NATIVE_WRITE if write else NATIVE_READ)) != 0) & (size == 1)):
+            if write:
+                b.store(value, b.arguments[3].trunc(8))
+            else:
+                b.put("memory_value", b.load(value, 8))
+            _note_served(b, PORT_ACCESS_NS)
+        with b.If((allowed & NATIVE_CODE) != 0):
+            register = b.get_pointer("native_registers") + b.load(value, 8).zext(64) * REGISTER_BYTES
+            offset = REGISTER.get(b, register, "offset").trunc(32)
+            _serve(b, register, offset, size, b.const(int(write), 1), out, PORT_ACCESS_NS)
     b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.IO), index, size, int(write), out)
 
 

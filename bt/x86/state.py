@@ -218,7 +218,10 @@ FIELDS: tuple[Field, ...] = (
     Field("fault_in_new_task", PENDING),  # 1: the fault came after a task switch, EIP is the new task's
     Field("trap_vectors", HOST),  # debugger: bit n = leave with an EXCEPTION exit instead of delivering vector n
     # -- time beside instructions
-    Field("port_ns", PENDING),  # time of the port access just served in native code, not yet accounted for
+    Field("access_ns", PENDING),  # time of accesses just served in native code, not yet accounted for
+    # instructions that will have retired after the one that accesses devices; 0: it does not run alone, nobody knows
+    Field("accessed_at", DERIVED),
+    Field("wants_alone", DERIVED),  # 1: the next instruction accesses a device, and is to run alone
     Field("clock_offset", DERIVED),  # ns: with clock_scale 0 the time is the instruction count plus this
     Field("clock_scale", DERIVED),  # not 0: the time is the host's, so many ns * 2**CLOCK_SCALE_SHIFT a cycle
     Field("clock_cycles", DERIVED),  # host's counter when this run began, at the time clock_offset
@@ -241,6 +244,8 @@ FIELDS: tuple[Field, ...] = (
     Field("page_info", HOST),  # host address of one u64 a physical page: its map of code, see memory/physical.py
     Field("port_access", HOST),  # host address of 65536 bytes: NATIVE_READ, NATIVE_WRITE (bt/memory/bus.py)
     Field("port_values", HOST),  # host address of the 65536 values that are read and written so
+    Field("native_registers", HOST),  # host addresses of what serves registers in native code: those of ports,
+    Field("native_windows", HOST),  # and those in memory (bt/memory/native_registers.py)
     Field("engine", HOST),  # host address of the running engine's own control block
     Field("tlb_system", DERIVED),  # the same for the processor's own accesses, to descriptors for example
     Field("tlb_has_global", DERIVED),  # not 0: entries of global pages may be there

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bt.devices.device import Device
 from bt.engine.library.library import Library
 from bt.machine import EngineName, Machine
 from bt.memory.ram import GuestRam
@@ -125,13 +126,27 @@ def test_code_that_crosses_pages(library: Library, engine: EngineName) -> None:
 ASKS_A_DEVICE = """
 again:
     mov eax, 1                  ; 5 bytes
-    out 0xE9, al                ; 2 bytes
+    out 0xE1, al                ; 2 bytes
     inc ecx
     cmp ecx, 100
     jne again
-    out 0xE9, al
+    out 0xE1, al
     hlt
 """
+
+
+class Writer(Device):
+    """Writes memory when it is told something for the 50th time."""
+
+    def __init__(self, write: Callable[[], None]) -> None:
+        super().__init__("writer")
+        self._write = write
+        self.heard: list[int] = []
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.heard.append(value)
+        if len(self.heard) == 50:
+            self._write()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -148,16 +163,11 @@ def test_a_device_writes_code_while_it_is_accessed(
     library: Library, engine: EngineName, offset: int, code: bytes, said: list[int]
 ) -> None:
     """As a bus master does."""
-    heard: list[int] = []
-
-    def listen(byte: int) -> None:
-        heard.append(byte)
-        if len(heard) == 50:
-            guest.ram.write(CODE + offset, code)
-
-    with machine(library, engine, ASKS_A_DEVICE, listen) as guest:
+    with machine(library, engine, ASKS_A_DEVICE) as guest:
+        writer = Writer(lambda: guest.ram.write(CODE + offset, code))
+        guest.ports.attach(writer, 0xE1, 1)
         assert guest.run(max_insns=100_000).reason == "halted"
-        assert heard == said
+        assert writer.heard == said
 
 
 def test_views_cannot_be_written() -> None:

@@ -14,9 +14,10 @@ Bt = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="session", autouse=True)
 def _library() -> None:
     """Compiled before any command is timed, or judged by what is on its stderr."""
+    from bt.devices.native import NATIVE_DEVICES
     from bt.engine.library.library import load_library
 
-    load_library()
+    load_library().part(NATIVE_DEVICES)
 
 
 @pytest.fixture

@@ -114,11 +114,11 @@ def test_the_end_of_the_terminal_ends_bt(guests: list[Terminal], tmp_path: Path)
 
 
 def test_a_fault_of_bt_itself_restores_the_terminal(guests: list[Terminal], tmp_path: Path) -> None:
-    guest = code.write(tmp_path / "guest.bin", BUSY.replace(code.ENDLESS, "in al, 0x61\n"))
+    guest = code.write(tmp_path / "guest.bin", BUSY.replace(code.ENDLESS, "in al, 0x71\n"))
     program = (
-        "import sys; from bt.cli.main import main; from bt.devices.chipset.port61 import Port61\n"
+        "import sys; from bt.cli.main import main; from bt.devices.chipset.cmos_rtc import CmosRtc\n"
         "def broken(*arguments): raise ZeroDivisionError\n"
-        "Port61.read = broken; sys.exit(main(sys.argv[1:]))"
+        "CmosRtc.read = broken; sys.exit(main(sys.argv[1:]))"
     )
     terminal = Terminal(sys.executable, "-c", program, "run", guest, *code.FLAT)
     guests.append(terminal)

@@ -193,3 +193,17 @@ def test_a_port_access_takes_a_microsecond(library: Library, engine: EngineName,
         (tsc,) = struct.unpack("<I", machine.ram.read(RESULTS, 4))
     access_ns = PORT_ACCESS_NS + (DEVICE_WINDOW_ACCESS_NS if "0xfeb00000" in access else 0)
     assert tsc == result.instructions - 1 + 1000 * access_ns, "a MOV has retired since, the last OUT has not"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("place", ["0x80", "0x500"], ids=["in native code", "in Python"])
+@pytest.mark.parametrize("repeated", ["rep insb", "rep outsb", "rep stosb"])
+def test_a_repeated_instruction_does_one_access_an_execution(
+    library: Library, engine: EngineName, repeated: str, place: str
+) -> None:
+    """So that what is due meanwhile comes between two of them: an access takes as long as hundreds of instructions."""
+    start = 0xFEB0_0000 if "stos" in repeated else 0x20000
+    code = f"mov ecx, 100\nmov edx, {place}\nmov esi, 0x20000\nmov edi, {start}\n{repeated}\nout 0xf4, al"
+    with Machine(MachineConfig(memory=4 << 20, engine=engine), library=library) as machine:
+        machine.load(assemble(code, 32, CODE), flat=CODE)
+        assert machine.run().instructions == 4 + 100

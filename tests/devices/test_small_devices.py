@@ -13,11 +13,8 @@ from bt.devices.chipset.pit8254 import (
     PIT_HZ,
     Pit8254,
 )
-from bt.devices.chipset.port61 import (
-    REFRESH,
-    REFRESH_PERIOD_TICKS,
-    Port61,
-)
+from bt.devices.chipset.port61 import Port61
+from bt.devices.chipset.port61_native import REFRESH, REFRESH_PERIOD_TICKS
 from bt.devices.chipset.port92 import Port92
 from bt.devices.debug.debug_console import DebugConsole
 from bt.devices.debug.debug_exit import (
@@ -82,7 +79,7 @@ def test_port_92_stores_only_the_bits_it_has() -> None:
 def build_port_61() -> tuple[VirtualClock, Pit8254, Port61]:
     clock = VirtualClock()
     pit = Pit8254(clock, Line("IRQ0"))
-    return clock, pit, Port61(clock, pit.gate2, lambda: pit.out(2))
+    return clock, pit, Port61(clock, pit)
 
 
 def test_port_61_bits() -> None:

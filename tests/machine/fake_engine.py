@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from bt.engine.protocol import Exit
+from bt.memory.native_registers import NativeRegisters
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.state import CpuState
@@ -21,6 +22,7 @@ class FakeEngine:
     def __init__(self, script: Iterable[Exit] = ()) -> None:
         self.state = CpuState()
         self.port_values, self.port_access = bytearray(1 << 16), bytearray(1 << 16)
+        self.native_registers = NativeRegisters()
         self.instructions = 0
         self.answers: list[int] = []  # to its accesses
         self.vectors: list[int] = []

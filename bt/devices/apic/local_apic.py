@@ -4,27 +4,38 @@ from collections.abc import Callable
 from typing import Any
 
 from bt.clock.virtual_clock import VirtualClock
+from bt.devices.apic.local_apic_native import (
+    CURRENT_COUNT,
+    DIVIDE,
+    ESR,
+    ICR_BITS,
+    ISR,
+    LOGICAL,
+    MODE_SHIFT,
+    SHORTHAND_SHIFT,
+    SOFTWARE_ENABLED,
+    SVR,
+    VECTOR,
+    VERSION_VALUE,
+    LocalApicShared,
+    read_register,
+    write_register,
+)
 from bt.devices.apic.message import BROADCAST, LOWEST_LEGAL_VECTOR, RESERVED_MODE, DeliveryMode, Message
 from bt.devices.apic.timer import MASKED, ApicTimer
 from bt.devices.device import Device, Line
+from bt.memory.native_registers import NativeRegister
 
 LENGTH = 0x1000  # bytes; registers of 32 bits at multiples of 16
 DEFAULT_ADDRESS = 0xFEE00000
 BASE_ENABLED = 1 << 11  # of IA32_APIC_BASE
 
-ID, VERSION, TPR, APR, PPR, EOI, LDR, DFR, SVR = 0x02, 0x03, 0x08, 0x09, 0x0A, 0x0B, 0x0D, 0x0E, 0x0F
-ISR, TMR, IRR, ESR, ICR_LOW, ICR_HIGH = 0x10, 0x18, 0x20, 0x28, 0x30, 0x31
 LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR = range(0x32, 0x38)
-INITIAL_COUNT, CURRENT_COUNT, DIVIDE = 0x38, 0x39, 0x3E
 RESERVED = frozenset({0x00, 0x01, 0x04, 0x05, 0x06, 0x07, 0x0C, 0x29, 0x2A, 0x2B, 0x2C, 0x2D, 0x2E, 0x2F, 0x3A, 0x3B,
                       0x3C, 0x3D, 0x3F})  # fmt: skip
 
-VERSION_VALUE = 0x14 | (LVT_ERROR - LVT_TIMER) << 16
-SOFTWARE_ENABLED = 1 << 8  # of the spurious vector register
 DFR_FLAT = 0xF
-VECTOR, MODE_SHIFT, LOGICAL, LEVEL, REMOTE_IRR = 0xFF, 8, 1 << 11, 1 << 15, 1 << 14
-SHORTHAND_SHIFT, TO_SELF, TO_ALL, TO_OTHERS = 18, 0b01, 0b10, 0b11
-ICR_BITS = 0x000CCFFF
+LEVEL, REMOTE_IRR = 1 << 15, 1 << 14
 LVT_BITS = {
     LVT_TIMER: 0x0003_00FF, LVT_THERMAL: 0x0001_07FF, LVT_PERFORMANCE: 0x0001_07FF,
     LVT_LINT0: 0x0001_A7FF, LVT_LINT1: 0x0001_A7FF, LVT_ERROR: 0x0001_00FF,
@@ -38,7 +49,7 @@ VIRTUAL_WIRE = {  # what firmware leaves, as SeaBIOS does
 SEND_ILLEGAL_VECTOR, RECEIVE_ILLEGAL_VECTOR, ILLEGAL_REGISTER = 1 << 5, 1 << 6, 1 << 7  # of the error status
 
 
-class LocalApic(Device):
+class LocalApic(LocalApicShared, Device):
     """Intel SDM vol. 3A, chapter "Advanced Programmable Interrupt Controller", of the only processor.
 
     `intr` is the processor's pin; it answers with `acknowledge`. The 8259's INT is `set_lint0`, whose acknowledge is
@@ -67,7 +78,8 @@ class LocalApic(Device):
         self.ended = ended
         self._timer = ApicTimer(clock, self._timer_expired)
         self._lint0 = self._lint1 = False
-        self._isr = self._tmr = self._irr = 0  # a bit a vector
+        self._timer_block = self._timer.block
+        self._isr = self._tmr = self._irr = 0
         self._id = self._tpr = self._ldr = self._dfr = self._svr = 0
         self._esr = self._errors = self._icr_low = self._icr_high = 0
         self._lvt: dict[int, int] = {}  # by register
@@ -183,9 +195,15 @@ class LocalApic(Device):
         return wired or self._extint_message
 
     def _drive(self) -> None:
+        if self._raised:
+            self._raised = False
+            self._intr.raise_()
         self._intr.set(bool(self._deliverable()) or self._external_pending())
 
     # registers
+
+    def native_window(self) -> NativeRegister:
+        return NativeRegister(self.block, read_register, write_register)
 
     def read(self, offset: int, size: int) -> int:
         if offset & 0xF:  # undefined by the manual; bytes of the register, and nothing between registers

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bt.clock.virtual_clock import Event, VirtualClock
+from bt.devices.apic.local_apic_native import PERIODIC, TimerShared
 
 TICK_NS = 1  # of the undivided clock: 1 GHz, as QEMU's; guests measure it
-MASKED, PERIODIC = 1 << 16, 1 << 17  # of the local vector
+MASKED = 1 << 16  # of the local vector
 COUNT_MASK = 0xFFFF_FFFF
 
 
@@ -16,7 +17,7 @@ def divisor(configuration: int) -> int:
     return 1 if code == 7 else 2 << code
 
 
-class ApicTimer:
+class ApicTimer(TimerShared):
     """SDM vol. 3A, "APIC Timer": one-shot and periodic; `expired()` is called for each interrupt.
 
     The count is worked out from the time when somebody asks; an event is due only while it would interrupt.

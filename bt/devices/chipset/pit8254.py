@@ -7,19 +7,29 @@ from bt.clock.virtual_clock import (
     Oscillator,
     VirtualClock,
 )
+from bt.devices.chipset.pit8254_native import (
+    COUNTER_LATCH,
+    HIGH_BYTE,
+    LOW_BYTE,
+    LOW_THEN_HIGH,
+    CounterShared,
+    PitShared,
+    latch_count,
+    read_count,
+)
+from bt.devices.chipset.pit8254_native import PIT_HZ as PIT_HZ
 from bt.devices.device import Device, Line
+from bt.memory.native_registers import NativeRegister
 
-PIT_HZ = 1_193_182
 CONTROL = 3  # offset of the control word register; 0-2 are the counters
 
 # control word
 READ_BACK = 0b11  # in place of a counter number
 READ_BACK_NO_COUNT, READ_BACK_NO_STATUS = 1 << 5, 1 << 4
-COUNTER_LATCH, LOW_BYTE, HIGH_BYTE, LOW_THEN_HIGH = range(4)  # RW1:RW0
 STATUS_OUT, STATUS_NULL_COUNT = 1 << 7, 1 << 6
 
 
-class Counter:
+class Counter(CounterShared):
     """One counter (data sheet 231164, "Mode definitions").
 
     Nothing is counted: output and count are functions of the ticks since the count was loaded, `_start`. A count
@@ -28,7 +38,7 @@ class Counter:
 
     fields = (
         "_access", "_mode", "_mode_bits", "_bcd", "_gate", "_count", "_start", "_held", "_next_count", "_next_start",
-        "_write_latch", "_expect_high", "_read_high", "_status_latch", "_count_latch",
+        "_write_latch", "_expect_high", "_read_high", "_status_latch", "_latched", "_latched_bytes",
     )  # fmt: skip
 
     def __init__(self, oscillator: Oscillator) -> None:
@@ -47,14 +57,15 @@ class Counter:
         self._bcd = bool(value & 1)
         self._count = 0  # 1-65536; 0 until one is loaded
         self._start = 0  # the tick at which it was, or will be, loaded
-        self._held: int | None = None  # ticks since then when counting was suspended
+        self._held = None  # ticks since then when counting was suspended
         self._next_count = 0  # written, but to be loaded by a trigger or at _next_start
-        self._next_start: int | None = None
+        self._next_start = None
         self._write_latch = 0
         self._expect_high = self._access == HIGH_BYTE  # which byte the guest writes next
         self._read_high = self._access == HIGH_BYTE  # and reads next
-        self._status_latch: int | None = None
-        self._count_latch: list[int] = []  # bytes still to be read
+        self._status_latch = None
+        self._latched = 0  # bytes still to be read
+        self._latched_bytes = 0  # those, the next in bits 7:0
 
     @property
     def out(self) -> bool:
@@ -113,8 +124,10 @@ class Counter:
         if self._status_latch is not None:
             status, self._status_latch = self._status_latch, None
             return status
-        if self._count_latch:
-            byte, *self._count_latch = self._count_latch
+        if self._latched:
+            byte = self._latched_bytes & 0xFF
+            self._latched -= 1
+            self._latched_bytes >>= 8
             return byte
         count = self._current()
         high = self._read_high
@@ -139,9 +152,10 @@ class Counter:
 
     def latch_count(self) -> None:
         """Hold the count for reading; ignored while an earlier one is waiting to be read."""
-        if not self._count_latch:
-            low, high = self._current() & 0xFF, self._current() >> 8
-            self._count_latch = {LOW_BYTE: [low], HIGH_BYTE: [high]}.get(self._access, [low, high])
+        if not self._latched:
+            count = self._current()
+            self._latched_bytes = {LOW_BYTE: count & 0xFF, HIGH_BYTE: count >> 8}.get(self._access, count)
+            self._latched = 1 if self._access in (LOW_BYTE, HIGH_BYTE) else 2
 
     def latch_status(self) -> None:
         """Hold the status byte for reading; ignored while an earlier one is waiting to be read."""
@@ -229,13 +243,15 @@ class Counter:
         return sum((value >> 4 * digit & 15) * 10**digit for digit in range(4)) or 10_000
 
 
-class Pit8254(Device):
+class Pit8254(PitShared, Device):
     """Intel 8254 programmable interval timer (data sheet 231164): counters at offsets 0-2, control word at 3.
 
     Counter 0's output drives `irq0`: it falls when a control word says so, and otherwise just before each rise. The low
     parts in between are left out, so that a tick needs one event; the guest sees the true output in the status byte.
-    Counters 0 and 1 have their gates tied high; `gate2` is counter 2's, and its output is `out2()`.
+    Counters 0 and 1 have their gates tied high; `gate2` is the gate of `counter2`.
     """
+
+    version = 2
 
     def __init__(self, clock: VirtualClock, irq0: Line, name: str = "PIT") -> None:
         super().__init__(name)
@@ -247,14 +263,19 @@ class Pit8254(Device):
         self.gate2 = Line("8254 GATE2")
         self.gate2.watch(self._counters[2].set_gate)
         self._counters[2].set_gate(self.gate2.level)
+        self._counter0, self._counter1, self._counter2 = (counter.block for counter in self._counters)
 
     def out(self, counter: int) -> bool:
         """The OUT pin of `counter`, 0-2."""
         return self._counters[counter].out
 
-    def out2(self) -> bool:
-        """The OUT pin of counter 2, whose gate is `gate2`."""
-        return self._counters[2].out
+    @property
+    def counter2(self) -> Counter:
+        return self._counters[2]
+
+    def native_registers(self) -> dict[int, NativeRegister]:
+        counts = {n: NativeRegister(counter.block, read=read_count) for n, counter in enumerate(self._counters)}
+        return counts | {CONTROL: NativeRegister(self.block, write=latch_count)}
 
     def read(self, offset: int, size: int) -> int:
         if offset == CONTROL:

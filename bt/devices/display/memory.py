@@ -16,10 +16,14 @@ read in one addressing what was written in another.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bt.devices.debug.output import OutputQueue, Sender
 from bt.devices.device import Device
 from bt.devices.display import registers as vga
 from bt.devices.display.dispi import Dispi
 from bt.devices.display.registers import VgaRegisters
+from bt.devices.display.vga_native import EVERYWHERE, PAGE_BITS, VgaMemoryShared, read_memory, write_memory
+from bt.devices.shared import address_of
+from bt.memory.native_registers import NativeRegister
 
 VGA_BYTES = 256 << 10
 APERTURE, APERTURE_BYTES = 0xA0000, 0x20000
@@ -28,7 +32,6 @@ BANK_BITS = 16
 
 # four bits to four bytes of 00 or FF, one bit a map
 MAPS = tuple(sum(0xFF << 8 * n for n in range(4) if bits >> n & 1) for bits in range(16))
-EVERYWHERE = 0x01010101
 ALL_MAPS = 0xFFFFFFFF
 _HALF = VGA_BYTES // 2
 
@@ -41,7 +44,7 @@ class Window(NamedTuple):
     buffer_offset: int
 
 
-class VgaMemory(Device):
+class VgaMemory(VgaMemoryShared, Sender, Device):
     """IBM PS/2 Hardware Interface Technical Reference (84F9808), "Video Subsystem", graphics controller.
 
     `buffer` is at least 256 KiB, what it holds is kept by its owner and is not in `state()`. The VMM may let guests
@@ -69,6 +72,7 @@ class VgaMemory(Device):
         self.buffer = buffer
         self._window_changed = window_changed
         self._stored = stored
+        self._registers_block, self._buffer_address = registers.block, address_of(buffer)
         self.window: Window | None = None
         self._latch = 0
         self._in_pairs = False
@@ -115,6 +119,7 @@ class VgaMemory(Device):
         self._compares = bool(mode & vga.MODE_READ_COMPARE)
         if self._odd_even != self._in_pairs:
             self._rearrange(self._odd_even)
+        registers.is_planar = not (on_dispi or self._chain_4 or self._odd_even)
         self.refresh_drawing()
 
     def refresh_drawing(self) -> None:
@@ -123,6 +128,7 @@ class VgaMemory(Device):
         1.5 us instead of 4 us.
         """
         graphics = self._registers.graphics
+        self._registers.drawing_changed_natively = False
         maps = self._map_mask = self._registers.sequencer[vga.MAP_MASK]
         self._set_reset = MAPS[graphics[vga.SET_RESET]]
         enabled, rotate = graphics[vga.ENABLE_SET_RESET], graphics[vga.DATA_ROTATE]
@@ -146,13 +152,30 @@ class VgaMemory(Device):
             self.window = window
             self._window_changed(window)
 
+    def note_stores_through(self, queue: OutputQueue) -> None:
+        """From now on native code may store, and leaves word in the queue."""
+        self.send_to(queue.output(lambda _: self._tell_of_stores(), is_heard=False))
+
+    def _tell_of_stores(self) -> None:
+        pages, self._stored_pages = self._stored_pages, 0
+        for page in range(64):
+            if pages >> page & 1:
+                self._stored(page << PAGE_BITS, 1 << PAGE_BITS)
+
+    def native_window(self) -> NativeRegister:
+        return NativeRegister(self.block, read_memory, write_memory)
+
     def read(self, offset: int, size: int) -> int:
+        if self._registers.drawing_changed_natively:
+            self.refresh_drawing()
         value = 0
         for n in range(size):
             value |= self._read(offset + n) << 8 * n
         return value
 
     def write(self, offset: int, size: int, value: int) -> None:
+        if self._registers.drawing_changed_natively:
+            self.refresh_drawing()
         for n in range(size):
             self._write(offset + n, value >> 8 * n & 0xFF)
 

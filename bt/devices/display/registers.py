@@ -6,6 +6,27 @@ from typing import Any
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.device import Device
 from bt.devices.display.retrace import Raster
+from bt.devices.display.vga_native import BIT_MASK as BIT_MASK
+from bt.devices.display.vga_native import COLOUR_COMPARE as COLOUR_COMPARE
+from bt.devices.display.vga_native import COLOUR_DONT_CARE as COLOUR_DONT_CARE
+from bt.devices.display.vga_native import DATA_ROTATE as DATA_ROTATE
+from bt.devices.display.vga_native import ENABLE_SET_RESET as ENABLE_SET_RESET
+from bt.devices.display.vga_native import (
+    GRAPHICS_BITS,
+    INDEX_OFFSETS,
+    VgaRegistersShared,
+    read_status,
+    write_data,
+    write_index,
+)
+from bt.devices.display.vga_native import GRAPHICS_MISC as GRAPHICS_MISC
+from bt.devices.display.vga_native import GRAPHICS_MODE as GRAPHICS_MODE
+from bt.devices.display.vga_native import MAP_MASK as MAP_MASK
+from bt.devices.display.vga_native import MODE_READ_COMPARE as MODE_READ_COMPARE
+from bt.devices.display.vga_native import READ_MAP as READ_MAP
+from bt.devices.display.vga_native import SET_RESET as SET_RESET
+from bt.devices.shared import address_of
+from bt.memory.native_registers import NativeRegister
 
 FIRST_PORT = 0x3B0  # offset 0
 PORTS = ((0x3B4, 2), (0x3BA, 1), (0x3C0, 16), (0x3D4, 2), (0x3DA, 1))  # first and number of those decoded
@@ -15,12 +36,10 @@ _COLOUR = frozenset({0x24, 0x25, 0x2A})  # the same registers, while it is set
 MISC_COLOUR, MISC_RAM_ENABLED = 1 << 0, 1 << 1
 MISC_WRITABLE = 0xEF
 
-RESET, CLOCKING_MODE, MAP_MASK, CHARACTER_MAP_SELECT, MEMORY_MODE = range(5)  # sequencer
+RESET, CLOCKING_MODE, _, CHARACTER_MAP_SELECT, MEMORY_MODE = range(5)  # sequencer, but for MAP_MASK
 CLOCKING_8_DOTS, CLOCKING_HALF, CLOCKING_SCREEN_OFF = 1 << 0, 1 << 3, 1 << 5
 MEMORY_CHAIN_4 = 1 << 3
-SET_RESET, ENABLE_SET_RESET, COLOUR_COMPARE, DATA_ROTATE, READ_MAP, GRAPHICS_MODE, GRAPHICS_MISC = range(7)
-COLOUR_DONT_CARE, BIT_MASK = 7, 8
-MODE_READ_COMPARE, MODE_ODD_EVEN, MODE_SHIFT_INTERLEAVED, MODE_SHIFT_256 = 1 << 3, 1 << 4, 1 << 5, 1 << 6
+MODE_ODD_EVEN, MODE_SHIFT_INTERLEAVED, MODE_SHIFT_256 = 1 << 4, 1 << 5, 1 << 6
 MISC_GRAPHICS = 1 << 0  # of GRAPHICS_MISC
 ATTRIBUTE_MODE, OVERSCAN, COLOUR_PLANES, PIXEL_PANNING, COLOUR_SELECT = range(0x10, 0x15)
 ATTRIBUTE_GRAPHICS, ATTRIBUTE_LINE_GRAPHICS, ATTRIBUTE_BLINK = 1 << 0, 1 << 2, 1 << 3
@@ -29,7 +48,6 @@ PALETTE_ADDRESS_SOURCE = 1 << 5  # of the attribute index: the palette is the di
 
 # Which bits of a register exist; those that are not here read 0.
 SEQUENCER_BITS = (0x03, 0x3D, 0x0F, 0x3F, 0x0E, 0x00, 0x00, 0xFF)
-GRAPHICS_BITS = (0x0F, 0x0F, 0x0F, 0x1F, 0x03, 0x7B, 0x0F, 0x0F, 0xFF, 0, 0, 0, 0, 0, 0, 0)
 ATTRIBUTE_BITS = (*(0x3F,) * 16, 0xEF, 0xFF, 0x3F, 0x0F, 0x0F, *(0,) * 11)
 
 CRTC_PROTECTED = 8  # registers 0 to 7, while VERTICAL_RETRACE_END bit 7 is set
@@ -39,7 +57,7 @@ LINE_COMPARE_BIT_8 = 1 << 4  # of the overflow register: never protected
 _MAPPING = frozenset({GRAPHICS_MODE, GRAPHICS_MISC})  # graphics registers that say where a byte goes
 
 
-class VgaRegisters(Device):
+class VgaRegisters(VgaRegistersShared, Device):
     """IBM PS/2 Hardware Interface Technical Reference (84F9808), "Video Subsystem".
 
     Offsets count from port 3B0h; the board decodes `PORTS` only. `memory_changed()` is called after each write that may
@@ -66,6 +84,8 @@ class VgaRegisters(Device):
         self.memory_changed, self.drawing_changed = memory_changed, drawing_changed
         self.changes = 0
         self._raster: Raster | None = None  # made when asked for
+        self.sequencer, self.graphics = bytearray(8), bytearray(16)
+        self._sequencer_address, self._graphics_address = address_of(self.sequencer), address_of(self.graphics)
         self._reads: dict[int, Callable[[], int]] = {
             0x10: self._read_attribute_index,
             0x11: lambda: self.attributes[self.attribute_index & 0x1F],
@@ -111,11 +131,21 @@ class VgaRegisters(Device):
         raster = self._raster
         if raster is None:
             raster = self._raster = Raster.of(self.crtc, self.sequencer[CLOCKING_MODE], self.miscellaneous)
+            self._dots, self._dots_shown = raster.dots, raster.dots_shown
+            self._lines, self._lines_shown = raster.lines, raster.lines_shown
+            self._retrace_start, self._retrace_lines = raster.retrace_start % raster.lines, raster.retrace_lines
+            self._dot_hz = raster.dot_hz
         return raster
 
     def blinks(self, frames: int) -> bool:
         """Whether what is shown half of each `frames` frames is shown now."""
         return self.raster.frame(self._clock.now_ns) % frames < frames // 2
+
+    def native_registers(self) -> dict[int, NativeRegister]:
+        status = NativeRegister(self.block, read=read_status)
+        index, data = NativeRegister(self.block, write=write_index), NativeRegister(self.block, write=write_data)
+        drawing = dict.fromkeys(INDEX_OFFSETS, index) | {offset + 1: data for offset in INDEX_OFFSETS}
+        return drawing | dict.fromkeys((10, 42), status)
 
     def read(self, offset: int, size: int) -> int:
         if offset in self._hidden:
@@ -142,7 +172,7 @@ class VgaRegisters(Device):
     def set_crtc(self, index: int, value: int) -> None:
         """Store in a register of the CRT controller, protected or not."""
         self.crtc[index] = value
-        self._raster = None
+        self._forget_raster()
 
     def reset(self) -> None:
         self._power_on()
@@ -155,14 +185,14 @@ class VgaRegisters(Device):
         super().restore(state)
         for name in self._files:
             getattr(self, name)[:] = bytes.fromhex(state[name])
-        self._hidden = _MONOCHROME if self.miscellaneous & MISC_COLOUR else _COLOUR
-        self._raster = None
+        self._decode()
+        self._forget_raster()
         self.changes += 1
 
     def _power_on(self) -> None:
         self.miscellaneous = self.feature = 0
-        self._hidden = _COLOUR
-        self.sequencer, self.graphics, self.attributes = bytearray(8), bytearray(16), bytearray(32)
+        self._decode()
+        self.sequencer[:], self.graphics[:], self.attributes = bytes(8), bytes(16), bytearray(32)
         self.crtc = bytearray(256)
         self.palette = bytearray(3 * 256)  # red, green, blue of `dac_bits` bits each
         self.pel_mask = 0xFF
@@ -171,14 +201,24 @@ class VgaRegisters(Device):
         self._expects_attribute = False  # the next write to 3C0h is data
         self._dac_write = self._dac_read = self._dac_state = self._dac_part = 0
         self._dac_latch = [0, 0]  # red and green, until blue comes
-        self._raster = None
+        self._forget_raster()
         self.changes += 1
 
     def _write_miscellaneous(self, value: int) -> None:
         self.miscellaneous = value & MISC_WRITABLE
-        self._hidden = _MONOCHROME if value & MISC_COLOUR else _COLOUR
-        self._raster = None
+        self._decode()
+        self._forget_raster()
         self.memory_changed()
+
+    def _decode(self) -> None:
+        """Monochrome or colour addresses."""
+        is_colour = bool(self.miscellaneous & MISC_COLOUR)
+        self._hidden = _MONOCHROME if is_colour else _COLOUR
+        self._status_offset = 0x2A if is_colour else 0x0A
+
+    def _forget_raster(self) -> None:
+        self._raster = None
+        self._dot_hz = 0
 
     def _write_feature(self, value: int) -> None:
         self.feature = value & 0x10
@@ -200,7 +240,7 @@ class VgaRegisters(Device):
         elif index == MEMORY_MODE:
             self.memory_changed()
         elif index == CLOCKING_MODE:
-            self._raster = None
+            self._forget_raster()
 
     def _index_graphics(self, value: int) -> None:
         self._graphics_index = value & 15

@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 from bt.clock.virtual_clock import NS_PER_SECOND
+from bt.devices.display.vga_native import DISPLAY_DISABLED, VERTICAL_RETRACE
 
 DOT_CLOCKS_HZ = (25_175_000, 28_322_000, 25_175_000, 25_175_000)  # miscellaneous output bits 3:2; no feature connector
-
-DISPLAY_DISABLED, VERTICAL_RETRACE = 1 << 0, 1 << 3  # input status register 1
 
 
 class Raster(NamedTuple):

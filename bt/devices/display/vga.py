@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from bt.clock.virtual_clock import VirtualClock
+from bt.devices.device import Device
 from bt.devices.display.dispi import Dispi
 from bt.devices.display.memory import VgaMemory, Window
 from bt.devices.display.mmio import VgaMmio
@@ -34,5 +35,5 @@ class Vga:
         self.registers.drawing_changed = self.memory.refresh_drawing
 
     @property
-    def devices(self) -> tuple[VgaRegisters, Dispi, VgaMemory]:
+    def devices(self) -> tuple[Device, Device, Device]:
         return self.registers, self.dispi, self.memory

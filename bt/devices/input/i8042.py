@@ -8,6 +8,7 @@ from bt.devices.input.keyboard import Keyboard
 from bt.devices.input.keys import BREAK, SET_1_BREAK, TRANSLATION
 from bt.devices.input.mouse import Mouse
 from bt.devices.input.ps2_device import RESEND
+from bt.memory.bus import Mirror
 
 DATA, COMMAND = 0, 1  # offsets (ports 0x60 and 0x64)
 
@@ -35,6 +36,7 @@ class I8042(Device):
     """
 
     version = 2
+    mirrors = frozenset({COMMAND})
     fields = (
         "_command_byte", "_output_port", "_awaiting_data_of", "_status_bits",
         "_output", "_output_status", "_output_source", "_pushed_back", "_break",
@@ -73,7 +75,7 @@ class I8042(Device):
 
     def read(self, offset: int, size: int) -> int:
         if offset == COMMAND:
-            return self._output_status | self._status_bits | STATUS_UNLOCKED
+            return self._status()
         value = self._output
         self._output_status = 0
         # the interrupt falls even if another byte takes the place at once
@@ -92,6 +94,13 @@ class I8042(Device):
             command, self._awaiting_data_of = self._awaiting_data_of, 0
             self._data(command, value)
         self._update()
+
+    def adopt_mirror(self, offset: int, mirror: Mirror) -> None:
+        super().adopt_mirror(offset, mirror)
+        mirror.show(self._status())
+
+    def _status(self) -> int:
+        return self._output_status | self._status_bits | STATUS_UNLOCKED
 
     def reset(self) -> None:
         self._power_on()
@@ -225,3 +234,5 @@ class I8042(Device):
         is_keyboard = bool(self._output_status) and not is_aux
         self._irq1.set(is_keyboard and bool(self._command_byte & KEYBOARD_INTERRUPT))
         self._irq12.set(is_aux and bool(self._command_byte & AUX_INTERRUPT))
+        for mirror in self._mirrors.values():
+            mirror.show(self._status())

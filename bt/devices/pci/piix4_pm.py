@@ -6,6 +6,8 @@ from typing import Any
 from bt.clock.virtual_clock import Event, Oscillator, VirtualClock
 from bt.devices.device import Device, Line
 from bt.devices.pci.function import CONFIG_BYTES, Identity, PciFunction
+from bt.devices.pci.piix4_pm_native import TIMER_BITS, TIMER_HZ, read_timer
+from bt.memory.native_registers import NativeRegister
 
 IDENTITY = Identity(0x8086, 0x7113, 0x068000, revision=0x03, status=0x0280, interrupt_pin=1)
 PM_BASE, PM_ENABLES, SMBUS_BASE, SMBUS_ENABLES, APMC_ENABLE = 0x40, 0x80, 0x90, 0xD2, 0x5B
@@ -22,7 +24,6 @@ EVENTS = TIMER_OVERFLOW | GLOBAL | POWER_BUTTON | RTC_ALARM  # those that interr
 SCI_ENABLE, SUSPEND_ENABLE = 1 << 0, 1 << 13
 SUSPEND_TYPE_SHIFT, SOFT_OFF = 10, 0
 
-TIMER_HZ, TIMER_BITS = 3_579_545, 24
 HALF_ROUND = 1 << TIMER_BITS - 1  # the overflow status is set whenever the highest bit changes
 
 APM_CONTROL, APM_STATUS = 0, 1  # offsets (ports B2h and B3h)
@@ -91,12 +92,16 @@ class PmRegisters(Device):
         self._drive()
 
     def read(self, offset: int, size: int) -> int:
-        if offset == TIMER and size == 4:  # read in loops
-            return self._crystal.ticks & (1 << TIMER_BITS) - 1
+        if offset >= TIMER and offset + size <= TIMER + 4:  # at one time, whatever the size
+            ticks = self._crystal.ticks & (1 << TIMER_BITS) - 1
+            return ticks >> 8 * (offset - TIMER) & (1 << 8 * size) - 1
         value = 0
         for n in range(size):
             value |= self._byte(offset + n) << 8 * n
         return value
+
+    def native_registers(self) -> dict[int, NativeRegister]:
+        return {TIMER: NativeRegister(0, read=read_timer)}
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset >= CONTROL + 2:
@@ -126,8 +131,6 @@ class PmRegisters(Device):
         if offset < CONTROL + 2:
             word = (self._status, self._enable, self._control)[offset >> 1]
             return word >> 8 * (offset & 1) & 0xFF
-        if TIMER <= offset < TIMER + 4:
-            return (self._crystal.ticks & (1 << TIMER_BITS) - 1) >> 8 * (offset - TIMER) & 0xFF
         return 0
 
     def _write_byte(self, offset: int, value: int) -> None:

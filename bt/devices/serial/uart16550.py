@@ -5,7 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from bt import arguments
+from bt.devices.debug.output import Sender
 from bt.devices.device import Device, Line
+from bt.devices.serial.uart_native import UartShared, write_data
+from bt.memory.bus import Mirror
+from bt.memory.native_registers import NativeRegister
 
 LENGTH = 8
 
@@ -35,9 +39,10 @@ FIFO_DEPTH = 16
 TRIGGER_LEVELS = (1, 4, 8, 14)
 
 TERMINAL_CONNECTED = MSR_CTS | MSR_DSR | MSR_DCD
+ASK = -1
 
 
-class Uart16550(Device):
+class Uart16550(UartShared, Sender, Device):
     """PC16550D data sheet (National Semiconductor TL/C/8652), at the pins of a PC's COM port.
 
     `sink` receives each character sent, at the write of THR: the wire takes no time, so the transmitter is always
@@ -45,6 +50,8 @@ class Uart16550(Device):
     input is never overrun. A terminal with CTS, DSR and DCD asserted is connected. As on the PC, OUT2 gates the
     interrupt. Sending a break, and parity, have no effect.
     """
+
+    mirrors = frozenset({1, 2, 5, 6})
 
     fields = (
         "_ier", "_fcr", "_lcr", "_mcr", "_scratch", "_divisor", "_line_errors", "_modem_deltas", "_thre_interrupt",
@@ -54,13 +61,14 @@ class Uart16550(Device):
     def __init__(self, irq: Line, sink: Callable[[int], None], name: str = "UART") -> None:
         super().__init__(name)
         self._irq = irq
-        self._sink = sink
+        self.send_to(sink)
         # characters, each with the LSR error bits to show when it is the next to be read
         self._waiting: deque[tuple[int, int]] = deque()  # on the wire, not yet in the FIFO
         self._fifo: deque[tuple[int, int]] = deque()
         self._divisor = 12  # master reset leaves it alone; 9600 baud
         self._scratch = 0
         self._last_read = 0
+        self._shown: tuple[int, ...] = ()
         self._clear()
 
     def receive(self, data: bytes) -> None:
@@ -90,6 +98,14 @@ class Uart16550(Device):
         self._write(offset, value)
         self._update_irq()
 
+    def native_registers(self) -> dict[int, NativeRegister]:
+        return {RBR_THR: NativeRegister(self.block, write=write_data)}
+
+    def adopt_mirror(self, offset: int, mirror: Mirror) -> None:
+        super().adopt_mirror(offset, mirror)
+        self._shown = ()
+        self._show()
+
     def state(self) -> dict[str, Any]:
         queues = {"waiting": self._waiting, "fifo": self._fifo}
         return super().state() | {name: [list(entry) for entry in queue] for name, queue in queues.items()}
@@ -117,10 +133,10 @@ class Uart16550(Device):
             case 1:
                 return self._ier
             case 2:
-                identification = self._interrupt()
-                if identification == IIR_THRE:
+                value = self._identification()
+                if self._interrupt() == IIR_THRE:
                     self._thre_interrupt = False  # reading IIR acknowledges this source, and this one only
-                return identification | (IIR_FIFOS_ENABLED if self._fcr & FCR_ENABLE else 0)
+                return value
             case 3:
                 return self._lcr
             case 4:
@@ -164,12 +180,15 @@ class Uart16550(Device):
         # the interrupt falls and rises again even though no time passes: an edge-triggered 8259 must see both
         self._thre_interrupt = False
         self._update_irq()
-        character = value & (1 << 5 + (self._lcr & LCR_WORD_LENGTH)) - 1
+        character = value & self._character_mask()
         if self._mcr & MCR_LOOP:
             self._receive(character, 0)
         else:
             self._sink(character)
         self._thre_interrupt = True
+
+    def _character_mask(self) -> int:
+        return (1 << 5 + (self._lcr & LCR_WORD_LENGTH)) - 1
 
     def _write_fifo_control(self, value: int) -> None:
         if (value ^ self._fcr) & FCR_ENABLE or (value & FCR_ENABLE and value & FCR_CLEAR_RECEIVER):
@@ -208,13 +227,20 @@ class Uart16550(Device):
             self._line_errors |= errors
             self._fifo[0] = (character, 0)
 
+    def _identification(self) -> int:
+        return self._interrupt() | (IIR_FIFOS_ENABLED if self._fcr & FCR_ENABLE else 0)
+
     def _read_line_status(self) -> int:
+        status = self._line_status()
+        self._line_errors = 0
+        return status
+
+    def _line_status(self) -> int:
         status = self._line_errors | LSR_THR_EMPTY | LSR_TRANSMITTER_EMPTY
         if self._fifo:
             status |= LSR_DATA_READY
         if self._fcr & FCR_ENABLE and (self._line_errors & ~LSR_OVERRUN or any(errors for _, errors in self._fifo)):
             status |= LSR_FIFO_ERROR
-        self._line_errors = 0
         return status
 
     def _modem_inputs(self) -> int:
@@ -249,3 +275,27 @@ class Uart16550(Device):
         # loopback forces the OUT2 pin inactive, and with it the PC's interrupt gate
         gate_open = self._mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2
         self._irq.set(gate_open and self._interrupt() != IIR_NONE)
+        self._show()
+
+    def _show(self) -> None:
+        """What engines read, and may send, without asking; a register that reading changes they ask for."""
+        sends = not self._lcr & LCR_DLAB and not self._mcr & MCR_LOOP and not self._ier & IER_THRE
+        self._native_mask = self._character_mask() if sends else 0
+        if not self._mirrors:
+            return
+        shown = (
+            ASK if self._lcr & LCR_DLAB else self._ier,
+            ASK if self._interrupt() == IIR_THRE else self._identification(),
+            ASK if self._line_errors else self._line_status(),
+            ASK if self._modem_deltas else self._modem_inputs(),
+        )
+        if shown == self._shown:
+            return
+        self._shown = shown
+        for offset, value in zip((1, 2, 5, 6), shown, strict=True):
+            if (mirror := self._mirrors.get(offset)) is None:
+                continue
+            if value == ASK:
+                mirror.hide()
+            else:
+                mirror.show(value)

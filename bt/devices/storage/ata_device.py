@@ -6,7 +6,9 @@ from enum import StrEnum, auto
 from typing import Any, ClassVar, Protocol
 
 from bt.clock.virtual_clock import VirtualClock
+from bt.devices.shared import address_of
 from bt.devices.storage.disk_port import DiskPort, Post
+from bt.devices.storage.ide_native import AtaShared
 from bt.disks.disk import Disk
 from bt.disks.image import SECTOR_BYTES
 from bt.disks.latency import SECTOR_NS
@@ -54,7 +56,7 @@ class Dma(Protocol):
         """Up to `n` bytes."""
 
 
-class AtaDevice:
+class AtaDevice(AtaShared):
     """One device on a cable: registers, a buffer, and what it is about.
 
     The data port moves through `buffer`: `position` is the next byte, up to `read_end` or `write_end`, whichever is
@@ -75,6 +77,7 @@ class AtaDevice:
         self.is_interrupting = False
         self.phase = Phase.IDLE
         self.buffer = bytearray(CHUNK_SECTORS * SECTOR_BYTES)
+        self._buffer_address = address_of(self.buffer)
         self.position = self.read_end = self.write_end = 0
         self.dma: Dma | None = None
         self._filled = 0  # bytes of the buffer that are to go to the guest

@@ -14,6 +14,8 @@ from bt.devices.storage.ata_device import (
     AtaDevice,
     Dma,
 )
+from bt.devices.storage.ide_native import ChannelShared, read_alternate_status, read_data, read_status, write_data
+from bt.memory.native_registers import NativeRegister
 
 CONTROL = 8  # offset of Device Control and Alternate Status, which are elsewhere on the bus (3F6h, 376h)
 NO_INTERRUPTS, SOFTWARE_RESET, HIGH_ORDER = 0x02, 0x04, 0x80  # Device Control: nIEN, SRST, HOB
@@ -22,7 +24,7 @@ ALWAYS_SET = 0xA0  # DEVICE: "shall be set to one" until ATA-3, obsolete since
 DEVICE_RESET, EXECUTE_DEVICE_DIAGNOSTIC = 0x08, 0x90
 
 
-class IdeChannel(Device):
+class IdeChannel(ChannelShared, Device):
     """Command block at offsets 0-7, control block at 8; the data port takes 2 or 4 bytes, all others one.
 
     A write goes to both devices, a read is answered by the selected one. A device that is not there reads as zeros, as
@@ -41,6 +43,10 @@ class IdeChannel(Device):
     def connect(self, device: AtaDevice, position: int) -> None:
         """Put `device` on the cable as device 0 or 1."""
         self._devices[position] = device
+        if position:
+            self._block1 = device.block
+        else:
+            self._block0 = device.block
         device.interrupt_changed = self.update_interrupt
 
     def connect_dma(self, dma: Dma) -> None:
@@ -59,6 +65,13 @@ class IdeChannel(Device):
         """Only the selected device drives INTRQ, and that only if the host allows it."""
         device = self._devices[self._selected]
         self.irq.set(device is not None and device.is_interrupting and not self._control & NO_INTERRUPTS)
+
+    def native_registers(self) -> dict[int, NativeRegister]:
+        return {
+            DATA: NativeRegister(self.block, read_data, write_data),
+            STATUS: NativeRegister(self.block, read_status),
+            CONTROL: NativeRegister(self.block, read_alternate_status),
+        }
 
     def read(self, offset: int, size: int) -> int:
         device = self._devices[self._selected]

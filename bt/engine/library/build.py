@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from hashlib import blake2b
 from itertools import groupby
@@ -54,17 +54,15 @@ class Source(NamedTuple):
     ir: str
 
 
-def build_sections(store: Store, parts: Sequence[Part] = (), progress: Progress | None = None) -> dict[str, bytes]:
+def build_sections(store: Store, progress: Progress | None = None) -> dict[str, bytes]:
     """Compile everything that is not in the store yet; answers the sections of the library file."""
     check_abi()
     catalogue, plans, helpers = all_stencils()
-    stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules(parts))
+    stencils, runtime = list(_stencil_modules(catalogue)), list(_runtime_modules())
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
     pieces = _pieces(objects[source.name] for source in runtime) | raw_gates(FLAT_32_GATES) | host_fp.PIECES
-    with Arena(ARENA_BYTES, name="bt-build") as arena:
-        symbols = {name: address - arena.exec_base for name, address in link(arena, pieces, {}).items()}
-        image = bytes(arena.view[: arena.used])
+    image, symbols = _linked(pieces)
     names = handler_names()
     wanted = {name: at for name, at in symbols.items() if not name.startswith("interp_op")}
     return {
@@ -76,6 +74,20 @@ def build_sections(store: Store, parts: Sequence[Part] = (), progress: Progress 
         "fp_forms": fp_form_table(),
         **StencilTables(catalogue, plans, helpers, stencil_pieces).sections(),
     }
+
+
+def build_part(store: Store, part: Part) -> dict[str, bytes]:
+    """Compile a part that is not in the store yet; answers the sections of its file."""
+    objects = _compile(store, [Source(f"part.{part.name}", part.module().text())], None)
+    image, symbols = _linked(_pieces(iter(objects.values())))
+    return {"image": image, "symbols": json.dumps(symbols).encode()}
+
+
+def _linked(pieces: Mapping[str, CodePiece]) -> tuple[bytes, dict[str, int]]:
+    """Image that can be placed at any page, and the offsets of its symbols."""
+    with Arena(ARENA_BYTES, name="bt-build") as arena:
+        symbols = {name: address - arena.exec_base for name, address in link(arena, pieces, {}).items()}
+        return bytes(arena.view[: arena.used]), symbols
 
 
 def _pieces(objects: Iterator[bytes]) -> dict[str, CodePiece]:
@@ -116,9 +128,9 @@ def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
             yield Source(name, module.text())
 
 
-def _runtime_modules(parts: Sequence[Part]) -> Iterator[Source]:
+def _runtime_modules() -> Iterator[Source]:
     """Runtime functions, continuations, gates and interpreter handlers."""
-    modules = [*runtime_modules(parts), Module("dispatch"), Module("gates")]
+    modules = [*runtime_modules(), Module("dispatch"), Module("gates")]
     emit_dispatch(modules[-2])
     emit_gates(modules[-1], FLAT_32_GATES)
     wanted = list({variant.name: variant for form in FORMS for variant in variants(form)}.values())

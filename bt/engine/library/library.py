@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,8 +23,7 @@ from bt.engine.library.tables import ModelTables, missing_features
 from bt.x86.cpu_model import CpuModel
 
 if TYPE_CHECKING:
-    from bt.codegen.builder import Signature
-    from bt.memory.access import Body
+    from bt.codegen.builder import Module
 
 ARENA_BYTES = 512 << 20  # the image, and the code of all vCPUs: rel32 must reach from one to the other
 # A vCPU takes room for code by so much at a time: enough for several of the longest blocks (52 KB each, cold stubs
@@ -38,9 +38,10 @@ Progress = Callable[[int, int], None]
 
 
 class Part(Protocol):
-    """Native code of a later layer, such as the registers of a device: its functions become symbols of the library.
+    """Native code of a later layer, such as the registers of a device, beside the library and kept in the same way.
 
-    Nothing here knows the later layers: whoever puts the machine together hands the parts in.
+    Nothing here knows the later layers: whoever puts the machine together hands the parts in. So a change of a device
+    compiles a part again, not the library. A part calls nothing but what it has itself.
     """
 
     @property
@@ -51,8 +52,8 @@ class Part(Protocol):
     def sources(self) -> Sequence[Path]:
         """.py files, or folders of them, that its code comes from beside the layers below: part of the cache's key."""
 
-    def functions(self) -> Iterable[tuple[Signature, Body]]:
-        """Its runtime functions; asked for only when the library is built."""
+    def module(self) -> Module:
+        """Its functions; asked for only when they are compiled."""
 
 
 @dataclass
@@ -73,8 +74,11 @@ class Library:
     stencil_names: bytes  # for people: in order of stencil numbers, one a line
     piece_bytes: int = PIECE_BYTES
     reserved_bytes: int = RESERVED_BYTES
+    key: str = ""  # of the cache
     # by what the model lacks; as long as a vCPU uses them
     _models: WeakValueDictionary[frozenset[str], ModelTables] = field(default_factory=WeakValueDictionary, init=False)
+    _parts: dict[str, dict[str, int]] = field(default_factory=dict, init=False)  # their symbols by name
+    _loading: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @property
     def closed(self) -> bool:
@@ -89,6 +93,19 @@ class Library:
             # another thread may have made them meanwhile
             found = self._models.setdefault(missing, ModelTables(shared | self.stencils, missing))
         return found
+
+    def part(self, part: Part, store: Store | None = None) -> Mapping[str, int]:
+        """Host addresses of the functions of a later layer, from the cache, compiled first where needed."""
+        with self._loading:
+            if (found := self._parts.get(part.name)) is not None:
+                return found
+            store = store or Store()
+            key = "|".join((self.key, part.name, source_key(part.sources)))
+            sections = store.get(f"part.{part.name}", key, lambda: _build_part(store, part))
+            base = self.arena.exec_base + self.arena.keep(sections["image"])
+            symbols = {name: base + at for name, at in json.loads(bytes(sections["symbols"])).items()}
+            self._parts[part.name] = symbols
+            return symbols
 
     def claim(self, *, first: bool) -> int:
         """A piece of the arena for one vCPU's code, `piece_bytes` long; answers its host address.
@@ -110,29 +127,24 @@ class Library:
         """Unmap the code and drop the tables; twice is fine. Raises BadUsage while a vCPU uses it."""
         self.arena.close()
         self.symbols.clear()
+        self._parts.clear()
         self.stencils.clear()
         for table in fields(self):  # a closed machine may refer to them until it is collected
             if isinstance(getattr(self, table.name), bytes):
                 setattr(self, table.name, b"")
 
 
-def load_library(
-    store: Store | None = None, progress: Progress | None = None, *, parts: Sequence[Part] = ()
-) -> Library:
+def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:
     """Load the library from the cache, building it first where needed (that takes half a minute).
 
-    `parts`: what later layers add to it; a library with other parts, or other code in them, is another one.
     `progress(done, total)` counts compiled modules; it comes first with zeros, when there is something to build.
     """
     store = store or Store()
-    sources = [_PACKAGE / name for name in _SOURCES] + [source for part in parts for source in part.sources]
-    key = "|".join((source_key(sources), *(part.name for part in parts), target_identity()))
-    sections = store.get("library", key, lambda: _build(store, parts, progress))
+    key = f"{source_key([_PACKAGE / name for name in _SOURCES])}|{target_identity()}"
+    sections = store.get("library", key, lambda: _build(store, progress))
     arena = Arena(ARENA_BYTES, name="bt-library")
     image = sections["image"]
-    offset = arena.allocate(len(image), 4096)
-    arena.write(offset, image)
-    base = arena.exec_base + offset
+    base = arena.exec_base + arena.keep(image)
     symbols = {name: base + at for name, at in json.loads(bytes(sections["symbols"])).items()}
     offsets = memoryview(sections["handlers"]).cast("I")
     handlers = struct.pack(f"<{len(offsets)}Q", *(base + at for at in offsets))
@@ -145,12 +157,19 @@ def load_library(
         bytes(sections["fp_forms"]),
         {name: bytes(sections[name]) for name in STENCIL_SECTIONS},
         bytes(sections["stencil_names"]),
+        key=key,
     )
 
 
-def _build(store: Store, parts: Sequence[Part], progress: Progress | None) -> dict[str, bytes]:
+def _build(store: Store, progress: Progress | None) -> dict[str, bytes]:
     from bt.engine.library.build import build_sections
 
     if progress is not None:
         progress(0, 0)
-    return build_sections(store, parts, progress)
+    return build_sections(store, progress)
+
+
+def _build_part(store: Store, part: Part) -> dict[str, bytes]:
+    from bt.engine.library.build import build_part
+
+    return build_part(store, part)

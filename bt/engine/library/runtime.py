@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
@@ -17,7 +17,6 @@ from bt.engine.boundary import (
 )
 from bt.engine.decode import DECODE, emit_decode
 from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
-from bt.engine.library.library import Part
 from bt.engine.meaning import packages
 from bt.engine.reencode import encode
 from bt.engine.translator.gates import gates
@@ -27,7 +26,7 @@ from bt.memory.soft_mmu import runtime as soft_mmu
 from bt.x86 import mode, services
 
 
-def runtime_functions(parts: Sequence[Part] = ()) -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]]:
+def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]]:
     """Every runtime function with its body, by the module that has it: those of bt/x86 export `RUNTIME`."""
     yield (
         "engine",
@@ -51,14 +50,12 @@ def runtime_functions(parts: Sequence[Part] = ()) -> Iterator[tuple[str, Iterabl
             functions = getattr(import_module(f"{package}.{info.name}"), "RUNTIME", ())
             if functions:
                 yield f"system.{info.name}", functions
-    for part in parts:
-        yield f"part.{part.name}", part.functions()
 
 
-def runtime_modules(parts: Sequence[Part] = ()) -> list[Module]:
+def runtime_modules() -> list[Module]:
     """The runtime, ready to compile."""
     modules = []
-    for title, functions in runtime_functions(parts):
+    for title, functions in runtime_functions():
         module = Module(f"runtime.{title}")
         for signature, body in functions:
             b = NativeContext(module, signature, "#1")

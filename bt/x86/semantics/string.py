@@ -51,34 +51,29 @@ def step(b: Context, width: int) -> Value:
     return b.select(goes_down(b), b.const(-width // 8, 32), width // 8)
 
 
-def repeat_elements(b: Context, element: Callable[[], None], *, iterations: int = ITERATIONS) -> None:
-    """Run `element` once, or with a REP prefix CX or ECX times. It commits its index registers after its accesses.
-
-    An execution of the instruction does `iterations` elements at most.
-    """
+def repeat_elements(b: Context, element: Callable[[], None]) -> None:
+    """Run `element` once, or with a REP prefix CX or ECX times. It commits its index registers after its accesses."""
     if b.rep is None:
         element()
         return
 
     def portion(_: Value) -> Value:
         element()
-        b.retire_accesses()
         return b.const(1, 32)
 
-    _repeat(b, portion, iterations=iterations)
+    _repeat(b, portion)
 
 
-def _repeat(
-    b: Context, portion: Callable[[Value], Value], stop: Local | None = None, *, iterations: int = ITERATIONS
-) -> None:
-    """Run `portion` until CX or ECX is 0 or `stop` (i1) is set; every `iterations` leave and come back.
+def _repeat(b: Context, portion: Callable[[Value], Value], stop: Local | None = None) -> None:
+    """Run `portion` until CX or ECX is 0 or `stop` (i1) is set; every ITERATIONS leave and come back.
 
+    After an access to a device too: it takes as long as hundreds of instructions, and what is due meanwhile comes then.
     With TF or breakpoints every iteration is followed by its trap (SDM vol. 3B 18.3.1.1, 18.3.1.4).
 
     portion(most) does at least one and at most `most` iterations, commits index registers and answers how many.
     """
     stepping = ((b.get("eflags_system", width=32) & TF) | b.get("debugging", width=32)) != 0
-    limit = b.select(stepping, b.const(1, 32), iterations)
+    limit = b.select(stepping, b.const(1, 32), ITERATIONS)
     done = b.local(32, 0)
     with b.Loop() as loop:
         left = index(b, ECX)
@@ -86,8 +81,11 @@ def _repeat(
         did = portion(b.intrinsic("umin", "i32", left, limit - done.get()))
         advance(b, ECX, -did)
         done.set(done.get() + did)
+        accessed = b.get("mmio_count") != 0
+        b.retire_accesses()
         if stop is not None:
             loop.break_if(stop.get())
+        loop.break_if(accessed)
         loop.break_if(done.get() == limit)
     unfinished = index(b, ECX) != 0
     if stop is not None:
@@ -150,7 +148,6 @@ def _portion(
                 advance(b, place.register, did.get() * (width // 8))
     with b.If(did.get() == 0):
         element()
-        b.retire_accesses()
         did.set(1)
     return did.get()
 

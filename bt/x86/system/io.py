@@ -9,18 +9,21 @@ from bt.x86.services import PORT_READ, PORT_WRITE
 from bt.x86.state import EDI, ES, ESI
 from bt.x86.system.tasks.task_state import CHECK_PORT
 
-# An access takes as long as a thousand instructions: interrupts and events come between two of them.
-PORT_ITERATIONS = 1
-
 
 def _read_port(b: Context, port: Value, width: int) -> Value:
+    b.put("accessed_at", b.icount())
     b.attempt(PORT_READ, b.cpu, port, width // 8)
     return b.get("memory_value", width=width)
 
 
+def _write_port(b: Context, port: Value, value: Value) -> None:
+    b.put("accessed_at", b.icount())
+    b.attempt(PORT_WRITE, b.cpu, port, value.width // 8, value.zext(32))
+
+
 def _settle(b: Context) -> None:
     """An access that native code served takes its time now, before the next instruction: an event may be due."""
-    with b.Unlikely(b.get("port_ns") != 0):
+    with b.Unlikely(b.get("access_ns") != 0):
         b.retire_accesses()
         b.put("eip", b.next_eip())
         b.resume()
@@ -36,7 +39,7 @@ def in_(b: Context, dst: Operand, src: Operand) -> None:
 def out(b: Context, dst: Operand, src: Operand) -> None:
     port, value = dst.read().zext(32), src.read()
     b.attempt(CHECK_PORT, b.cpu, port, value.width // 8)
-    b.attempt(PORT_WRITE, b.cpu, port, value.width // 8, value.zext(32))
+    _write_port(b, port, value)
     _settle(b)
 
 
@@ -52,7 +55,7 @@ def ins(b: Context, dst: Operand, src: Operand) -> None:
         b.commit_operand(pointer)
         advance(b, EDI, step(b, width))
 
-    repeat_elements(b, element, iterations=PORT_ITERATIONS)
+    repeat_elements(b, element)
     _settle(b)
 
 
@@ -63,8 +66,8 @@ def outs(b: Context, dst: Operand, src: Operand) -> None:
         port = dst.read().zext(32)
         b.attempt(CHECK_PORT, b.cpu, port, width // 8)
         value = b.read_memory(b.source_segment(), index(b, ESI), width)
-        b.attempt(PORT_WRITE, b.cpu, port, width // 8, value.zext(32))
+        _write_port(b, port, value)
         advance(b, ESI, step(b, width))
 
-    repeat_elements(b, element, iterations=PORT_ITERATIONS)
+    repeat_elements(b, element)
     _settle(b)

@@ -265,7 +265,9 @@ def _service_exit(b: NativeContext) -> None:
     counter = CONTROL.get_pointer(b, control, "callouts") + (RECORD.get(b, record, "form").zext(64) << 3)
     b.store(counter, b.load(counter, 64) + 1)
     tag = b.get("code_tag")
-    b.put("deferred", b.get("budget") + refund - 1)
+    deferred = b.get("budget") + refund - 1
+    b.put("deferred", deferred)
+    b.put("accessed_at", b.get("icount_base") + b.get("run_budget") - deferred)
     b.put("service", 1)
     handler = RECORD.get_pointer(b, record, "handler")
     b.call_pointer(handler, DISPATCH, record, b.cpu, 0, 1)
@@ -273,7 +275,7 @@ def _service_exit(b: NativeContext) -> None:
     unmoved = b.get("eip", width=32) == RECORD.get(b, record, "next_eip")
     stays = (b.get("exit_reason") == 0) & unmoved & (b.get("code_tag") == tag)
     stays = stays & (RECORD.get_pointer(b, record, "handler") == handler) & (SITE.get(b, site, "ends") == 0)
-    left = b.get("budget") - (refund - 1)  # a port access may have used it up
+    left = b.get("budget") - (refund - 1)  # an access to a device may have used it up
     with b.If(stays & left.sge(0)):
         b.put("budget", left)
         b.ret(SITE.get(b, site, "retry"))
