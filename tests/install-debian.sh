@@ -14,6 +14,7 @@ else
     [ -f /usr/share/seabios/bios.bin ] || wanted="$wanted seabios"
     command -v grub-mkrescue >/dev/null || wanted="$wanted grub-common grub-pc-bin mtools"
     command -v xorriso >/dev/null || wanted="$wanted xorriso"
+    command -v debugfs >/dev/null || wanted="$wanted e2fsprogs"
     # gcc -m32 needs the headers and libraries of the second architecture, not only a compiler
     echo 'int main(void) { return 0; }' | gcc -m32 -x c - -o /dev/null 2>/dev/null || wanted="$wanted gcc gcc-multilib"
     wanted=${wanted# }
