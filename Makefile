@@ -46,7 +46,7 @@ bench: .venv/installed-all
 	mkdir -p report
 	$(BIN)/bt bench --peers all --json report/bench.json --html report/bench.html
 
-# third-party guests: Debian's installer kernel, out of its package
+# third-party guests and what disks are made of, out of Debian packages
 guests: .venv/installed
 	$(BIN)/python -m guest_images.fetch
 

@@ -1,11 +1,11 @@
 """`python -m guest_images.fetch [NAME...]` (`make guests`): get third-party guests out of Debian packages.
 
-Needs apt and dpkg, but no root: the package is downloaded into a temporary directory and the files wanted are
-unpacked from it, nothing is installed. What is there already and has a known hash is left alone.
+Needs apt and dpkg, but no root: packages are downloaded into a temporary directory and the files wanted are unpacked
+from them, nothing is installed. What is there already and has a known hash is left alone. A NAME is an image of
+third_party.toml or a set of packages of debian_packages.toml, which are kept whole: disks are made of them.
 """
 
 import argparse
-import contextlib
 import hashlib
 import os
 import shutil
@@ -13,18 +13,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from bt.errors import BadUsage, BtError
+from guest_images.apt import Apt, FetchError, run
+from guest_images.debian_packages import ARCHITECTURE, DebianPackage, package_sets
 from guest_images.third_party import ThirdPartyImage, directory, manifest
-
-
-class FetchError(BtError):
-    """A third-party guest could not be fetched, or is not what the manifest says."""
-
-    exit_code = 1
 
 
 def sha256_of(path: Path) -> str:
@@ -33,26 +30,44 @@ def sha256_of(path: Path) -> str:
 
 
 def fetch(names: Sequence[str], into: Path) -> list[Path]:
-    """Fetch the images called `names` (all, if none are named) into a directory; their paths, in the manifest's order.
+    """Fetch what is called `names` (all, if none are named) into a directory; the paths, in the manifests' order.
 
-    Raises BadUsage for an unknown name, FetchError for everything that goes wrong on the way.
+    Raises BadUsage for an unknown name, FetchError, which tells of each package, for everything that goes wrong on
+    the way; what could be had is there then.
     """
-    known = manifest()
-    unknown = [name for name in names if name not in known]
+    known, sets = manifest(), package_sets()
+    unknown = [name for name in names if name not in known and name not in sets]
     if unknown:
-        raise BadUsage(f"no third-party guest is called {unknown[0]!r}; there are {', '.join(known)}")
+        raise BadUsage(f"no third-party guest is called {unknown[0]!r}; there are {', '.join([*known, *sets])}")
     wanted = [image for image in known.values() if not names or image.name in names]
     missing = [image for image in wanted if not _is_present(into, image)]
-    for package, images in groupby(sorted(missing, key=lambda image: image.package), lambda image: image.package):
+    packages = dict.fromkeys(each for name, members in sets.items() if not names or name in names for each in members)
+    lacking = [package for package in packages if not _is_whole(package.archive(into), package)]
+    failures: list[str] = []
+
+    def attempt(step: Callable[[Path], None]) -> None:
         try:
             into.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=into, prefix=".download-") as scratch:
-                _fetch_from_package(package, list(images), Path(scratch), into)
+                step(Path(scratch))
+        except FetchError as error:
+            failures.append(str(error))
         except OSError as error:
             raise FetchError(
                 f"{into}: {error.strerror or error}; set BT_GUESTS to a directory you can write"
             ) from error
-    return [into / image.name for image in wanted]
+
+    for _, group in groupby(sorted(missing, key=_origin), _origin):
+        attempt(partial(_fetch_from_package, list(group), into))
+    if lacking:
+        attempt(partial(_fetch_packages, lacking, into))
+    if failures:
+        raise FetchError("; ".join(failures))
+    return [into / image.name for image in wanted] + [package.archive(into) for package in packages]
+
+
+def _origin(image: ThirdPartyImage) -> tuple[str, str]:
+    return image.package, image.architecture
 
 
 def _is_present(into: Path, image: ThirdPartyImage) -> bool:
@@ -60,9 +75,14 @@ def _is_present(into: Path, image: ThirdPartyImage) -> bool:
     return path.is_file() and sha256_of(path) in image.sha256.values()
 
 
-def _fetch_from_package(package: str, images: Sequence[ThirdPartyImage], scratch: Path, into: Path) -> None:
-    archive = _download(package, [version for image in images for version in image.sha256], scratch)
-    version = _run("dpkg-deb", "--field", str(archive), "Version", cwd=scratch).strip()
+def _is_whole(path: Path, package: DebianPackage) -> bool:
+    return path.is_file() and sha256_of(path) == package.sha256
+
+
+def _fetch_from_package(images: Sequence[ThirdPartyImage], into: Path, scratch: Path) -> None:
+    package, architecture = _origin(images[0])
+    archive = Apt(scratch, architecture).download(package, [version for image in images for version in image.sha256])
+    version = run("dpkg-deb", "--field", str(archive), "Version", cwd=scratch).strip()
     _unpack(archive, {image.path: scratch / image.name for image in images})
     for image in images:
         _check(image, version, scratch / image.name)
@@ -81,50 +101,23 @@ def _check(image: ThirdPartyImage, version: str, path: Path) -> None:
     raise FetchError(f"{image.name}: wrong SHA-256 in {image.package} {version}: {known}, got {actual}{hint}")
 
 
-def _download(package: str, known_versions: Sequence[str], scratch: Path) -> Path:
-    """Download a version we know if the archive still has one, else the newest (for `_check` to judge)."""
-    for program in ("apt-get", "apt-cache", "dpkg-deb"):
-        if shutil.which(program) is None:
-            raise FetchError(f"{package}: no {program} here; fetching needs a Debian system or a relative of it")
+def _fetch_packages(packages: Sequence[DebianPackage], into: Path, scratch: Path) -> None:
     try:
-        return _download_once(package, known_versions, scratch)
+        archives = Apt(scratch, ARCHITECTURE).download_all([f"{each.name}={each.version}" for each in packages])
     except FetchError as error:
-        if os.geteuid() != 0:
-            raise FetchError(
-                f"{error}; if the package lists are old, run `sudo apt-get update` and try again"
-            ) from error
-    # One unreachable source or architecture makes the whole update fail although our package's list has arrived:
-    # the second download tells.
-    with contextlib.suppress(FetchError):
-        _run("apt-get", "update", "--quiet", cwd=scratch)
-    return _download_once(package, known_versions, scratch)
-
-
-def _download_once(package: str, known_versions: Iterable[str], scratch: Path) -> Path:
-    rows = [row.split("|") for row in _run("apt-cache", "madison", package, cwd=scratch).splitlines()]
-    offered = [row[1].strip() for row in rows if len(row) > 2]
-    if not offered:
-        raise FetchError(f"{package}: not in apt's package lists (it is in Debian 12, main)")
-    known = set(known_versions)
-    version = next((each for each in offered if each in known), offered[0])
-    # as root, apt drops to a user that may not write here, and warns about it
-    sandbox = ("-o", "APT::Sandbox::User=root") if os.geteuid() == 0 else ()
-    _run("apt-get", *sandbox, "--quiet", "download", f"{package}={version}", cwd=scratch)
-    archives = list(scratch.glob("*.deb"))
-    if len(archives) != 1:
-        raise FetchError(f"{package}: apt-get download left {len(archives)} packages instead of one")
-    return archives[0]
-
-
-def _run(*command: str, cwd: Path) -> str:
-    """Run a Debian tool; its output, or FetchError with the last thing it complained about."""
-    done = subprocess.run(
-        command, cwd=cwd, env=os.environ | {"LC_ALL": "C"}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        complaints = [line for line in done.stderr.splitlines() if line.startswith("E:")] or done.stderr.splitlines()
-        raise FetchError(f"{' '.join(command)}: {complaints[0] if complaints else f'exit code {done.returncode}'}")
-    return done.stdout
+        complaint = str(error).partition(": ")[2]
+        raise FetchError(
+            f"{len(packages)} packages for disks: {complaint}; if Debian has replaced a version, run "
+            "`python -m guest_images.debian_packages`, which pins the present ones, and try the guests"
+        ) from error
+    found = {archive.name: archive for archive in archives}
+    for package in packages:
+        archive = found.get(package.file)
+        actual = sha256_of(archive) if archive else "nothing"
+        if archive is None or actual != package.sha256:
+            raise FetchError(f"{package.file}: wrong SHA-256: expected {package.sha256}, got {actual}")
+        package.archive(into).parent.mkdir(exist_ok=True)
+        os.replace(archive, package.archive(into))
 
 
 def _unpack(archive: Path, targets: dict[str, Path]) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ThirdPartyImage:
-    """One file of a Debian package; `sha256` maps the package versions we know to the file's hash in hex."""
+    """One file of a Debian package; `sha256` maps the package versions we know to the file's hash in hex.
+
+    `architecture`: whose package it is, if not this host's or everybody's.
+    """
 
     name: str
     description: str
@@ -18,6 +21,7 @@ class ThirdPartyImage:
     path: str
     licence: str
     sha256: Mapping[str, str]
+    architecture: str = ""
 
 
 def manifest() -> dict[str, ThirdPartyImage]:

@@ -121,7 +121,9 @@ def _segments(name: str, image: bytes, phoff: int, phnum: int) -> dict[int, _Seg
         kind, offset, vaddr, paddr, filesz, memsz, _, _ = _PROGRAM_HEADER.unpack_from(image, place)
         if kind == _PT_INTERP:
             if image[offset : offset + filesz].rstrip(b"\0") == _FREEBSD_INTERPRETER:
-                raise BadImage(f"{name}: a FreeBSD kernel, which FreeBSD's own loader must start; bt has no disks yet")
+                raise BadImage(
+                    f"{name}: a FreeBSD kernel, which FreeBSD's own loader must start: boot its disk with -hda"
+                )
             raise BadImage(
                 f"{name}: dynamically linked; a guest image has no loader to find libraries: link with -static"
             )

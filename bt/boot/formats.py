@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-_NO_DISKS = "bt has no disks yet: take the kernel out of it and run that"
+_CD = "give it with -cdrom"
+_DISK = "give it with -hda, beside a kernel or to boot from it"
+_DISKETTE = "give it with -fda"
+_CONTAINER = "bt has raw disk images, `qemu-img convert -O raw` makes one"
 _OTHER_PROCESSOR = "bt's processor is a 32-bit x86"
 _UNPACK = "unpack it, and run the kernel in it"
 _RAM_DISK = "give it with -initrd, and its kernel as IMAGE"
@@ -33,28 +36,30 @@ def _format(what: str, advice: str, *marks: tuple[int, bytes]) -> Format:
 
 # Disks whose marks are beyond the first sector, which may well be a boot sector: these go before it.
 DISKS = (
-    _format("an ISO 9660 image (CD or DVD)", _NO_DISKS, (0x8001, b"CD001")),
-    _format("a UDF image (DVD)", _NO_DISKS, (0x8001, b"BEA01")),
-    _format("a raw CD image (2352-byte sectors)", _NO_DISKS, (0, b"\0" + b"\xff" * 10 + b"\0")),
-    _format("a VHD disk image", _NO_DISKS, (-512, b"conectix")),
-    _format("a VHD disk image", _NO_DISKS, (0, b"conectix")),
-    _format("a DMG disk image", _NO_DISKS, (-512, b"koly\0\0\0\4")),
-    _format("a disk image with a GPT", _NO_DISKS, (0x200, b"EFI PART")),
-    _format("a disk image with a GPT (4096-byte sectors)", _NO_DISKS, (0x1000, b"EFI PART")),
-    _format("a disk image with an Apple partition map", _NO_DISKS, (0, b"ER"), (0x200, b"PM\0\0")),
-    _format("a disk image with a BSD disk label", _NO_DISKS, (0x200, b"WEV\x82"), (0x284, b"WEV\x82")),
-    _format("an LVM physical volume", _NO_DISKS, (0x200, b"LABELONE")),
+    _format("an ISO 9660 image (CD or DVD)", _CD, (0x8001, b"CD001")),
+    _format("a UDF image (DVD)", _CD, (0x8001, b"BEA01")),
+    _format("a raw CD image (2352-byte sectors)", _CONTAINER, (0, b"\0" + b"\xff" * 10 + b"\0")),
+    _format("a VHD disk image", _CONTAINER, (-512, b"conectix")),
+    _format("a VHD disk image", _CONTAINER, (0, b"conectix")),
+    _format("a DMG disk image", _CONTAINER, (-512, b"koly\0\0\0\4")),
+    _format("a disk image with a GPT", _DISK, (0x200, b"EFI PART")),
+    _format("a disk image with a GPT (4096-byte sectors)", _DISK, (0x1000, b"EFI PART")),
+    _format("a disk image with an Apple partition map", _DISK, (0, b"ER"), (0x200, b"PM\0\0")),
+    _format("a disk image with a BSD disk label", _DISK, (0x200, b"WEV\x82"), (0x284, b"WEV\x82")),
+    _format("an LVM physical volume", _DISK, (0x200, b"LABELONE")),
     # the magic number has two bytes; with it the upper halves of state, errors and revision, which are zero
-    _format("an ext2, ext3 or ext4 file system", _NO_DISKS, (0x438, b"\x53\xef"), (0x43B, b"\0"), (0x43D, b"\0"),
+    _format("an ext2, ext3 or ext4 file system", _DISK, (0x438, b"\x53\xef"), (0x43B, b"\0"), (0x43D, b"\0"),
         (0x44D, b"\0\0\0")),
-    _format("an EROFS file system", _NO_DISKS, (0x400, b"\xe2\xe1\xf5\xe0")),
-    _format("an F2FS file system", _NO_DISKS, (0x400, b"\x10\x20\xf5\xf2")),
-    _format("an HFS+ file system", _NO_DISKS, (0x400, b"H+\0\4")),
-    _format("a btrfs file system", _NO_DISKS, (0x10040, b"_BHRfS_M")),
-    _format("a ReiserFS file system", _NO_DISKS, (0x10034, b"ReIsEr")),
-    _format("a JFS file system", _NO_DISKS, (0x8000, b"JFS1")),
+    _format("an EROFS file system", _DISK, (0x400, b"\xe2\xe1\xf5\xe0")),
+    _format("an F2FS file system", _DISK, (0x400, b"\x10\x20\xf5\xf2")),
+    _format("an HFS+ file system", _DISK, (0x400, b"H+\0\4")),
+    _format("a btrfs file system", _DISK, (0x10040, b"_BHRfS_M")),
+    _format("a ReiserFS file system", _DISK, (0x10034, b"ReIsEr")),
+    _format("a JFS file system", _DISK, (0x8000, b"JFS1")),
     _format("Linux swap space", "", (0xFF6, b"SWAPSPACE2")),
 )  # fmt: skip
+
+FOOTERS = ((-512, b"conectix"), (-512, b"koly\0\0\0\4"))  # of images that begin with the disk's first sector
 
 # All others, the special before the general.
 FILES = (
@@ -69,31 +74,31 @@ FILES = (
     _format("a device tree, or a U-Boot FIT image", "", (0, b"\xd0\x0d\xfe\xed")),
     _format("an Android boot image", "take the kernel out of it (unpack_bootimg)", (0, b"ANDROID!")),
     _format("an Android vendor boot image", "", (0, b"VNDRBOOT")),
-    _format("an Android sparse image", _NO_DISKS, (0, b"\x3a\xff\x26\xed")),
+    _format("an Android sparse image", _CONTAINER, (0, b"\x3a\xff\x26\xed")),
     _format("a ChromeOS kernel partition", "take the bzImage out of it (futility vbutil_kernel)", (0, b"CHROMEOS")),
     # disk images
-    _format("a qcow2 disk image", _NO_DISKS, (0, b"QFI\xfb")),
-    _format("a QED disk image", _NO_DISKS, (0, b"QED\0")),
-    _format("a VMDK disk image", _NO_DISKS, (0, b"KDMV")),
-    _format("a VMDK disk image", _NO_DISKS, (0, b"COWD")),
-    _format("the description of a VMDK disk image", _NO_DISKS, (0, b"# Disk DescriptorFile")),
-    _format("a VDI disk image", _NO_DISKS, (0x40, b"\x7f\x10\xda\xbe")),
-    _format("a VHDX disk image", _NO_DISKS, (0, b"vhdxfile")),
-    _format("a Parallels disk image", _NO_DISKS, (0, b"WithoutFreeSpace")),
-    _format("a Parallels disk image", _NO_DISKS, (0, b"WithouFreSpacExt")),
-    _format("a Bochs disk image", _NO_DISKS, (0, b"Bochs Virtual HD Image")),
+    _format("a qcow2 disk image", _CONTAINER, (0, b"QFI\xfb")),
+    _format("a QED disk image", _CONTAINER, (0, b"QED\0")),
+    _format("a VMDK disk image", _CONTAINER, (0, b"KDMV")),
+    _format("a VMDK disk image", _CONTAINER, (0, b"COWD")),
+    _format("the description of a VMDK disk image", _CONTAINER, (0, b"# Disk DescriptorFile")),
+    _format("a VDI disk image", _CONTAINER, (0x40, b"\x7f\x10\xda\xbe")),
+    _format("a VHDX disk image", _CONTAINER, (0, b"vhdxfile")),
+    _format("a Parallels disk image", _CONTAINER, (0, b"WithoutFreeSpace")),
+    _format("a Parallels disk image", _CONTAINER, (0, b"WithouFreSpacExt")),
+    _format("a Bochs disk image", _CONTAINER, (0, b"Bochs Virtual HD Image")),
     _format("a LUKS volume, encrypted", "", (0, b"LUKS\xba\xbe")),
     _format("a Windows image (WIM)", "", (0, b"MSWIM\0\0\0")),
     # file systems
-    _format("a squashfs file system", _NO_DISKS, (0, b"hsqs")),
-    _format("a squashfs file system", _NO_DISKS, (0, b"sqsh")),
-    _format("a cramfs file system", _NO_DISKS, (0, b"\x45\x3d\xcd\x28")),
-    _format("a romfs file system", _NO_DISKS, (0, b"-rom1fs-")),
-    _format("an XFS file system", _NO_DISKS, (0, b"XFSB")),
-    _format("an NTFS file system", _NO_DISKS, (3, b"NTFS    ")),
-    _format("an exFAT file system", _NO_DISKS, (3, b"EXFAT   ")),
-    _format("an APFS container", _NO_DISKS, (0x20, b"NXSB")),
-    _format("a UBI image", _NO_DISKS, (0, b"UBI#")),
+    _format("a squashfs file system", _DISK, (0, b"hsqs")),
+    _format("a squashfs file system", _DISK, (0, b"sqsh")),
+    _format("a cramfs file system", _DISK, (0, b"\x45\x3d\xcd\x28")),
+    _format("a romfs file system", _DISK, (0, b"-rom1fs-")),
+    _format("an XFS file system", _DISK, (0, b"XFSB")),
+    _format("an NTFS file system", _DISK, (3, b"NTFS    ")),
+    _format("an exFAT file system", _DISK, (3, b"EXFAT   ")),
+    _format("an APFS container", _DISK, (0x20, b"NXSB")),
+    _format("a UBI image", _DISK, (0, b"UBI#")),
     # archives and what is compressed
     _format("a cpio archive, as initial RAM disks are", _RAM_DISK, (0, b"070701")),
     _format("a cpio archive, as initial RAM disks are", _RAM_DISK, (0, b"070702")),
@@ -182,10 +187,10 @@ PE_MACHINES = {
 }  # fmt: skip
 
 # Disks with a boot sector that is none without the rest of them, known by more than a magic number.
-PARTITIONED_DISK = Format("a disk image with an MBR partition table", _NO_DISKS, ())
-FAT_DISK = Format("a disk image with a FAT file system", _NO_DISKS, ())
-FLOPPY = Format("a floppy disk image", _NO_DISKS, ())
-BOOTABLE_DISK = Format("a disk image", _NO_DISKS, ())
+PARTITIONED_DISK = Format("a disk image with an MBR partition table", _DISK, ())
+FAT_DISK = Format("a disk image with a FAT file system", _DISK, ())
+FLOPPY = Format("a floppy disk image", _DISKETTE, ())
+BOOTABLE_DISK = Format("a disk image", _DISK, ())
 FLOPPY_KIB = (160, 180, 320, 360, 640, 720, 1200, 1440, 1680, 1720, 2880)
 
 TEXT = Format("a text file", "", ())

@@ -24,6 +24,8 @@ def medium_of(path: Path) -> Medium | None:
     from bt.boot import foreign, formats  # which most guests need not wait for
 
     glance = foreign.glance_at_file(path)
+    if any(glance.has(*mark) for mark in formats.FOOTERS):
+        return None  # no raw image, though it begins like one
     if glance.has(*_ISO_9660):
         return "cdrom"
     if not is_boot_sector(head):

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,34 +30,11 @@ BT_DEBUG=1 to 5 in the environment shows on stderr what gets translated, in grow
 
 
 def main(arguments: Sequence[str]) -> int:
-    given = _parser().parse_args(arguments)
-    image = None if _boots_by_itself(given) else options.chosen_image(given)
-    medium = None if image is None or given.flat is not None or given.boot_sector else _medium(image)
+    given = parser().parse_args(arguments)
+    image, medium = _image(given)
     serial = SerialPort(given.serial)
     record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
-    pc = machine.Machine(
-        machine.MachineConfig(
-            memory=given.memory,
-            cpu=given.cpu,
-            engine=given.engine,
-            clock=given.clock,
-            no_reboot=given.no_reboot,
-            **drives.config_options(given, image, medium),
-        ),
-        serial=serial.send,
-        library=library.load(),
-    )
-    if drives.boots_firmware(image, medium):
-        pc.boot()
-    else:
-        assert image is not None
-        pc.load(
-            image,
-            append=given.append,
-            initrd=options.chosen_initrd(given),
-            flat=given.flat,
-            boot_sector=bool(given.boot_sector),
-        )
+    pc = powered_on(given, serial.send)
     if os.environ.get("BT_DEBUG"):
         from bt.inspect import debug  # what disassembles is no part of an ordinary start
 
@@ -85,7 +62,42 @@ def main(arguments: Sequence[str]) -> int:
     return result.status
 
 
-def _parser() -> options.Parser:
+def powered_on(given: Namespace, send: Callable[[int], None]) -> machine.Machine:
+    """The machine that a command line asks for, about to start; `send` gets what COM1 sends."""
+    image, medium = _image(given)
+    pc = machine.Machine(
+        machine.MachineConfig(
+            memory=given.memory,
+            cpu=given.cpu,
+            engine=given.engine,
+            clock=given.clock,
+            no_reboot=given.no_reboot,
+            **drives.config_options(given, image, medium),
+        ),
+        serial=send,
+        library=library.load(),
+    )
+    if drives.boots_firmware(image, medium):
+        pc.boot()
+    else:
+        assert image is not None
+        pc.load(
+            image,
+            append=given.append,
+            initrd=options.chosen_initrd(given),
+            flat=given.flat,
+            boot_sector=bool(given.boot_sector),
+        )
+    return pc
+
+
+def _image(given: Namespace) -> tuple[Path | None, Medium | None]:
+    """The guest that is named, and what kind of disk it is, if any."""
+    image = None if _boots_by_itself(given) else options.chosen_image(given)
+    return image, None if image is None or given.flat is not None or given.boot_sector else _medium(image)
+
+
+def parser() -> options.Parser:
     parser = options.Parser("bt run", "Run a guest until it ends.", EPILOG.format(statuses="\n".join(_statuses())))
     options.add_guest(parser, machine.MachineConfig.memory)
     drives.add_options(parser)

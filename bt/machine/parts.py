@@ -48,7 +48,7 @@ ISA = (
     Part("port 61",       "61",                   (),       lambda b, irq: Port61(b.clock, b.pit)),
     Part("RTC",           "70-71",                (8,),     lambda b, irq: _rtc(b, irq[0])),
     Part("POST port",     "80",                   (),       lambda b, irq: PostPort()),
-    Part("DMA",           "00-0F C0-DF 81-8F@41", (),       lambda b, irq: Dma8237Pair(b.dma_memory)),
+    Part("DMA",           "00-0F C0-DF@20 81-8F@41", (),    lambda b, irq: Dma8237Pair(b.dma_memory)),
     Part("port 92",       "92",                   (),       lambda b, irq: Port92(b.cpu.set_a20, b.out.restart)),
     Part("port E9",       "E9",                   (),       lambda b, irq: DebugConsole(b.out.console)),
     Part("FPU error",     "F0-F1",                (13,),    lambda b, irq: FpuError(irq[0], b.cpu.ignore_fp_error)),

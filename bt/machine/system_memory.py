@@ -59,8 +59,9 @@ class SystemMemory:
         if reads is Target.RAM:
             self._map.remap(start, length, Use.RAM if writes is Target.RAM else Use.ROM, ram, start)
         elif self._bios is not None and start >= ONE_MIB - min(self._bios.size, SHADOW_BYTES):
-            self._map.remap(start, length, Use.ROM, self._bios, self._bios.size - ONE_MIB + start)
-        else:
+            use = Use.ROM_OVER_RAM if writes is Target.RAM else Use.ROM
+            self._map.remap(start, length, use, self._bios, self._bios.size - ONE_MIB + start)
+        else:  # stores there that are for RAM vanish, too: who reads nothing back writes nothing
             self._map.remove(start, length)
 
     # -- the display --------------------------------------------------------------------------------------------------

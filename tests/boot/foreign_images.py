@@ -256,14 +256,17 @@ def _linux() -> list[Foreign]:
 
 def _disks() -> list[Foreign]:
     def row(what: str, make: Callable[[], bytes], said: str) -> Foreign:
-        return Foreign(what, make, f"{said}|; bt has no disks yet")
+        return Foreign(what, make, f"{said}|; give it with -")
+
+    def container(what: str, make: Callable[[], bytes], said: str) -> Foreign:
+        return Foreign(what, make, f"{said}|; bt has raw disk images, `qemu-img convert -O raw` makes one")
 
     return [
         row("ISO 9660", lambda: at((0x8001, b"CD001\1")), "an ISO 9660 image"),
         row("ISO 9660, hybrid", lambda: boot_disk((0x8001, b"CD001\1"), PARTITION), "an ISO 9660 image"),
         row("ISO 9660, hybrid, small", lambda: boot_disk((0x8001, b"CD001"), size=400_000), "an ISO 9660 image"),
         row("UDF", lambda: at((0x8001, b"BEA01\1")), "a UDF image"),
-        row("raw CD", lambda: at((0, b"\0" + b"\xff" * 10 + b"\0\0\2\0\1")), "a raw CD image"),
+        container("raw CD", lambda: at((0, b"\0" + b"\xff" * 10 + b"\0\0\2\0\1")), "a raw CD image"),
         row("floppy", boot_disk, "a floppy disk image"),
         row("floppy with FAT12", lambda: boot_disk((0x36, b"FAT12   ")), "a disk image with a FAT file system"),
         row("FAT32 disk", lambda: boot_disk((0x52, b"FAT32   "), size=3 << 20), "a disk image with a FAT file system"),
@@ -276,16 +279,18 @@ def _disks() -> list[Foreign]:
         row("GPT disk, small", lambda: boot_disk((512, b"EFI PART"), size=100_000), "a disk image with a GPT"),
         row("GPT disk with large sectors", lambda: at((4096, b"EFI PART")), "a disk image with a GPT"),
         row("Apple partitions", lambda: at((0, b"ER\2\0"), (512, b"PM\0\0")), "a disk image with an Apple partition"),
-        row("qcow2", lambda: at((0, b"QFI\xfb\0\0\0\3")), "a qcow2 disk image"),
-        row("VMDK", lambda: at((0, b"KDMV\1\0\0\0")), "a VMDK disk image"),
-        row("VMDK description", lambda: b"# Disk DescriptorFile\nversion=1\n", "the description of a VMDK disk image"),
-        row("VDI", lambda: at((0, b"<<< Oracle VM VirtualBox Disk Image >>>\n"), (0x40, b"\x7f\x10\xda\xbe")), "a VDI"),
-        row("VHD, fixed", lambda: boot_disk((-512, b"conectix")), "a VHD disk image"),
-        row("VHD, dynamic", lambda: at((0, b"conectix")), "a VHD disk image"),
-        row("VHDX", lambda: at((0, b"vhdxfile")), "a VHDX disk image"),
-        row("QED", lambda: at((0, b"QED\0")), "a QED disk image"),
-        row("DMG", lambda: at((-512, b"koly\0\0\0\4")), "a DMG disk image"),
-        row("Bochs disk", lambda: at((0, b"Bochs Virtual HD Image\0")), "a Bochs disk image"),
+        container("qcow2", lambda: at((0, b"QFI\xfb\0\0\0\3")), "a qcow2 disk image"),
+        container("VMDK", lambda: at((0, b"KDMV\1\0\0\0")), "a VMDK disk image"),
+        container("VMDK description", lambda: b"# Disk DescriptorFile\nversion=1\n",
+            "the description of a VMDK disk image"),
+        container("VDI", lambda: at((0, b"<<< Oracle VM VirtualBox Disk Image >>>\n"), (0x40, b"\x7f\x10\xda\xbe")),
+            "a VDI"),
+        container("VHD, fixed", lambda: boot_disk((-512, b"conectix")), "a VHD disk image"),
+        container("VHD, dynamic", lambda: at((0, b"conectix")), "a VHD disk image"),
+        container("VHDX", lambda: at((0, b"vhdxfile")), "a VHDX disk image"),
+        container("QED", lambda: at((0, b"QED\0")), "a QED disk image"),
+        container("DMG", lambda: at((-512, b"koly\0\0\0\4")), "a DMG disk image"),
+        container("Bochs disk", lambda: at((0, b"Bochs Virtual HD Image\0")), "a Bochs disk image"),
         row("ext4", lambda: at((0x438, b"\x53\xef\1\0\1\0")), "an ext2, ext3 or ext4 file system"),
         row("ext2 with a boot sector", lambda: boot_disk((0x438, b"\x53\xef\1\0\1\0"), size=300_000), "an ext2"),
         row("btrfs", lambda: at((0x10040, b"_BHRfS_M")), "a btrfs file system"),
@@ -366,7 +371,7 @@ def _others() -> list[Foreign]:
         Foreign("uImage for x86", lambda: at((0, b"\x27\x05\x19\x56"), (29, b"\3")), "for x86; remove its 64-byte"),
         Foreign("device tree", lambda: at((0, b"\xd0\x0d\xfe\xed")), "a device tree, or a U-Boot FIT image, not a g"),
         Foreign("Android boot image", lambda: at((0, b"ANDROID!")), "an Android boot image; take the kernel out"),
-        Foreign("Android sparse image", lambda: at((0, b"\x3a\xff\x26\xed")), "an Android sparse image; bt has no di"),
+        Foreign("Android sparse image", lambda: at((0, b"\x3a\xff\x26\xed")), "an Android sparse image; bt has raw d"),
         Foreign("a.out", lambda: at((0, b"\x0b\x01\x64\0")), "an a.out executable; bt runs kernels"),
         Foreign("a.out object", lambda: at((0, b"\x07\x01\0\0")), "an a.out executable or object"),
         Foreign("COFF object", lambda: b"\x4c\1\3\0" + b"\1" * 12 + b"\0\0\4\1" + CODE, "a COFF object for i386; link"),

@@ -42,7 +42,7 @@ def test_recognised_by_its_signature() -> None:
     [
         (b"\xf4" * 512, r"x: no boot sector \(bytes 510 and 511 are not 55 AA\): no BIOS would start it"),
         (b"\xfd7zXZ\0" + bytes(600), r"x: compressed with xz; unpack it first \(unxz\)"),
-        (bytes(0x8001) + b"CD001" + bytes(9), r"x: an ISO 9660 image \(CD or DVD\); bt has no disks yet"),
+        (bytes(0x8001) + b"CD001" + bytes(9), r"x: an ISO 9660 image \(CD or DVD\); give it with -cdrom"),
         (b"", r"x: no boot sector \(0 bytes, a sector has 512\)"),
         (sector(b"")[:511], r"x: no boot sector \(511 bytes, a sector has 512\)"),
         (sector(b"", 1 << 20), r"x: 1048576 bytes are no boot sector; at most 492544 fit below 512 KiB"),

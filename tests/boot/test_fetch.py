@@ -12,7 +12,9 @@ import pytest
 from bt.errors import BadUsage
 from guest_images import fetch as fetching
 from guest_images import third_party
-from guest_images.fetch import FetchError, fetch
+from guest_images.apt import FetchError
+from guest_images.debian_packages import DebianPackage, package_sets
+from guest_images.fetch import fetch
 from guest_images.third_party import ThirdPartyImage, directory, locate, manifest
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
@@ -73,6 +75,7 @@ def _image(**changes: object) -> ThirdPartyImage:
 def offered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def offer(*images: ThirdPartyImage) -> None:
         monkeypatch.setattr(fetching, "manifest", lambda: {image.name: image for image in images})
+        monkeypatch.setattr(fetching, "package_sets", dict)
 
     return offer
 
@@ -193,6 +196,88 @@ def test_command_line(
 def test_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(BadUsage, match="called 'minix'; there are debian-12-linux"):
         fetch(["minix"], tmp_path)
+
+
+def test_one_that_fails_does_not_keep_the_others_away(
+    archive: Archive, offered: Callable[..., None], tmp_path: Path
+) -> None:
+    offered(
+        _image(name="first", path="boot/nothing", package="a"), _image(), _image(name="last", package="z", path="x")
+    )
+    with pytest.raises(FetchError, match=r"has no boot/nothing.*; guests_1_all.deb: has no x"):
+        fetch([], tmp_path / "into")
+    assert [path.name for path in (tmp_path / "into").iterdir()] == ["linux"]
+
+
+def test_another_architecture_has_lists_of_its_own(
+    archive: Archive, offered: Callable[..., None], tmp_path: Path
+) -> None:
+    """They are fetched every time, as any user; that one source of them fails says nothing of the package."""
+    offered(_image(architecture="i386"))
+    archive.script(
+        "apt-get",
+        f"""echo "$@" >>{tmp_path}/log
+        case "$*" in
+        *update*) exit 100;;
+        *) cp {tmp_path}/guests.deb guests_1_all.deb;;
+        esac""",
+    )
+    fetch([], tmp_path / "into")
+    update, download = archive.log
+    assert "update" in update.split()
+    for command in (update, download):
+        assert "APT::Architectures=i386" in command.split()
+        assert f"Dir::State::Lists={tmp_path / 'into'}/.download-" in command
+    assert (tmp_path / "into" / "linux").read_bytes() == CONTENT
+
+
+def _package_set(archive: Archive, monkeypatch: pytest.MonkeyPatch, sha256: str) -> DebianPackage:
+    package = DebianPackage("guests_2%3a1+deb12u2_all.deb", sha256)
+    monkeypatch.setattr(fetching, "manifest", dict)
+    monkeypatch.setattr(fetching, "package_sets", lambda: {"disk": [package], "another disk": [package]})
+    root = archive.root
+    archive.script(
+        "apt-get",
+        f"""echo "$@" >>{root}/log
+        case "$*" in *update*) ;; *) cp {root}/guests.deb {package.file};; esac""",
+    )
+    return package
+
+
+def test_packages_for_disks_are_kept_whole(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = (tmp_path / "guests.deb").read_bytes()
+    package = _package_set(archive, monkeypatch, hashlib.sha256(whole).hexdigest())
+    into = tmp_path / "into"
+    assert fetch(["disk"], into) == [into / "packages" / package.file]
+    assert (into / "packages" / package.file).read_bytes() == whole
+    assert archive.log[-1].split()[-1] == "guests=2:1+deb12u2"
+    commands = len(archive.log)
+    fetch([], into)
+    assert len(archive.log) == commands, "present: nothing to download"
+
+
+def test_packages_that_are_not_what_was_pinned(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = _package_set(archive, monkeypatch, "0" * 64)
+    with pytest.raises(FetchError, match=f"wrong SHA-256: expected {'0' * 64}, got "):
+        fetch([], tmp_path / "into")
+    assert not package.archive(tmp_path / "into").exists()
+    archive.script("apt-get", "echo \"E: Version '2:1+deb12u2' for 'guests' was not found\" >&2; exit 100")
+    gone = (
+        r"1 packages for disks: .*Version '2:1\+deb12u2' for 'guests' was not found; if Debian has replaced a version"
+    )
+    with pytest.raises(FetchError, match=gone):
+        fetch([], tmp_path / "into")
+
+
+def test_pinned_packages() -> None:
+    for members in package_sets().values():
+        names = [package.name for package in members]
+        assert len(set(names)) == len(names) > 0
+        for package in members:
+            assert len(bytes.fromhex(package.sha256)) == 32
+            assert package.file == f"{package.name}_{package.version.replace(':', '%3a')}_{package.file.split('_')[2]}"
 
 
 def test_manifest() -> None:

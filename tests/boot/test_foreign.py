@@ -205,7 +205,7 @@ def test_large_disks_are_named_without_being_read(tmp_path: Path, size: int, ini
         file.write(boot_disk((0x8001, b"CD001"), size=0x9000))
         file.truncate(size)
     tracemalloc.start()
-    with pytest.raises(BadImage, match=r"disk: an ISO 9660 image .*; bt has no disks yet"):
+    with pytest.raises(BadImage, match=r"disk: an ISO 9660 image .*; give it with -cdrom"):
         load(path, Ram(MEMORY), initrd=initrd)
     assert tracemalloc.get_traced_memory()[1] < 12 << 20
     tracemalloc.stop()

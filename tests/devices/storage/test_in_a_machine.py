@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pytest
 
-from bt.devices.dma_memory import MappedMemory
 from bt.devices.storage.ata_disk import AtaDisk
 from bt.devices.storage.bus_master_ide import BusMasterIde
 from bt.devices.storage.ide_channel import IdeChannel
@@ -164,13 +163,10 @@ def library() -> Iterator[Library]:
 
 
 def attach(machine: Machine, image: MemoryImage) -> None:
-    irq = machine.board.pic.line(14).driver("IDE")
-    channel = IdeChannel(irq)
+    channel = machine.board.part("IDE 1", IdeChannel)
     channel.connect(AtaDisk(machine.clock, Disk(image)), 0)
-    master = BusMasterIde(MappedMemory(machine.memory), irq, channel.pump_dma)
+    master = machine.board.part("bus master 1", BusMasterIde)
     channel.connect_dma(master)
-    machine.ports.attach(channel, 0x1F0, 8)
-    machine.ports.attach(channel, 0x3F6, 1, 8)
     machine.ports.attach(master, 0xC000, 8)
 
 
