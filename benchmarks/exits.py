@@ -1,7 +1,8 @@
 """What a guest's access to a device costs the host: `python -m benchmarks.exits [RUNS]`.
 
-Claim: at most 3 us of CPU time for an access that Python serves, 0.15 for one that native code does. One row a device: a loop of one IN, OUT, read or write
-less the same loop without it, under each engine; the last row is what an empty call of native code costs from Python.
+Claim: at most 3 us of CPU time for an access that Python serves, 0.15 for one that native code does. One row a device:
+a loop of one IN, OUT, read or write less the same loop without it, under each engine; the last row is an empty
+call of native code from Python.
 """
 
 from __future__ import annotations
