@@ -69,7 +69,8 @@ BUSYBOX = Session(
         *disk("vda"),
         Run("cp /media/sda/random /media/vda/copy; cmp /media/sda/random /media/vda/copy && echo same", r"\nsame\n"),
         Run(
-            "umount /media/sda /media/vda; mkdir -p /media/cd; mount -t iso9660 -o ro /dev/sr0 /media/cd && echo cd", r"\ncd\n"
+            "umount /media/sda /media/vda; mkdir -p /media/cd; mount -t iso9660 -o ro /dev/sr0 /media/cd && echo cd",
+            r"\ncd\n",
         ),
         Run("ls /media/cd/boot/grub", "i386-pc"),
         Run("dd if=/dev/sr0 bs=2048 count=1000 2>/dev/null | sha256sum", CD_SHA256),
