@@ -15,6 +15,8 @@ else
     command -v grub-mkrescue >/dev/null || wanted="$wanted grub-common grub-pc-bin mtools"
     command -v xorriso >/dev/null || wanted="$wanted xorriso"
     command -v debugfs >/dev/null || wanted="$wanted e2fsprogs"
+    command -v iasl >/dev/null || wanted="$wanted acpica-tools"
+    PATH=$PATH:/usr/sbin command -v dmidecode >/dev/null || wanted="$wanted dmidecode"
     # gcc -m32 needs the headers and libraries of the second architecture, not only a compiler
     echo 'int main(void) { return 0; }' | gcc -m32 -x c - -o /dev/null 2>/dev/null || wanted="$wanted gcc gcc-multilib"
     wanted=${wanted# }

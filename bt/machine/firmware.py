@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from bt.firmware import roms
+from bt import __version__
+from bt.firmware import roms, smbios
+from bt.firmware.acpi.tables import Hardware, acpi_tables
 from bt.firmware.fw_cfg import FwCfg
+from bt.firmware.linking import SCRIPT
 from bt.firmware.pc_items import MemoryRange, describe_pc
 from bt.machine.board import Board
+from bt.machine.config import MachineConfig
 from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM
+from bt.x86 import cpu_model
 
 ISA_VGA_BIOS = "vgaroms/vgabios.bin"  # how a display that is not on PCI has its option ROM
 
@@ -21,10 +26,39 @@ def install(board: Board) -> None:
     ranges = [MemoryRange(0, low)]
     if config.memory > low:
         ranges.append(MemoryRange(HIGH_RAM, config.memory - low))
+    fw_cfg = board.part("fw_cfg", FwCfg)
     describe_pc(
-        board.part("fw_cfg", FwCfg),
+        fw_cfg,
         ranges,
         graphics=config.graphics,
         boot_menu=config.boot_menu,
         option_roms={} if config.machine == "pc" else {ISA_VGA_BIOS: rom},
     )
+    if config.machine == "pc":
+        _add_tables(fw_cfg, hardware(board))
+        _add_smbios(fw_cfg, smbios_facts(config))
+
+
+def hardware(board: Board) -> Hardware:
+    """What the tables are to tell of the board."""
+    return Hardware(min(board.config.memory, DEVICE_HOLE), has_apics="I/O APIC" in board.devices)
+
+
+def _add_tables(fw_cfg: FwCfg, known: Hardware) -> None:
+    linkable = acpi_tables(known)
+    for path, data in linkable.files.items():
+        fw_cfg.add_file(path, bytes(data))
+    fw_cfg.add_file(SCRIPT, linkable.script())
+
+
+def smbios_facts(config: MachineConfig) -> smbios.Facts:
+    """What SMBIOS is to tell of the machine."""
+    model = cpu_model.parse(config.cpu)
+    _, signature, _, _, features = next(leaf for leaf in model.leaves() if leaf[0] == 1)
+    return smbios.Facts(config.memory, signature, features, model.name, __version__)
+
+
+def _add_smbios(fw_cfg: FwCfg, facts: smbios.Facts) -> None:
+    tables = smbios.structures(facts, with_bios=False)
+    fw_cfg.add_file(smbios.TABLES, tables)
+    fw_cfg.add_file(smbios.ANCHOR, smbios.anchor(tables))
