@@ -1,10 +1,10 @@
 """The ACPI tables of machine "pc" (ACPI 6.5, chapter 5): RSDP, RSDT, FADT, FACS, DSDT, MADT."""
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.firmware.acpi.dsdt import GPE_BASE, GPE_BYTES, PCI_IRQS, SCI, dsdt
-from bt.firmware.linking import Linkable, Zone
+from bt.firmware.linking import HIGH, LOW, Linkable
 
 TABLES, ROOT = "etc/acpi/tables", "etc/acpi/rsdp"
 OEM, OEM_TABLE, CREATOR = b"BT", b"BTPC", b"BT"
@@ -26,8 +26,7 @@ TIMER_INPUT = 2  # of the I/O APIC
 ALL_PROCESSORS, NMI_PIN = 0xFF, 1
 
 
-@dataclass(frozen=True)
-class Hardware:
+class Hardware(NamedTuple):
     """What the tables tell of that differs between machines."""
 
     low_ram: int  # bytes below the addresses of devices
@@ -38,8 +37,8 @@ class Hardware:
 def acpi_tables(hardware: Hardware) -> Linkable:
     """All of them, to be linked."""
     linkable = Linkable()
-    tables = linkable.add_file(TABLES, 64, Zone.HIGH)
-    linkable.add_file(ROOT, 16, Zone.LOW)
+    tables = linkable.add_file(TABLES, 64, HIGH)
+    linkable.add_file(ROOT, 16, LOW)
     facs = len(tables)
     tables += struct.pack("<4sIII", b"FACS", 64, 0, 0).ljust(64, b"\0")
     dsdt_at = _add(linkable, b"DSDT", 1, dsdt(hardware.low_ram, hardware.processors))
