@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bt.firmware.linking import checksum
 from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM
 
-ANCHOR, TABLES = "etc/smbios/smbios-anchor", "etc/smbios/smbios-tables"
+ANCHOR, STRUCTURES = "etc/smbios/smbios-anchor", "etc/smbios/smbios-tables"
 ANCHOR_BYTES, INTERMEDIATE = 0x1F, 0x10  # and where the anchor's second part begins, with a checksum of its own
 TABLE_ADDRESS = 0x18  # of the anchor
 VERSION = (2, 8)

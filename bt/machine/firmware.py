@@ -73,5 +73,5 @@ def _add_smbios(fw_cfg: FwCfg, facts: smbios.Facts) -> None:
     from bt.firmware import smbios
 
     tables = smbios.structures(facts, with_bios=False)
-    fw_cfg.add_file(smbios.TABLES, tables)
+    fw_cfg.add_file(smbios.STRUCTURES, tables)
     fw_cfg.add_file(smbios.ANCHOR, smbios.anchor(tables))

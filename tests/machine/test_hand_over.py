@@ -7,7 +7,7 @@ import pytest
 
 from bt.devices.pci.config_ports import ConfigPorts
 from bt.devices.pci.function import COMMAND
-from bt.firmware.acpi.tables import ROOT, TABLES, acpi_tables
+from bt.firmware.acpi.tables import ACPI_FILE, ROOT, acpi_tables
 from bt.firmware.mp_table import configuration_table, floating_pointer
 from bt.firmware.pir_table import pir_table
 from bt.machine.config import MachineConfig
@@ -106,11 +106,11 @@ def test_tables_are_found_from_their_anchors(loaded: Machine) -> None:
     found = {anchor: low.index(anchor) for anchor in (b"RSD PTR ", b"_SM_", b"$PIR")}
     assert all(at % 16 == 0 for at in found.values())
     linkable = acpi_tables(hardware(loaded.board))
-    rsdt = linkable.placed({TABLES: 0, ROOT: 0})[ROOT][16:20]
+    rsdt = linkable.placed({ACPI_FILE: 0, ROOT: 0})[ROOT][16:20]
     root = found[b"RSD PTR "]
     at = int.from_bytes(low[root + 16 : root + 20], "little") - int.from_bytes(rsdt, "little")
-    for name, data in linkable.placed({TABLES: at, ROOT: 0xF0000 + root}).items():
-        start = at if name == TABLES else 0xF0000 + root
+    for name, data in linkable.placed({ACPI_FILE: at, ROOT: 0xF0000 + root}).items():
+        start = at if name == ACPI_FILE else 0xF0000 + root
         assert loaded.memory.read(start, len(data)) == data
 
 
