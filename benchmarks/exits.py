@@ -1,7 +1,8 @@
 """What a guest's access to a device costs the host: `python -m benchmarks.exits [RUNS]`.
 
-Claim: at most 3 us of CPU time for an access that Python serves. One row a device: a loop of one IN, OUT, read or write
-less the same loop without it, under each engine; the last row is what an empty call of native code costs from Python.
+Claim: at most 3 us of CPU time for an access that Python serves, 0.15 for one that native code does. One row a device:
+a loop of one IN, OUT, read or write less the same loop without it, under each engine; the last row is an empty
+call of native code from Python.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bt.machine import EngineName, Machine, MachineConfig
 from bt.memory.bus import Bus
 from guest_images.assembler import assemble
 
-LIMIT_US = 3.0
+LIMIT_US, NATIVE_LIMIT_US = 3.0, 0.15
 LOAD_ADDRESS = 0x10_0000
 ENGINES: tuple[EngineName, ...] = ("interp", "bt")
 PASSES = 20_000
@@ -40,6 +41,7 @@ class Row:
     port: int
     instruction: str
     attach: Callable[[Machine], None] = lambda machine: None  # puts the device there
+    limit_us: float = NATIVE_LIMIT_US
 
 
 def local_apic(machine: Machine) -> None:
@@ -87,12 +89,12 @@ def make_room(bus: Bus, start: int, length: int) -> None:
 
 ROWS = (
     Row("PIC mask, in al, 21h", 0x21, "in al, 0x21"),
-    Row("PIC mask, out 21h, al", 0x21, "out 0x21, al"),
+    Row("PIC mask, out 21h, al", 0x21, "out 0x21, al", limit_us=LIMIT_US),
     Row("PIT count, in al, 40h", 0x40, "in al, 0x40"),
     Row("PIT latch, out 43h, al (al = 0)", 0x43, "xor eax, eax\nout 0x43, al"),
     Row("keyboard status, in al, 64h", 0x64, "in al, 0x64"),
     Row("system port B, in al, 61h", 0x61, "in al, 0x61"),
-    Row("RTC, in al, 71h", 0x71, "in al, 0x71"),
+    Row("RTC, in al, 71h", 0x71, "in al, 0x71", limit_us=LIMIT_US),
     Row("POST latch, out 80h, al", 0x80, "out 0x80, al"),
     Row("UART status, in al, dx", 0x3FD, "in al, dx"),
     Row("UART identification, in al, dx", 0x3FA, "in al, dx"),
@@ -111,8 +113,8 @@ ROWS = (
     Row("VGA planar store, mov [ebx], al", 0, "mov [0xa1000], al", planar_vga),
     Row("VGA planar load, mov al, [ebx]", 0, "mov al, [0xa1000]", planar_vga),
     Row("VGA planar, rep stosb (1)", 0, "mov edi, 0xa1000\nmov ecx, 1\nrep stosb", planar_vga),
-    Row("nobody's port, in al, dx", 0x2F8, "in al, dx"),
-    Row("nobody's memory, mov eax, [ebx]", 0, "mov eax, [ebx]"),
+    Row("nobody's port, in al, dx", 0x2F8, "in al, dx", limit_us=LIMIT_US),
+    Row("nobody's memory, mov eax, [ebx]", 0, "mov eax, [ebx]", limit_us=LIMIT_US),
 )
 EMPTY = Row("", 0, "")
 
@@ -164,13 +166,13 @@ def main() -> int:
     library.load()  # compiles it where that has not been done
     loops = {engine: seconds(EMPTY, engine, runs) for engine in ENGINES}
     print(f"{'microseconds an access (CPU time)':36}" + "".join(f"{engine:>9}" for engine in ENGINES))
-    worst = 0.0
+    kept = True
     for row in ROWS:
         costs = [(seconds(row, engine, runs) - loops[engine]) / PASSES * 1e6 for engine in ENGINES]
-        worst = max(worst, *costs)
+        kept = kept and max(costs) <= row.limit_us
         print(f"{row.name:36}" + "".join(f"{cost:9.2f}" for cost in costs))
     print(f"{'empty call of native code':36}{empty_call_us(runs):9.2f}")
-    return int(worst > LIMIT_US)
+    return int(not kept)
 
 
 if __name__ == "__main__":

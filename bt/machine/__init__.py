@@ -1,4 +1,4 @@
-"""The machine: a PC made of an engine, memory, buses and devices. Read bt/machine/board.py first.
+"""The machine: a PC made of an engine, memory, buses and devices. Read bt/machine/parts.py first.
 
 with Machine(MachineConfig(memory=64 << 20, engine="bt"), serial=print_bytes) as machine:
     machine.load("kernel.elf", append="n=1000")

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import NamedTuple, TypeVar
 
 from bt.clock.virtual_clock import VirtualClock
-from bt.devices.apic.io_apic import IoApic
+from bt.devices.apic.local_apic import LocalApic
 from bt.devices.chipset.fpu_error import FpuError
 from bt.devices.chipset.pic8259 import CASCADE_INPUT, Pic8259Pair
 from bt.devices.chipset.pit8254 import Pit8254
@@ -29,7 +29,10 @@ from bt.machine.media import Media
 from bt.machine.system_memory import SystemMemory
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus, BusConflict, Region
 from bt.memory.map import PhysicalMap
+from bt.x86 import cpu_model
+from bt.x86.state import APIC_BASE_ENABLED, APIC_BASE_RESET
 
+APIC_ADDRESS, APIC_BYTES = 0xF_FFFF_F000, 0x1000  # where IA32_APIC_BASE has it, and its length
 _Device = TypeVar("_Device", bound=Device)
 Sink = Callable[[int], None]
 Place = Callable[[int | None], None]
@@ -99,13 +102,35 @@ class Board:
         self.post = post
         self.memory = SystemMemory(memory, has_bridge=config.machine == "pc")
         self.dma_memory = MappedMemory(memory)
-        self.intr = Line("INTR")
+        self.intr, self.pic_intr = Line("INTR"), Line("INT of the 8259s")
         self.intr.watch(engine.set_intr)
+        if "apic" not in cpu_model.parse(config.cpu).features:
+            self.pic_intr.watch(self.intr.set)
         self.devices: dict[str, Device] = {}
         for part in parts:
             self._add(part)
         self.pic, self.com1 = self.part("PIC", Pic8259Pair), self.part("COM1", Uart16550)
         self.fpu_error = self.part("FPU error", FpuError)
+        self.place_local_apic: Place = lambda address: None
+        if self.local_apic is not None:
+            self.place_local_apic = self.on_memory("local APIC", APIC_BYTES)
+            self.apic_base_written(APIC_BASE_RESET | APIC_BASE_ENABLED)
+
+    def acknowledge(self) -> int:
+        """The processor takes an interrupt: its vector."""
+        apic = self.local_apic
+        return self.pic.acknowledge() if apic is None else apic.acknowledge()
+
+    @property
+    def local_apic(self) -> LocalApic | None:
+        apic = self.devices.get("local APIC")
+        return apic if isinstance(apic, LocalApic) else None
+
+    def apic_base_written(self, value: int) -> None:
+        """IA32_APIC_BASE is `value` now."""
+        if (apic := self.local_apic) is not None:
+            apic.set_base(value)
+            self.place_local_apic(value & APIC_ADDRESS if value & APIC_BASE_ENABLED else None)
 
     @property
     def pit(self) -> Pit8254:
@@ -134,11 +159,14 @@ class Board:
             from bt.machine.hand_over import hand_over
 
             hand_over(self)
+        if self.local_apic is not None:
+            self.local_apic.set_up_virtual_wire()
 
     def reset(self) -> None:
         """RESET: all devices start again."""
         for device in self.devices.values():
             device.reset()
+        self.apic_base_written(APIC_BASE_RESET | APIC_BASE_ENABLED)
 
     def close(self) -> None:
         """Give back memories and disks; the processor must have gone."""
@@ -159,14 +187,6 @@ class Board:
         if number == CASCADE_INPUT:
             return Line(name)
         return self.part("PIC", Pic8259Pair).line(number).driver(name)
-
-    def to_io_apic(self, io_apic: IoApic) -> IoApic:
-        """Lead all ISA interrupts there, too: the timer's to input 2, as every PC's tables say."""
-        for number in range(16):
-            if number != CASCADE_INPUT:
-                line = self.part("PIC", Pic8259Pair).line(number)
-                line.watch(partial(io_apic.set_input, number or CASCADE_INPUT))
-        return io_apic
 
     def on_ports(self, name: str, length: int, offset: int = 0) -> Place:
         """Places `length` ports of the device, from its `offset` on."""

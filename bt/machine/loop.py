@@ -155,6 +155,8 @@ class Loop:
                 return self._wait_for_fp_error
             case ExitReason.INTERRUPT_WINDOW:
                 return self._interrupt
+            case ExitReason.MSR:
+                return self._msr_written
             case ExitReason.SHUTDOWN:
                 return self._shut_down
             case ExitReason.BUDGET:
@@ -182,7 +184,10 @@ class Loop:
         self._halt(leave)
 
     def _interrupt(self, _: Exit) -> None:
-        self._cpu.interrupt(self._board.pic.acknowledge())
+        self._cpu.interrupt(self._board.acknowledge())
+
+    def _msr_written(self, leave: Exit) -> None:
+        self._board.apic_base_written(leave.value)
 
     def _shut_down(self, _: Exit) -> None:
         self._end = End.TRIPLE_FAULT

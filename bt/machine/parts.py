@@ -33,16 +33,18 @@ from bt.devices.serial.uart16550 import Uart16550
 from bt.firmware import roms
 from bt.firmware.fw_cfg import FwCfg
 from bt.machine import storage
+from bt.machine.apic import io_apic, local_apic
 from bt.machine.board import Board, Part, places
 from bt.machine.config import MachineConfig
 from bt.machine.media import Drive
+from bt.x86 import cpu_model
 
 ALL_IRQS = tuple(range(16))
 VGA_PORTS = "3B4-3B5@4 3BA@A 3C0-3CF@10 3D4-3D5@24 3DA@2A"
 # fmt: off
 ISA = (
     #    device           where                   IRQ       made of
-    Part("PIC",           "20-21 A0-A1 4D0-4D1",  (),       lambda b, irq: Pic8259Pair(b.intr)),
+    Part("PIC",           "20-21 A0-A1 4D0-4D1",  (),       lambda b, irq: Pic8259Pair(b.pic_intr)),
     Part("PIT",           "40-43",                (0,),     lambda b, irq: Pit8254(b.clock, irq[0])),
     Part("keyboard",      "60 64",                (1, 12),  lambda b, irq: _keyboard(b, irq)),
     Part("port 61",       "61",                   (),       lambda b, irq: Port61(b.clock, b.pit)),
@@ -64,6 +66,9 @@ ISA = (
     Part("firmware log",  "402",                  (),       lambda b, irq: DebugConsole(b.out.firmware_log)),
     Part("fw_cfg",        "510-511 514-51B@4",    (),       lambda b, irq: FwCfg(b.dma_memory)),
 )
+# For a processor that says it has one; where it is, is the processor's to say.
+LOCAL_APIC = Part("local APIC", "",  (), lambda b, irq: local_apic(b))
+IO_APIC = Part("I/O APIC", "memory FEC00000-FEC00FFF", (), lambda b, irq: io_apic(b))
 # What stands behind a PCI function comes before it: the function moves it about.
 PCI = (
     #    device           where          IRQ       made of
@@ -88,7 +93,12 @@ FIRST_VIRTIO_SLOT = 3
 
 def parts(config: MachineConfig, drives: Sequence[Drive]) -> Iterator[Part]:
     """The list of parts of a machine that has `drives`, each with its place."""
-    yield from ISA
+    yield ISA[0]
+    if "apic" in cpu_model.parse(config.cpu).features:
+        yield LOCAL_APIC
+        if config.machine == "pc":
+            yield IO_APIC
+    yield from ISA[1:]
     if config.machine == "pc":
         yield from PCI
         yield from storage.virtio_parts(drives, FIRST_VIRTIO_SLOT)

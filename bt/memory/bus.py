@@ -202,11 +202,11 @@ class Bus:
         self._regions.insert(position, new)
         self._starts.insert(position, new.start)
         if self._is_small:
-            self._by_address.update((address, new) for address in range(new.start, new.end))
-            native = new.device.native_registers()
-            for address in range(new.start, new.end):
-                offset = address - new.start + new.offset
-                self._serve_natively(new.device, offset, address, native.get(offset))
+            self._by_address.update(dict.fromkeys(range(new.start, new.end), new))
+            device, native = new.device, new.device.native_registers()
+            for offset in sorted({*native, *device.latches, *device.mirrors}):  # which is few of them, or none
+                if new.offset <= offset < new.offset + new.length:
+                    self._serve_natively(device, offset, offset - new.offset + new.start, native.get(offset))
         elif (window := new.device.native_window()) is not None:
             self._native_registers.add_window(window, new.start, new.length, new.offset)
 
@@ -221,16 +221,15 @@ class Bus:
             device.release_mirror(offset)
 
     def _serve_natively(self, device: BusDevice, offset: int, address: int, native: NativeRegister | None) -> None:
-        """Have an engine answer for the register there, if it can. One that has two places is served at the first."""
-        is_latch = offset in device.latches
-        if not (is_latch or native or offset in device.mirrors) or (device, offset) in self._native.values():
+        """Have an engine answer for the register there. One that has two places is served at the first."""
+        if any(served == (device, offset) for served in self._native.values()):
             return
         self._native[address] = device, offset
         if native is not None:
             if number := self._native_registers.add(native, offset):
                 self.latch_values[address] = number
                 self.native_access[address] = NATIVE_CODE
-        elif is_latch:
+        elif offset in device.latches:
             device.adopt_latch(offset, self.latch_values, address)
             self.native_access[address] = NATIVE_READ | NATIVE_WRITE
         else:

@@ -23,9 +23,9 @@ from bt.x86.system.registers import control_registers as cr
 _EXTENDED = 0x8000_0000  # leaves from here on are numbered for themselves
 # fmt: off
 _I486 = frozenset({"fpu", "vme", "pse"})
-_PENTIUM = _I486 | {"de", "tsc", "msr", "mce", "cx8", "mmx"}
+_PENTIUM = _I486 | {"de", "tsc", "msr", "mce", "cx8", "apic", "mmx"}
 _P6 = _I486 | {
-    "de", "tsc", "msr", "pae", "mce", "cx8", "sep", "mtrr", "pge", "mca", "cmov", "pat", "pse36", "mmx", "fxsr",
+    "de", "tsc", "msr", "pae", "mce", "cx8", "apic", "sep", "mtrr", "pge", "mca", "cmov", "pat", "pse36", "mmx", "fxsr",
     "rdpmc", "p6 msr", "hints",
 }
 # fmt: on

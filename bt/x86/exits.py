@@ -23,3 +23,4 @@ class ExitReason(IntEnum):
     CACHE_FULL = 9  # no room for more code: flush and go on
     INTERNAL = 10  # a broken promise inside bt
     FP_ERROR = 11  # FERR#: an x87 exception with CR0.NE clear; the guest waits for the interrupt that comes of it
+    MSR = 12  # register exit_address, which others than the processor read, was written: exit_value

@@ -81,7 +81,6 @@ FEATURES: Final[Mapping[str, Feature]] = MappingProxyType(
 # Features that a processor of these models could have, and bt does not show: why.
 ABSENT: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "apic": "there is no local APIC",
         "pn": "there is no serial number",
         "ds": "there is no debug store",
         "acpi": "there are no thermal sensor and clock modulation",

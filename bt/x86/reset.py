@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from bt.x86 import flags
+from bt.x86 import features, flags
 from bt.x86.state import (
+    APIC_BASE_ENABLED,
     CS,
     DR6_RESET,
     DR7_RESET,
@@ -74,6 +75,8 @@ def power_on(cpu: CpuState) -> None:
     segment_cache.fill(cpu, LDTR, selector=0, base=0, limit=0xFFFF, access=ACCESS_LDT, big=False)
     segment_cache.fill(cpu, TR, selector=0, base=0, limit=0xFFFF, access=ACCESS_TSS_BUSY, big=False)
     cpu["gpr", EDX] = cpu["signature"]
+    if features.shown_by(cpu, "apic"):
+        cpu["apic_base"] |= APIC_BASE_ENABLED
     cpu["dr", 6], cpu["dr", 7] = DR6_RESET, DR7_RESET
     initialize_fp(cpu, FPU_CONTROL_RESET, FPU_TAGS_RESET)
     write_eflags(cpu, 0)

@@ -62,6 +62,7 @@ FAULT_INTERRUPT, FAULT_NO_ERROR = 1 << 8, (1 << 64) - 1
 # What slots hold after reset (SDM vol. 3A table 10-1; MISC_ENABLE: fast strings, no branch trace store, no precise
 # event sampling, vol. 4 table 2-54).
 CR0_RESET, DR6_RESET, DR7_RESET = 0x6000_0010, 0xFFFF_0FF0, 0x400
+APIC_BASE_ENABLED = 1 << 11
 PAT_RESET, APIC_BASE_RESET, MISC_ENABLE_RESET = 0x0007_0406_0007_0406, 0xFEE0_0100, 0x1801
 FPU_CONTROL_RESET, MXCSR_RESET, MXCSR_MASKS = 0x40, 0x1F80, 0x1F80
 NEVER = (1 << 64) - 1

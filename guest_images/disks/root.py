@@ -41,6 +41,7 @@ FILES: Mapping[str, str] = {
     "etc/pam.d/common-session": "session required pam_unix.so\n",
     "etc/pam.d/common-session-noninteractive": "session required pam_unix.so\n",
 }
+PROFILES = {"etc/profile": "profile", "root/.profile": "dot.profile", "root/.bashrc": "dot.bashrc"}
 INITTAB = """\
 id:2:initdefault:
 si::sysinit:/etc/init.d/rcS
@@ -85,8 +86,8 @@ def _base(packages: str) -> Tree:
         tree.file(name, content)
     for table in ("passwd", "group"):
         tree.file(f"etc/{table}", tree.nodes[f"usr/share/base-passwd/{table}.master"].data.replace(b":*:", b":x:"))
-    for copy, original in (("etc/profile", "profile"), ("root/.profile", "dot.profile"), ("root/.bashrc", "dot.bashrc")):
-        tree.file(copy, tree.nodes[f"usr/share/base-files/{original}"].data)
+    for path, name in PROFILES.items():
+        tree.file(path, tree.nodes[f"usr/share/base-files/{name}"].data)
     users = [line.split(":")[0] for line in tree.nodes["etc/passwd"].data.decode().splitlines()]
     rows = [f"{user}:{PASSWORD if user == 'root' else '*'}:19676:0:99999:7:::" for user in users]
     tree.file("etc/shadow", "\n".join(rows) + "\n", 0o640)

@@ -21,7 +21,7 @@ A_SECOND = '{d = $2 - $1; print (d > 0.98 && d < 1.4) ? "a second" : d}'
 
 def disk(device: str) -> tuple[Step, ...]:
     """A file system made, filled, checked and read again; the caches are dropped, so it comes from the disk."""
-    there, sums = f"/mnt/{device}", f"/tmp/{device}"
+    there, sums = f"/media/{device}", f"/tmp/{device}"
     return (
         Run(f"mke2fs /dev/{device}", r"Block size=1024"),
         Run(f"mkdir -p {there}; mount -t ext2 /dev/{device} {there}; df -k {there}", rf"/dev/{device} .* {there}\n"),
@@ -67,11 +67,12 @@ BUSYBOX = Session(
         Run("echo $(ls /sys/block)", r"\nsda sr0 vda\n"),
         *disk("sda"),
         *disk("vda"),
-        Run("cp /mnt/sda/random /mnt/vda/copy; cmp /mnt/sda/random /mnt/vda/copy && echo same", r"\nsame\n"),
+        Run("cp /media/sda/random /media/vda/copy; cmp /media/sda/random /media/vda/copy && echo same", r"\nsame\n"),
         Run(
-            "umount /mnt/sda /mnt/vda; mkdir -p /mnt/cd; mount -t iso9660 -o ro /dev/sr0 /mnt/cd && echo cd", r"\ncd\n"
+            "umount /media/sda /media/vda; mkdir -p /media/cd; mount -t iso9660 -o ro /dev/sr0 /media/cd && echo cd",
+            r"\ncd\n",
         ),
-        Run("ls /mnt/cd/boot/grub", "i386-pc"),
+        Run("ls /media/cd/boot/grub", "i386-pc"),
         Run("dd if=/dev/sr0 bs=2048 count=1000 2>/dev/null | sha256sum", CD_SHA256),
         Run(f"a=$({SINCE_BOOT}); sleep 1; b=$({SINCE_BOOT}); echo $a $b | awk '{A_SECOND}'", r"\na second\n"),
         Run("a=$(date +%s); sleep 2; b=$(date +%s); echo $((b - a)) $(($(date +%Y) > 2022))", r"\n[23] 1\n"),

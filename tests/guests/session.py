@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-STEP_SECONDS = 240  # of the host, in which a step must come true
+STEP_SECONDS = 400  # of the host, in which a step must come true
 PROMPT = r"\n\S*# (\x1b\[6n)?$"  # a shell's, at the end of what has come; BusyBox asks the terminal where it is
 
 

@@ -64,7 +64,7 @@ def test_a_torn_file_system_is_found(tmp_path: Path) -> None:
 
 
 WORK = """\
-mkdir /mnt/d; mount -t ext4 /dev/vda /mnt/d; cd /mnt/d; \
+mkdir -p /media/d; mount -t ext4 /dev/vda /media/d; cd /media/d; \
 for i in $(seq 1 40); do \
 dd if=/dev/urandom of=kept$i bs=1k count=$((i * 3)) conv=fsync 2>/dev/null; echo safe kept$i $(sha256sum <kept$i); \
 dd if=/dev/urandom of=noise$((i % 4)) bs=1k count=50 2>/dev/null; rm -f noise$(((i + 2) % 4)); \

@@ -30,16 +30,15 @@ class ChannelShared(Shared):
 
 
 def _selected(b: NativeDevice) -> Value:
-    """Pointer to the block of the selected device, of which there must be one."""
-    place = b.block + (b.word(ChannelShared._selected) << 3) + ChannelShared._block0.offset
-    b.ask_if(b.load(place, 64) == 0)
-    return b.load(place, "ptr")
+    """Pointer to the block of the selected device; null if it is not there."""
+    return b.load(b.block + (b.word(ChannelShared._selected) << 3) + ChannelShared._block0.offset, "ptr")
 
 
 def _transfer(b: NativeDevice, end: Word) -> Value:
     """Pointer into the buffer for this access, which is not the block's last; the position moves on."""
     b.ask_if((b.size != 2) & (b.size != 4))
     device = _selected(b)
+    b.ask_if(device == 0)
     position = b.word(AtaShared.position, device)
     after = position + b.size.zext(64)
     b.ask_if(after.uge(b.word(end, device)))
@@ -65,16 +64,24 @@ def write_data(b: NativeDevice) -> None:
     b.done()
 
 
+def _status(b: NativeDevice, device: Value) -> None:
+    """A device that is not there reads as zeros."""
+    with b.If(device == 0):
+        b.answer(0)
+    b.answer(b.word(AtaShared.status, device))
+
+
 @native_code
 def read_status(b: NativeDevice) -> None:
     """The status, if reading it takes no interrupt away."""
     b.ask_unless_size(1)
     device = _selected(b)
-    b.ask_if(b.is_set(AtaShared.is_interrupting, device))
-    b.answer(b.word(AtaShared.status, device))
+    with b.If(device != 0):
+        b.ask_if(b.is_set(AtaShared.is_interrupting, device))
+    _status(b, device)
 
 
 @native_code
 def read_alternate_status(b: NativeDevice) -> None:
     b.ask_unless_size(1)
-    b.answer(b.word(AtaShared.status, _selected(b)))
+    _status(b, _selected(b))

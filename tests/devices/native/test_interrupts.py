@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from bt.devices.apic.local_apic import LocalApic
-from bt.devices.chipset.pic8259 import Pic8259Pair
-from bt.devices.device import Line
 from bt.end import End
 from bt.engine.library.library import Library, load_library
 from bt.host.area import Area
@@ -31,17 +29,6 @@ def library() -> Iterator[Library]:
     loaded = load_library()
     yield loaded
     loaded.close()
-
-
-class FromApic(Pic8259Pair):
-    """Where the loop asks for a vector: the local APIC has the processor's pin."""
-
-    def __init__(self, apic: LocalApic) -> None:
-        super().__init__(Line("nowhere"))
-        self._apic = apic
-
-    def acknowledge(self) -> int:
-        return self._apic.acknowledge()
 
 
 def program(seed: int) -> tuple[bytes, int]:
@@ -84,11 +71,7 @@ def program(seed: int) -> tuple[bytes, int]:
 def seen(library: Library, engine: EngineName, seed: int, *, native: bool) -> dict[str, Any]:
     nothing = Area(WINDOWS * WINDOW_BYTES)
     with Machine(MachineConfig(memory=4 << 20, engine=engine), library=library) as machine:
-        intr = Line("INTR")
-        intr.watch(machine.cpu.set_intr)
-        apic = LocalApic(machine.clock, intr, external=lambda: 0, nmi=lambda: None)
-        machine.board.pic = FromApic(apic)
-        machine.mmio.attach(apic, APIC, 0x1000)
+        apic, intr = machine.board.part("local APIC", LocalApic), machine.board.intr
         if not native:
             machine.cpu.state["native_windows"] = nothing.address
         code, handlers = program(seed)

@@ -31,6 +31,7 @@ class Pc:
         self.pm = PmFunction(lambda number, address: self.moves.append(("pm", number, address)), apmc_enabled=False)
         self.vga = vga_function(16 << 20, 64 << 10, lambda number, address: self.moves.append(("vga", number, address)))
         self.functions = ((self.host, 0, 0), (self.isa, 1, 0), (self.ide, 1, 1), (self.pm, 1, 3), (self.vga, 2, 0))
+        self.moves.clear()  # where a reset leaves the SMBus
         for function, device, number in self.functions:
             self.ports.attach(function, device, number)
         self.pm_registers = PmRegisters(self.clock, self.sci, self.power_off)

@@ -90,7 +90,7 @@ def test_pm_blocks_are_where_the_guest_puts_them(pc: Pc) -> None:
     pc.put(1, 3, 0x40, 0xB001)
     pc.put(1, 3, 0x80, 0, 1)
     assert pc.moves == [
-        ("pm", 1, 0xB100), ("pm", 0, 0x600), ("pm", 1, 0x700), ("pm", 0, 0xB000), ("pm", 0, None),
+        ("pm", 0, 0x600), ("pm", 1, 0x700), ("pm", 0, 0xB000), ("pm", 0, None),
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import features
 from bt.x86.context import GP, OK, Context
+from bt.x86.exits import ExitReason
 from bt.x86.services import FLUSH_TLB
 from bt.x86.state import EAX, ECX, EDX, VARIABLE_MTRRS
 from bt.x86.system.registers.control_registers import CR4_PCE
@@ -26,7 +27,7 @@ from bt.x86.system.segmentation.segment_load import current_privilege_level
 READ_MSR = native("read_msr", PTR, "i64")
 WRITE_MSR = native("write_msr", PTR, "i64")
 
-TSC = 0x10
+TSC, APIC_BASE = 0x10, 0x1B
 
 
 class Rule(Enum):
@@ -69,7 +70,7 @@ REGISTERS = (
     Register(0x000, None, 0, "mce"),  # P5_MC_ADDR, P5_MC_TYPE: no machine check has happened
     Register(0x001, None, 0, "mce"),
     Register(0x017, None, 0, "p6 msr"),  # IA32_PLATFORM_ID
-    Register(0x01B, "apic_base", _ADDRESS | 0x900, "p6 msr"),  # base, enable, BSP; there is no APIC behind it
+    Register(APIC_BASE, "apic_base", _ADDRESS | 0x900, "p6 msr"),  # base, enable, BSP
     Register(0x08B, None, _64_BITS, "p6 msr"),  # IA32_BIOS_SIGN_ID: no microcode revision
     # performance counters and their event selection: nothing counts
     *(Register(number, None, _40_BITS, "p6 counters") for number in (0x0C1, 0x0C2)),
@@ -191,8 +192,15 @@ def rdmsr(b: Context) -> None:
 
 
 def wrmsr(b: Context) -> None:
+    """WRMSR: the local APIC, which is on the board, hears of its base by an exit behind the instruction."""
     require_cpl_0(b)
     b.attempt(WRITE_MSR, b.cpu, b.icount())
+    b.put("eip", b.next_eip())
+    with b.If(b.reg(ECX) == APIC_BASE):
+        b.put("exit_address", b.const(APIC_BASE, 64))
+        b.put("exit_value", b.get("apic_base"))
+        b.put("exit_reason", ExitReason.MSR)
+    b.resume()
 
 
 def rdpmc(b: Context) -> None:

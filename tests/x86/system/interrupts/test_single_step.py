@@ -8,7 +8,7 @@ from bt.x86.exits import ExitReason
 from bt.x86.reset import write_eflags
 from bt.x86.state import ECX, EDI, EDX
 from guest_images.assembler import assemble
-from tests.x86.system.debugging import (
+from tests.x86.system.interrupts.debugging import (
     BYTE,
     DATA,
     HANDLER,

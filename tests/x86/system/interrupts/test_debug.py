@@ -13,7 +13,7 @@ from bt.x86.reset import power_on, read_eflags, write_eflags
 from bt.x86.state import CS, EAX, ECX, EDI, EDX, ESP, SS
 from bt.x86.system.segmentation.segment_cache import fill
 from guest_images.assembler import assemble
-from tests.x86.system.debugging import (
+from tests.x86.system.interrupts.debugging import (
     ACCESS,
     BYTE,
     DATA,
