@@ -6,7 +6,6 @@ linker/loader interface, `etc/table-loader`). Direct boots have no firmware, and
 
 import struct
 from collections.abc import Mapping
-from enum import IntEnum
 from typing import NamedTuple
 
 SCRIPT = "etc/table-loader"
@@ -15,11 +14,8 @@ ENTRY_BYTES = 128
 ALLOCATE, ADD_POINTER, ADD_CHECKSUM = 1, 2, 3
 
 
-class Zone(IntEnum):
-    """Where firmware is to put a file."""
-
-    HIGH = 1  # at the end of RAM
-    LOW = 2  # F0000h-FFFFFh, where operating systems look for anchors
+HIGH = 1  # where firmware is to put a file: at the end of RAM
+LOW = 2  # at F0000h-FFFFFh, where operating systems look for anchors
 
 
 class Pointer(NamedTuple):
@@ -45,10 +41,10 @@ class Linkable:
 
     def __init__(self) -> None:
         self.files: dict[str, bytearray] = {}
-        self._alignments: dict[str, tuple[int, Zone]] = {}
+        self._alignments: dict[str, tuple[int, int]] = {}
         self._steps: list[Pointer | Checksum] = []
 
-    def add_file(self, name: str, alignment: int, zone: Zone) -> bytearray:
+    def add_file(self, name: str, alignment: int, zone: int) -> bytearray:
         """An empty one, to be filled."""
         self._alignments[name] = alignment, zone
         return self.files.setdefault(name, bytearray())

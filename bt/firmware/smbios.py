@@ -2,12 +2,12 @@
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.firmware.linking import checksum
 from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM
 
-ANCHOR, TABLES = "etc/smbios/smbios-anchor", "etc/smbios/smbios-tables"
+ANCHOR, STRUCTURES = "etc/smbios/smbios-anchor", "etc/smbios/smbios-tables"
 ANCHOR_BYTES, INTERMEDIATE = 0x1F, 0x10  # and where the anchor's second part begins, with a checksum of its own
 TABLE_ADDRESS = 0x18  # of the anchor
 VERSION = (2, 8)
@@ -22,8 +22,7 @@ MOST_CAPACITY = 0x8000_0000  # KiB: the size is in the extended field
 BIOS, SYSTEM, CHASSIS, PROCESSOR, ARRAY, MEMORY, RANGE, BOOT, END = 0, 1, 3, 4, 16, 17, 19, 32, 127
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What differs between machines. `memory` in bytes; `signature` and `features` are CPUID.1 EAX and EDX."""
 
     memory: int

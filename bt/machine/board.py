@@ -18,7 +18,6 @@ from bt.devices.display.vga import Vga
 from bt.devices.dma_memory import MappedMemory
 from bt.devices.pci.config_ports import ConfigPorts
 from bt.devices.pci.function import PciFunction
-from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM, LAST_PAM, HostBridge
 from bt.devices.pci.piix3 import IsaBridge
 from bt.devices.serial.uart16550 import Uart16550
 from bt.devices.storage.disk_port import Post
@@ -157,9 +156,9 @@ class Board:
     def hand_over(self) -> None:
         """Leave the devices as firmware would to a guest that is loaded without it."""
         if self.config.machine == "pc":
-            bridge = self.part("host bridge", HostBridge)
-            for register in range(FIRST_PAM, LAST_PAM + 1):
-                bridge.write(register, 1, ALL_RAM)
+            from bt.machine.hand_over import hand_over
+
+            hand_over(self)
         if self.local_apic is not None:
             self.local_apic.set_up_virtual_wire()
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bt import __version__
-from bt.firmware import roms, smbios
-from bt.firmware.acpi.tables import Hardware, acpi_tables
+from bt.firmware import roms
 from bt.firmware.fw_cfg import FwCfg
-from bt.firmware.linking import SCRIPT
 from bt.firmware.pc_items import MemoryRange, describe_pc
 from bt.machine.board import Board
 from bt.machine.config import MachineConfig
 from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM
 from bt.x86 import cpu_model
+
+if TYPE_CHECKING:
+    from bt.firmware import smbios
+    from bt.firmware.acpi.tables import Hardware
 
 ISA_VGA_BIOS = "vgaroms/vgabios.bin"  # how a display that is not on PCI has its option ROM
 
@@ -41,10 +45,15 @@ def install(board: Board) -> None:
 
 def hardware(board: Board) -> Hardware:
     """What the tables are to tell of the board."""
+    from bt.firmware.acpi.tables import Hardware
+
     return Hardware(min(board.config.memory, DEVICE_HOLE), has_apics="I/O APIC" in board.devices)
 
 
 def _add_tables(fw_cfg: FwCfg, known: Hardware) -> None:
+    from bt.firmware.acpi.tables import acpi_tables
+    from bt.firmware.linking import SCRIPT
+
     linkable = acpi_tables(known)
     for path, data in linkable.files.items():
         fw_cfg.add_file(path, bytes(data))
@@ -53,12 +62,16 @@ def _add_tables(fw_cfg: FwCfg, known: Hardware) -> None:
 
 def smbios_facts(config: MachineConfig) -> smbios.Facts:
     """What SMBIOS is to tell of the machine."""
+    from bt.firmware import smbios
+
     model = cpu_model.parse(config.cpu)
     _, signature, _, _, features = next(leaf for leaf in model.leaves() if leaf[0] == 1)
     return smbios.Facts(config.memory, signature, features, model.name, __version__)
 
 
 def _add_smbios(fw_cfg: FwCfg, facts: smbios.Facts) -> None:
+    from bt.firmware import smbios
+
     tables = smbios.structures(facts, with_bios=False)
-    fw_cfg.add_file(smbios.TABLES, tables)
+    fw_cfg.add_file(smbios.STRUCTURES, tables)
     fw_cfg.add_file(smbios.ANCHOR, smbios.anchor(tables))

@@ -28,6 +28,7 @@ class SystemMemory:
         self._window: Window | None = None  # of the aperture that is in the map
         self._regions: dict[int, tuple[int, Target, Target]] = {}  # by start: what a bridge has said of them
         self.video = self._held.enter_context(GuestRam(MEMORY_BYTES))
+        memory.know(self.video)  # where it is mapped depends on how far the machine has come
         if has_bridge:
             memory.remove(APERTURE, ONE_MIB - APERTURE)
             closed = ((start, length) for pair in PAM for start, length in pair if length)

@@ -232,6 +232,12 @@ class PhysicalMap:
         if start < 0 or length <= 0 or start + length > _SPACE or (start | length) % PAGE:
             raise MapConflict(f"{what}: whole pages of 4 KiB below {_SPACE:#x} are wanted")
 
+    def know(self, memory: GuestRam) -> None:
+        """Have it be the map's, and in snapshots, whether it is mapped yet or not."""
+        memory.sole_use = self.ram.sole_use
+        if not any(memory is each for each in self.memories):
+            self.memories.append(memory)
+
     def _change(self, start: int, length: int, new: list[Range]) -> None:
         end = start + length
         with self.ram.sole_use:
@@ -248,9 +254,7 @@ class PhysicalMap:
             for old in given_up:
                 self.hand_over(old)
             for each in new:
-                each.memory.sole_use = self.ram.sole_use
-                if not any(memory is each.memory for memory in self.memories):
-                    self.memories.append(each.memory)
+                self.know(each.memory)
             self._ranges = sorted([*kept, *new], key=lambda each: each.start)
             self._find_sources()
             self._describe(start, end)

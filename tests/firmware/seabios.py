@@ -29,11 +29,11 @@ needs_seabios = pytest.mark.skipif(not _is_installed(), reason="needs the packag
 
 
 @contextmanager
-def booted(folder: Path, memory: int = 64 * MIB) -> Iterator[Machine]:
+def booted(folder: Path, *drives: Drive) -> Iterator[Machine]:
     disk = folder / "disk"
     disk.write_bytes(BOOT_SECTOR.ljust(MIB, b"\0"))
-    drives = (Drive(str(disk), index=0, snapshot=True),)
-    with Machine(MachineConfig(memory=memory, drives=drives)) as machine:
+    first = Drive(str(disk), index=0, snapshot=True)
+    with Machine(MachineConfig(memory=64 * MIB, drives=(first, *drives))) as machine:
         machine.boot()
         assert machine.run(timeout=60).reason is End.HALTED
         yield machine

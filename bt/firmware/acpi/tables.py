@@ -1,12 +1,12 @@
 """The ACPI tables of machine "pc" (ACPI 6.5, chapter 5): RSDP, RSDT, FADT, FACS, DSDT, MADT."""
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.firmware.acpi.dsdt import GPE_BASE, GPE_BYTES, PCI_IRQS, SCI, dsdt
-from bt.firmware.linking import Linkable, Zone
+from bt.firmware.linking import HIGH, LOW, Linkable
 
-TABLES, ROOT = "etc/acpi/tables", "etc/acpi/rsdp"
+ACPI_FILE, ROOT = "etc/acpi/tables", "etc/acpi/rsdp"
 OEM, OEM_TABLE, CREATOR = b"BT", b"BTPC", b"BT"
 HEADER_BYTES, LENGTH_AT, CHECKSUM_AT = 36, 4, 9
 
@@ -26,8 +26,7 @@ TIMER_INPUT = 2  # of the I/O APIC
 ALL_PROCESSORS, NMI_PIN = 0xFF, 1
 
 
-@dataclass(frozen=True)
-class Hardware:
+class Hardware(NamedTuple):
     """What the tables tell of that differs between machines."""
 
     low_ram: int  # bytes below the addresses of devices
@@ -38,8 +37,8 @@ class Hardware:
 def acpi_tables(hardware: Hardware) -> Linkable:
     """All of them, to be linked."""
     linkable = Linkable()
-    tables = linkable.add_file(TABLES, 64, Zone.HIGH)
-    linkable.add_file(ROOT, 16, Zone.LOW)
+    tables = linkable.add_file(ACPI_FILE, 64, HIGH)
+    linkable.add_file(ROOT, 16, LOW)
     facs = len(tables)
     tables += struct.pack("<4sIII", b"FACS", 64, 0, 0).ljust(64, b"\0")
     dsdt_at = _add(linkable, b"DSDT", 1, dsdt(hardware.low_ram, hardware.processors))
@@ -49,7 +48,7 @@ def acpi_tables(hardware: Hardware) -> Linkable:
         listed.append(_add(linkable, b"APIC", 1, _madt(hardware.processors)))
     rsdt_at = _add_rsdt(linkable, listed)
     linkable.files[ROOT] += struct.pack("<8sB6sBI", b"RSD PTR ", 0, OEM.ljust(6), 0, 0)
-    linkable.point(ROOT, 16, 4, TABLES, rsdt_at)
+    linkable.point(ROOT, 16, 4, ACPI_FILE, rsdt_at)
     linkable.check(ROOT, 8, 0, 20)
     return linkable
 
@@ -61,7 +60,7 @@ def _header(signature: bytes, length: int, revision: int) -> bytes:
 
 
 def _append(linkable: Linkable, signature: bytes, revision: int, body: bytes) -> int:
-    tables = linkable.files[TABLES]
+    tables = linkable.files[ACPI_FILE]
     tables += bytes(-len(tables) % 16)
     at = len(tables)
     tables += _header(signature, HEADER_BYTES + len(body), revision) + body
@@ -69,8 +68,8 @@ def _append(linkable: Linkable, signature: bytes, revision: int, body: bytes) ->
 
 
 def _check(linkable: Linkable, at: int) -> None:
-    length = int.from_bytes(linkable.files[TABLES][at + LENGTH_AT : at + LENGTH_AT + 4], "little")
-    linkable.check(TABLES, at + CHECKSUM_AT, at, length)
+    length = int.from_bytes(linkable.files[ACPI_FILE][at + LENGTH_AT : at + LENGTH_AT + 4], "little")
+    linkable.check(ACPI_FILE, at + CHECKSUM_AT, at, length)
 
 
 def _add(linkable: Linkable, signature: bytes, revision: int, body: bytes) -> int:
@@ -83,7 +82,7 @@ def _add(linkable: Linkable, signature: bytes, revision: int, body: bytes) -> in
 def _add_rsdt(linkable: Linkable, listed: list[int]) -> int:
     at = _append(linkable, b"RSDT", 1, bytes(4 * len(listed)))
     for number, target in enumerate(listed):
-        linkable.point(TABLES, at + HEADER_BYTES + 4 * number, 4, TABLES, target)
+        linkable.point(ACPI_FILE, at + HEADER_BYTES + 4 * number, 4, ACPI_FILE, target)
     _check(linkable, at)
     return at
 
@@ -102,8 +101,8 @@ def _add_fadt(linkable: Linkable, facs: int, dsdt_at: int) -> int:
     body += _register(PM_BASE, 4) + _register(0, 0) + _register(PM_CONTROL, 2) + _register(0, 0) + _register(0, 0)
     body += _register(PM_TIMER, 4) + _register(GPE_BASE, GPE_BYTES) + _register(0, 0)
     at = _append(linkable, b"FACP", 3, body)
-    linkable.point(TABLES, at + 36, 4, TABLES, facs)
-    linkable.point(TABLES, at + 40, 4, TABLES, dsdt_at)
+    linkable.point(ACPI_FILE, at + 36, 4, ACPI_FILE, facs)
+    linkable.point(ACPI_FILE, at + 40, 4, ACPI_FILE, dsdt_at)
     _check(linkable, at)
     return at
 

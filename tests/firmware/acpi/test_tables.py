@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bt.firmware.acpi.tables import ROOT, TABLES, Hardware, acpi_tables
+from bt.firmware.acpi.tables import ACPI_FILE, ROOT, Hardware, acpi_tables
 from tests.devices.qtest import Qemu, needs_qemu
 from tests.firmware.seabios import MIB, booted, needs_seabios
 
-PLACES = {TABLES: 0x3FF_0000, ROOT: 0xF_6000}
+PLACES = {ACPI_FILE: 0x3FF_0000, ROOT: 0xF_6000}
 IASL = shutil.which("iasl")
 needs_iasl = pytest.mark.skipif(IASL is None, reason="needs the package acpica-tools")
 
@@ -23,8 +23,8 @@ def tables(has_apics: bool = True) -> dict[str, bytes]:
     assert sum(rsdp) & 0xFF == 0
 
     def at(address: int) -> bytes:
-        offset = address - PLACES[TABLES]
-        return placed[TABLES][offset : offset + _u32(placed[TABLES], offset + 4)]
+        offset = address - PLACES[ACPI_FILE]
+        return placed[ACPI_FILE][offset : offset + _u32(placed[ACPI_FILE], offset + 4)]
 
     found = {"RSDT": at(_u32(rsdp, 16))}
     for entry in range(36, len(found["RSDT"]), 4):
@@ -61,10 +61,10 @@ def _qemus_tables() -> bytes:
         count = int.from_bytes(item(0x19, 4), "big")
         directory = item(0x19, 4 + 64 * count)[4:]
         for at in range(0, len(directory), 64):
-            if directory[at + 8 : at + 64].rstrip(b"\0") == TABLES.encode():
+            if directory[at + 8 : at + 64].rstrip(b"\0") == ACPI_FILE.encode():
                 length, key = (int.from_bytes(directory[at + x : at + x + n], "big") for x, n in ((0, 4), (4, 2)))
                 return item(key, min(length, 0x2000))
-    raise AssertionError(f"QEMU has no {TABLES}")
+    raise AssertionError(f"QEMU has no {ACPI_FILE}")
 
 
 @needs_qemu
@@ -132,8 +132,8 @@ def test_seabios_links_them_as_we_do(tmp_path: Path) -> None:
         low = machine.memory.read(0xF0000, 0x10000)
         root = low.index(b"RSD PTR ")
         expected = acpi_tables(Hardware(64 * MIB, has_apics="I/O APIC" in machine.board.devices))
-        offset = _u32(expected.placed({TABLES: 0, ROOT: 0})[ROOT], 16)
-        places = {TABLES: _u32(low, root + 16) - offset, ROOT: 0xF0000 + root}
-        assert places[TABLES] % 64 == 0
+        offset = _u32(expected.placed({ACPI_FILE: 0, ROOT: 0})[ROOT], 16)
+        places = {ACPI_FILE: _u32(low, root + 16) - offset, ROOT: 0xF0000 + root}
+        assert places[ACPI_FILE] % 64 == 0
         for name, data in expected.placed(places).items():
             assert machine.memory.read(places[name], len(data)) == data
