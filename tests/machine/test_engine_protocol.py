@@ -28,12 +28,12 @@ def made(monkeypatch: pytest.MonkeyPatch, script: Sequence[Exit]) -> tuple[Machi
     engine = FakeEngine(script)
     judged_by_mypy: Engine = engine
     monkeypatch.setattr(machine, "make_engine", lambda *_: judged_by_mypy)
-    return Machine(MachineConfig(memory=4 << 20)), engine
+    return Machine(MachineConfig(memory=4 << 20, cpu="486")), engine  # which has no APIC that firmware would set up
 
 
 def test_accesses_are_answered_and_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[int] = []
-    engine = FakeEngine([out(0x3F8, 0x41), inp(0x3FD), out(0x80, 7), Exit(ExitReason.MMIO, address=0xFEE00000, size=4)])
+    engine = FakeEngine([out(0x3F8, 0x41), inp(0x3FD), out(0x80, 7), Exit(ExitReason.MMIO, address=0xFED40000, size=4)])
     monkeypatch.setattr(machine, "make_engine", lambda *_: engine)
     with Machine(MachineConfig(memory=4 << 20), serial=sent.append) as pc:
         entry = pc.load(b"\xf4", flat=0x1000)
