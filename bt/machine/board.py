@@ -176,7 +176,7 @@ class Board:
     @cached_property
     def vga(self) -> Vga:
         video = self.memory.video
-        vga = Vga(self.clock, video.buffer, self.memory.show_window, video.changed)
+        vga = Vga(self.clock, video.buffer, self.memory.show_window, video.changed, self.memory.video_is_untouched)
         vga.memory.note_stores_through(self.outputs)
         return vga
 

@@ -65,6 +65,10 @@ class SystemMemory:
         else:  # stores there that are for RAM vanish, too: who reads nothing back writes nothing
             self._map.remove(start, length)
 
+    def video_is_untouched(self) -> bool:
+        """Nobody has read or written it yet."""
+        return next(self.video.extents(), None) is None
+
     # -- the display --------------------------------------------------------------------------------------------------
 
     def show_window(self, window: Window | None) -> None:

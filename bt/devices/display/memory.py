@@ -49,8 +49,8 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
 
     `buffer` is at least 256 KiB, what it holds is kept by its owner and is not in `state()`. The VMM may let guests
     store into `window` without asking; `window_changed(window)` is called when the window has another place, or none,
-    `stored(start, length)` when the device has written to the buffer. Loads from a window do not fill the latches.
-    Odd/even ignores the page bit of miscellaneous output.
+    `stored(start, length)` when the device has written to the buffer; `is_untouched()`: it is all zeros. Loads from a
+    window do not fill the latches. Odd/even ignores the page bit of miscellaneous output.
     """
 
     widest_access = 8
@@ -63,6 +63,7 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
         buffer: bytearray | memoryview,
         window_changed: Callable[[Window | None], None] = lambda window: None,
         stored: Callable[[int, int], None] = lambda start, length: None,
+        is_untouched: Callable[[], bool] = lambda: False,
         name: str = "VGA memory",
     ) -> None:
         super().__init__(name)
@@ -72,6 +73,7 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
         self.buffer = buffer
         self._window_changed = window_changed
         self._stored = stored
+        self._is_untouched = is_untouched
         self._registers_block, self._buffer_address = registers.block, address_of(buffer)
         self.window: Window | None = None
         self._latch = 0
@@ -282,10 +284,12 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
         return address % (len(self.buffer) >> 2) if self._dispi.enabled else address & 0xFFFF
 
     def _rearrange(self, in_pairs: bool) -> None:
-        """0.6 ms."""
+        """0.6 ms; memory that nobody has touched yet stays so, and costs the host nothing."""
+        self._in_pairs = in_pairs
+        if self._is_untouched():
+            return
         data = bytes(self.buffer[:VGA_BYTES])
         self.buffer[:VGA_BYTES] = _pairs_of(data) if in_pairs else _quads_of(data)
-        self._in_pairs = in_pairs
         self._stored(0, VGA_BYTES)
 
     def reset(self) -> None:

@@ -24,12 +24,13 @@ class Vga:
         buffer: bytearray | memoryview,
         window_changed: Callable[[Window | None], None] = lambda window: None,
         stored: Callable[[int, int], None] = lambda start, length: None,
+        is_untouched: Callable[[], bool] = lambda: False,
     ) -> None:
         """`buffer` is video memory: a whole number of 64 KiB, at least 256 KiB; it is the linear framebuffer too."""
         self.buffer = buffer
         self.registers = VgaRegisters(clock)
         self.dispi = Dispi(self.registers, buffer)
-        self.memory = VgaMemory(self.registers, self.dispi, buffer, window_changed, stored)
+        self.memory = VgaMemory(self.registers, self.dispi, buffer, window_changed, stored, is_untouched)
         self.mmio = VgaMmio(self.registers, self.dispi)
         self.registers.memory_changed = self.dispi.memory_changed = self.memory.refresh
         self.registers.drawing_changed = self.memory.refresh_drawing
