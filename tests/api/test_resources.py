@@ -83,11 +83,10 @@ def test_machines_leave_nothing_behind(library: Library, engine: EngineName, own
 def test_machines_without_close_are_collected(library: Library, engine: EngineName) -> None:
     """And so is their room in the library."""
     gc.freeze()  # the tests themselves are a million objects, which need not be looked through each time
-    used = library.arena.used
     for number in range(30):
         machine = Machine(MachineConfig(memory=MEMORY, engine=engine), library=library)
         if number == 0:
-            before = held()
+            before, used = held(), library.arena.used  # with what machines share: the native code of devices
         del machine
         gc.collect()
     gc.unfreeze()
@@ -181,7 +180,7 @@ def test_a_hundred_machines_share_a_library(library: Library, engine: EngineName
     assert more.descriptors <= 400  # of RAM and of video memory: the memfd, and what Python keeps for its mapping
     assert grown < 100 * 1024
     assert left.descriptors == 0
-    assert left.mappings < 10
+    assert left.mappings < 40  # Python's memory for objects, see below
     assert kept < 100 * 256  # Python's objects, until they are collected
 
 

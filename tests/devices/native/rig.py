@@ -111,7 +111,7 @@ class Run:
         attach: Callable[[Machine], Sequence[Device]] = lambda machine: (),
     ) -> Run:
         sent: list[int] = []
-        config = MachineConfig(memory=MEMORY, engine=engine, clock=clock)
+        config = MachineConfig(memory=MEMORY, engine=engine, clock=clock, cpu="pentium4,-apic")  # tests bring their own
         machine = Machine(config, serial=sent.append, console=lambda byte: sent.append(0x100 | byte), library=library)
         devices = [*machine.board.devices.values(), *attach(machine)]
         made = cls(machine, sent, devices)

@@ -254,7 +254,7 @@ IDENTIFICATION = """
     wrmsr             | ecx=10 eax=100 edx=0 icount_base=f      => tsc_offset=f0
     wrmsr             | ecx=10 eax=0 edx=1234 icount_base=f     => tsc_offset=1233fffffff0
     wrmsr             | ecx=12345                               => #GP(0)
-    wrmsr             | ecx=1b eax=fee00900 edx=f               => apic_base=ffee00900
+    wrmsr             | ecx=1b eax=fee00900 edx=f               => apic_base=ffee00900 exit=MSR
     wrmsr             | ecx=1b eax=fee00900 edx=10              => #GP(0)
     wrmsr             | ecx=1b eax=fee00a00 edx=0               => #GP(0)
     wrmsr             | ecx=1b eax=fee00c00 edx=0               => #GP(0)
