@@ -34,9 +34,11 @@ def _format(what: str, advice: str, *marks: tuple[int, bytes]) -> Format:
     return Format(what, advice, marks)
 
 
+ISO_9660 = (0x8001, b"CD001")
+
 # Disks whose marks are beyond the first sector, which may well be a boot sector: these go before it.
 DISKS = (
-    _format("an ISO 9660 image (CD or DVD)", _CD, (0x8001, b"CD001")),
+    _format("an ISO 9660 image (CD or DVD)", _CD, ISO_9660),
     _format("a UDF image (DVD)", _CD, (0x8001, b"BEA01")),
     _format("a raw CD image (2352-byte sectors)", _CONTAINER, (0, b"\0" + b"\xff" * 10 + b"\0")),
     _format("a VHD disk image", _CONTAINER, (-512, b"conectix")),
@@ -59,7 +61,8 @@ DISKS = (
     _format("Linux swap space", "", (0xFF6, b"SWAPSPACE2")),
 )  # fmt: skip
 
-FOOTERS = ((-512, b"conectix"), (-512, b"koly\0\0\0\4"))  # of images that begin with the disk's first sector
+# Marks at the end, of images that begin with the disk's first sector.
+FOOTERS = tuple(mark for each in DISKS for mark in each.marks if mark[0] < 0)
 
 # All others, the special before the general.
 FILES = (

@@ -11,7 +11,6 @@ from bt.errors import BadImage
 
 Medium = Literal["disk", "floppy", "cdrom"]
 
-_ISO_9660 = (0x8001, b"CD001")
 _MULTIBOOT_BYTES = 8192  # its header is within them
 
 
@@ -26,7 +25,7 @@ def medium_of(path: Path) -> Medium | None:
     glance = foreign.glance_at_file(path)
     if any(glance.has(*mark) for mark in formats.FOOTERS):
         return None  # no raw image, though it begins like one
-    if glance.has(*_ISO_9660):
+    if glance.has(*formats.ISO_9660):
         return "cdrom"
     if not is_boot_sector(head):
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, cast, get_args
 
 from bt.cli.options import Parser
 from bt.errors import BadUsage
+from bt.firmware.cmos import BOOT_LETTERS
 from bt.machine.config import MachineConfig, MachineName
 from bt.machine.media import Drive, Interface, Medium
 from guest_images import third_party
@@ -26,33 +26,16 @@ WITHOUT_EFFECT = frozenset({"cache", "aio", "discard", "detect-zeroes", "werror"
 EMPTY_DRIVES = (Drive(None, "floppy"), Drive(None, "ide", "cdrom"))  # what QEMU's PC has, too
 
 
-class _AddDrive(argparse.Action):
-    """Appends to `drives`."""
-
-    def __init__(self, *args: Any, make: Callable[[str], Drive], **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._make = make
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        namespace.drives = [*(namespace.drives or []), self._make(str(values))]
-
-
 def add_options(parser: Parser) -> None:
-    """`chosen` makes a machine's configuration of them."""
+    """`config_options` makes a machine's configuration of them."""
     group = parser.add_argument_group("disks and firmware, as in QEMU")
     add = group.add_argument
     add("-M", "-machine", "--machine", metavar="TYPE", default=MachineConfig.machine, help="pc (default) or isapc")
     parser.set_defaults(drives=[])
     for flag, drive in SHORT.items():
-        add(flag, metavar="FILE", dest="drives", action=_AddDrive, make=partial(_with_file, drive),
+        add(flag, metavar="FILE", dest="drives", action="append", type=partial(_with_file, drive),
             help=_HELP.get(flag, argparse.SUPPRESS))  # fmt: skip
-    add("-drive", "--drive", metavar="file=FILE,...", dest="drives", action=_AddDrive, make=parse_drive,
+    add("-drive", "--drive", metavar="file=FILE,...", dest="drives", action="append", type=parse_drive,
         help="with if=ide|floppy|virtio, index=, media=disk|cdrom, readonly=on, snapshot=on, format=raw")  # fmt: skip
     add("-snapshot", "--snapshot", action="store_true", help="what guests write is gone at the end")
     add(
@@ -127,7 +110,7 @@ def parse_boot(text: str) -> tuple[str, bool]:
             raise BadUsage(
                 f"-boot {text}: bt does not know {name}; letters of a, c, d, n or order=, menu=on are wanted"
             )
-    if not set(order) <= set("acdn"):
+    if not set(order) <= BOOT_LETTERS.keys():
         raise BadUsage(f"-boot {text}: letters are a (diskette), c (disk), d (CD-ROM), n (network)")
     rest = "".join(letter for letter in MachineConfig.boot_order if letter not in order)
     return order + rest, menu

@@ -31,10 +31,10 @@ BT_DEBUG=1 to 5 in the environment shows on stderr what gets translated, in grow
 
 def main(arguments: Sequence[str]) -> int:
     given = parser().parse_args(arguments)
-    image, medium = _image(given)
+    image, medium = chosen(given)
     serial = SerialPort(given.serial)
     record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
-    pc = powered_on(given, serial.send)
+    pc = powered_on(given, image, medium, serial.send)
     if os.environ.get("BT_DEBUG"):
         from bt.inspect import debug  # what disassembles is no part of an ordinary start
 
@@ -62,9 +62,10 @@ def main(arguments: Sequence[str]) -> int:
     return result.status
 
 
-def powered_on(given: Namespace, send: Callable[[int], None]) -> machine.Machine:
-    """The machine that a command line asks for, about to start; `send` gets what COM1 sends."""
-    image, medium = _image(given)
+def powered_on(
+    given: Namespace, image: Path | None, medium: Medium | None, send: Callable[[int], None]
+) -> machine.Machine:
+    """The machine that a command line asks for, with what `chosen` says of it, about to start; `send` is COM1's."""
     pc = machine.Machine(
         machine.MachineConfig(
             memory=given.memory,
@@ -91,7 +92,7 @@ def powered_on(given: Namespace, send: Callable[[int], None]) -> machine.Machine
     return pc
 
 
-def _image(given: Namespace) -> tuple[Path | None, Medium | None]:
+def chosen(given: Namespace) -> tuple[Path | None, Medium | None]:
     """The guest that is named, and what kind of disk it is, if any."""
     image = None if _boots_by_itself(given) else options.chosen_image(given)
     return image, None if image is None or given.flat is not None or given.boot_sector else _medium(image)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -24,6 +25,12 @@ class BootDevice(IntEnum):
     DISK = 2
     CDROM = 3
     NETWORK = 4
+
+
+# What QEMU's -boot calls them.
+BOOT_LETTERS = MappingProxyType(
+    {"a": BootDevice.FLOPPY, "c": BootDevice.DISK, "d": BootDevice.CDROM, "n": BootDevice.NETWORK}
+)
 
 
 class DiskGeometry(NamedTuple):

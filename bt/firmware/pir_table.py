@@ -2,7 +2,7 @@
 
 import struct
 
-from bt.devices.pci.piix3 import FIRST_PIRQ, PIRQ_COUNT
+from bt.devices.pci.piix3 import FIRST_PIRQ, PIRQ_COUNT, pirq_of
 from bt.firmware.linking import checksum
 
 ROUTER_SLOT, SLOTS = 1, 6
@@ -16,7 +16,7 @@ def pir_table() -> bytes:
     body = b""
     for number in range(SLOTS):
         slot = ROUTER_SLOT + number
-        links = (FIRST_PIRQ + (number + pin) % PIRQ_COUNT for pin in range(PIRQ_COUNT))
+        links = (FIRST_PIRQ + pirq_of(slot, pin) for pin in range(1, PIRQ_COUNT + 1))
         wires = b"".join(struct.pack("<BH", link, ROUTABLE) for link in links)
         body += struct.pack("<BB12sBB", 0, slot << 3, wires, number, 0)
     head = struct.pack(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple, TypeVar
@@ -26,17 +26,15 @@ from bt.errors import BadUsage
 from bt.firmware.roms import FIRMWARE
 from bt.machine.config import MachineConfig
 from bt.machine.media import Media
+from bt.machine.place import Place, place
 from bt.machine.system_memory import SystemMemory
-from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus, BusConflict, Region
+from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
 from bt.memory.map import PhysicalMap
-from bt.x86 import cpu_model
 from bt.x86.state import APIC_BASE_ENABLED, APIC_BASE_RESET
 
 APIC_ADDRESS, APIC_BYTES = 0xF_FFFF_F000, 0x1000  # where IA32_APIC_BASE has it, and its length
 _Device = TypeVar("_Device", bound=Device)
 Sink = Callable[[int], None]
-Place = Callable[[int | None], None]
-"""Has something answer at an address from now on, or nowhere."""
 
 
 class Part(NamedTuple):
@@ -104,33 +102,26 @@ class Board:
         self.dma_memory = MappedMemory(memory)
         self.intr, self.pic_intr = Line("INTR"), Line("INT of the 8259s")
         self.intr.watch(engine.set_intr)
-        if "apic" not in cpu_model.parse(config.cpu).features:
-            self.pic_intr.watch(self.intr.set)
         self.devices: dict[str, Device] = {}
         for part in parts:
             self._add(part)
         self.pic, self.com1 = self.part("PIC", Pic8259Pair), self.part("COM1", Uart16550)
         self.fpu_error = self.part("FPU error", FpuError)
-        self.place_local_apic: Place = lambda address: None
-        if self.local_apic is not None:
-            self.place_local_apic = self.on_memory("local APIC", APIC_BYTES)
+        self.local_apic: LocalApic | None = None
+        if "local APIC" in self.devices:
+            self.local_apic = self.part("local APIC", LocalApic)
+            self._place_local_apic = self.on_memory("local APIC", APIC_BYTES)
             self.apic_base_written(APIC_BASE_RESET | APIC_BASE_ENABLED)
-
-    def acknowledge(self) -> int:
-        """The processor takes an interrupt: its vector."""
-        apic = self.local_apic
-        return self.pic.acknowledge() if apic is None else apic.acknowledge()
-
-    @property
-    def local_apic(self) -> LocalApic | None:
-        apic = self.devices.get("local APIC")
-        return apic if isinstance(apic, LocalApic) else None
+        else:
+            self.pic_intr.watch(self.intr.set)
+        # the processor takes an interrupt: its vector
+        self.acknowledge: Callable[[], int] = (self.local_apic or self.pic).acknowledge
 
     def apic_base_written(self, value: int) -> None:
         """IA32_APIC_BASE is `value` now."""
-        if (apic := self.local_apic) is not None:
-            apic.set_base(value)
-            self.place_local_apic(value & APIC_ADDRESS if value & APIC_BASE_ENABLED else None)
+        if self.local_apic is not None:
+            self.local_apic.set_base(value)
+            self._place_local_apic(value & APIC_ADDRESS if value & APIC_BASE_ENABLED else None)
 
     @property
     def pit(self) -> Pit8254:
@@ -190,27 +181,15 @@ class Board:
 
     def on_ports(self, name: str, length: int, offset: int = 0) -> Place:
         """Places `length` ports of the device, from its `offset` on."""
-        return self._placer(self.ports, self.devices[name], length, offset)
+        return self._place(self.ports, name, length, offset)
 
     def on_memory(self, name: str, length: int) -> Place:
         """Places a device's window."""
-        return self._placer(self.mmio, self.devices[name], length, 0)
+        return self._place(self.mmio, name, length, 0)
 
-    def _placer(self, bus: Bus, device: Device, length: int, offset: int) -> Place:
-        region: Region | None = None
-
-        def move(address: int | None) -> None:
-            nonlocal region
-            if region is not None:
-                bus.detach(region)
-                region = None
-            if address is not None:
-                try:
-                    region = bus.attach(device, address, length, offset)
-                except BusConflict:  # the guest wants it where another device is, which stays
-                    region = None
-
-        return move
+    def _place(self, bus: Bus, name: str, length: int, offset: int) -> Place:
+        device = self.devices[name]
+        return place(lambda address: partial(bus.detach, bus.attach(device, address, length, offset)))
 
     def add_device(self, name: str, device: Device) -> None:
         """One that is reset and in snapshots; where it answers is its maker's business."""
@@ -237,11 +216,6 @@ class Board:
     def _attach(self, bus: Bus, device: Device, ranges: str) -> None:
         for first, length, offset in addresses(ranges):
             bus.attach(device, first, length, offset)
-
-
-def places(regions: Mapping[int, Place]) -> Callable[[int, int | None], None]:
-    """What a PCI function calls when it moves a region, by its number."""
-    return lambda number, address: regions[number](address)
 
 
 def addresses(ranges: str) -> list[tuple[int, int, int]]:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from bt import arguments
 from bt.boot.placement import check_address_lines, check_ram_size
 from bt.devices.chipset import cmos_rtc
+from bt.firmware.cmos import BOOT_LETTERS
 from bt.machine.media import Drive
 from bt.x86 import cpu_model
 
@@ -66,6 +67,6 @@ class MachineConfig:
         is_virtio = any(drive.interface == "virtio" for drive in self.drives)
         arguments.require(not is_virtio or self.machine == "pc", "drives", self.drives, "virtio needs machine='pc'")
         letters = self.boot_order
-        good = isinstance(letters, str) and set(letters) <= set("acdn") and len(set(letters)) == len(letters)
+        good = isinstance(letters, str) and set(letters) <= BOOT_LETTERS.keys() and len(set(letters)) == len(letters)
         arguments.require(good, "boot_order", letters, "letters are wanted, each once: a, c, d, n")
         arguments.instance("bios", self.bios, (str, type(None)), "the name of a file is wanted")

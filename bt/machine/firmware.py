@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bt import __version__
+from bt.boot.placement import low_ram
 from bt.firmware import roms
 from bt.firmware.fw_cfg import FwCfg
 from bt.firmware.pc_items import MemoryRange, describe_pc
 from bt.machine.board import Board
 from bt.machine.config import MachineConfig
-from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM
+from bt.memory.map_layout import HIGH_RAM
 from bt.x86 import cpu_model
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ def install(board: Board) -> None:
     config = board.config
     files = roms.FIRMWARE[config.machine]
     board.memory.add_bios(roms.read_bios(config.bios or files.bios, config.rom_directories))
-    rom = roms.read_option_rom(board.vga_bios, config.rom_directories)
-    low = min(config.memory, DEVICE_HOLE)
+    option_roms = {}
+    if config.machine == "isapc":
+        option_roms[ISA_VGA_BIOS] = roms.read_option_rom(board.vga_bios, config.rom_directories)
+    low = low_ram(config.memory)
     ranges = [MemoryRange(0, low)]
     if config.memory > low:
         ranges.append(MemoryRange(HIGH_RAM, config.memory - low))
@@ -36,7 +39,7 @@ def install(board: Board) -> None:
         ranges,
         graphics=config.graphics,
         boot_menu=config.boot_menu,
-        option_roms={} if config.machine == "pc" else {ISA_VGA_BIOS: rom},
+        option_roms=option_roms,
     )
     if config.machine == "pc":
         _add_tables(fw_cfg, hardware(board))
@@ -47,7 +50,7 @@ def hardware(board: Board) -> Hardware:
     """What the tables are to tell of the board."""
     from bt.firmware.acpi.tables import Hardware
 
-    return Hardware(min(board.config.memory, DEVICE_HOLE), has_apics="I/O APIC" in board.devices)
+    return Hardware(low_ram(board.config.memory), has_apics="I/O APIC" in board.devices)
 
 
 def _add_tables(fw_cfg: FwCfg, known: Hardware) -> None:

@@ -14,15 +14,13 @@ from bt.devices.pci.function import (
     COMMAND,
     COMMAND_IO,
     COMMAND_MEMORY,
-    FIRST_BAR,
     INTERRUPT_LINE,
-    ROM,
-    ROM_BAR,
     PciFunction,
     Space,
+    bar_register,
 )
 from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM, LAST_PAM
-from bt.devices.pci.piix3 import FIRST_PIRQ
+from bt.devices.pci.piix3 import FIRST_PIRQ, pirq_of
 from bt.devices.pci.piix4_pm import PM_BASE, PM_ENABLES, SMBUS_BASE
 from bt.firmware import smbios
 from bt.firmware.acpi import tables as acpi
@@ -75,7 +73,7 @@ def hand_over(board: Board) -> None:
         for offset, size, value in FUNCTION_REGISTERS.get((slot, number), ()):
             function.write(offset, size, value)
         if function.interrupt_pin:
-            line = SCI if (slot, number) == POWER else PIRQ_ROUTES[(slot + function.interrupt_pin - 2) % 4]
+            line = SCI if (slot, number) == POWER else PIRQ_ROUTES[pirq_of(slot, function.interrupt_pin)]
             function.write(INTERRUPT_LINE, 1, line)
             lines[slot, function.interrupt_pin - 1] = line
         function.write(COMMAND, 2, COMMAND_IO | COMMAND_MEMORY | COMMAND_ERRORS)
@@ -109,8 +107,7 @@ def _place_regions(functions: Iterable[PciFunction]) -> None:
 
 def _place(regions: list[_Region], start: int) -> None:
     for region in sorted(regions, key=lambda region: -region.size):
-        register = ROM_BAR if region.number == ROM else FIRST_BAR + 4 * region.number
-        region.function.write(register, 4, start)
+        region.function.write(bar_register(region.number), 4, start)
         start += region.size
 
 
@@ -144,7 +141,8 @@ def _tables(board: Board, lines: dict[tuple[int, int], int]) -> Iterator[tuple[i
         at = start + length
         return start
 
-    linkable = acpi.acpi_tables(hardware(board))
+    known = hardware(board)
+    linkable = acpi.acpi_tables(known)
     places = {name: place(len(data), linkable.alignment(name)) for name, data in linkable.files.items()}
     for name, data in linkable.placed(places).items():
         yield places[name], data
@@ -155,7 +153,7 @@ def _tables(board: Board, lines: dict[tuple[int, int], int]) -> Iterator[tuple[i
     yield place(smbios.ANCHOR_BYTES), smbios.anchor(about, about_at)
     pir = pir_table()
     yield place(len(pir)), pir
-    if hardware(board).has_apics:
+    if known.has_apics:
         mp = configuration_table(facts.signature, facts.features, lines)
         mp_at = place(len(mp))
         yield mp_at, mp

@@ -34,17 +34,22 @@ from bt.firmware import roms
 from bt.firmware.fw_cfg import FwCfg
 from bt.machine import storage
 from bt.machine.apic import io_apic, local_apic
-from bt.machine.board import Board, Part, places
+from bt.machine.board import Board, Part
 from bt.machine.config import MachineConfig
 from bt.machine.media import Drive
+from bt.machine.place import places
 from bt.x86 import cpu_model
 
 ALL_IRQS = tuple(range(16))
 VGA_PORTS = "3B4-3B5@4 3BA@A 3C0-3CF@10 3D4-3D5@24 3DA@2A"
 # fmt: off
+# Where interrupts arrive comes first: snapshots are restored in this order, and a wire leads to what knows its level.
+PIC = Part("PIC",           "20-21 A0-A1 4D0-4D1",      (), lambda b, irq: Pic8259Pair(b.pic_intr))
+# Of a processor that says it has one; where it is, is the processor's to say.
+LOCAL_APIC = Part("local APIC", "",                         (), lambda b, irq: local_apic(b))
+IO_APIC = Part("I/O APIC",      "memory FEC00000-FEC00FFF", (), lambda b, irq: io_apic(b))
 ISA = (
     #    device           where                   IRQ       made of
-    Part("PIC",           "20-21 A0-A1 4D0-4D1",  (),       lambda b, irq: Pic8259Pair(b.pic_intr)),
     Part("PIT",           "40-43",                (0,),     lambda b, irq: Pit8254(b.clock, irq[0])),
     Part("keyboard",      "60 64",                (1, 12),  lambda b, irq: _keyboard(b, irq)),
     Part("port 61",       "61",                   (),       lambda b, irq: Port61(b.clock, b.pit)),
@@ -66,9 +71,6 @@ ISA = (
     Part("firmware log",  "402",                  (),       lambda b, irq: DebugConsole(b.out.firmware_log)),
     Part("fw_cfg",        "510-511 514-51B@4",    (),       lambda b, irq: FwCfg(b.dma_memory)),
 )
-# For a processor that says it has one; where it is, is the processor's to say.
-LOCAL_APIC = Part("local APIC", "",  (), lambda b, irq: local_apic(b))
-IO_APIC = Part("I/O APIC", "memory FEC00000-FEC00FFF", (), lambda b, irq: io_apic(b))
 # What stands behind a PCI function comes before it: the function moves it about.
 PCI = (
     #    device           where          IRQ       made of
@@ -93,12 +95,12 @@ FIRST_VIRTIO_SLOT = 3
 
 def parts(config: MachineConfig, drives: Sequence[Drive]) -> Iterator[Part]:
     """The list of parts of a machine that has `drives`, each with its place."""
-    yield ISA[0]
+    yield PIC
     if "apic" in cpu_model.parse(config.cpu).features:
         yield LOCAL_APIC
         if config.machine == "pc":
             yield IO_APIC
-    yield from ISA[1:]
+    yield from ISA
     if config.machine == "pc":
         yield from PCI
         yield from storage.virtio_parts(drives, FIRST_VIRTIO_SLOT)

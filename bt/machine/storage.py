@@ -14,17 +14,12 @@ from bt.devices.storage.floppy_controller import FloppyController
 from bt.devices.storage.floppy_media import FloppyDrive
 from bt.devices.storage.ide_channel import IdeChannel
 from bt.firmware import cmos
-from bt.machine.board import Board, Part, places
+from bt.machine.board import Board, Part
 from bt.machine.media import Drive, Media
+from bt.machine.place import places
 
 FLOPPY_DMA = 2
 TRANSLATION_LBA = 1
-BOOT_LETTERS = {
-    "a": cmos.BootDevice.FLOPPY,
-    "c": cmos.BootDevice.DISK,
-    "d": cmos.BootDevice.CDROM,
-    "n": cmos.BootDevice.NETWORK,
-}
 # a transitional block device (OASIS Virtio 1.1, 4.1.2.3): an ID below 1040h, its type in the subsystem
 VIRTIO_IDENTITY = Identity(0x1AF4, 0x1001, 0x010000, interrupt_pin=1)
 VIRTIO_BLOCK = 2
@@ -125,5 +120,5 @@ def cmos_values(media: Media, boot_order: str) -> dict[int, int]:
     for index, (drive, disk) in media.of("ide").items():
         if drive.media == "disk" and disk is not None:
             disks[index] = cmos.DiskGeometry(default_cylinders(disk.sectors), HEADS, SECTORS_PER_TRACK, TRANSLATION_LBA)
-    order = [BOOT_LETTERS[letter] for letter in boot_order]
+    order = [cmos.BOOT_LETTERS[letter] for letter in boot_order]
     return cmos.values(floppies=floppies, disks=disks, boot_order=order)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from bt.devices.display.memory import APERTURE, APERTURE_BYTES, Window
 from bt.devices.display.vga import MEMORY_BYTES
 from bt.devices.pci.i440fx import PAM, Target
-from bt.memory.map import MapConflict, PhysicalMap, Use
+from bt.machine.place import Place, place
+from bt.memory.map import PhysicalMap, Use
 from bt.memory.ram import GuestRam
 from bt.x86.page import PAGE
 
@@ -77,13 +79,13 @@ class SystemMemory:
             self._map.remove(APERTURE + self._window.start, self._window.length)
         self._window = window
         if window is not None:
-            self._map_video(APERTURE + window.start, window.length, window.buffer_offset)
+            self._map.add_window(APERTURE + window.start, self.video, window.length, window.buffer_offset)
 
-    def framebuffer(self) -> Callable[[int | None], None]:
+    def framebuffer(self) -> Place:
         """Places the linear framebuffer at an address, or nowhere."""
-        return self._placer(lambda address: self._map_video(address, self.video.size, 0), self.video.size)
+        return self._place(lambda address: self._map.add_window(address, self.video), self.video.size)
 
-    def option_rom(self, read: Callable[[], bytes], length: int) -> Callable[[int | None], None]:
+    def option_rom(self, read: Callable[[], bytes], length: int) -> Place:
         """Places a ROM of a PCI function, of which `length` bytes are shown; `read` when somebody first wants it."""
         rom: GuestRam | None = None
 
@@ -93,27 +95,14 @@ class SystemMemory:
                 rom = self._rom(read().ljust(length, b"\xff"))
             self._map.add_rom(address, rom)
 
-        return self._placer(add, length)
+        return self._place(add, length)
 
-    def _placer(self, add: Callable[[int], None], length: int) -> Callable[[int | None], None]:
-        place: int | None = None
+    def _place(self, add: Callable[[int], None], length: int) -> Place:
+        def put(address: int) -> Callable[[], None]:
+            add(address)
+            return partial(self._map.remove, address, length)
 
-        def move(address: int | None) -> None:
-            nonlocal place
-            if place is not None:
-                self._map.remove(place, length)
-            place = address
-            if address is None:
-                return
-            try:
-                add(address)
-            except MapConflict:  # the guest wants it where other memory is, which wins
-                place = None
-
-        return move
-
-    def _map_video(self, start: int, length: int, offset: int) -> None:
-        self._map.add_window(start, self.video, length, offset)
+        return place(put)
 
     def _rom(self, image: bytes) -> GuestRam:
         rom = self._held.enter_context(GuestRam(-(-len(image) // PAGE) * PAGE))

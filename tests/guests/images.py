@@ -15,17 +15,18 @@ from guest_images.disks.made import made
 from guest_images.third_party import locate
 
 
-def fetched(name: str) -> Callable[[Path], Path]:
+def required(name: str) -> Path:
     """The image that `make guests` fetches under this name; without it the test says so and is skipped, but in CI."""
+    path = locate(name)
+    if path is None:
+        assert "BT_REQUIRE_GUESTS" not in os.environ, f"{name} was fetched, and yet it is not found"
+        pytest.skip(f"{name} is not here: make guests")
+    return path
 
-    def find(_scratch: Path) -> Path:
-        path = locate(name)
-        if path is None:
-            assert "BT_REQUIRE_GUESTS" not in os.environ, f"{name} was fetched, and yet it is not found"
-            pytest.skip(f"{name} is not here: make guests")
-        return path
 
-    return find
+def fetched(name: str) -> Callable[[Path], Path]:
+    """As `required`, when it is wanted."""
+    return lambda _scratch: required(name)
 
 
 def empty_disk(mib: int) -> Callable[[Path], Path]:

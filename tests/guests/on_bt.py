@@ -22,7 +22,7 @@ class Bt:
     def __init__(self, arguments: Sequence[str]) -> None:
         given = run.parser().parse_args([*_without(arguments, EXIT_PORT), "-no-reboot"])
         self.serial = bytearray()
-        self._machine = run.powered_on(given, self.serial.append)
+        self._machine = run.powered_on(given, *run.chosen(given), self.serial.append)
         self._machine.input_open = True
         self._status: int | None = None
 

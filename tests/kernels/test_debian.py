@@ -5,7 +5,6 @@ Needs `make guests`, as CI does; elsewhere the test says what is missing.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,7 +15,7 @@ import pytest
 from bt.end import End
 from bt.inspect.registers import read_registers
 from bt.machine import ClockMode, EngineName, Machine, MachineConfig
-from guest_images.third_party import locate
+from tests.guests.images import required
 
 APPEND = "earlyprintk=ttyS0 console=ttyS0"
 BANNER = "Linux version 6.1"
@@ -31,17 +30,9 @@ NAP_SECONDS = 5
 SNAPSHOT_FROM, SNAPSHOT_INSNS = 2_365_000_000, 40_000_000  # the first snapshot, and from one to the next
 
 
-def fetched(name: str) -> Path:
-    path = locate(name)
-    if path is None:
-        assert "BT_REQUIRE_GUESTS" not in os.environ, f"{name} was fetched, and yet it is not found"
-        pytest.skip(f"{name} is not here: make guests")
-    return path
-
-
 @pytest.fixture(scope="module")
 def kernel() -> Path:
-    return fetched("debian-12-linux")
+    return required("debian-12-linux")
 
 
 def boot(kernel: Path, engine: EngineName, limit: int) -> tuple[str, int]:
@@ -88,7 +79,7 @@ class Shell:
         config = MachineConfig(memory=512 << 20, clock=clock, no_reboot=no_reboot)
         self.machine = Machine(config, serial=self._sent)
         self.machine.input_open = True
-        self.machine.load(kernel, initrd=fetched("debian-12-initrd"), append=f"{APPEND} {SHELL}")
+        self.machine.load(kernel, initrd=required("debian-12-initrd"), append=f"{APPEND} {SHELL}")
         self._wait()
 
     def _sent(self, byte: int) -> None:

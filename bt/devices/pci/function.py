@@ -166,7 +166,7 @@ class PciFunction(Device):
         writable[DEVICE_SPECIFIC:] = b"\xff" * (CONFIG_BYTES - DEVICE_SPECIFIC)
         for number, bar in self.bars.items():
             mask = -bar.size & 0xFFFF_FFFF | (ROM_ENABLED if number == ROM else 0)
-            at = _register(number)
+            at = bar_register(number)
             writable[at : at + 4] = mask.to_bytes(4, "little")
 
     def _set_defaults(self) -> None:
@@ -183,7 +183,7 @@ class PciFunction(Device):
         for at, value in zip((SUBSYSTEM, SUBSYSTEM + 2), QEMU_SUBSYSTEM, strict=True):
             self._set_word(at, value)
         for number, bar in self.bars.items():
-            config[_register(number)] = bar.space
+            config[bar_register(number)] = bar.space
         for offset, value in self._defaults.items():
             config[offset] = value
         for offset, data in self._capabilities:
@@ -193,7 +193,7 @@ class PciFunction(Device):
     def _place_regions(self) -> None:
         command = self._config[COMMAND]
         for number, bar in self.bars.items():
-            at = _register(number)
+            at = bar_register(number)
             value = int.from_bytes(self._config[at : at + 4], "little")
             address = value & -bar.size
             on = command & (COMMAND_IO if bar.space is Space.IO else COMMAND_MEMORY)
@@ -206,5 +206,6 @@ class PciFunction(Device):
                 self._moved(number, place)
 
 
-def _register(number: int) -> int:
+def bar_register(number: int) -> int:
+    """Offset of the base address register of a region."""
     return ROM_BAR if number == ROM else FIRST_BAR + 4 * number

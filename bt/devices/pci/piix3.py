@@ -28,6 +28,11 @@ NOT_ROUTABLE = frozenset({0, 1, 2, 8, 13})
 RESET_CPU, SYSTEM_RESET = 1 << 2, 1 << 1  # of the reset control register
 
 
+def pirq_of(device: int, pin: int) -> int:
+    """Which PIRQ INTx# of slot `device` leads to (`pin`: 1 is INTA#): slots take them in turn."""
+    return (device + pin - 2) % PIRQ_COUNT
+
+
 class IsaBridge(PciFunction):
     """Intel 82371SB PIIX3 (data sheet 290550), function 0: PIRQ route control registers 60h-63h.
 
@@ -42,8 +47,8 @@ class IsaBridge(PciFunction):
         super().__init__(name, ISA_IDENTITY, defaults=ISA_DEFAULTS)
 
     def connect(self, function: PciFunction, device: int, pin: int = 1) -> None:
-        """Wire INTx# of a function in slot `device` as the mainboard does: slots take the PIRQs in turn."""
-        pirq = (device + pin - 2) % PIRQ_COUNT
+        """Wire INTx# of a function in slot `device` as the mainboard does."""
+        pirq = pirq_of(device, pin)
 
         def changed(level: bool) -> None:
             (self._asserted[pirq].add if level else self._asserted[pirq].discard)(function.name)
