@@ -129,6 +129,8 @@ class Guest:
                 self._wake()
             case ExitReason.FP_ERROR:
                 self.cpu.state["ignore_fp_error"] = 1
+            case ExitReason.MSR:
+                pass  # a board would move or disable its local APIC: there is none here
             case ExitReason.SHUTDOWN:
                 self._start_again()
             case _:
