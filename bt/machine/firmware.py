@@ -50,7 +50,12 @@ def hardware(board: Board) -> Hardware:
     """What the tables are to tell of the board."""
     from bt.firmware.acpi.tables import Hardware
 
-    return Hardware(low_ram(board.config.memory), has_apics="I/O APIC" in board.devices)
+    ports = [added.values["ioport"] for added in board.config.devices if added.kind == "pvpanic"]
+    return Hardware(
+        low_ram(board.config.memory),
+        has_apics="I/O APIC" in board.devices,
+        pvpanic=ports[0] if ports else None,
+    )
 
 
 def _add_tables(fw_cfg: FwCfg, known: Hardware) -> None:
