@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO, Unpack
 
 from bt import __version__, machine
-from bt.boot.medium import Medium
+from bt.boot.files.medium import Medium
 from bt.cli import devices, drives, library, options
 from bt.cli.serial import SerialPorts, Sink, Sinks
 from bt.end import End, statuses
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         sinks[_CONSOLES[devices.debug_console_port(given)]] = console.send
     pc = powered_on(given, image, medium, **sinks)
     if os.environ.get("BT_DEBUG"):
-        from bt.inspect import debug  # what disassembles is no part of an ordinary start
+        from bt.inspect.explanation import debug  # what disassembles is no part of an ordinary start
 
         debug.attach(pc, debug.level(), lambda line: print(line, file=sys.stderr))
     with serial.attached(pc), console or nullcontext():
@@ -138,7 +138,7 @@ def _boots_by_itself(given: Namespace) -> bool:
 
 def _medium(image: Path) -> Medium | None:
     """What kind of disk the image is, if any."""
-    from bt.boot.medium import medium_of
+    from bt.boot.files.medium import medium_of
 
     try:
         return medium_of(image)

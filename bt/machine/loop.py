@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from bt.boot.boot_sector import Stop, why_stopped
+from bt.boot.loaders.boot_sector import Stop, why_stopped
 from bt.clock.virtual_clock import VirtualClock
 from bt.end import End
 from bt.engine.protocol import Engine, Exit

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 
 from bt import arguments
 from bt.boot.detect import load as load_image
-from bt.boot.information import Module
+from bt.boot.loaders.information import Module
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
 from bt.clock.virtual_clock import VirtualClock
