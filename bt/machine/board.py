@@ -147,15 +147,6 @@ class Board:
         if self.config.machine == "isapc":
             self.memory.copy_bios_down()
 
-    def hand_over(self) -> None:
-        """Leave the devices as firmware would to a guest that is loaded without it."""
-        if self.config.machine == "pc":
-            from bt.machine.hand_over import hand_over
-
-            hand_over(self)
-        if self.local_apic is not None:
-            self.local_apic.set_up_virtual_wire()
-
     def reset(self) -> None:
         """RESET: all devices start again."""
         for device in self.devices.values():

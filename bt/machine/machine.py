@@ -195,9 +195,9 @@ class Machine:
         self.cpu.flush()
 
     def _enter(self, entry: EntryState) -> None:
-        self.board.hand_over()
-        for port, value in entry.port_writes:
-            self.ports.write(port, 1, value)
+        from bt.machine.hand_over.everything import hand_over  # firmware does it otherwise
+
+        hand_over(self.board, entry)
         reset.enter(self.cpu.state, entry)
         self._begin_at_zero()
         self.cpu.flush()

@@ -5,7 +5,7 @@ ESP, which has a page of stack below it.
 """
 
 from bt.boot.loaders.protected_mode import flat_entry, flat_gdt
-from bt.boot.placement import Executable, PhysicalMemory, bios_data_area, check_pieces, first_fit, piece, store
+from bt.boot.placement import Executable, PhysicalMemory, check_pieces, first_fit, piece, store
 from bt.boot.state import EntryState
 from bt.errors import BadImage
 from bt.x86.page import PAGE
@@ -27,8 +27,14 @@ def enter(name: str, executable: Executable, ram: PhysicalMemory) -> EntryState:
     gdt_base = first_fit(PAGE + len(gdt), executable.pieces) + PAGE
     pieces = [*executable.pieces, piece(gdt_base, gdt, "GDT")]
     check_pieces(name, pieces, ram.size)
-    store(ram, [*pieces, *bios_data_area(pieces)])
+    store(ram, pieces)
     registers = {"esp": gdt_base}
     return flat_entry(
-        "flat", executable.entry, code=CODE_SELECTOR, data=DATA_SELECTOR, gdt_base=gdt_base, gpr=registers
+        "flat",
+        executable.entry,
+        code=CODE_SELECTOR,
+        data=DATA_SELECTOR,
+        gdt_base=gdt_base,
+        gpr=registers,
+        pieces=pieces,
     )

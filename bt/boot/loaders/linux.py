@@ -17,7 +17,6 @@ from bt.boot.placement import (
     PhysicalMemory,
     align_down,
     align_up,
-    bios_data_area,
     check_pieces,
     enough_memory,
     piece,
@@ -49,6 +48,8 @@ _KERNEL_64 = 1 << 0  # xloadflags: has a 64-bit entry point, hence is a 64-bit k
 _VID_MODE_NORMAL = 0xFFFF
 _LOADER_UNDEFINED = 0xFF  # type_of_loader of one without an assigned number
 _TEXT_80X25 = 3
+_COLUMNS, _LINES, _CHARACTER_HEIGHT = 80, 25, 16
+_EGA_BX, _IS_VGA = 0x0003, 1
 
 # Defaults for kernels older than the fields.
 _OLD_INITRD_ADDR_MAX = 0x37FF_FFFF
@@ -154,7 +155,7 @@ def load(
     if initrd is not None:
         pieces.append(piece(initrd_start, initrd, "initrd"))
     check_pieces(name, pieces, ram.size)
-    store(ram, [*pieces, *bios_data_area(pieces)])
+    store(ram, pieces)
     return flat_entry(
         "linux",
         header.code32_start,
@@ -194,9 +195,11 @@ def _make_room(name: str, header: SetupHeader, initrd_bytes: int | None, ram_siz
 def _zero_page(header: SetupHeader, ram_size: int, initrd_start: int, initrd_bytes: int) -> bytes:
     """struct boot_params (zero-page.rst). What is not set stays zero, which means absent."""
     page = bytearray(PAGE)
-    # screen_info. No rows and columns: there is no text screen to write to.
     struct.pack_into("<H", page, 0x02, min(upper_kib(ram_size), 0xFFFF))  # ext_mem_k, from INT 15h AH=88h
-    page[0x06] = _TEXT_80X25
+    # screen_info, from INT 10h: cursor at the top left; mode, columns; 256 KiB, colour; lines, VGA, dots of a character
+    struct.pack_into("<BB", page, 0x06, _TEXT_80X25, _COLUMNS)
+    struct.pack_into("<H", page, 0x0A, _EGA_BX)
+    struct.pack_into("<BBH", page, 0x0E, _LINES, _IS_VGA, _CHARACTER_HEIGHT)
     struct.pack_into("<I", page, 0x1E0, upper_kib(ram_size))  # alt_mem_k
     page[_SETUP_HEADER : _SETUP_HEADER + len(header.raw)] = header.raw
     struct.pack_into("<H", page, 0x1FA, _VID_MODE_NORMAL)

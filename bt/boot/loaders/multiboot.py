@@ -21,7 +21,6 @@ from bt.boot.placement import (
     Executable,
     PhysicalMemory,
     align_up,
-    bios_data_area,
     check_pieces,
     first_fit,
     piece,
@@ -154,7 +153,7 @@ def load(
     gdt_base = information_base + information_bytes
     pieces += [piece(information_base, information, "multiboot information"), piece(gdt_base, gdt, "GDT")]
     check_pieces(name, pieces, ram.size)
-    store(ram, [*pieces, *bios_data_area(pieces)])
+    store(ram, pieces)
     return flat_entry(
         "multiboot",
         executable.entry,
@@ -162,4 +161,5 @@ def load(
         data=DATA_SELECTOR,
         gdt_base=gdt_base,
         gpr={"eax": ENTRY_MAGIC, "ebx": information_base, "esp": information_base},
+        pieces=pieces,
     )

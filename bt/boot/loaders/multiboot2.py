@@ -24,7 +24,6 @@ from bt.boot.placement import (
     Piece,
     align_down,
     align_up,
-    bios_data_area,
     check_pieces,
     first_fit,
     piece,
@@ -298,7 +297,7 @@ def load(
         piece(gdt_base, gdt, "GDT"),
     ]
     check_pieces(name, pieces, ram.size)
-    store(ram, [*pieces, *bios_data_area(pieces)])
+    store(ram, pieces)
     return flat_entry(
         "multiboot 2",
         executable.entry,
@@ -306,4 +305,5 @@ def load(
         data=DATA_SELECTOR,
         gdt_base=gdt_base,
         gpr={"eax": ENTRY_MAGIC, "ebx": information_base, "esp": information_base},
+        pieces=pieces,
     )

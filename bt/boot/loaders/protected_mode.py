@@ -1,7 +1,9 @@
 """Flat 32-bit protected mode, which all loaders enter: one code and one data segment over the whole 4 GiB."""
 
 import struct
+from collections.abc import Iterable
 
+from bt.boot.placement import Piece, has_data_area
 from bt.boot.state import GENERAL_REGISTERS, EntryKind, EntryState, SegmentSetting
 
 CR0_PE = 1 << 0
@@ -28,8 +30,17 @@ def flat_gdt(code: int, data: int) -> bytes:
     return bytes(table)
 
 
-def flat_entry(kind: EntryKind, eip: int, *, code: int, data: int, gdt_base: int, gpr: dict[str, int]) -> EntryState:
-    """Entry at `eip` with interrupts and paging off. Registers missing in `gpr` are zero."""
+def flat_entry(
+    kind: EntryKind,
+    eip: int,
+    *,
+    code: int,
+    data: int,
+    gdt_base: int,
+    gpr: dict[str, int],
+    pieces: Iterable[Piece] = (),
+) -> EntryState:
+    """Entry at `eip` with interrupts and paging off. Registers missing in `gpr` are zero. `pieces`: what was stored."""
     data_segment = SegmentSetting(data, 0, FLAT_LIMIT, ACCESS_DATA, True)
     segments = dict.fromkeys(("es", "ss", "ds", "fs", "gs"), data_segment)
     segments["cs"] = SegmentSetting(code, 0, FLAT_LIMIT, ACCESS_CODE, True)
@@ -42,4 +53,5 @@ def flat_entry(kind: EntryKind, eip: int, *, code: int, data: int, gdt_base: int
         gdt_base=gdt_base,
         gdt_limit=len(flat_gdt(code, data)) - 1,
         cr0=CR0_PE | CR0_ET,
+        has_data_area=has_data_area(pieces),
     )

@@ -12,7 +12,7 @@ from bt.boot.loaders import elf
 from bt.boot.loaders.flat import CODE_SELECTOR, DATA_SELECTOR
 from bt.boot.loaders.information import Block, Module, place_modules
 from bt.boot.loaders.protected_mode import flat_entry, flat_gdt
-from bt.boot.placement import MOST_LOW_RAM, PhysicalMemory, bios_data_area, check_pieces, first_fit, piece, store
+from bt.boot.placement import MOST_LOW_RAM, PhysicalMemory, check_pieces, first_fit, piece, store
 from bt.boot.state import EntryState, SegmentSetting
 from bt.errors import BadImage
 from bt.firmware.e820 import memory_map
@@ -89,7 +89,7 @@ def load(
     information = _start_info(information_base, ram.size, command_line, modules, starts)
     pieces += [piece(information_base, information, "PVH start information"), piece(gdt_base, gdt, "GDT")]
     check_pieces(name, pieces, ram.size)
-    store(ram, [*pieces, *bios_data_area(pieces)])
+    store(ram, pieces)
     state = flat_entry(
         "PVH",
         executable.entry,
@@ -97,5 +97,6 @@ def load(
         data=DATA_SELECTOR,
         gdt_base=gdt_base,
         gpr={"ebx": information_base, "esp": information_base},
+        pieces=pieces,
     )
     return replace(state, segments={**state.segments, "tr": _TASK})

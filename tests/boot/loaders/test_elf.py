@@ -45,12 +45,19 @@ def test_flat_entry_state() -> None:
     assert state.gpr["esp"] == 0x9000
 
 
-def test_bios_data_area() -> None:
-    ram = Ram()
-    load(CODE, ram, flat=0x20_0000)
-    assert ram.read(0x400, 2) == b"\xf8\x03"
-    assert ram.read(0x40E, 2) == b"\xc0\x9f"
-    assert ram.read(0x413, 2) == (639).to_bytes(2, "little")
+@pytest.mark.parametrize(
+    ("address", "length", "is_free"),
+    [
+        (0x20_0000, 1, True),
+        (0x3FF, 1, True),
+        (0x3FF, 2, False),
+        (0x4FF, 1, False),
+        (0x500, 1, True),
+        (0x9_FC00, 1, False),
+    ],
+)
+def test_an_image_is_not_overwritten_by_what_a_bios_would_have_there(address: int, length: int, is_free: bool) -> None:
+    assert load(b"\xf4" * length, Ram(), flat=address).has_data_area is is_free
 
 
 @pytest.mark.parametrize("address", [0, 0x400, 0x7C00, 0x8000, 0x9000])
