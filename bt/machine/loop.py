@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from bt.boot.boot_sector import Stop, why_stopped
+from bt.boot.loaders.boot_sector import Stop, why_stopped
 from bt.clock.virtual_clock import VirtualClock
 from bt.end import End
 from bt.engine.protocol import Engine, Exit
@@ -66,6 +66,9 @@ class Loop:
 
     def guest_exit(self, status: int) -> None:
         self._end, self.guest_status = End.EXIT, status & 0xFF
+
+    def guest_panicked(self) -> None:
+        self._end = End.PANIC
 
     def forget_exit(self) -> None:
         """The guest is another from now on: what the one before has left for is not served any more."""

@@ -15,7 +15,7 @@ BT = Path(state.__file__).parents[1]
 SOFT_MMU = BT / "memory/soft_mmu"
 STATE = BT / "x86/state.py"  # makes room for the tables
 MAY_CHOOSE = {"memory/access.py", "engine/library/runtime.py", "engine/vcpu.py"}  # which back-end there is
-MAY_NAME_PARTS = {"engine/structures.py": "HOLES", "inspect/host_code.py": "part_name"}
+MAY_NAME_PARTS = {"engine/structures.py": "HOLES", "inspect/explanation/host_code.py": "part_name"}
 
 LAYOUT_NAMES = {name for name in vars(layout) if name.isupper()} - {"USER", "HOLES"} | {"entry_offset", "TLB_BYTES"}
 SLOTS = {name for name in state.OFFSETS if name.startswith("tlb")} - {"tlb_fills", "tlb_flushes"}

@@ -16,9 +16,9 @@ from bt.devices.display.registers import FIRST_PORT, PORTS
 from bt.devices.display.vga import Vga
 from bt.devices.display.vga_native import PAGE_BITS
 from bt.devices.pci.piix4_pm import PmRegisters
-from bt.devices.storage.ata_disk import AtaDisk
-from bt.devices.storage.atapi_cdrom import AtapiCdrom
-from bt.devices.storage.ide_channel import IdeChannel
+from bt.devices.storage.ata.ata_disk import AtaDisk
+from bt.devices.storage.ata.atapi_cdrom import AtapiCdrom
+from bt.devices.storage.ata.ide_channel import IdeChannel
 from bt.disks.disk import Disk
 from bt.engine.library.library import Library, load_library
 from bt.machine import EngineName, Machine
