@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bt.boot.boot_sector import Stop, why_stopped
+from bt.clock.pace import Pace
 from bt.clock.virtual_clock import VirtualClock
 from bt.end import End
 from bt.engine.protocol import Engine, Exit
@@ -48,6 +49,7 @@ class Loop:
     def __init__(self, cpu: Engine, ram: GuestRam, clock: VirtualClock, mailbox: Mailbox) -> None:
         self._cpu, self._ram, self._clock, self._mailbox = cpu, ram, clock, mailbox
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
+        self.pace: Pace | None = None  # idle time is the host's, too
         self.stop_requested = False
         self.is_running = False
         self.is_users_reset = False
@@ -205,10 +207,22 @@ class Loop:
                 stop = self.want_of_firmware()
                 self._end = End.HALTED if stop is None else stop.end
                 return
-            if not self._clock.skip_to_next_event():
-                if not (self.input_open or self._board.media.is_busy or self._mailbox.posted):
-                    self._end = End.HALTED
-                    return
-                self._mailbox.sleep(IDLE_SECONDS)
+            if not self._idle():
+                self._end = End.HALTED
+                return
             self._clock.run_due()
             self._mailbox.do_posted()
+
+    def _idle(self) -> bool:
+        """Let time pass, at most until the next event; False if there is nothing to wait for."""
+        if self.pace is None and self._clock.skip_to_next_event():
+            return True
+        if self._clock.ns_to_next_event is None and not (
+            self.input_open or self._board.media.is_busy or self._mailbox.posted
+        ):
+            return False
+        if self.pace is not None:
+            self.pace.idle()
+        else:
+            self._mailbox.sleep(IDLE_SECONDS)
+        return True
