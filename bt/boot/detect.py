@@ -16,9 +16,10 @@ from bt.boot.boot_sector import LARGEST, is_boot_sector
 from bt.boot.boot_sector import load as load_boot_sector
 from bt.boot.flat import load as load_flat
 from bt.boot.information import Module
-from bt.boot.placement import PhysicalMemory, low_ram
+from bt.boot.placement import PhysicalMemory
 from bt.boot.state import EntryState
 from bt.errors import BadImage, BadUsage
+from bt.memory.map_layout import low_ram
 
 Source = str | os.PathLike[str] | bytes
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bt.boot.placement import HIGH_MEMORY, Piece, align_up, piece
+from bt.boot.placement import Piece, align_up, piece
+from bt.memory.map_layout import HIGH_MEMORY
 from bt.x86.page import PAGE
 
 

@@ -11,8 +11,6 @@ import struct
 from dataclasses import dataclass
 
 from bt.boot.placement import (
-    EBDA,
-    HIGH_MEMORY,
     MIB,
     MOST_LOW_RAM,
     PhysicalMemory,
@@ -21,15 +19,14 @@ from bt.boot.placement import (
     bios_data_area,
     check_pieces,
     enough_memory,
-    low_ram,
-    memory_map,
     piece,
     store,
-    upper_kib,
 )
 from bt.boot.protected_mode import flat_entry, flat_gdt
 from bt.boot.state import EntryState
 from bt.errors import BadImage, BadUsage
+from bt.firmware.e820 import EBDA, memory_map, upper_kib
+from bt.memory.map_layout import HIGH_MEMORY, low_ram
 from bt.x86.page import PAGE
 
 CODE_SELECTOR = 0x10  # __BOOT_CS

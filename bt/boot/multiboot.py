@@ -23,15 +23,13 @@ from bt.boot.placement import (
     bios_data_area,
     check_pieces,
     first_fit,
-    lower_kib,
-    memory_map,
     piece,
     store,
-    upper_kib,
 )
 from bt.boot.protected_mode import flat_entry, flat_gdt
 from bt.boot.state import EntryState
 from bt.errors import BadImage
+from bt.firmware.e820 import lower_kib, memory_map, upper_kib
 from bt.x86.page import PAGE
 
 HEADER_MAGIC = 0x1BADB002

@@ -17,7 +17,6 @@ from bt.boot.flat import CODE_SELECTOR, DATA_SELECTOR
 from bt.boot.information import Block, Module, place_modules
 from bt.boot.multiboot import LOADER_NAME, places
 from bt.boot.placement import (
-    HIGH_MEMORY,
     MOST_LOW_RAM,
     Executable,
     PhysicalMemory,
@@ -27,16 +26,14 @@ from bt.boot.placement import (
     bios_data_area,
     check_pieces,
     first_fit,
-    low_ram,
-    lower_kib,
-    memory_map,
     piece,
     store,
-    upper_kib,
 )
 from bt.boot.protected_mode import flat_entry, flat_gdt
 from bt.boot.state import EntryState
 from bt.errors import BadImage
+from bt.firmware.e820 import lower_kib, memory_map, upper_kib
+from bt.memory.map_layout import HIGH_MEMORY, low_ram
 from bt.x86.page import PAGE
 
 HEADER_MAGIC = 0xE85250D6

@@ -7,20 +7,16 @@ out to be damaged leaves RAM untouched.
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import pairwise
 from typing import Protocol
 
 from bt.errors import BadImage, BadUsage
-from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM, MOST_RAM
+from bt.firmware.e820 import EBDA
+from bt.memory.map_layout import DEVICE_HOLE, HIGH_MEMORY, HIGH_RAM, MOST_RAM, VIDEO_HOLE, low_ram
 from bt.x86.page import PAGE
 
 MIB = 1 << 20
 
-EBDA = 0x9_FC00  # extended BIOS data area: one KiB, where PC firmware keeps it
-VIDEO_HOLE = 0xA_0000  # adapters and ROMs from here up to 1 MiB: no RAM
-ROM = 0xF_0000
-HIGH_MEMORY = 0x10_0000
 LEAST_RAM = 2 << 20  # images load at 1 MiB
 MOST_LOW_RAM = DEVICE_HOLE  # what loaders place things in
 
@@ -53,51 +49,6 @@ def check_address_lines(size: int, bits: int, who: str) -> None:
         raise BadUsage(
             f"{who} has no address lines for more than {MOST_LOW_RAM >> 20}M; give less, or another processor"
         )
-
-
-def low_ram(ram_size: int) -> int:
-    """Bytes of RAM below the addresses of devices; the rest begins at 4 GiB."""
-    return min(ram_size, DEVICE_HOLE)
-
-
-class MemoryType(IntEnum):
-    """Types of address ranges as INT 15h, AX=E820h reports them (ACPI 6.5, table 15.4)."""
-
-    USABLE = 1
-    RESERVED = 2
-
-
-@dataclass(frozen=True)
-class MemoryRange:
-    """One line of the memory map; `base` and `length` in bytes."""
-
-    base: int
-    length: int
-    type: MemoryType
-
-
-def memory_map(ram_size: int) -> list[MemoryRange]:
-    """The E820 map of a PC with `ram_size` bytes of RAM, ascending, without overlaps."""
-    usable, reserved = MemoryType.USABLE, MemoryType.RESERVED
-    ranges = [MemoryRange(0, min(EBDA, ram_size), usable)]
-    if ram_size > EBDA:
-        ranges.append(MemoryRange(EBDA, min(VIDEO_HOLE, ram_size) - EBDA, reserved))
-    ranges.append(MemoryRange(ROM, HIGH_MEMORY - ROM, reserved))
-    if ram_size > HIGH_MEMORY:
-        ranges.append(MemoryRange(HIGH_MEMORY, low_ram(ram_size) - HIGH_MEMORY, usable))
-    if ram_size > DEVICE_HOLE:
-        ranges.append(MemoryRange(HIGH_RAM, ram_size - DEVICE_HOLE, usable))
-    return ranges
-
-
-def lower_kib(ram_size: int) -> int:
-    """Conventional memory from address 0, in KiB."""
-    return min(EBDA, ram_size) // 1024
-
-
-def upper_kib(ram_size: int) -> int:
-    """Memory from 1 MiB up to the addresses of devices, in KiB."""
-    return max(low_ram(ram_size) - HIGH_MEMORY, 0) // 1024
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,11 @@ from dataclasses import replace
 from bt.boot import elf
 from bt.boot.flat import CODE_SELECTOR, DATA_SELECTOR
 from bt.boot.information import Block, Module, place_modules
-from bt.boot.placement import (
-    MOST_LOW_RAM,
-    PhysicalMemory,
-    bios_data_area,
-    check_pieces,
-    first_fit,
-    memory_map,
-    piece,
-    store,
-)
+from bt.boot.placement import MOST_LOW_RAM, PhysicalMemory, bios_data_area, check_pieces, first_fit, piece, store
 from bt.boot.protected_mode import flat_entry, flat_gdt
 from bt.boot.state import EntryState, SegmentSetting
 from bt.errors import BadImage
+from bt.firmware.e820 import memory_map
 from bt.x86.page import PAGE
 
 MAGIC = 0x336EC578

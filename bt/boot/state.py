@@ -14,9 +14,9 @@ GENERAL_REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 SEGMENT_REGISTERS = ("es", "cs", "ss", "ds", "fs", "gs")
 
 
-# COM1's line control: eight data bits, no parity, one stop bit. After reset characters would have five bits, and many a
-# small guest just writes them.
-SERIAL_8N1 = ((0x3FB, 0x03),)
+# Line control of COM1 and COM2: eight data bits, no parity, one stop bit. After reset characters would have five
+# bits, and many a small guest just writes them.
+SERIAL_8N1 = ((0x3FB, 0x03), (0x2FB, 0x03))
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,24 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO, Unpack
 
 from bt import __version__, machine
 from bt.boot.medium import Medium
-from bt.cli import drives, library, options
-from bt.cli.serial import SerialPort
+from bt.cli import devices, drives, library, options
+from bt.cli.serial import SerialPorts, Sink, Sinks
 from bt.end import End, statuses
 from bt.errors import BadUsage
 
 RESULT_SCHEMA = "bt.run/1"
+_CONSOLES: dict[int, Literal["console", "firmware_log"]] = {
+    devices.CONSOLE_PORT: "console",
+    devices.FIRMWARE_LOG_PORT: "firmware_log",
+}
 EPILOG = """\
 IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF file, or a Linux bzImage; gzip'ed, too.
 With --serial stdio: Ctrl-C or Ctrl-A x stops, Ctrl-A b sends a break.
@@ -32,14 +37,17 @@ BT_DEBUG=1 to 5 in the environment shows on stderr what gets translated, in grow
 def main(arguments: Sequence[str]) -> int:
     given = parser().parse_args(arguments)
     image, medium = chosen(given)
-    serial = SerialPort(given.serial)
+    serial, console = SerialPorts(given.serial or ["stdio"]), _debug_console(given)
     record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
-    pc = powered_on(given, image, medium, serial.send)
+    sinks = serial.senders()
+    if console is not None:
+        sinks[_CONSOLES[devices.debug_console_port(given)]] = console.send
+    pc = powered_on(given, image, medium, **sinks)
     if os.environ.get("BT_DEBUG"):
         from bt.inspect import debug  # what disassembles is no part of an ordinary start
 
         debug.attach(pc, debug.level(), lambda line: print(line, file=sys.stderr))
-    with serial.attached(pc):
+    with serial.attached(pc), console or nullcontext():
         result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
     if record is not None:
         json.dump(_record(given, result), record, indent=1)
@@ -62,10 +70,11 @@ def main(arguments: Sequence[str]) -> int:
     return result.status
 
 
-def powered_on(
-    given: Namespace, image: Path | None, medium: Medium | None, send: Callable[[int], None]
-) -> machine.Machine:
-    """The machine that a command line asks for, with what `chosen` says of it, about to start; `send` is COM1's."""
+def powered_on(given: Namespace, image: Path | None, medium: Medium | None, **sinks: Unpack[Sinks]) -> machine.Machine:
+    """The machine that a command line asks for, with what `chosen` says of it, about to start.
+
+    `sinks`: who gets what its ports send, by the names that `Machine` has for them.
+    """
     pc = machine.Machine(
         machine.MachineConfig(
             memory=given.memory,
@@ -73,10 +82,11 @@ def powered_on(
             engine=given.engine,
             clock=given.clock,
             no_reboot=given.no_reboot,
+            devices=devices.chosen_devices(given),
             **drives.config_options(given, image, medium),
         ),
-        serial=send,
         library=library.load(),
+        **sinks,
     )
     if drives.boots_firmware(image, medium):
         pc.boot()
@@ -102,9 +112,11 @@ def parser() -> options.Parser:
     parser = options.Parser("bt run", "Run a guest until it ends.", EPILOG.format(statuses="\n".join(_statuses())))
     options.add_guest(parser, machine.MachineConfig.memory)
     drives.add_options(parser)
+    devices.add_options(parser)
     add = parser.add_argument
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
-    add("--serial", metavar="TO", default="stdio", help="COM1: stdio (default), file:PATH or null")
+    add("-serial", "--serial", metavar="TO", action="append",
+        help="COM1: stdio (default), file:PATH or null; given again: COM2")  # fmt: skip
     add("--clock", choices=("icount", "host"), default="icount",
         help="time from instructions (deterministic, the default) or the host's")  # fmt: skip
     add("-no-reboot", "--no-reboot", action="store_true", help="end when the guest resets the machine")
@@ -113,6 +125,10 @@ def parser() -> options.Parser:
     add("--stats", action="store_true", help="show what the run cost, on stderr")
     add("--json", metavar="FILE", help="write the result there (- for stdout)")
     return parser
+
+
+def _debug_console(given: Namespace) -> Sink | None:
+    return None if given.debugcon is None else Sink("-debugcon", given.debugcon)
 
 
 def _boots_by_itself(given: Namespace) -> bool:

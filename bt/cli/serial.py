@@ -1,4 +1,4 @@
-"""The guest's serial port as the user sees it: standard input and output, a file, or nothing."""
+"""The guest's serial ports as the user sees them: standard input and output, a file, or nothing."""
 
 from __future__ import annotations
 
@@ -6,64 +6,104 @@ import os
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from bt.cli import signals
 from bt.errors import BadUsage
 
 if TYPE_CHECKING:
+    from bt.devices.serial.uart16550 import Uart16550
     from bt.machine import Machine
 
 ESCAPE = 0x01  # Ctrl-A, as in QEMU
 READ_BYTES = 4096
+PORTS = 2
 
 _Mode = list[Any]  # as termios has it
 
 
-class SerialPort:
-    """`--serial stdio|file:PATH|null`. Use as a context manager around the run; `send` is the machine's sink."""
+class Sink:
+    """Where the bytes go that a port sends: `stdio`, `file:PATH` or `null`. Use as a context manager around the run."""
 
-    def __init__(self, specification: str) -> None:
-        """Raises BadUsage for anything else, and for a file that cannot be written."""
+    def __init__(self, option: str, specification: str) -> None:
+        """Raises BadUsage for anything else, and for a file that cannot be written; `option` names it then."""
         kind, _, path = specification.partition(":")
-        self._interactive = specification == "stdio"
+        self.is_stdio = specification == "stdio"
         self._cleanup = ExitStack()
-        if self._interactive:
+        self._fd: int | None = None
+        if self.is_stdio:
             if sys.stdout is None:  # bt was started so
-                raise BadUsage("--serial stdio: standard output is closed; give --serial null or file:PATH")
-            self._fd: int | None = sys.stdout.fileno()
-        elif specification == "null":
-            self._fd = None
+                raise BadUsage(f"{option} stdio: standard output is closed; give {option} null or file:PATH")
+            self._fd = sys.stdout.fileno()
         elif kind == "file" and path:
-            self._fd = _open(path)
+            self._fd = _open(option, path)
             self._cleanup.callback(os.close, self._fd)
-        else:
-            raise BadUsage(f"--serial {specification}: there are stdio, file:PATH and null")
+        elif specification != "null":
+            raise BadUsage(f"{option} {specification}: there are stdio, file:PATH and null")
 
     def send(self, byte: int) -> None:
         """A character from the guest, shown at once: a prompt has no newline at its end."""
         if self._fd is not None:
             os.write(self._fd, bytes((byte,)))
 
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+
+class Sinks(TypedDict, total=False):
+    """Those arguments of `Machine` that take what guests send."""
+
+    serial: Callable[[int], None]
+    serial2: Callable[[int], None]
+    console: Callable[[int], None]
+    firmware_log: Callable[[int], None]
+
+
+class SerialPorts:
+    """What `--serial`, once or twice, says of COM1 and COM2. Use `attached` around the run."""
+
+    def __init__(self, specifications: Sequence[str]) -> None:
+        """At least one. Raises BadUsage for what there is not."""
+        if len(specifications) > PORTS:
+            raise BadUsage(f"--serial {specifications[PORTS]}: there are two ports, COM1 and COM2")
+        if specifications.count("stdio") > 1:
+            raise BadUsage("--serial stdio: COM1 has it already; give the other file:PATH or null")
+        self.sinks = [Sink("--serial", each) for each in specifications]
+
+    def senders(self) -> Sinks:
+        """Where the ports that were named send to."""
+        found = Sinks(serial=self.sinks[0].send)
+        if len(self.sinks) == PORTS:
+            found["serial2"] = self.sinks[1].send
+        return found
+
     @contextmanager
     def attached(self, machine: Machine) -> Iterator[None]:
         """While the guest runs, give it what arrives on standard input (stdio only)."""
-        with self._cleanup:
-            if self._interactive:
-                _listen(machine, self._cleanup)
+        with ExitStack() as cleanup:
+            for sink, uart in zip(self.sinks, (machine.com1, machine.com2), strict=False):
+                cleanup.enter_context(sink)
+                if sink.is_stdio:
+                    _listen(machine, uart, cleanup)
             yield
 
 
-def _open(path: str) -> int:
+def _open(option: str, path: str) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise BadUsage(f"--serial file:{path}: {error.strerror}") from error
+        raise BadUsage(f"{option} file:{path}: {error.strerror}") from error
 
 
-def _listen(machine: Machine, cleanup: ExitStack) -> None:
+def _listen(machine: Machine, uart: Uart16550, cleanup: ExitStack) -> None:
     """Start reading standard input, if there is one that we may read."""
     try:
         fd = sys.stdin.fileno() if sys.stdin is not None else -1
@@ -80,7 +120,7 @@ def _listen(machine: Machine, cleanup: ExitStack) -> None:
         cleanup.callback(_set_mode, fd, termios.TCSADRAIN, mode)
         _set_mode(fd, termios.TCSADRAIN, _one_character_at_a_time(mode))
     machine.input_open = True
-    feed = Keyboard(machine).type if terminal else _wire(machine)
+    feed = Keyboard(machine, uart).type if terminal else _wire(machine, uart)
     threading.Thread(target=_read_until_end, args=(fd, machine, feed), name="bt-serial-input", daemon=True).start()
 
 
@@ -113,15 +153,15 @@ def _read_until_end(fd: int, machine: Machine, feed: Callable[[bytes], None]) ->
     machine.post(end)
 
 
-def _wire(machine: Machine) -> Callable[[bytes], None]:
-    return lambda data: machine.post(lambda: machine.com1.receive(data))
+def _wire(machine: Machine, uart: Uart16550) -> Callable[[bytes], None]:
+    return lambda data: machine.post(lambda: uart.receive(data))
 
 
 class Keyboard:
     """A user's typing: Ctrl-A x leaves bt, Ctrl-A b sends a break, Ctrl-A Ctrl-A one Ctrl-A, as under QEMU."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, machine: Machine, uart: Uart16550) -> None:
+        self._machine, self._uart = machine, uart
         self._escaped = False
 
     def type(self, data: bytes) -> None:
@@ -139,9 +179,9 @@ class Keyboard:
                 case 0x78 | 0x58:  # x X
                     self._machine.stop()
                 case 0x62 | 0x42:  # b B
-                    self._machine.post(self._machine.com1.receive_break)
+                    self._machine.post(self._uart.receive_break)
                 case _:
                     pass  # as QEMU does with what it does not know
         if plain:
             typed = bytes(plain)
-            self._machine.post(lambda: self._machine.com1.receive(typed))
+            self._machine.post(lambda: self._uart.receive(typed))

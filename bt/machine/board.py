@@ -59,20 +59,22 @@ class Outside:
     serial: tuple[Sink, Sink]  # each takes every byte that COM1, COM2 sends
     console: Sink  # takes each byte written to port E9h
     firmware_log: Sink  # and to port 402h
-    heard: Callable[[], None]  # called when there is something for COM1 or port E9h
+    heard: Callable[[], None]  # called when there is something for COM1, port E9h, or COM2 where that is heard
     restart: Callable[[], None]  # the guest wants the machine to start again
     exit: Callable[[int], None]  # the guest ends the run with a status
     power_off: Callable[[], None]
+    panic: Callable[[], None]  # the guest's kernel has panicked
+    crash_loaded: Callable[[], None]  # it has, and another takes over
+    is_com2_heard: bool = False  # what it sends is output like COM1's
 
     def through(self, queue: OutputQueue) -> Outside:
         """The same, where native code queues what goes there."""
         com1, com2 = self.serial
-        unheard = partial(queue.output, is_heard=False)
         return replace(
             self,
-            serial=(queue.output(com1), unheard(com2)),
+            serial=(queue.output(com1), queue.output(com2, is_heard=self.is_com2_heard)),
             console=queue.output(self.console),
-            firmware_log=unheard(self.firmware_log),
+            firmware_log=queue.output(self.firmware_log, is_heard=False),
         )
 
 
@@ -105,7 +107,8 @@ class Board:
         self.devices: dict[str, Device] = {}
         for part in parts:
             self._add(part)
-        self.pic, self.com1 = self.part("PIC", Pic8259Pair), self.part("COM1", Uart16550)
+        self.pic = self.part("PIC", Pic8259Pair)
+        self.com1, self.com2 = self.part("COM1", Uart16550), self.part("COM2", Uart16550)
         self.fpu_error = self.part("FPU error", FpuError)
         self.local_apic: LocalApic | None = None
         if "local APIC" in self.devices:

@@ -10,6 +10,7 @@ from bt import arguments
 from bt.boot.placement import check_address_lines, check_ram_size
 from bt.devices.chipset import cmos_rtc
 from bt.firmware.cmos import BOOT_LETTERS
+from bt.machine.added import AddedDevice
 from bt.machine.media import Drive
 from bt.x86 import cpu_model
 
@@ -30,7 +31,8 @@ class MachineConfig:
     `machine`: "pc" has PCI (440FX, PIIX), "isapc" has none. `drives`: disks, CD-ROMs, diskettes. `bios`: the firmware
     that `Machine.boot` starts, a file, or a name looked for in `rom_directories` and where systems have it; SeaBIOS by
     default. `boot_order`: letters as QEMU's -boot has them: a diskette, c disk, d CD-ROM, n network. `graphics`:
-    firmware is to use the display; without, SeaBIOS shows its text on COM1.
+    firmware is to use the display; without, SeaBIOS shows its text on COM1. `devices`: what is there only if it is
+    asked for (bt/machine/added.py).
     """
 
     memory: int = 128 << 20
@@ -46,6 +48,7 @@ class MachineConfig:
     boot_order: str = "cad"
     boot_menu: bool = False
     graphics: bool = True
+    devices: tuple[AddedDevice, ...] = ()
 
     def __post_init__(self) -> None:
         arguments.whole_number("memory", self.memory, "a whole number of bytes is wanted, such as 64 << 20")
@@ -64,6 +67,8 @@ class MachineConfig:
             isinstance(self.drives, tuple) and all(isinstance(drive, Drive) for drive in self.drives),
             "drives", self.drives, "a tuple of Drive is wanted",
         )  # fmt: skip
+        good = isinstance(self.devices, tuple) and all(isinstance(each, AddedDevice) for each in self.devices)
+        arguments.require(good, "devices", self.devices, "a tuple of AddedDevice is wanted")
         is_virtio = any(drive.interface == "virtio" for drive in self.drives)
         arguments.require(not is_virtio or self.machine == "pc", "drives", self.drives, "virtio needs machine='pc'")
         letters = self.boot_order

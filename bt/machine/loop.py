@@ -69,6 +69,9 @@ class Loop:
     def guest_exit(self, status: int) -> None:
         self._end, self.guest_status = End.EXIT, status & 0xFF
 
+    def guest_panicked(self) -> None:
+        self._end = End.PANIC
+
     def forget_exit(self) -> None:
         """The guest is another from now on: what the one before has left for is not served any more."""
         self._unserved = None

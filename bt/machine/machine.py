@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FrameType, TracebackType
@@ -57,20 +57,25 @@ class Machine:
         config: MachineConfig | None = None,
         *,
         serial: Callable[[int], None] | None = None,
+        serial2: Callable[[int], None] | None = None,
         console: Callable[[int], None] | None = None,
+        firmware_log: Callable[[int], None] | None = None,
         library: Library | None = None,
-        disk_error: Callable[[str], None] | None = None,
+        notice: Callable[[str], None] | None = None,
     ) -> None:
-        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9: a line when complete, other
-        bytes when the guest is left for some reason, some milliseconds later at most.
+        """`serial` gets each byte COM1 sends, `serial2` COM2, `console` each byte written to port 0xE9, `firmware_log`
+        to port 0x402: a line when complete, other bytes when the guest is left for some reason, some milliseconds later
+        at most.
 
-        `disk_error` gets a line for the user when the host cannot read or write a disk; stderr does otherwise.
+        `notice` gets a line for the user when the host cannot read or write a disk, or a crash kernel takes over in
+        the guest; stderr does otherwise.
 
         Machines without `library` share the process's, which stays when they are closed (engine/library/shared.py).
         Raises BadUsage and CodegenError, and has then nothing.
         """
         self.config = MachineConfig() if config is None else config
-        _check_parts(self.config, serial, console, library)
+        sinks = {"serial": serial, "serial2": serial2, "console": console, "firmware_log": firmware_log}
+        _check_parts(self.config, sinks, library)
         with ExitStack() as held:
             self.ram = held.enter_context(GuestRam(self.config.memory))
             self.memory = PhysicalMap(self.ram)
@@ -79,14 +84,18 @@ class Machine:
             model = cpu_model.parse(self.config.cpu)
             self.cpu: Engine = make_engine(self.config.engine, self.library, self.memory, model)
             held.callback(self.cpu.close)
-            media = Media(self.config.drives, disk_error or _warn)
+            media = Media(self.config.drives, notice or _warn)
             held.callback(media.close)
-            self._start(serial or _discard, console or _discard, media, held)
+            self._start(sinks, notice or _warn, media, held)
             held.callback(self.cpu.close)  # first: it uses what the board has
             self._held = held.pop_all()  # what `close` gives back
 
     def _start(
-        self, serial: Callable[[int], None], console: Callable[[int], None], media: Media, held: ExitStack
+        self,
+        sinks: Mapping[str, Callable[[int], None] | None],
+        notice: Callable[[str], None],
+        media: Media,
+        held: ExitStack,
     ) -> None:
         self._load_again: Callable[[], EntryState] | None = None  # what the firmware does not load
         self._has_firmware = False
@@ -96,13 +105,16 @@ class Machine:
         self._loop = Loop(self.cpu, self.ram, self.clock, self._mailbox)
         self.cpu.native_registers.symbols = self.library.part(NATIVE_DEVICES)
         outside = Outside(
-            (serial, _discard),
-            console,
-            _discard,
+            (sinks["serial"] or _discard, sinks["serial2"] or _discard),
+            sinks["console"] or _discard,
+            sinks["firmware_log"] or _discard,
             self._restarts.heard,
             self._loop.request_reset,
             self._loop.guest_exit,
             self._loop.power_off,
+            self._loop.guest_panicked,
+            partial(notice, "the guest's kernel panicked, and its crash kernel takes over"),
+            is_com2_heard=sinks["serial2"] is not None,
         )
         post = self.post if self.config.clock == "host" else None
         wanted = parts(self.config, media.drives)
@@ -110,7 +122,7 @@ class Machine:
         held.callback(self.board.close)
         self._loop.serve_with(self.board)
         self.ports, self.mmio = self.board.ports, self.board.mmio
-        self.com1 = self.board.com1
+        self.com1, self.com2 = self.board.com1, self.board.com2
 
     @property
     def input_open(self) -> bool:
@@ -355,9 +367,9 @@ class Machine:
             raise Closed("this machine is closed: make a new one")
 
 
-def _check_parts(config: object, serial: object, console: object, library: object) -> None:
+def _check_parts(config: object, sinks: Mapping[str, object], library: object) -> None:
     arguments.instance("config", config, MachineConfig, "a MachineConfig is wanted")
-    for name, sink in (("serial", serial), ("console", console)):
+    for name, sink in sinks.items():
         arguments.require(sink is None or callable(sink), name, sink, "a function that takes a byte is wanted")
     arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
 

@@ -12,7 +12,7 @@ from bt.disks.disk import Disk, open_disk
 from bt.errors import BadUsage
 
 Interface = Literal["ide", "floppy", "virtio"]
-Medium = Literal["disk", "cdrom"]
+DriveMedia = Literal["disk", "cdrom"]
 PLACES: dict[Interface, int] = {"ide": 4, "floppy": 2, "virtio": 16}  # how many drives each has room for
 CDROM_PLACE = 2  # where a CD-ROM drive is that nobody has given a place
 
@@ -27,14 +27,14 @@ class Drive:
 
     file: str | None
     interface: Interface = "ide"
-    media: Medium = "disk"
+    media: DriveMedia = "disk"
     index: int | None = None
     read_only: bool = False
     snapshot: bool = False
 
     def __post_init__(self) -> None:
         arguments.one_of("interface", self.interface, get_args(Interface))
-        arguments.one_of("media", self.media, get_args(Medium))
+        arguments.one_of("media", self.media, get_args(DriveMedia))
         if self.index is not None:
             last = PLACES[self.interface] - 1
             arguments.whole_number("index", self.index, f"0 to {last} is wanted", least=0)

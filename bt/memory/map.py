@@ -32,12 +32,12 @@ from bt.memory.map_layout import (
     CHUNK_PAGES,
     CHUNK_TABLE,
     CHUNKS,
-    DEVICE_HOLE,
-    HIGH_RAM,
     PAGE_MEMORY,
     PAGE_OVER_RAM,
     PAGE_WRITABLE,
     PAGES,
+    low_ram,
+    ram_ranges,
 )
 from bt.memory.ram import GuestRam, OutsideRam
 from bt.x86.page import PAGE
@@ -131,11 +131,11 @@ class PhysicalMap:
         self._processors: list[weakref.ref[Processor]] = []
         self._sources: list[_Source] = []  # of the memory that is mapped
         self.memories: list[GuestRam] = []  # all that was ever mapped, in that order; RAM first
-        low = min(ram.size & -PAGE, DEVICE_HOLE)
-        self.add_ram(0, low)
+        offset = 0
+        for start, length in ram_ranges(ram.size & -PAGE):
+            self.add_ram(start, length, offset)
+            offset += length
         self.ram_entry = self._ranges[0].entry  # of most of what a guest has
-        if high := (ram.size & -PAGE) - low:
-            self.add_ram(HIGH_RAM, high, low)
 
     # -- what is where ----------------------------------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class PhysicalMap:
         inside = new.offset >= 0 and new.offset % PAGE == 0 and new.offset + new.length <= new.memory.size
         if not inside:
             raise MapConflict(f"{new}: from {new.offset:#x} on its memory has less, or that is no page")
-        if new.use is Use.ROM_OVER_RAM and new.end > min(self.ram.size, DEVICE_HOLE):
+        if new.use is Use.ROM_OVER_RAM and new.end > low_ram(self.ram.size):
             raise MapConflict(f"{new}: there is no RAM behind it")
         return new
 

@@ -125,6 +125,11 @@ def test_kernel_and_append_as_qemu_spells_them(bt: Bt) -> None:
     assert done.stdout.count("Hello, world") == 3
 
 
+def test_python_m_bt_is_bt() -> None:
+    done = subprocess.run([sys.executable, "-m", "bt", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("bt ")
+
+
 def test_serial_to_a_file(bt: Bt, tmp_path: Path) -> None:
     done = bt("run", "hello", "--serial", f"file:{tmp_path / 'serial.txt'}")
     assert done.stdout == ""

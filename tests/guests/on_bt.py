@@ -12,17 +12,15 @@ from bt.end import End
 
 MOMENT_NS = 100_000_000  # of the guest's time: a session is the same on every host
 KEY_NS = 30_000_000  # that a key is held, and that there is to the next one
-# bt's machines have it on its usual port in any case
-EXIT_PORT = ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
 
 
 class Bt:
     """The machine in this process: it runs only in `go_on` and while a key is pressed."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        given = run.parser().parse_args([*_without(arguments, EXIT_PORT), "-no-reboot"])
+        given = run.parser().parse_args([*arguments, "-no-reboot"])
         self.serial = bytearray()
-        self._machine = run.powered_on(given, *run.chosen(given), self.serial.append)
+        self._machine = run.powered_on(given, *run.chosen(given), serial=self.serial.append)
         self._machine.input_open = True
         self._status: int | None = None
 
@@ -67,10 +65,3 @@ class Bt:
         clock.cancel(pause)
         if result.reason is not End.INTERRUPTED:
             self._status = result.status
-
-
-def _without(arguments: Sequence[str], part: Sequence[str]) -> list[str]:
-    for at in range(len(arguments)):
-        if list(arguments[at : at + len(part)]) == list(part):
-            return [*arguments[:at], *arguments[at + len(part) :]]
-    return list(arguments)

@@ -12,7 +12,7 @@ from bt.clock.virtual_clock import (
     VirtualClock,
 )
 from bt.devices.device import Device, Line
-from bt.memory.map_layout import DEVICE_HOLE
+from bt.memory.map_layout import low_ram
 
 CRYSTAL_HZ = 32_768
 INDEX, DATA = 0, 1  # offsets
@@ -146,7 +146,7 @@ class CmosRtc(Device):
     def _describe_machine(self, ram_bytes: int, nvram: Mapping[int, int]) -> None:
         """What firmware would have found: memory sizes, equipment, and the checksum over 0x10-0x2d."""
         self._ram[0x14] = 0x02  # equipment: a numeric coprocessor, no diskette
-        low_bytes = min(ram_bytes, DEVICE_HOLE)
+        low_bytes = low_ram(ram_bytes)
         extended_kib = max(0, min(ram_bytes - MIB, 0xFFFF * KIB)) // KIB
         for low, amount in (
             (0x15, min(ram_bytes, 640 * KIB) // KIB),

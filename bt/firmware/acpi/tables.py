@@ -32,6 +32,7 @@ class Hardware(NamedTuple):
     low_ram: int  # bytes below the addresses of devices
     has_apics: bool
     processors: int = 1
+    pvpanic: int | None = None  # the port of such a device
 
 
 def acpi_tables(hardware: Hardware) -> Linkable:
@@ -41,7 +42,7 @@ def acpi_tables(hardware: Hardware) -> Linkable:
     linkable.add_file(ROOT, 16, LOW)
     facs = len(tables)
     tables += struct.pack("<4sIII", b"FACS", 64, 0, 0).ljust(64, b"\0")
-    dsdt_at = _add(linkable, b"DSDT", 1, dsdt(hardware.low_ram, hardware.processors))
+    dsdt_at = _add(linkable, b"DSDT", 1, dsdt(hardware.low_ram, hardware.processors, hardware.pvpanic))
     fadt_at = _add_fadt(linkable, facs, dsdt_at)
     listed = [fadt_at]
     if hardware.has_apics:
