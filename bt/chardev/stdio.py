@@ -20,7 +20,8 @@ class Stdio(Chardev):
 
     def open(self) -> None:
         if sys.stdout is None:  # bt was started so
-            raise self.refuse("standard output is closed; give null or file:PATH")
+            flag = self.option.partition(" ")[0]
+            raise self.refuse(f"standard output is closed; give {flag} null or file:PATH")
         fd = sys.stdout.fileno()
         self.write_to(lambda data: write_all(fd, data))
 

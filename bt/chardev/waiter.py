@@ -85,7 +85,7 @@ class Waiter:
     def close(self) -> None:
         """End the thread, unless it is stuck in the host, which a daemon may be."""
         self._is_closing = True
-        self._wake()
+        os.write(self._wake_write, b"\0")
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(CLOSE_SECONDS)
             if self._thread.is_alive():
@@ -94,6 +94,8 @@ class Waiter:
             os.close(fd)
 
     def _wake(self) -> None:
+        if self._is_closing:
+            return
         with suppress(BlockingIOError):  # full: it is awake
             os.write(self._wake_write, b"\0")
 

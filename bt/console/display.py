@@ -118,7 +118,8 @@ class TerminalDisplay:
     def _has_changed(self) -> bool:
         vga = self._machine.board.vga
         dispi = vga.dispi
-        registers = vga.registers.changes, dispi.enabled, dispi.bits, dispi.size, dispi.line_bytes, dispi.start
+        mode = (dispi.bits, dispi.size, dispi.line_bytes, dispi.start) if dispi.enabled else None
+        registers = vga.registers.changes, mode
         log = self._video.keep_log()
         marks = log.since(self)
         log.same_as(self)

@@ -67,7 +67,7 @@ class Mux:
         if has_numbers:
             for number, front in enumerate(fronts):
                 self.commands[chr(FIRST_NUMBER + number)] = Command(
-                    f"switch to the {front.name}, as does Alt-{number + 1}", partial(self.switch, number)
+                    f"switch to {front.name}, as does Alt-{number + 1}", partial(self.switch, number)
                 )
 
     @property
