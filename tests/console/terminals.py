@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -10,13 +11,14 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 TMUX = shutil.which("tmux")
 needs_tmux = pytest.mark.skipif(TMUX is None, reason="tmux is not installed: tests/install-debian.sh")
-BT = shlex.join([sys.executable, "-m", "bt.cli.main"])
 PATIENCE_SECONDS = 60.0
 
 
@@ -35,7 +37,12 @@ class Tmux:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._tmux("kill-server")
+        with suppress(subprocess.CalledProcessError):  # a server whose last terminal has gone has gone, too
+            self._tmux("kill-server")
+
+    def hang_up(self) -> None:
+        """The terminal goes away."""
+        self._tmux("kill-pane")
 
     def run(self, line: str) -> None:
         """Have the shell execute a line."""
@@ -43,7 +50,11 @@ class Tmux:
 
     def bt(self, *arguments: str) -> None:
         """Start bt; afterwards its status and what it left of the terminal's mode are on the screen and in `after`."""
-        self.run(f"clear; {BT} {shlex.join(arguments)}; echo status=$?; stty -g > after")
+        self.python("-m", "bt.cli.main", *arguments)
+
+    def python(self, *arguments: str) -> None:
+        """The same with a program of one's own."""
+        self.run(f"clear; {shlex.join([sys.executable, *arguments])}; echo status=$?; stty -g > after")
 
     def type(self, text: str) -> None:
         """Characters, as they are."""
@@ -93,12 +104,12 @@ class Tmux:
     def _tmux(self, *arguments: str) -> str:
         assert TMUX is not None
         command = [TMUX, "-S", str(self._socket), "-f", "/dev/null", *arguments]
-        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TERM": "xterm-256color", **_cache()}
+        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TERM": "xterm-256color", **_passed_on()}
         return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
-def _cache() -> dict[str, str]:
-    """Where the library is, for whoever says so."""
-    import os
-
-    return {name: os.environ[name] for name in ("BT_CACHE_DIR", "HOME") if name in os.environ}
+def _passed_on() -> dict[str, str]:
+    """Where bt keeps its library, for whoever says so, and where bt itself is."""
+    return {name: os.environ[name] for name in ("BT_CACHE_DIR", "HOME") if name in os.environ} | {
+        "PYTHONPATH": str(ROOT)
+    }
