@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bt.boot.loaders.boot_sector import Stop, why_stopped
+from bt.clock.pace import Pace
 from bt.clock.virtual_clock import VirtualClock
 from bt.end import End
 from bt.engine.protocol import Engine, Exit
@@ -18,6 +19,9 @@ from bt.x86.exits import ExitReason
 from bt.x86.state import CS, EAX, ESP, SS
 
 SLICE_INSNS = 5_000_000  # the guest is left this often to look at Ctrl-C and the time limit
+# While somebody may type it is left more often where instructions take long, so that it hears of it soon: BIOS services
+# of GRUB, interpreted, had 5 million of them in 0.5 s.
+SLICE_SECONDS, LEAST_SLICE_INSNS = 0.01, 100_000
 IDLE_SECONDS = 0.1  # a halted guest sleeps no longer at a time
 
 
@@ -48,6 +52,8 @@ class Loop:
     def __init__(self, cpu: Engine, ram: GuestRam, clock: VirtualClock, mailbox: Mailbox) -> None:
         self._cpu, self._ram, self._clock, self._mailbox = cpu, ram, clock, mailbox
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
+        self._slice_insns = SLICE_INSNS
+        self.pace: Pace | None = None  # idle time is the host's, too
         self.stop_requested = False
         self.is_running = False
         self.is_users_reset = False
@@ -102,15 +108,24 @@ class Loop:
             leave, self._unserved = self._unserved, None
             servers[leave.code](leave)
             clock.run_due()
-        left = SLICE_INSNS
+        left, slice_insns = SLICE_INSNS, self._slice_insns
         while not self._ended():
             if limit is not None:
                 left = limit - clock.insns
-                if left > SLICE_INSNS:
-                    left = SLICE_INSNS
+                if left > slice_insns:
+                    left = slice_insns
                 elif left <= 0:
                     return End.MAX_INSNS
-            leave = cpu.run(*clock.grant(left))
+            else:
+                left = slice_insns
+            if self.input_open:
+                began = time.monotonic()
+                leave = cpu.run(*clock.grant(left))
+                if leave.instructions >= LEAST_SLICE_INSNS:
+                    slice_insns = self._slice_insns = _slice(leave.instructions, time.monotonic() - began)
+            else:
+                leave = cpu.run(*clock.grant(left))
+                slice_insns = SLICE_INSNS
             code = leave.code
             clock.advance(leave.instructions, leave.beside_ns)
             counts[code] += 1
@@ -208,10 +223,27 @@ class Loop:
                 stop = self.want_of_firmware()
                 self._end = End.HALTED if stop is None else stop.end
                 return
-            if not self._clock.skip_to_next_event():
-                if not (self.input_open or self._board.media.is_busy or self._mailbox.posted):
-                    self._end = End.HALTED
-                    return
-                self._mailbox.sleep(IDLE_SECONDS)
+            if not self._idle():
+                self._end = End.HALTED
+                return
             self._clock.run_due()
             self._mailbox.do_posted()
+
+    def _idle(self) -> bool:
+        """Let time pass, at most until the next event; False if there is nothing to wait for."""
+        if self.pace is None and self._clock.skip_to_next_event():
+            return True
+        if self._clock.ns_to_next_event is None and not (
+            self.input_open or self._board.media.is_busy or self._mailbox.posted
+        ):
+            return False
+        if self.pace is not None:
+            self.pace.idle()
+        else:
+            self._mailbox.sleep(IDLE_SECONDS)
+        return True
+
+
+def _slice(instructions: int, seconds: float) -> int:
+    """How many instructions to grant at a time, if so many have taken so long."""
+    return min(SLICE_INSNS, max(LEAST_SLICE_INSNS, int(instructions * SLICE_SECONDS / (seconds or SLICE_SECONDS))))

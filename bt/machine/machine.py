@@ -17,6 +17,7 @@ from bt.boot.detect import load as load_image
 from bt.boot.loaders.information import Module
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
+from bt.clock.pace import Pace
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.native import NATIVE_DEVICES
 from bt.end import End
@@ -131,6 +132,19 @@ class Machine:
     @input_open.setter
     def input_open(self, still: bool) -> None:
         self._loop.input_open = still
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether idle time takes the host as long as the guest, for people; otherwise it is skipped.
+
+        Busy guests are never slowed. Instructions are counted as ever. With the clock in mode "host" it is no matter.
+        """
+        return self._loop.pace is not None or self.config.clock == "host"
+
+    @is_paced.setter
+    def is_paced(self, wanted: bool) -> None:
+        is_wanted = wanted and self.config.clock != "host"
+        self._loop.pace = Pace(self.clock, self._mailbox.sleep) if is_wanted else None
 
     @property
     def exits(self) -> dict[str, int]:
