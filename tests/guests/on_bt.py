@@ -19,6 +19,8 @@ EXIT_PORT = ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
 class Bt:
     """The machine in this process: it runs only in `go_on` and while a key is pressed."""
 
+    tsc_mhz = 1000.0
+
     def __init__(self, arguments: Sequence[str]) -> None:
         given = run.parser().parse_args([*_without(arguments, EXIT_PORT), "-no-reboot"])
         self.serial = bytearray()
