@@ -52,6 +52,7 @@ _KERNEL_64 = 1 << 0  # xloadflags: has a 64-bit entry point, hence is a 64-bit k
 _VID_MODE_NORMAL = 0xFFFF
 _LOADER_UNDEFINED = 0xFF  # type_of_loader of one without an assigned number
 _TEXT_80X25 = 3
+_EGA_COLOUR_256K = 0x0003  # BX of INT 10h AH=12h BL=10h: colour, 256 KiB
 
 # Defaults for kernels older than the fields.
 _OLD_INITRD_ADDR_MAX = 0x37FF_FFFF
@@ -197,9 +198,12 @@ def _make_room(name: str, header: SetupHeader, initrd_bytes: int | None, ram_siz
 def _zero_page(header: SetupHeader, ram_size: int, initrd_start: int, initrd_bytes: int) -> bytes:
     """struct boot_params (zero-page.rst). What is not set stays zero, which means absent."""
     page = bytearray(PAGE)
-    # screen_info. No rows and columns: there is no text screen to write to.
+    # screen_info: what INT 10h says of the VGA in the mode that the board hands over
     struct.pack_into("<H", page, 0x02, min(upper_kib(ram_size), 0xFFFF))  # ext_mem_k, from INT 15h AH=88h
-    page[0x06] = _TEXT_80X25
+    page[0x06], page[0x07], page[0x0E] = _TEXT_80X25, 80, 25  # mode, columns, lines
+    struct.pack_into("<H", page, 0x0A, _EGA_COLOUR_256K)
+    page[0x0F] = 1  # is a VGA
+    struct.pack_into("<H", page, 0x10, 16)  # scan lines of a character
     struct.pack_into("<I", page, 0x1E0, upper_kib(ram_size))  # alt_mem_k
     page[_SETUP_HEADER : _SETUP_HEADER + len(header.raw)] = header.raw
     struct.pack_into("<H", page, 0x1FA, _VID_MODE_NORMAL)

@@ -146,10 +146,9 @@ class Board:
 
     def hand_over(self) -> None:
         """Leave the devices as firmware would to a guest that is loaded without it."""
-        if self.config.machine == "pc":
-            from bt.machine.hand_over import hand_over
+        from bt.machine.hand_over import hand_over
 
-            hand_over(self)
+        hand_over(self)
         if self.local_apic is not None:
             self.local_apic.set_up_virtual_wire()
 

@@ -64,7 +64,13 @@ class _Region(NamedTuple):
 
 
 def hand_over(board: Board) -> None:
-    """Have the board of machine "pc" as firmware leaves it."""
+    """Have the board as firmware leaves it."""
+    _set_text_mode(board)
+    if board.config.machine == "pc":
+        _hand_over_pc(board)
+
+
+def _hand_over_pc(board: Board) -> None:
     ports = board.part("PCI ports", ConfigPorts)
     functions = ports.functions
     _place_regions(functions.values())
@@ -79,7 +85,6 @@ def hand_over(board: Board) -> None:
         function.write(COMMAND, 2, COMMAND_IO | COMMAND_MEMORY | COMMAND_ERRORS)
     for port, value in CHIPSET_PORTS:
         board.ports.write(port, 1, value)
-    _set_text_mode(board)
     for address, data in _tables(board, lines):
         board.dma_memory.write(address, data)
 

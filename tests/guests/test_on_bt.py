@@ -17,9 +17,6 @@ DIRECT = "a kernel loaded without firmware finds IDE channels switched off, PCI 
 SLOW = "firmware's waiting loops in 16-bit code are interpreted: minutes"
 # sessions that pass on QEMU only, and why; who changes that takes the line away
 NOT_YET = {
-    "busybox": DIRECT,
-    "installer-serial": "not tried to its end",
-    "installer-vga": DIRECT,
     "memtest-bin": DIRECT,
     "debian-systemd": "not tried to its end",
     "grub-firmware": "its search for disks waits for minutes, with nothing on the screen",
