@@ -13,13 +13,10 @@ from tests.guests.on_pty import OnPty
 from tests.guests.session import Player, Run, Serial, Session
 from tests.guests.sessions import SESSIONS
 
-DIRECT = "a kernel loaded without firmware finds IDE channels switched off, PCI interrupts unset and no text mode"
 SLOW = "firmware's waiting loops in 16-bit code are interpreted: minutes"
 # sessions that pass on QEMU only, and why; who changes that takes the line away
 NOT_YET = {
-    "memtest-bin": DIRECT,
     "debian-systemd": "not tried to its end",
-    "grub-firmware": "its search for disks waits for minutes, with nothing on the screen",
     "u-boot": "SeaBIOS's VGA BIOS gets #GP at C000:3B5A, a 32-bit address in real mode; QEMU checks no limits",
     "grub-floppy": SLOW,
     "grub-cd": SLOW,
