@@ -18,9 +18,6 @@ SLOW = "firmware's waiting loops in 16-bit code are interpreted: minutes"
 NOT_YET = {
     "debian-systemd": "not tried to its end",
     "u-boot": "SeaBIOS's VGA BIOS gets #GP at C000:3B5A, a 32-bit address in real mode; QEMU checks no limits",
-    "grub-floppy": SLOW,
-    "grub-cd": SLOW,
-    "ipxe-iso": SLOW,
 }
 
 
