@@ -224,6 +224,20 @@ class Context(Builder, ABC):
         self.put("mmio_count", 0)
         self.put("mmio_used", 0)
 
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def pass_time(self, ns: int) -> None:
+        """Let so much time pass beside the instruction, where instructions are time. What stencils do so must end its
+        block: an event may be due behind it."""
+        passed = self.select(self.get("clock_scale") == 0, self.const(ns, 64), 0)
+        self.put("clock_offset", self.get("clock_offset") + passed)
+        self.put("run_budget", self.get("run_budget") - passed)
+        self.shorten_budget(passed)
+
+    def shorten_budget(self, insns: Value) -> None:
+        """So many instructions (i64) fewer are left until the next event."""
+        raise TypeError(f"{self.signature.name}: only instructions have a budget")
+
     # -- ports and exits ---------------------------------------------------------------------------------------------
 
     def leave(self, reason: int) -> None:

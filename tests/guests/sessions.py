@@ -148,6 +148,7 @@ SESSIONS = (
             Serial(r"(?i)bios32|pci"),
             Serial(r"No bootstrap code loaded with the kernel"),
         ),
+        {"image": fetched("gnumach-1.8-486.gz")},
         {"image": unzipped("gnumach-1.8-486.gz")},
     ),
     Session(

@@ -65,6 +65,9 @@ class HandlerContext(MemoryContext):
         if not self.terminated:
             self.go_record(self.record + RECORD_BYTES)
 
+    def shorten_budget(self, insns: Value) -> None:
+        self.budget = self.budget - insns
+
     # -- Context --------------------------------------------------------------------------------------------------
 
     def abandon(self, status: Value | int = x86.FAULT) -> None:
