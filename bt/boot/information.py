@@ -1,14 +1,13 @@
 """What loaders tell kernels: a block of structures, and modules beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.boot.placement import HIGH_MEMORY, Piece, align_up, piece
 from bt.x86.page import PAGE
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(NamedTuple):
     """A file handed to the kernel, with the string that goes with it."""
 
     data: bytes

@@ -6,10 +6,9 @@ out to be damaged leaves RAM untouched.
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bt.errors import BadImage, BadUsage
 from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM, MOST_RAM
@@ -67,8 +66,7 @@ class MemoryType(IntEnum):
     RESERVED = 2
 
 
-@dataclass(frozen=True)
-class MemoryRange:
+class MemoryRange(NamedTuple):
     """One line of the memory map; `base` and `length` in bytes."""
 
     base: int
@@ -100,8 +98,7 @@ def upper_kib(ram_size: int) -> int:
     return max(low_ram(ram_size) - HIGH_MEMORY, 0) // 1024
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """What goes to physical [paddr, paddr + size): `data`, then zeroes. `what` names it in errors."""
 
     paddr: int
@@ -121,8 +118,7 @@ class Piece:
         return self.paddr < end and start < self.end
 
 
-@dataclass(frozen=True)
-class Executable:
+class Executable(NamedTuple):
     """A parsed image: its pieces, and the physical address in one of them where it starts."""
 
     entry: int

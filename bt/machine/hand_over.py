@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from bt.devices.display.registers import FIRST_PORT, VgaRegisters
 from bt.devices.pci.config_ports import ConfigPorts
 from bt.devices.pci.function import (
     COMMAND,
@@ -19,7 +20,7 @@ from bt.devices.pci.function import (
     Space,
     bar_register,
 )
-from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM, LAST_PAM
+from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM
 from bt.devices.pci.piix3 import FIRST_PIRQ, pirq_of
 from bt.devices.pci.piix4_pm import PM_BASE, PM_ENABLES, SMBUS_BASE
 from bt.firmware import smbios
@@ -36,7 +37,7 @@ PIRQ_ROUTES = (10, 10, 11, 11)
 SMBUS_PORTS = 0x700
 HOST_BRIDGE, ISA_BRIDGE, IDE, POWER = (0, 0), (1, 0), (1, 1), (1, 3)
 FUNCTION_REGISTERS: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {  # offset, size, value
-    HOST_BRIDGE: tuple((register, 1, ALL_RAM) for register in range(FIRST_PAM, LAST_PAM + 1)),
+    HOST_BRIDGE: ((FIRST_PAM, 3, ALL_RAM * 0x01_01_01), (FIRST_PAM + 3, 4, ALL_RAM * 0x01_01_01_01)),
     ISA_BRIDGE: tuple((FIRST_PIRQ + number, 1, irq) for number, irq in enumerate(PIRQ_ROUTES)),
     IDE: ((0x40, 4, 0x8000_8000),),  # both channels decoded
     POWER: ((PM_BASE, 4, acpi.PM_BASE | 1), (PM_ENABLES, 1, 1), (SMBUS_BASE, 4, SMBUS_PORTS | 1)),
@@ -79,7 +80,7 @@ def hand_over(board: Board) -> None:
         function.write(COMMAND, 2, COMMAND_IO | COMMAND_MEMORY | COMMAND_ERRORS)
     for port, value in CHIPSET_PORTS:
         board.ports.write(port, 1, value)
-    _set_text_mode(board)
+    _set_text_mode(board.vga.registers)
     for address, data in _tables(board, lines):
         board.dma_memory.write(address, data)
 
@@ -111,24 +112,32 @@ def _place(regions: list[_Region], start: int) -> None:
         start += region.size
 
 
-def _set_text_mode(board: Board) -> None:
-    write = board.ports.write
-    write(0x3C2, 1, MISCELLANEOUS)
-    for port, values in ((0x3C4, SEQUENCER), (0x3CE, GRAPHICS)):
+def _set_text_mode(registers: VgaRegisters) -> None:
+    """Past the bus, which would take as long again."""
+
+    def write(port: int, value: int) -> None:
+        registers.write(port - FIRST_PORT, 1, value)
+
+    def write_all(port: int, values: bytes) -> None:
         for index, value in enumerate(values):
-            write(port, 2, value << 8 | index)
-    write(0x3D4, 2, 0x11)  # unlocks the first eight registers
-    for index, value in enumerate(CRTC):
-        write(0x3D4, 2, value << 8 | index)
-    board.ports.read(0x3DA, 1)  # an index is the next that 3C0h gets
+            write(port, index)
+            write(port + 1, value)
+
+    write(0x3C2, MISCELLANEOUS)
+    write_all(0x3C4, SEQUENCER)
+    write_all(0x3CE, GRAPHICS)
+    write(0x3D4, 0x11)
+    write(0x3D5, 0)  # unlocks the first eight registers
+    write_all(0x3D4, CRTC)
+    registers.read(0x3DA - FIRST_PORT, 1)  # an index is the next that 3C0h gets
     for index, value in enumerate(ATTRIBUTES):
-        write(0x3C0, 1, index)
-        write(0x3C0, 1, value)
-    write(0x3C0, 1, SHOW)
-    write(0x3C8, 1, 0)
+        write(0x3C0, index)
+        write(0x3C0, value)
+    write(0x3C0, SHOW)
+    write(0x3C8, 0)
     for colour in range(COLOURS):  # two bits each of red, green, blue: the lower one in bits 5:3
         for bit in (2, 1, 0):
-            write(0x3C9, 1, 0x2A * (colour >> bit & 1) + 0x15 * (colour >> bit + 3 & 1))
+            write(0x3C9, 0x2A * (colour >> bit & 1) + 0x15 * (colour >> bit + 3 & 1))
 
 
 def _tables(board: Board, lines: dict[tuple[int, int], int]) -> Iterator[tuple[int, bytes]]:
