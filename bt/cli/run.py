@@ -39,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
             from bt.inspect.explanation import debug  # what disassembles is no part of an ordinary start
 
             debug.attach(pc, debug.level(), lambda line: print(line, file=sys.stderr))
+        if given.stats:
+            pc.keep_accounts()
         with outside.attached(pc):
             result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
     if record is not None:
@@ -172,6 +174,7 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "status": result.status,
         "instructions": result.instructions,
         "resets": result.resets,
+        "host_cycles": result.host_cycles,
         "wall_seconds": result.seconds,
         "cpu_seconds": result.cpu_seconds,
         "exits": result.exits,

@@ -142,6 +142,7 @@ CONTROL = Layout(
         ("callouts", 64),  # u64 a form: times the interpreter did it for translated code
         ("trace_next", 64),  # where the next TRACE goes; 0 = no diary is kept
         ("trace_end", 64),
+        ("decode_cycles", 64),  # host cycles in making blocks
     )
 )
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.apic.local_apic import LocalApic
@@ -20,7 +19,6 @@ from bt.devices.pci.config_ports import ConfigPorts
 from bt.devices.pci.function import PciFunction
 from bt.devices.pci.piix3 import IsaBridge
 from bt.devices.serial.uart16550 import Uart16550
-from bt.devices.storage.disk_port import Post
 from bt.engine.protocol import Engine
 from bt.errors import BadUsage
 from bt.firmware.roms import FIRMWARE
@@ -31,6 +29,9 @@ from bt.machine.system_memory import SystemMemory
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
 from bt.memory.map import PhysicalMap
 from bt.x86.state import APIC_BASE_ENABLED, APIC_BASE_RESET
+
+if TYPE_CHECKING:
+    from bt.devices.storage.disk_port import Post
 
 APIC_ADDRESS, APIC_BYTES = 0xF_FFFF_F000, 0x1000  # where IA32_APIC_BASE has it, and its length
 _Device = TypeVar("_Device", bound=Device)
@@ -52,8 +53,7 @@ class Part(NamedTuple):
     make: Callable[[Board, Sequence[Line]], Device]
 
 
-@dataclass(frozen=True)
-class Outside:
+class Outside(NamedTuple):
     """What devices reach beyond the board."""
 
     serial: tuple[Sink, Sink]  # each takes every byte that COM1, COM2 sends
@@ -70,8 +70,7 @@ class Outside:
     def through(self, queue: OutputQueue) -> Outside:
         """The same, where native code queues what goes there."""
         com1, com2 = self.serial
-        return replace(
-            self,
+        return self._replace(
             serial=(queue.output(com1), queue.output(com2, is_heard=self.is_com2_heard)),
             console=queue.output(self.console),
             firmware_log=queue.output(self.firmware_log, is_heard=False),

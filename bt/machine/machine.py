@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
 
 from bt import arguments
 from bt.boot.detect import load as load_image
 from bt.boot.loaders.information import Module
 from bt.boot.state import EntryState
-from bt.clock.host_clock import HostClock
 from bt.clock.pace import Pace
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.native import NATIVE_DEVICES
@@ -26,7 +26,6 @@ from bt.engine.library.shared import shared_library
 from bt.engine.protocol import Engine
 from bt.engine.vcpu import Vcpu, own_vcpu
 from bt.errors import BadImage, BtError, Closed
-from bt.machine import firmware
 from bt.machine.board import Board, Outside
 from bt.machine.config import ClockMode, EngineName, MachineConfig
 from bt.machine.loop import Loop, Mailbox
@@ -34,11 +33,15 @@ from bt.machine.media import Media
 from bt.machine.parts import parts
 from bt.machine.restarts import Restarts
 from bt.machine.result import Result
-from bt.machine.snapshot import Parts, Snapshot
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
-from bt.x86 import cpu_model, fault_chain, reset
+from bt.x86 import cpu_model, reset
 from bt.x86.cpu_model import CpuModel
+
+if TYPE_CHECKING:
+    from bt.machine.accounts import Accounts
+    from bt.machine.snapshot import Parts, Snapshot
+    from bt.x86.fault_chain import Failure
 
 
 class Machine:
@@ -99,6 +102,8 @@ class Machine:
     ) -> None:
         self._load_again: Callable[[], EntryState] | None = None  # what the firmware does not load
         self._has_firmware = False
+        self._accounts: Accounts | None = None
+        self._host_cycles = 0  # in `run`
         self._restarts = Restarts(self.config.no_reboot)
         self._mailbox = Mailbox()
         self.clock = _make_clock(self.config.clock, self.cpu, self._mailbox.sleep)
@@ -193,6 +198,8 @@ class Machine:
 
         Raises BadUsage while it runs, or where no firmware is found (bt/firmware/roms.py), BadImage where it is none.
         """
+        from bt.machine import firmware  # direct boots have no need of it
+
         with self._at_rest():
             if not self._has_firmware:
                 firmware.install(self.board)
@@ -249,20 +256,35 @@ class Machine:
 
     def snapshot(self) -> Snapshot:
         """The machine as it is now, between two runs: BadUsage in one. What was posted is not in it."""
+        from bt.machine.snapshot import Snapshot
+
         with self._at_rest():
             return Snapshot.take(self._parts())
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from `snapshot`, of any machine with the same memory, CPU model, clock and devices, or BadUsage."""
+        from bt.machine.snapshot import Snapshot
+
         arguments.instance("snapshot", snapshot, Snapshot, "what Machine.snapshot returned is wanted")
         with self._at_rest():
             self._loop.forget_exit()
             snapshot.put_back(self._parts())
 
     def _parts(self) -> Parts:
+        from bt.machine.snapshot import Parts
+
         counts = (self._loop.exit_counts, self._restarts.counts)
         devices = tuple(self.board.devices.values())
         return Parts(own_vcpu(self.cpu), self.clock, devices, (self.ports, self.mmio), counts)
+
+    def keep_accounts(self) -> None:
+        """From now on note what each exit costs: `Result.served`. BadUsage while it runs."""
+        from bt.machine.accounts import Accounts
+
+        with self._at_rest():
+            if self._accounts is None:
+                self._accounts = Accounts(self.ports, self.mmio)
+                self._loop.account_to(self._accounts)
 
     def stop(self) -> None:
         """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""
@@ -297,11 +319,13 @@ class Machine:
         start, cpu_start = time.monotonic(), time.process_time()
         deadline = None if timeout is None else start + timeout
         limit = None if max_insns is None else self.clock.insns + max_insns
+        started_at = self.cpu.host_cycles()
         try:
             with self._interruptible():
                 end = self._run(limit, deadline)
         finally:
             self._loop.stop_requested = False  # it was for this run, however that ended
+        self._host_cycles += self.cpu.host_cycles() - started_at
         return Result(
             end,
             end.exit_status(self._loop.guest_status),
@@ -313,8 +337,15 @@ class Machine:
             dict(self.cpu.callouts().most_common()),
             detail=stop.detail if (stop := self._loop.want_of_firmware()) is not None else "",
             resets=self._restarts.count,
-            fault_chain=fault_chain.read(self.cpu.state) if end is End.TRIPLE_FAULT else (),
+            host_cycles=self._host_cycles,
+            served=() if self._accounts is None else self._accounts.served(),
+            fault_chain=self._fault_chain() if end is End.TRIPLE_FAULT else (),
         )
+
+    def _fault_chain(self) -> tuple[Failure, ...]:
+        from bt.x86 import fault_chain
+
+        return fault_chain.read(self.cpu.state)
 
     def _run(self, limit: int | None, deadline: float | None) -> End:
         while (end := self._loop.run(limit, deadline)) is End.RESET:
@@ -383,7 +414,10 @@ def make_engine(name: EngineName, library: Library, memory: PhysicalMap, model: 
 
 
 def _make_clock(mode: ClockMode, engine: Engine, sleep: Callable[[float], None]) -> VirtualClock:
-    return HostClock(engine.host_cycles, host_sleep=sleep) if mode == "host" else VirtualClock()
+    if mode == "icount":
+        return VirtualClock()
+
+    return HostClock(engine.host_cycles, host_sleep=sleep)
 
 
 def _warn(line: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from bt import arguments
-from bt.disks.disk import Disk, open_disk
 from bt.errors import BadUsage
+
+if TYPE_CHECKING:
+    from bt.disks.disk import Disk
 
 Interface = Literal["ide", "floppy", "virtio"]
 DriveMedia = Literal["disk", "cdrom"]
@@ -104,6 +106,8 @@ class Media:
     def _open(self, drive: Drive, held: ExitStack) -> Disk | None:
         if drive.file is None:
             return None
+        from bt.disks.disk import open_disk
+
         read_only = drive.read_only or drive.media == "cdrom"
         disk = open_disk(drive.file, read_only=read_only, snapshot=drive.snapshot, on_error=self._on_error)
         held.callback(disk.close)

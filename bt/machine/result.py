@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bt.end import End
-from bt.x86.fault_chain import Failure
+
+if TYPE_CHECKING:
+    from bt.machine.accounts import Served
+    from bt.x86.fault_chain import Failure
 
 
 @dataclass(frozen=True)
@@ -26,4 +30,6 @@ class Result:
     callouts: dict[str, int] = field(default_factory=dict)
     detail: str = ""  # what BIOS service was called, which interrupt had no handler
     resets: int = 0  # how often the machine has started again
+    host_cycles: int = 0  # of the host's time stamp counter, in all runs of the machine
+    served: tuple[Served, ...] = ()  # what exits cost, if `Machine.keep_accounts` was called
     fault_chain: tuple[Failure, ...] = ()  # of a triple fault; bt/inspect/fault_report.py puts it into words

@@ -9,7 +9,6 @@ from bt.devices.chipset.dma8237 import Dma8237Pair
 from bt.devices.device import Device, Line
 from bt.devices.pci.function import SUBSYSTEM, Bar, Identity, PciFunction, Space
 from bt.devices.pci.piix3 import IDE_BUS_MASTER, ide_function
-from bt.devices.storage.ata.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
 from bt.devices.storage.ata.ide_channel import IdeChannel
 from bt.devices.storage.floppy.floppy_controller import FloppyController
 from bt.devices.storage.floppy.floppy_media import FloppyDrive
@@ -119,6 +118,8 @@ def cmos_values(media: Media, boot_order: str) -> dict[int, int]:
     disks: list[cmos.DiskGeometry | None] = [None] * 4
     for index, (drive, disk) in media.of("ide").items():
         if drive.media == "disk" and disk is not None:
+            from bt.devices.storage.ata.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
+
             disks[index] = cmos.DiskGeometry(default_cylinders(disk.sectors), HEADS, SECTORS_PER_TRACK, TRANSLATION_LBA)
     order = [cmos.BOOT_LETTERS[letter] for letter in boot_order]
     return cmos.values(floppies=floppies, disks=disks, boot_order=order)

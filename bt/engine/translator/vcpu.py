@@ -9,7 +9,6 @@ from bt.engine.library.library import STENCIL_SECTIONS
 from bt.engine.structures import BLOCK_ROOM, SITE_BYTES
 from bt.engine.vcpu import Vcpu
 from bt.host.area import Area
-from bt.x86.opcodes import FORMS
 
 CACHE_PIECES = 96  # 24 MiB
 SITES = 1 << 20
@@ -41,7 +40,7 @@ class TranslatingVcpu(Vcpu):
         self._cache = self.pieces(CACHE_PIECES)
         self._filled_hot = self._filled_cold = 0  # bytes, in pieces before the current one
         self._sites = self.area(SITES * SITE_BYTES)
-        self._callouts = self.area(8 * len(FORMS))
+        self._callouts = self.area(8 * len(self.library.mnemonics))
 
     @staticmethod
     def _entry_name() -> str:
@@ -99,9 +98,9 @@ class TranslatingVcpu(Vcpu):
         """How often the interpreter did an instruction for translated code, by mnemonic."""
         counts = memoryview(self._callouts.map).cast("Q")
         found: Counter[str] = Counter()
-        for form in FORMS:
-            if counts[form.id]:
-                found[form.name] += counts[form.id]
+        for name, count in zip(self.library.mnemonics, counts, strict=False):  # the area is whole pages
+            if count:
+                found[name] += count
         return found
 
     def statistics(self) -> dict[str, int]:

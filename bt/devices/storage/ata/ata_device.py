@@ -1,6 +1,5 @@
 """What ATA disks and ATAPI CD-ROMs share: the task file, the data port's buffer, and how data moves (ATA/ATAPI-6)."""
 
-from base64 import b64decode, b64encode
 from collections.abc import Callable
 from enum import StrEnum, auto
 from typing import Any, ClassVar, Protocol
@@ -353,7 +352,7 @@ class AtaDevice(AtaShared):
         return {name: getattr(self, name) for name in self.fields} | {
             "task": list(self.task),
             "previous": list(self.previous),
-            "buffer": b64encode(memoryview(self.buffer)[:used]).decode(),
+            "buffer": memoryview(self.buffer)[:used].hex(),
             "port": self._port.state(),
         }
 
@@ -363,6 +362,6 @@ class AtaDevice(AtaShared):
         self.phase = Phase(state["phase"])
         self.task[:] = bytes(state["task"])
         self.previous[:] = bytes(state["previous"])
-        data = b64decode(state["buffer"])
+        data = bytes.fromhex(state["buffer"])
         self.buffer[: len(data)] = data
         self._port.restore(state["port"])

@@ -31,6 +31,7 @@ class IdeChannel(ChannelShared, Device):
     QEMU has it (the standard has device 0 answer with its own registers, but for a status of zero).
     """
 
+    version = 2
     widest_access = 4
 
     def __init__(self, irq: Line, name: str = "IDE channel") -> None:
