@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple, TypeVar
 
+from bt.boot.boot_sector import Stop
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.apic.local_apic import LocalApic
 from bt.devices.chipset.fpu_error import FpuError
@@ -63,6 +64,8 @@ class Outside:
     restart: Callable[[], None]  # the guest wants the machine to start again
     exit: Callable[[int], None]  # the guest ends the run with a status
     power_off: Callable[[], None]
+    want: Callable[[Stop], None] = lambda stop: None  # the run ends: for want of something in the built-in firmware
+    warn: Callable[[str], None] = lambda line: None  # a line for the user
 
     def through(self, queue: OutputQueue) -> Outside:
         """The same, where native code queues what goes there."""

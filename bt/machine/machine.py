@@ -102,6 +102,8 @@ class Machine:
             self._loop.request_reset,
             self._loop.guest_exit,
             self._loop.power_off,
+            self._loop.want,
+            _warn,
         )
         post = self.post if self.config.clock == "host" else None
         wanted = parts(self.config, media.drives)

@@ -94,6 +94,17 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
             return bytes(self.buffer[first + 2 * start + (number & 1) : first + min(2 * (start + length), _HALF) : 2])
         return bytes(self.buffer[4 * start + number : min(4 * (start + length), VGA_BYTES) : 4])
 
+    def put_map(self, number: int, start: int, data: bytes) -> None:
+        """Store bytes in one map from `start` on, as far as its 64 KiB go; see `map_bytes`."""
+        data = data[: max(0, (VGA_BYTES // 4) - start)]
+        if self._in_pairs:
+            first, step = (number >> 1) * _HALF + 2 * start + (number & 1), 2
+        else:
+            first, step = 4 * start + number, 4
+        if data:
+            self.buffer[first : first + step * len(data) : step] = data
+            self._stored(first, step * (len(data) - 1) + 1)
+
     def quads(self) -> bytes:
         """The VGA's 256 KiB in quads."""
         data = bytes(self.buffer[:VGA_BYTES])
