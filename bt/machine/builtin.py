@@ -63,6 +63,7 @@ def install_builtin(board: Board) -> None:
     state = board.cpu.state
     video = board.vga.memory
     pc = Pc(
+        board.memory.ram,
         board.dma_memory,
         board.ports,
         board.mmio,

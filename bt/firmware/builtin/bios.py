@@ -26,6 +26,9 @@ from bt.firmware.builtin.video import text
 ASKED_AGAIN = 0x8000  # of the number on the stack: it is not the first time
 ASK, POST = 0, 1  # offsets
 NOBODY = 0xFF  # what others than the ROM read here
+# What a service takes of the guest's time, about as on an AT: who asks time after time for a tick or a key is not asking
+# for long.
+SERVICE_NS = 20_000
 WAY_OUT = "SeaBIOS has it: give -bios FILE, or install the package seabios"
 
 FAMILIES: dict[int, Family] = {
@@ -118,7 +121,9 @@ class Bios(Device):
         if family is None:
             return rom.DONE  # somebody has made up a stack
         answer = family.functions.get(frame.ah, family.other)(self, frame) or rom.DONE
-        if answer != rom.DONE:
+        if answer == rom.DONE:
+            pc.clock.spend(SERVICE_NS)
+        else:
             frame.number |= ASKED_AGAIN
         after = frame.pack()
         if after != before:

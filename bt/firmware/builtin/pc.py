@@ -11,6 +11,8 @@ from bt.devices.storage.ata_device import AtaDevice
 from bt.memory.bus import Bus
 from bt.memory.ram import OutsideRam
 
+LOW_RAM_END = 0xA0000
+
 
 class Memory(Protocol):
     """All memory by physical address; raises OutsideRam unless all of an access is memory."""
@@ -50,6 +52,7 @@ class Pc:
 
     def __init__(
         self,
+        low_ram: Memory,
         memory: Memory,
         ports: Bus,
         windows: Bus,
@@ -59,17 +62,23 @@ class Pc:
         put_video_map: Callable[[int, int, bytes], None],
         facts: Facts,
     ) -> None:
-        """`windows` answers where no memory is; `address_mask` is the A20 gate's; `drive` knows the
-        devices by channel and position;
-        `put_video_map(number, start, data)` stores in one of the VGA's four maps."""
-        self._memory, self._windows, self._address_mask = memory, windows, address_mask
+        """`low_ram` is what is in `memory` below 640 KiB; `windows` answers where no memory is; `address_mask` is the A20
+        gate's; `drive` knows the devices by channel and position; `put_video_map(number, start, data)` stores in one of
+        the VGA's four maps.
+        """
+        self._low_ram, self._memory, self._windows, self._address_mask = low_ram, memory, windows, address_mask
         self.ports, self.clock, self.drive, self.facts = ports, clock, drive, facts
         self.put_video_map = put_video_map
 
     def read(self, address: int, n: int) -> bytes:
+        if address + n <= LOW_RAM_END:  # as most are: 1 us instead of 15
+            return self._low_ram.read(address, n)
         return self.read_without_gate(address & self._address_mask(), n)
 
     def write(self, address: int, data: bytes) -> None:
+        if address + len(data) <= LOW_RAM_END:
+            self._low_ram.write(address, data)
+            return
         self.write_without_gate(address & self._address_mask(), data)
 
     def _byte_at(self, address: int) -> int:
