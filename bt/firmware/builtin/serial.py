@@ -22,8 +22,10 @@ PRINTER_TIMED_OUT = 0x01
 
 
 def _port(bios: Bios, frame: Frame) -> int:
-    """DX's; 0 where there is none."""
-    return bios.pc.word(area.COM_PORTS + 2 * frame.dx) if frame.dx < PORTS else 0
+    """DX's; 0, and CF, where there is none."""
+    port = bios.pc.word(area.COM_PORTS + 2 * frame.dx) if frame.dx < PORTS else 0
+    frame.carry = not port
+    return port
 
 
 def _set_baud(bios: Bios, port: int, baud: int, line: int) -> None:

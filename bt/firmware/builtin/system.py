@@ -87,7 +87,7 @@ def system_key(bios: Bios, frame: Frame) -> None:
 def wait(bios: Bios, frame: Frame) -> int | None:
     """AH=86h: CX:DX microseconds pass."""
     if bios.has_waited_ns((frame.cx << 16 | frame.dx) * 1000):
-        frame.succeed()
+        frame.carry = False
         return None
     return rom.AGAIN
 

@@ -4,6 +4,7 @@ else there is for CD-ROMs (Phoenix, BIOS Enhanced Disk Drive Specification 3.0; 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from bt.devices.storage.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 FIRST_DISK, FIRST_CDROM = 0x80, 0xE0
 MOST_TRANSFER = 127  # sectors by CHS beyond which the count is none
 CYLINDERS = 1024
+SPARE_CYLINDERS = 1  # the last one is for diagnostics (IBM PC/AT Technical Reference), and not told of
 EXTENSIONS_MAGIC, EXTENSIONS_ANSWER = 0x55AA, 0xAA55
 EXTENSIONS_VERSION, EXTENSIONS_FIXED, EXTENSIONS_LOCKING = 0x21, 1 << 0, 1 << 1
 PACKET_BYTES, FLAT_PACKET_BYTES = 16, 24
@@ -130,7 +132,7 @@ def _finish(bios: Bios, frame: Frame, code: int) -> None:
     frame.carry = code != GOOD
 
 
-def _run(bios: Bios, frame: Frame, make: Service, finish: Service) -> int | None:
+def _run(bios: Bios, frame: Frame, make: Service, finish: Callable[[Bios, Frame, int], None]) -> int | None:
     """Begin what `make` makes of the call, or go on with it; `finish` when it is over."""
     if not bios.goes_on():
         bios.drop_transfer()
@@ -140,7 +142,7 @@ def _run(bios: Bios, frame: Frame, make: Service, finish: Service) -> int | None
     status = bios.step_transfer()
     if status is None:
         return rom.AGAIN
-    finish(bios, frame)
+    finish(bios, frame, status)
     bios.transfer = None
     _finish(bios, frame, status)
     return None
@@ -212,8 +214,9 @@ def _chs(command: str, has_count: bool = True) -> Service:
             return
         bios.begin(transfer_of(bios, drive, bios.frame_at, lba, count, linear(frame.es, frame.bx), command))
 
-    def finish(bios: Bios, frame: Frame) -> None:
-        pass
+    def finish(bios: Bios, frame: Frame, status: int) -> None:
+        if status and bios.transfer is not None:
+            frame.al = bios.transfer.done_sectors
 
     def service(bios: Bios, frame: Frame) -> int | None:
         """AL sectors from CH, CL (cylinder, sector), DH (head) on; ES:BX the buffer."""
@@ -240,7 +243,7 @@ def format_track(bios: Bios, frame: Frame) -> int | None:
                            linear(frame.es, frame.bx), "format", fill)
         )  # fmt: skip
 
-    return _run(bios, frame, make, lambda bios, frame: None)
+    return _run(bios, frame, make, lambda bios, frame, status: None)
 
 
 def parameters(bios: Bios, frame: Frame) -> None:
@@ -254,7 +257,7 @@ def parameters(bios: Bios, frame: Frame) -> None:
         _refuse(bios, frame)
         return
     chs = drive.geometry
-    last = chs.cylinders - 1
+    last = chs.cylinders - (1 if drive.is_floppy else 1 + SPARE_CYLINDERS)
     frame.ch = last & 0xFF
     frame.cl = chs.sectors | last >> 2 & 0xC0
     frame.dh = chs.heads - 1
@@ -283,14 +286,17 @@ def drive_type(bios: Bios, frame: Frame) -> None:
     """AH=15h: AH 0 none, 1 diskettes, 2 with a change line, 3 hard disk: CX:DX sectors."""
     drive = find(bios, frame.dl)
     if drive is None or (drive.place is not None and drive.place.is_cdrom and not drive.is_emulated):
-        frame.ah = 0
-        frame.carry = frame.dl >= FIRST_DISK
+        if frame.dl < FIRST_DISK:
+            frame.ah, frame.carry = 0, False
+        else:
+            _refuse(bios, frame)
         return
     frame.carry = False
     if drive.is_floppy:
         frame.ah = CHANGE_LINE_TYPE if drive.kind > 1 else FLOPPY_TYPE
         return
-    sectors = drive.geometry.cylinders * drive.geometry.heads * drive.geometry.sectors
+    cylinders, heads, track = drive.geometry
+    sectors = max(cylinders - SPARE_CYLINDERS, 1) * heads * track
     frame.ah, frame.cx, frame.dx = DISK_TYPE, sectors >> 16, sectors & 0xFFFF
 
 
@@ -353,7 +359,7 @@ def _by_number(command: str) -> Service:
         else:
             bios.begin(transfer_of(bios, drive, bios.frame_at, lba, count, address, command))
 
-    def finish(bios: Bios, frame: Frame) -> None:
+    def finish(bios: Bios, frame: Frame, status: int) -> None:
         if bios.transfer is not None:
             bios.pc.put_word(linear(frame.ds, frame.si) + 2, bios.transfer.done_sectors)
 

@@ -107,8 +107,7 @@ def _information(bios: Bios, frame: Frame) -> None:
     pc = bios.pc
     frame.bh = int(pc.word(area.CRTC_PORT) == registers.MONO_CRTC)
     frame.bl = 3
-    switches = pc.byte(area.VIDEO_SWITCHES)
-    frame.ch, frame.cl = switches >> 4, switches & 0x0F
+    frame.cx = pc.byte(area.VIDEO_SWITCHES) & 0x0F
 
 
 def _scan_lines(bios: Bios, frame: Frame) -> None:

@@ -177,7 +177,7 @@ def set_text_height(pc: Pc, height: int) -> None:
     overflow = indexed(pc, port, 7) & ~0x42 | last >> 7 & 0x02 | last >> 3 & 0x40
     set_indexed(pc, port, 7, overflow)
     set_indexed(pc, port, 0x12, last & 0xFF)
-    set_cursor_shape(pc, (height - 2) << 8 | height - 1 if height < 14 else TEXT_CURSOR)
+    set_cursor_shape(pc, (height - 2) << 8 | height - 1 if height < 14 else (height - 3) << 8 | height - 2)
 
 
 def set_cursor_shape(pc: Pc, shape: int) -> None:

@@ -47,7 +47,6 @@ def set_cursor(bios: Bios, frame: Frame) -> None:
 def get_cursor(bios: Bios, frame: Frame) -> None:
     """AH=03h: BH page; DX position, CX shape."""
     pc = bios.pc
-    frame.ax = 0
     frame.cx = pc.word(area.CURSOR_SHAPE)
     frame.dx = pc.word(area.CURSORS + 2 * (frame.bh & 7))
 
