@@ -26,7 +26,7 @@ from bt.firmware.builtin.video import text
 ASKED_AGAIN = 0x8000  # of the number on the stack: it is not the first time
 ASK, POST = 0, 1  # offsets
 NOBODY = 0xFF  # what others than the ROM read here
-# What a service takes of the guest's time, about as on an AT: who asks time after time for a tick or a key is not asking
+# What a service takes of the guest's time, about as on an AT: who asks for a tick or a key over and over need not do so
 # for long.
 SERVICE_NS = 20_000
 WAY_OUT = "SeaBIOS has it: give -bios FILE, or install the package seabios"

@@ -62,9 +62,10 @@ class Pc:
         put_video_map: Callable[[int, int, bytes], None],
         facts: Facts,
     ) -> None:
-        """`low_ram` is what is in `memory` below 640 KiB; `windows` answers where no memory is; `address_mask` is the A20
-        gate's; `drive` knows the devices by channel and position; `put_video_map(number, start, data)` stores in one of
-        the VGA's four maps.
+        """`low_ram` is what is in `memory` below 640 KiB; `windows` answers where no memory is.
+
+        `address_mask` is the A20 gate's; `drive` knows the devices by channel and position; `put_video_map(number,
+        start, data)` stores in one of the VGA's four maps.
         """
         self._low_ram, self._memory, self._windows, self._address_mask = low_ram, memory, windows, address_mask
         self.ports, self.clock, self.drive, self.facts = ports, clock, drive, facts

@@ -9,7 +9,7 @@ from bt.devices.chipset import cmos_rtc as rtc
 from bt.devices.storage.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
 from bt.firmware.builtin import data_area as area
 from bt.firmware.builtin import rom, time_of_day
-from bt.firmware.builtin.disks import disk, floppy
+from bt.firmware.builtin.disks import disk
 from bt.firmware.builtin.disks.floppy import FORMATS
 from bt.firmware.builtin.pc import Pc
 from bt.firmware.builtin.video import fonts, registers
@@ -34,7 +34,8 @@ ENABLE_SCANNING = 0xF4
 OPEN_VECTORS = range(0x60, 0x68)  # for programs
 COM_PORTS = (0x3F8, 0x2F8)
 TRANSLATED, DRIVE_CONTROL = 0xA0, 0xC8
-TIMEOUTS = bytes((20, 20, 20, 20, 10, 10, 10, 10))
+COM_TIMEOUT = 10  # ticks
+DISK_CONTROL, DISK_CONTROL_VALUE = 0x476, 0xC0  # no retries
 
 
 def power_on(bios: Bios) -> int:
@@ -56,8 +57,6 @@ def power_on(bios: Bios) -> int:
     registers.set_mode(pc, 3)
     fonts.point_at_usual(pc, 16)
     registers.show_cursor(pc)
-    if any(kind in FORMATS for kind in pc.facts.floppies):
-        floppy.reset(pc)
     _write_disk_tables(bios)
     return rom.BOOT
 
@@ -95,7 +94,8 @@ def _write_vectors(pc: Pc) -> None:
 def _write_data_area(bios: Bios) -> None:
     pc = bios.pc
     floppies = sum(kind in FORMATS for kind in pc.facts.floppies)
-    equipment = area.EQUIPMENT_FPU | area.EQUIPMENT_MOUSE | len(COM_PORTS) << 9
+    equipment = area.EQUIPMENT_FPU | area.EQUIPMENT_MOUSE | area.EQUIPMENT_COLOUR_80
+    equipment |= len(COM_PORTS) << 9
     equipment |= (1 | floppies - 1 << 6) if floppies else 0
     pc.write(area.BDA, bytes(0x100))
     pc.write(area.EBDA, bytes((area.EBDA_KIB,)).ljust(area.EBDA_KIB << 10, b"\0"))
@@ -108,10 +108,11 @@ def _write_data_area(bios: Bios) -> None:
         (area.KEYS_HEAD, start), (area.KEYS_TAIL, start), (area.KEYS_START_AT, start), (area.KEYS_END_AT, end)
     ):  # fmt: skip
         pc.put_word(at, value)
-    pc.write(area.LPT_TIMEOUTS, TIMEOUTS)
+    pc.write(area.COM_TIMEOUTS, bytes((COM_TIMEOUT,)) * len(COM_PORTS))
+    pc.put_byte(DISK_CONTROL, DISK_CONTROL_VALUE)
     pc.put_byte(area.KEYBOARD_FLAGS, 0x10)
     pc.put_byte(area.VIDEO_FLAGS, registers.VIDEO_FLAGS)
-    pc.put_byte(area.FLOPPY_CONTROLLER, 0x77 if floppies else 0)
+    pc.put_byte(area.FLOPPY_CONTROLLER, (0x00, 0x07, 0x77)[floppies])
     pc.put_byte(area.DISK_COUNT, disk.disk_count(bios))
     pc.put_long(area.TICKS, time_of_day.ticks_of(time_of_day.seconds_since_midnight(pc)))
 

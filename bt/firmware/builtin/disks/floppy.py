@@ -21,7 +21,7 @@ from bt.firmware.builtin.disks.transfer import (
 from bt.firmware.builtin.pc import Pc
 
 OUTPUT, STATUS, FIFO, RATE = 0x3F2, 0x3F4, 0x3F5, 0x3F7
-RUNNING, MOTOR = 0x0C, 0x10  # not reset, DMA and interrupts; the motor of drive 0
+NOT_RESET, RUNNING, MOTOR = 0x04, 0x0C, 0x10  # not reset, DMA and interrupts; the motor of drive 0
 REQUEST, TO_HOST, BUSY = 0x80, 0x40, 0x10
 SPECIFY, SEEK, RECALIBRATE, SENSE, READ, WRITE, FORMAT = 0x03, 0x0F, 0x07, 0x08, 0xE6, 0xC5, 0x4D
 VERIFY_MODE, READ_MODE, WRITE_MODE = 0x42, 0x46, 0x4A  # of DMA channel 2
@@ -99,10 +99,9 @@ class FloppyTransfer:
         n = self._bytes()
         if self.command != "verify" and (self.address & 0xFFFF) + n > 0x10000:
             return DMA_BOUNDARY
-        start_motor(pc, self.drive)
-        if pc.input(STATUS) & (TO_HOST | BUSY):
+        if not pc.input(OUTPUT) & NOT_RESET or pc.input(STATUS) & (TO_HOST | BUSY):
             reset(pc)
-            start_motor(pc, self.drive)
+        start_motor(pc, self.drive)
         pc.output(RATE, form.rate)
         pc.put_byte(area.FLOPPY_RATE, form.rate << 6)
         _command(pc, SPECIFY, *pc.read(_diskette_table(pc), 2))
@@ -192,7 +191,7 @@ def start_motor(pc: Pc, drive: int) -> None:
 
 def reset(pc: Pc) -> None:
     """The controller starts again, and tells of its four drives; all have to be recalibrated."""
-    pc.output(OUTPUT, RUNNING & ~0x04)
+    pc.output(OUTPUT, RUNNING & ~NOT_RESET)
     pc.output(OUTPUT, RUNNING)
     for _ in range(4):
         sense(pc)

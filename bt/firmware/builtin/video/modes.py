@@ -61,7 +61,7 @@ _PLANAR_GRAPHICS = _hex("000000000000050fff")
 _CRTC_200 = "2d2728902b80bf1f00{}0000000000009c8e8f14{}96b9{}ff"
 _CRTC_200_WIDE = "5f4f50825480bf1f00{}0000000000009c8e8f28{}96b9{}ff"
 _CRTC_350 = _hex("5f4f50825480bf1f004000000000000083855d280f63bae3ff")
-_CRTC_480 = "5f4f508254800b3e0040000000000000ea8cdf28{}e704{}ff"
+_CRTC_480 = _hex("5f4f508254800b3e0040000000000000ea8cdf2800e704e3ff")
 # fmt: off
 MODES: dict[int, Mode] = {
     0x01: Mode(Kind.TEXT, 40, 25, 16, 4, 0xB800, 0x0800, 8, Colours.EGA, 0x67, _hex("0308030002"),
@@ -85,9 +85,9 @@ MODES: dict[int, Mode] = {
     0x10: Mode(Kind.PLANAR, 80, 25, 14, 4, 0xA000, 0x8000, 2, Colours.EGA, 0xA3, _hex("03010f0006"),
                _CRTC_350, TEXT_COLOURS + _hex("01000f0000"), _PLANAR_GRAPHICS),
     0x11: Mode(Kind.PLANAR, 80, 30, 16, 1, 0xA000, 0xA000, 1, Colours.EGA, 0xE3, _hex("03010f0006"),
-               _hex(_CRTC_480.format("00", "c3")), b"\0" + b"\x3f" * 15 + _hex("01000f0000"), _PLANAR_GRAPHICS),
+               _CRTC_480, b"\0\x3f" * 8 + _hex("01000f0000"), _PLANAR_GRAPHICS),
     0x12: Mode(Kind.PLANAR, 80, 30, 16, 4, 0xA000, 0xA000, 1, Colours.EGA, 0xE3, _hex("03010f0006"),
-               _hex(_CRTC_480.format("00", "e3")), TEXT_COLOURS + _hex("01000f0000"), _PLANAR_GRAPHICS),
+               _CRTC_480, TEXT_COLOURS + _hex("01000f0000"), _PLANAR_GRAPHICS),
     0x13: Mode(Kind.LINEAR, 40, 25, 8, 8, 0xA000, 0x2000, 1, Colours.VGA, 0x63, _hex("03010f000e"),
                _hex(_CRTC_200_WIDE.format("41", "40", "a3")), bytes(range(16)) + _hex("41000f0000"),
                _hex("000000000040050fff")),
@@ -101,7 +101,7 @@ def palette(colours: Colours) -> bytes:
     """Red, green and blue of the 256 colours, six bits each."""
     match colours:
         case Colours.MONOCHROME:
-            values = [(level,) * 3 for level in (0x00, 0x2A, 0x00, 0x3F) * 2 for _ in range(8)]
+            values = [(level,) * 3 for level in (0x00, 0x2A, 0x2A, 0x3F) * 2 for _ in range(8)]
         case Colours.CGA:
             values = [_sixteen(number & 7 | number >> 1 & 8) for number in range(64)]
         case Colours.EGA:  # two bits each of red, green, blue: the lower one in bits 5:3

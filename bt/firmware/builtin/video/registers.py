@@ -135,6 +135,7 @@ def clear(pc: Pc, mode: Mode) -> None:
 def _describe(pc: Pc, number: int, keeps: int, mode: Mode) -> None:
     """In the BIOS data area."""
     pc.put_byte(area.VIDEO_MODE, number)
+    pc.put_word(area.VBE_MODE, number)
     pc.put_word(area.COLUMNS, mode.columns)
     pc.put_word(area.PAGE_BYTES, mode.page_bytes)
     pc.put_word(area.PAGE_START, 0)
@@ -150,7 +151,7 @@ def _describe(pc: Pc, number: int, keeps: int, mode: Mode) -> None:
     pc.put_byte(area.VIDEO_FLAGS, pc.byte(area.VIDEO_FLAGS) & 0x7F)
     pc.put_byte(area.DISPLAY_CODE, DISPLAY_CODE)
     if mode.kind is Kind.TEXT:
-        set_cursor_shape(pc, TEXT_CURSOR)
+        pc.put_word(area.CURSOR_SHAPE, TEXT_CURSOR)  # which the mode's registers say already
     else:
         pc.put_word(area.CURSOR_SHAPE, 0)
 

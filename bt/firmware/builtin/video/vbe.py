@@ -30,7 +30,6 @@ GRAPHICS_MODE, HAS_LINEAR = 0x1B, 0x80
 PACKED, DIRECT = 4, 6  # memory models
 BANK_KIB, BANK_SEGMENT, READ_WRITE_MOVABLE = 64, 0xA000, 7
 INFORMATION_BYTES, MODE_BYTES = 512, 256
-CURRENT_MODE = 0x4BA  # in the part of the BIOS data area that is for nobody else
 
 
 class Linear(NamedTuple):
@@ -135,7 +134,6 @@ def _set_mode(bios: Bios, frame: Frame) -> int:
         registers.set_mode(pc, number | (0x80 if frame.bx & KEEP else 0))
         fonts.point_at_usual(pc, MODES[number].height)
         registers.show_cursor(pc)
-        pc.put_word(CURRENT_MODE, number)
         return SUPPORTED
     mode = VBE_MODES.get(number)
     if mode is None or (frame.bx & LINEAR and not framebuffer(pc)):
@@ -149,7 +147,7 @@ def _set_mode(bios: Bios, frame: Frame) -> int:
     pc.put_word(area.COLUMNS, mode.width // 8)
     pc.put_byte(area.LAST_ROW, mode.height // 16 - 1)
     pc.put_word(area.CHARACTER_HEIGHT, 16)
-    pc.put_word(CURRENT_MODE, number | frame.bx & (LINEAR | KEEP))
+    pc.put_word(area.VBE_MODE, number | frame.bx & (LINEAR | KEEP))
     return SUPPORTED
 
 
@@ -165,7 +163,7 @@ def _current(pc: Pc) -> Linear | None:
 def _get_mode(bios: Bios, frame: Frame) -> int:
     """4F03h: BX."""
     pc = bios.pc
-    frame.bx = pc.word(CURRENT_MODE) if _current(pc) is not None else pc.byte(area.VIDEO_MODE)
+    frame.bx = pc.word(area.VBE_MODE) if _current(pc) is not None else pc.byte(area.VIDEO_MODE)
     return SUPPORTED
 
 
