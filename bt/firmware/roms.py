@@ -20,6 +20,7 @@ class Firmware(NamedTuple):
     vga: str
 
 
+BUILTIN = "builtin"  # what -bios calls the one that is in bt itself (bt/firmware/builtin)
 FIRMWARE = {
     "pc": Firmware("bios-256k.bin", "vgabios-stdvga.bin"),
     "isapc": Firmware("bios.bin", "vgabios-isavga.bin"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from bt.boot.loaders.boot_sector import Stop
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.apic.local_apic import LocalApic
 from bt.devices.chipset.fpu_error import FpuError
@@ -66,6 +67,8 @@ class Outside(NamedTuple):
     panic: Callable[[], None]  # the guest's kernel has panicked
     crash_loaded: Callable[[], None]  # it has, and another takes over
     is_com2_heard: bool = False  # what it sends is output like COM1's
+    want: Callable[[Stop], None] = lambda stop: None  # the run ends: for want of something in the built-in firmware
+    warn: Callable[[str], None] = lambda line: None  # a line for the user
 
     def through(self, queue: OutputQueue) -> Outside:
         """The same, where native code queues what goes there."""

@@ -64,6 +64,7 @@ class Loop:
         self.guest_status = 0  # the exit status that the guest chose (End.EXIT)
         self._deadline: float | None = None
         self._end: End | None = None
+        self._want: Stop | None = None
         self._unserved: Exit | None = None  # somebody outside has raised at what the guest sent before it
         self.exit_counts = [0] * len(ExitReason)
         self._servers: list[Callable[[Exit], None]] = []
@@ -87,6 +88,10 @@ class Loop:
     def power_off(self) -> None:
         self._end = End.POWER_OFF
 
+    def want(self, stop: Stop) -> None:
+        """End the run for want of what `stop` says."""
+        self._end, self._want = stop.end, stop
+
     # -- running ------------------------------------------------------------------------------------------------------
 
     def serve_with(self, board: Board) -> None:
@@ -107,7 +112,7 @@ class Loop:
             self.is_running = False
 
     def _run(self, limit: int | None, deadline: float | None) -> End:
-        self._end, self._deadline = None, deadline
+        self._end, self._want, self._deadline = None, None, deadline
         cpu, clock, mailbox = self._cpu, self._clock, self._mailbox
         counts, servers, posted = self.exit_counts, self._servers, mailbox.posted
         outputs = self._board.outputs
@@ -154,7 +159,9 @@ class Loop:
         return {reason.name.lower(): count for reason in ExitReason if (count := self.exit_counts[reason])}
 
     def want_of_firmware(self) -> Stop | None:
-        """What the guest has asked of the BIOS that we have not, if it has halted there."""
+        """What the guest has asked of the BIOS that we have not, if that is why it has ended, or has halted."""
+        if self._want is not None:
+            return self._want
         cpu = self._cpu.state
         stack = cpu.segment(SS, "base") + (cpu["gpr", ESP] & 0xFFFF)
         return why_stopped(cpu.segment(CS, "selector"), cpu["eip"], stack, cpu["gpr", EAX] & 0xFFFF, self._ram)

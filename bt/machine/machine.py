@@ -120,6 +120,8 @@ class Machine:
             self._loop.guest_panicked,
             partial(notice, "the guest's kernel panicked, and its crash kernel takes over"),
             is_com2_heard=sinks["serial2"] is not None,
+            want=self._loop.want,
+            warn=notice,
         )
         post = self.post if self.config.clock == "host" else None
         wanted = parts(self.config, media.drives)
@@ -416,6 +418,7 @@ def make_engine(name: EngineName, library: Library, memory: PhysicalMap, model: 
 def _make_clock(mode: ClockMode, engine: Engine, sleep: Callable[[float], None]) -> VirtualClock:
     if mode == "icount":
         return VirtualClock()
+    from bt.clock.host_clock import HostClock
 
     return HostClock(engine.host_cycles, host_sleep=sleep)
 

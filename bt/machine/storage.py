@@ -112,9 +112,14 @@ def _virtio(index: int, b: Board, irq: Sequence[Line]) -> PciFunction:
     return function
 
 
+def floppy_kinds(media: Media) -> list[int]:
+    """What CMOS RAM says of each diskette drive."""
+    return [FloppyDrive(disk).kind for _, disk in media.of("floppy").values()]
+
+
 def cmos_values(media: Media, boot_order: str) -> dict[int, int]:
     """What the setup program would have left, see bt/firmware/cmos.py. `boot_order`: letters as QEMU's -boot has."""
-    floppies = [cmos.FloppyDrive(FloppyDrive(disk).kind) for _, disk in media.of("floppy").values()]
+    floppies = [cmos.FloppyDrive(kind) for kind in floppy_kinds(media)]
     disks: list[cmos.DiskGeometry | None] = [None] * 4
     for index, (drive, disk) in media.of("ide").items():
         if drive.media == "disk" and disk is not None:

@@ -38,6 +38,10 @@ class SystemMemory:
         else:
             memory.remove(APERTURE, APERTURE_BYTES)
 
+    @property
+    def ram(self) -> GuestRam:
+        return self._map.ram
+
     # -- the BIOS -----------------------------------------------------------------------------------------------------
 
     def add_bios(self, image: bytes) -> None:

@@ -147,6 +147,24 @@ class AtaDevice(AtaShared):
         if end == self.write_end:
             self.block_written()
 
+    def read_block(self) -> bytes:
+        """What the data port has for the guest, all of it in one go."""
+        data = bytes(memoryview(self.buffer)[self.position : self.read_end])
+        if data:
+            self.position = self.read_end
+            self.block_read()
+        return data
+
+    def write_block(self, data: bytes) -> int:
+        """Give the data port as much of `data` as it wants; how many bytes that was."""
+        n = max(0, min(len(data), self.write_end - self.position))
+        if n:
+            self.buffer[self.position : self.position + n] = data[:n]
+            self.position += n
+            if self.position == self.write_end:
+                self.block_written()
+        return n
+
     def interrupt(self, level: bool) -> None:
         """Drive INTRQ."""
         self.is_interrupting = level

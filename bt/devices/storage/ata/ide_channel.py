@@ -50,6 +50,10 @@ class IdeChannel(ChannelShared, Device):
             self._block0 = device.block
         device.interrupt_changed = self.update_interrupt
 
+    def device(self, position: int) -> AtaDevice | None:
+        """Device 0 or 1."""
+        return self._devices[position]
+
     def connect_dma(self, dma: Dma) -> None:
         """Have `dma` at the devices' service; it calls `pump_dma` when it starts."""
         for device in self._devices:
