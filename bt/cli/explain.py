@@ -11,9 +11,9 @@ from rich.text import Text
 
 from bt import machine
 from bt.cli import begin, library, options
+from bt.engine.linear import Address, translate
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect import host_code, modes
-from bt.inspect.code import Address, translate
 from bt.inspect.diary import Fragment, GuestInstruction, Piece
 from bt.inspect.explain import Explainer
 from bt.inspect.interpreted import InterpretedBlock, InterpretedInstruction

@@ -99,11 +99,14 @@ class VirtualClock:
             ran += 1
         return ran
 
-    def skip_to_next_event(self) -> bool:
-        """The processor is halted: let time pass until the next event is due; False if there is none to wait for."""
+    def skip_to_next_event(self, limit_ns: int = NEVER_NS) -> bool:
+        """The processor is halted: let time pass until the next event is due, but not beyond `limit_ns`.
+
+        False if there is none to wait for.
+        """
         if self._due_ns == NEVER_NS:
             return False
-        wait_ns = self._due_ns - self.now_ns
+        wait_ns = min(self._due_ns, limit_ns) - self.now_ns
         if wait_ns > 0:
             self._idle(wait_ns)
         return True

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 from bt import arguments
+from bt.engine.breakpoints import Breakpoints
 from bt.engine.library.library import Library
 from bt.engine.library.pieces import Pieces
 from bt.engine.protocol import Engine, Exit
@@ -95,6 +96,7 @@ class Vcpu:
         library = self.library
         self._thunks = self.pieces(THUNK_PIECES)
         self.state = CpuState()
+        self._breakpoints = Breakpoints(self)
         self.mmu: Mmu = SoftMmu(self.state, self.call, library.symbols)
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
         self._held.callback(self.state.close)
@@ -146,6 +148,7 @@ class Vcpu:
             "stale_handler": symbols["interp_stale"],
             "chain_handler": symbols["interp_chain"],
             "length_handler": symbols["interp_too_long"],
+            "breakpoint_handler": symbols["interp_breakpoint"],
             "blocks_base": self._blocks.address,
             "blocks_end": BLOCKS,
             "block_limit": MAX_BLOCK_INSNS,
@@ -322,6 +325,23 @@ class Vcpu:
     def interrupts_enabled(self) -> bool:
         """EFLAGS.IF."""
         return bool(self.state["eflags_system"] & flags.IF)
+
+    def stop_before(self, addresses: Collection[int]) -> None:
+        """From now on leave with BREAKPOINT before the instructions at these linear addresses, and at no others.
+
+        BadUsage for more of them than there is room for (bt/engine/breakpoints.py), and while it runs elsewhere.
+        """
+        with self.ram.sole_use:
+            self._breakpoints.at(addresses)
+
+    def stop_before_instructions(self, mnemonics: Collection[str]) -> None:
+        """The same before instructions called so in the opcode table, wherever they are, and before no others."""
+        with self.ram.sole_use:
+            self._breakpoints.on(mnemonics)
+
+    def pass_breakpoint(self) -> None:
+        """The next instruction is one that the guest was left before already, if the next run begins with it."""
+        self._breakpoints.pass_once()
 
     def interrupt(self, vector: int) -> None:
         """Take an external interrupt now (after an INTERRUPT_WINDOW exit). Raises BadUsage for a vector beyond 255."""

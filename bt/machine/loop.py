@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bt.boot.boot_sector import Stop, why_stopped
-from bt.clock.virtual_clock import VirtualClock
+from bt.clock.virtual_clock import NEVER_NS, VirtualClock
 from bt.end import End
 from bt.engine.protocol import Engine, Exit
 from bt.machine.board import Board
@@ -51,8 +51,10 @@ class Loop:
         self.stop_requested = False
         self.is_running = False
         self.is_users_reset = False
+        self.is_paused = False  # the guest waits, and the run with it
         self.guest_status = 0  # the exit status that the guest chose (End.EXIT)
         self._deadline: float | None = None
+        self._limit_ns = NEVER_NS
         self._end: End | None = None
         self._unserved: Exit | None = None  # somebody outside has raised at what the guest sent before it
         self.exit_counts = [0] * len(ExitReason)
@@ -74,23 +76,37 @@ class Loop:
     def power_off(self) -> None:
         self._end = End.POWER_OFF
 
+    def come_true(self) -> None:
+        """What the run was to go on until has come."""
+        self._end = End.UNTIL
+
     # -- running ------------------------------------------------------------------------------------------------------
 
     def serve_with(self, board: Board) -> None:
         """From now on serve the guest with what is on `board`."""
         self._board = board
-        self._servers = [self._server(reason) for reason in ExitReason]  # by number: 16 ns instead of 400 by name
+        self._servers[:] = [self._server(reason) for reason in ExitReason]  # by number: 16 ns instead of 400 by name
 
-    def run(self, limit: int | None, deadline: float | None) -> End:
-        """Run until the end: at most to instruction `limit` by the clock, and to `deadline` by the host's."""
+    def server(self, reason: ExitReason) -> Callable[[Exit], None]:
+        """What is done when the guest leaves for `reason`."""
+        return self._servers[reason]
+
+    def serve(self, reason: ExitReason, server: Callable[[Exit], None]) -> None:
+        """Do this from now on when the guest leaves for `reason`."""
+        self._servers[reason] = server
+
+    def run(self, limit: int | None, deadline: float | None, limit_ns: int = NEVER_NS) -> End:
+        """Run until the end: at most to instruction `limit` and to nanosecond `limit_ns` by the clock, and to
+        `deadline` by the host's.
+        """
         self.is_running = True
         try:
-            return self._run(limit, deadline)
+            return self._run(limit, deadline, limit_ns)
         finally:
             self.is_running = False
 
-    def _run(self, limit: int | None, deadline: float | None) -> End:
-        self._end, self._deadline = None, deadline
+    def _run(self, limit: int | None, deadline: float | None, limit_ns: int) -> End:
+        self._end, self._deadline, self._limit_ns = None, deadline, limit_ns
         cpu, clock, mailbox = self._cpu, self._clock, self._mailbox
         counts, servers, posted = self.exit_counts, self._servers, mailbox.posted
         outputs = self._board.outputs
@@ -100,6 +116,8 @@ class Loop:
             servers[leave.code](leave)
             clock.run_due()
         left = SLICE_INSNS
+        if self.is_paused:
+            self._do_posted()
         while not self._ended():
             if limit is not None:
                 left = limit - clock.insns
@@ -107,6 +125,8 @@ class Loop:
                     left = SLICE_INSNS
                 elif left <= 0:
                     return End.MAX_INSNS
+            if limit_ns != NEVER_NS:  # an instruction takes a nanosecond at least
+                left = min(left if limit is not None else SLICE_INSNS, limit_ns - clock.now_ns)
             leave = cpu.run(*clock.grant(left))
             code = leave.code
             clock.advance(leave.instructions, leave.beside_ns)
@@ -118,7 +138,7 @@ class Loop:
             servers[code](leave)
             clock.run_due()
             if posted:
-                mailbox.do_posted()
+                self._do_posted()
         assert self._end is not None
         return self._end
 
@@ -140,7 +160,16 @@ class Loop:
                 self._end = End.INTERRUPTED
             elif self._deadline is not None and time.monotonic() >= self._deadline:
                 self._end = End.TIMEOUT
+            elif self._limit_ns != NEVER_NS and self._clock.now_ns >= self._limit_ns:
+                self._end = End.GUEST_TIME
         return self._end is not None
+
+    def _do_posted(self) -> None:
+        """Do what was posted; while the machine is paused, wait for more."""
+        self._mailbox.do_posted()
+        while self.is_paused and not self._ended():
+            self._mailbox.sleep(IDLE_SECONDS)
+            self._mailbox.do_posted()
 
     def _server(self, reason: ExitReason) -> Callable[[Exit], None]:
         """What is done when the guest has left for `reason`."""
@@ -159,7 +188,7 @@ class Loop:
                 return self._msr_written
             case ExitReason.SHUTDOWN:
                 return self._shut_down
-            case ExitReason.BUDGET:
+            case ExitReason.BUDGET | ExitReason.BREAKPOINT:
                 return self._go_on
             case _:
                 return self._left_astray
@@ -193,7 +222,7 @@ class Loop:
         self._end = End.TRIPLE_FAULT
 
     def _go_on(self, _: Exit) -> None:
-        """The budget is used up."""
+        """The budget is used up; or who wanted the guest to be left there wants it no more."""
 
     def _left_astray(self, leave: Exit) -> None:
         raise AssertionError(f"engine left with {leave}")
@@ -205,10 +234,10 @@ class Loop:
                 stop = self.want_of_firmware()
                 self._end = End.HALTED if stop is None else stop.end
                 return
-            if not self._clock.skip_to_next_event():
+            if not self._clock.skip_to_next_event(self._limit_ns):
                 if not (self.input_open or self._board.media.is_busy or self._mailbox.posted):
                     self._end = End.HALTED
                     return
                 self._mailbox.sleep(IDLE_SECONDS)
             self._clock.run_due()
-            self._mailbox.do_posted()
+            self._do_posted()

@@ -7,17 +7,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from bt import arguments
+from bt.api.received import Received
 from bt.boot.detect import load as load_image
 from bt.boot.information import Module
 from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
-from bt.clock.virtual_clock import VirtualClock
+from bt.clock.virtual_clock import NEVER_NS, VirtualClock
 from bt.devices.native import NATIVE_DEVICES
 from bt.end import End
 from bt.engine.library.library import Library
@@ -27,7 +29,8 @@ from bt.engine.vcpu import Vcpu, own_vcpu
 from bt.errors import BadImage, BtError, Closed
 from bt.machine import firmware
 from bt.machine.board import Board, Outside
-from bt.machine.config import ClockMode, EngineName, MachineConfig
+from bt.machine.config import ClockMode, EngineName, MachineConfig, Options, configured
+from bt.machine.in_hand import InHand
 from bt.machine.loop import Loop, Mailbox
 from bt.machine.media import Media
 from bt.machine.parts import parts
@@ -39,8 +42,14 @@ from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, fault_chain, reset
 from bt.x86.cpu_model import CpuModel
 
+if TYPE_CHECKING:
+    from bt.api.stops import Limit, Until
+    from bt.machine.conditions import Conditions
 
-class Machine:
+_T = TypeVar("_T")
+
+
+class Machine(InHand):
     """A PC: one vCPU, RAM, the devices of an AT. Several machines can live in one process.
 
     `with` closes it at the end. Errors of the API are BtError (bt/errors.py): BadUsage for arguments and moments that
@@ -59,8 +68,12 @@ class Machine:
         console: Callable[[int], None] | None = None,
         library: Library | None = None,
         disk_error: Callable[[str], None] | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9: a line when complete, other
+        """`options` are the fields of MachineConfig (bt/machine/config.py), in place of those of `config`:
+        Machine(memory="64M", cpu="pentium3", drives=[Drive("root.img")]).
+
+        `serial` gets each byte COM1 sends, `console` each byte written to port 0xE9: a line when complete, other
         bytes when the guest is left for some reason, some milliseconds later at most.
 
         `disk_error` gets a line for the user when the host cannot read or write a disk; stderr does otherwise.
@@ -68,8 +81,9 @@ class Machine:
         Machines without `library` share the process's, which stays when they are closed (engine/library/shared.py).
         Raises BadUsage and CodegenError, and has then nothing.
         """
-        self.config = MachineConfig() if config is None else config
-        _check_parts(self.config, serial, console, library)
+        arguments.instance("config", config, (MachineConfig, type(None)), "a MachineConfig is wanted")
+        self.config = configured(config, options)
+        _check_parts(serial, console, library)
         with ExitStack() as held:
             self.ram = held.enter_context(GuestRam(self.config.memory))
             self.memory = PhysicalMap(self.ram)
@@ -80,13 +94,12 @@ class Machine:
             held.callback(self.cpu.close)
             media = Media(self.config.drives, disk_error or _warn)
             held.callback(media.close)
-            self._start(serial or _discard, console or _discard, media, held)
+            self._received = Received(serial)
+            self._start(console or _discard, media, held)
             held.callback(self.cpu.close)  # first: it uses what the board has
             self._held = held.pop_all()  # what `close` gives back
 
-    def _start(
-        self, serial: Callable[[int], None], console: Callable[[int], None], media: Media, held: ExitStack
-    ) -> None:
+    def _start(self, console: Callable[[int], None], media: Media, held: ExitStack) -> None:
         self._load_again: Callable[[], EntryState] | None = None  # what the firmware does not load
         self._has_firmware = False
         self._restarts = Restarts(self.config.no_reboot)
@@ -95,7 +108,7 @@ class Machine:
         self._loop = Loop(self.cpu, self.ram, self.clock, self._mailbox)
         self.cpu.native_registers.symbols = self.library.part(NATIVE_DEVICES)
         outside = Outside(
-            (serial, _discard),
+            (self._received.receive, _discard),
             console,
             _discard,
             self._restarts.heard,
@@ -231,6 +244,8 @@ class Machine:
         arguments.instance("snapshot", snapshot, Snapshot, "what Machine.snapshot returned is wanted")
         with self._at_rest():
             self._loop.forget_exit()
+            if "keyboard" in self.__dict__:
+                self.keyboard.forget()
             snapshot.put_back(self._parts())
 
     def _parts(self) -> Parts:
@@ -251,11 +266,23 @@ class Machine:
         self._require_open()
         self._mailbox.post(action)
 
-    def run(self, *, max_insns: int | None = None, timeout: float | None = None) -> Result:
-        """Run until the guest ends the run or a limit is reached: `max_insns` instructions, `timeout` seconds.
+    def run(
+        self,
+        *,
+        until: Until | Sequence[Until] = (),
+        limit: Limit | None = None,
+        max_insns: int | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """Run until the guest ends the run, until one of `until` comes true, or a limit is reached.
+
+        `until`: Pattern, Address, Insns, GuestTime (bt/api/stops.py), one or several; the result's reason is End.UNTIL
+        then, and its `until` the one that came first. `limit`: Insns or GuestTime; `max_insns` instructions; `timeout`
+        seconds of the host's time.
 
         Raises what a device or a posted action raises, and BadUsage while it runs already; it can run again after both.
         """
+        conditions = _conditions(until, limit)
         if max_insns is not None:
             arguments.whole_number(
                 "max_insns", max_insns, "a whole number of instructions, 0 or more, is wanted", least=0
@@ -265,15 +292,18 @@ class Machine:
             arguments.require(good, "timeout", timeout, "a number of seconds, 0 or more, is wanted")
         with self.ram.sole_use.for_run():
             self._require_open()
-            return self._run_and_report(max_insns, timeout)
+            return self._run_and_report(max_insns, timeout, conditions)
 
-    def _run_and_report(self, max_insns: int | None, timeout: float | None) -> Result:
+    def _run_and_report(self, max_insns: int | None, timeout: float | None, conditions: Conditions | None) -> Result:
         start, cpu_start = time.monotonic(), time.process_time()
         deadline = None if timeout is None else start + timeout
         limit = None if max_insns is None else self.clock.insns + max_insns
+        armed: AbstractContextManager[None] = nullcontext()
+        if conditions is not None:
+            armed = conditions.armed(self.cpu, self._loop, self._received, self.com1)
         try:
-            with self._interruptible():
-                end = self._run(limit, deadline)
+            with self._interruptible(), armed:
+                end = self._run(limit, deadline) if conditions is None else self._run_until(conditions, limit, deadline)
         finally:
             self._loop.stop_requested = False  # it was for this run, however that ended
         return Result(
@@ -287,11 +317,24 @@ class Machine:
             dict(self.cpu.callouts().most_common()),
             detail=stop.detail if (stop := self._loop.want_of_firmware()) is not None else "",
             resets=self._restarts.count,
+            until=None if conditions is None else conditions.met,
+            match=None if conditions is None else conditions.match,
+            where=self.where,
             fault_chain=fault_chain.read(self.cpu.state) if end is End.TRIPLE_FAULT else (),
         )
 
-    def _run(self, limit: int | None, deadline: float | None) -> End:
-        while (end := self._loop.run(limit, deadline)) is End.RESET:
+    def _run_until(self, conditions: Conditions, limit: int | None, deadline: float | None) -> End:
+        if conditions.met is not None:
+            return End.UNTIL
+        insns, ns = conditions.limits(self.clock, limit)
+        end = conditions.judge(self._run(insns, deadline, ns))
+        if end is End.UNTIL and self.cpu.state["mmio_count"]:
+            # between two instructions registers may be written; this one waits for a device that has answered
+            self._run(self.clock.insns + 1, deadline)
+        return end
+
+    def _run(self, limit: int | None, deadline: float | None, limit_ns: int = NEVER_NS) -> End:
+        while (end := self._loop.run(limit, deadline, limit_ns)) is End.RESET:
             if not self._loop.is_users_reset and (final := self._restarts.end()) is not None:
                 return final
             self._restart()
@@ -341,8 +384,7 @@ class Machine:
             raise Closed("this machine is closed: make a new one")
 
 
-def _check_parts(config: object, serial: object, console: object, library: object) -> None:
-    arguments.instance("config", config, MachineConfig, "a MachineConfig is wanted")
+def _check_parts(serial: object, console: object, library: object) -> None:
     for name, sink in (("serial", serial), ("console", console)):
         arguments.require(sink is None or callable(sink), name, sink, "a function that takes a byte is wanted")
     arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
@@ -362,6 +404,14 @@ def _make_clock(mode: ClockMode, engine: Engine, sleep: Callable[[float], None])
 
 def _warn(line: str) -> None:
     print(f"bt: {line}", file=sys.stderr)
+
+
+def _conditions(until: Until | Sequence[Until], limit: Limit | None) -> Conditions | None:
+    if limit is None and until == ():
+        return None
+    from bt.machine.conditions import Conditions
+
+    return Conditions(until, limit)
 
 
 def _discard(byte: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bt.cli import explain
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
-from bt.inspect.code import translate
+from bt.engine.linear import translate
 from bt.inspect.explain import Explainer
 from bt.inspect.interpreted import InterpretedBlock, InterpretedInstruction
 from bt.inspect.modes import describe_mode

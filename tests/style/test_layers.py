@@ -23,6 +23,7 @@ LAYERS = (
     "devices",
     "firmware",
     "boot",
+    "api",
     "machine",
     "symbols",
     "inspect",
