@@ -94,13 +94,12 @@ RUNTIME: tuple[tuple[Signature, Body], ...] = ((IS_BREAKPOINT, _is_breakpoint), 
 class Breakpoints:
     """The table of one vCPU, which is made when somebody first wants it."""
 
-    def __init__(self, cpu: Vcpu) -> None:
-        self._cpu = cpu
+    def __init__(self) -> None:
         self._addresses: frozenset[int] = frozenset()
         self._forms: frozenset[int] = frozenset()
         self._table: memoryview | None = None
 
-    def at(self, addresses: Collection[int]) -> None:
+    def at(self, cpu: Vcpu, addresses: Collection[int]) -> None:
         """Leave before the instructions at these linear addresses, and at no others.
 
         Code of such pages is decoded anew. Raises BadUsage for more than MOST_ADDRESSES addresses.
@@ -113,28 +112,28 @@ class Breakpoints:
         changed = {address % PAGE for address in wanted ^ self._addresses}
         if changed:
             self._addresses = wanted
-            self._fill()
+            self._fill(cpu)
         for offset in changed:
-            self._cpu.call(FORGET_OFFSET.name, offset)
+            cpu.call(FORGET_OFFSET.name, offset)
 
-    def on(self, mnemonics: Collection[str]) -> None:
+    def on(self, cpu: Vcpu, mnemonics: Collection[str]) -> None:
         """Leave before instructions called so, and before no others. All code is decoded anew."""
         forms = frozenset(form.id for form in FORMS if form.name in mnemonics)
         if forms != self._forms:
             self._forms = forms
-            self._fill()
-            self._cpu.flush()
+            self._fill(cpu)
+            cpu.flush()
 
-    def pass_once(self) -> None:
+    def pass_once(self, cpu: Vcpu) -> None:
         """Where the processor is now it has stopped already."""
-        self._cpu.set_control("passed_at", self._cpu.instructions)
-        self._cpu.set_control("passed_eip", self._cpu.state["eip"])
+        cpu.set_control("passed_at", cpu.instructions)
+        cpu.set_control("passed_eip", cpu.state["eip"])
 
-    def _fill(self) -> None:
+    def _fill(self, cpu: Vcpu) -> None:
         if self._table is None:
-            area = self._cpu.area(_TABLE_BYTES)
+            area = cpu.area(_TABLE_BYTES)
             self._table, self._address = memoryview(area.map), area.address
-            self._cpu.set_control("passed_at", NEVER)
+            cpu.set_control("passed_at", NEVER)
         table = self._table
         table[:_ADDRESSES] = bytes(_ADDRESSES)
         for address in self._addresses:
@@ -145,4 +144,4 @@ class Breakpoints:
         for number, address in enumerate(sorted(self._addresses)):
             at = _ADDRESSES + 8 * number
             table[at : at + 8] = address.to_bytes(8, "little")
-        self._cpu.set_control("breakpoints", self._address if self._addresses or self._forms else 0)
+        cpu.set_control("breakpoints", self._address if self._addresses or self._forms else 0)

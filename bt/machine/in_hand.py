@@ -16,10 +16,13 @@ from bt.devices.pci.piix4_pm import PmRegisters
 from bt.devices.serial.uart16550 import Uart16550
 from bt.engine.protocol import Engine
 from bt.machine.board import Board, Part
-from bt.machine.loop import Loop
+from bt.machine.loop import Loop, RunEngine, Server
+from bt.machine.media import Media
+from bt.machine.restarts import Restarts
 from bt.machine.result import Result, Where
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
+from bt.x86.exits import ExitReason
 from bt.x86.state import CS
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class InHand(ABC):
     clock: VirtualClock
     com1: Uart16550
     _loop: Loop
+    _restarts: Restarts
     _received: Received
 
     @abstractmethod
@@ -151,6 +155,51 @@ class InHand(ABC):
             self._require_open()
             self.board.add(part)
 
+    @property
+    def interrupts(self) -> dict[int, int]:
+        """How often an interrupt was taken, by vector."""
+        return {vector: count for vector, count in enumerate(self._loop.interrupt_counts) if count}
+
+    @property
+    def media(self) -> Media:
+        """The drives and what is in them (bt/machine/media.py)."""
+        return self.board.media
+
+    def change(self, drive: str, file: str, *, force: bool = False) -> None:
+        """Put another CD or diskette into a drive, called as QEMU's monitor does: "ide1-cd0", "floppy0".
+
+        The guest notices as it would on hardware. Safe from any thread. BadUsage, nothing changed, where it cannot be
+        done, also where the guest has locked the drive, unless `force` is given.
+        """
+        self.ask(lambda: self.media.change(drive, file, force=force))
+
+    def eject(self, drive: str, *, force: bool = False) -> None:
+        """Take the CD or diskette out; as `change`."""
+        self.ask(lambda: self.media.change(drive, None, force=force))
+
     def power_button(self) -> None:
         """Press it: an operating system that listens switches the machine off. BadUsage where there is none (isapc)."""
         self.soon(self.board.part("PM", PmRegisters).press_power_button)
+
+    # -- for those who look on (bt/inspect/log.py) --------------------------------------------------------------------
+
+    def server(self, reason: ExitReason) -> Server:
+        """What is done when the guest leaves for `reason`."""
+        return self._loop.server(reason)
+
+    def serve(self, reason: ExitReason, server: Server) -> None:
+        """Do this from now on when the guest leaves for `reason`."""
+        self._loop.serve(reason, server)
+
+    def interrupt_taken(self, hear: Callable[[int], None]) -> None:
+        """Call `hear(vector)` before an interrupt is delivered."""
+        self._loop.taken = hear
+
+    def restarted(self, hear: Callable[[], None]) -> None:
+        """Call `hear()` before the machine starts again, by a reset."""
+        self._restarts.noted = hear
+
+    def trace(self, around: Callable[[RunEngine], RunEngine]) -> None:
+        """Run the guest through what `around` makes of the engine's `run`, an instruction at a time."""
+        self._loop.run_engine = around(self._loop.run_engine)
+        self._loop.slice_insns = 1

@@ -18,6 +18,8 @@ from bt.x86.exits import ExitReason
 from bt.x86.state import CS, EAX, ESP, SS
 
 SLICE_INSNS = 5_000_000  # the guest is left this often to look at Ctrl-C and the time limit
+Server = Callable[[Exit], None]
+RunEngine = Callable[[int, int, int], Exit]  # Engine.run
 IDLE_SECONDS = 0.1  # a halted guest sleeps no longer at a time
 
 
@@ -58,7 +60,11 @@ class Loop:
         self._end: End | None = None
         self._unserved: Exit | None = None  # somebody outside has raised at what the guest sent before it
         self.exit_counts = [0] * len(ExitReason)
-        self._servers: list[Callable[[Exit], None]] = []
+        self.interrupt_counts = [0] * 256  # taken, by vector
+        self.run_engine: RunEngine = cpu.run  # what runs the guest: who traces it puts something around it
+        self.slice_insns = SLICE_INSNS
+        self.taken: Callable[[int], None] | None = None  # wants to know of interrupts before they are taken
+        self._servers: list[Server] = []
 
     # -- what devices do to the run -----------------------------------------------------------------------------------
 
@@ -87,11 +93,11 @@ class Loop:
         self._board = board
         self._servers[:] = [self._server(reason) for reason in ExitReason]  # by number: 16 ns instead of 400 by name
 
-    def server(self, reason: ExitReason) -> Callable[[Exit], None]:
+    def server(self, reason: ExitReason) -> Server:
         """What is done when the guest leaves for `reason`."""
         return self._servers[reason]
 
-    def serve(self, reason: ExitReason, server: Callable[[Exit], None]) -> None:
+    def serve(self, reason: ExitReason, server: Server) -> None:
         """Do this from now on when the guest leaves for `reason`."""
         self._servers[reason] = server
 
@@ -107,7 +113,7 @@ class Loop:
 
     def _run(self, limit: int | None, deadline: float | None, limit_ns: int) -> End:
         self._end, self._deadline, self._limit_ns = None, deadline, limit_ns
-        cpu, clock, mailbox = self._cpu, self._clock, self._mailbox
+        run, clock, mailbox = self.run_engine, self._clock, self._mailbox
         counts, servers, posted = self.exit_counts, self._servers, mailbox.posted
         outputs = self._board.outputs
         waiting = outputs.waiting
@@ -115,19 +121,19 @@ class Loop:
             leave, self._unserved = self._unserved, None
             servers[leave.code](leave)
             clock.run_due()
-        left = SLICE_INSNS
+        left = most = self.slice_insns
         if self.is_paused:
             self._do_posted()
         while not self._ended():
             if limit is not None:
                 left = limit - clock.insns
-                if left > SLICE_INSNS:
-                    left = SLICE_INSNS
+                if left > most:
+                    left = most
                 elif left <= 0:
                     return End.MAX_INSNS
             if limit_ns != NEVER_NS:  # an instruction takes a nanosecond at least
-                left = min(left if limit is not None else SLICE_INSNS, limit_ns - clock.now_ns)
-            leave = cpu.run(*clock.grant(left))
+                left = min(left if limit is not None else most, limit_ns - clock.now_ns)
+            leave = run(*clock.grant(left))
             code = leave.code
             clock.advance(leave.instructions, leave.beside_ns)
             counts[code] += 1
@@ -171,7 +177,7 @@ class Loop:
             self._mailbox.sleep(IDLE_SECONDS)
             self._mailbox.do_posted()
 
-    def _server(self, reason: ExitReason) -> Callable[[Exit], None]:
+    def _server(self, reason: ExitReason) -> Server:
         """What is done when the guest has left for `reason`."""
         match reason:
             case ExitReason.IO:
@@ -193,7 +199,7 @@ class Loop:
             case _:
                 return self._left_astray
 
-    def _access(self, bus: Bus) -> Callable[[Exit], None]:
+    def _access(self, bus: Bus) -> Server:
         read, write, complete, spend = bus.read, bus.write, self._cpu.complete, self._clock.spend
         access_ns = bus.access_ns
 
@@ -213,7 +219,11 @@ class Loop:
         self._halt(leave)
 
     def _interrupt(self, _: Exit) -> None:
-        self._cpu.interrupt(self._board.acknowledge())
+        vector = self._board.acknowledge()
+        self.interrupt_counts[vector] += 1
+        if self.taken is not None:
+            self.taken(vector)
+        self._cpu.interrupt(vector)
 
     def _msr_written(self, leave: Exit) -> None:
         self._board.apic_base_written(leave.value)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from bt.cli import explain
+from bt.engine.linear import translate
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
-from bt.engine.linear import translate
 from bt.inspect.explain import Explainer
 from bt.inspect.interpreted import InterpretedBlock, InterpretedInstruction
 from bt.inspect.modes import describe_mode

@@ -27,6 +27,7 @@ LAYERS = (
     "machine",
     "symbols",
     "inspect",
+    "monitor",
     "bench",
     "cli",
 )
