@@ -23,6 +23,7 @@ from bt.x86.exits import ExitReason
 from bt.x86.mode import FLAT_CS
 from bt.x86.page import PAGE
 from bt.x86.state import CS, EAX, ESP, FAULT_FIELDS, SS
+from bt.x86.system.interrupts.exceptions import CLASSES
 from bt.x86.system.registers.control_registers import CR0_PE, CR0_PG
 from bt.x86.vectors import Vector
 
@@ -101,7 +102,7 @@ class GuestLog:
         depth, old = self._cpu.state["fault_depth"], _NONE
         if depth:
             old, new = (self._failure(depth - 1, name) for name in ("event", "raised"))
-            if old > 0xFF:  # an interrupt, which is no exception
+            if old not in CLASSES:  # QEMU forgets those that make no double fault, and interrupts
                 old = _NONE
         self._lines((f"check_exception old: {old:#x} new {new:#x}",))
 

@@ -82,7 +82,7 @@ def test_events(library: Library, engine: EngineName) -> None:
         ("3", "0d", "0033", "0", "0"), ("4", "08", "0000", "0", "0"),
     ]  # fmt: skip
     checks = re.findall(r"^check_exception old: (\w+) new (\w+)$", text, re.MULTILINE)
-    assert checks == [("0xffffffff", "0x6"), ("0x6", "0xd"), ("0xd", "0xd"), ("0x8", "0xd")]
+    assert checks == [("0xffffffff", "0x6"), ("0xffffffff", "0xd"), ("0xd", "0xd"), ("0x8", "0xd")]
     assert text.endswith("Triple fault\n")
 
 
@@ -129,8 +129,10 @@ def test_nothing_is_there_unless_asked_for(library: Library) -> None:
 
 @pytest.mark.skipif(shutil.which("qemu-system-i386") is None, reason="needs QEMU")
 def test_every_event_is_qemus(tmp_path: Path, library: Library) -> None:
-    """2,000 exceptions of all kinds, the timer's interrupts aside, with all registers but what QEMU keeps of segments:
-    the accessed bit of CS, what was in a segment that is null now, a TSS that was not busy; and of DR6.
+    """2,000 exceptions of all kinds, the timer's interrupts aside: each with vector, error code, place and registers.
+
+    Not compared: EAX to EDX, where the time is; what QEMU keeps of segments (the accessed bit of CS, a TSS that was not
+    busy), DR6, the shadow of MOV SS.
     """
     path = guest_images.image("faults-matrix").path
     options = ["-kernel", str(path), "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-d", "int", "-D", "qemu.log"]
@@ -146,8 +148,8 @@ def test_every_event_is_qemus(tmp_path: Path, library: Library) -> None:
 
     def events(text: str) -> list[str]:
         text = text[EVENT.search(text).start() :]  # type: ignore[union-attr]
-        text = re.sub(r"(EAX\]?=\w{6})\w\w", r"\1", text)  # what it has read from a port
-        return [line for line in text.splitlines() if not re.match(r"CCS=|Servicing|DR6|TR |CS |[EDFGS]S ", line)]
+        text = re.sub(r"R_EAX\]=\w{8}", "", text)  # what it has read: a port, the time
+        return [line for line in text.splitlines() if re.match(r"check|GDT|IDT|LDT|ESI|CR0| *\d+: v=", line)]
 
     theirs, ours = events((tmp_path / "qemu.log").read_text()), events("".join(lines))
     assert len(EVENT.findall("".join(lines))) > 1800
