@@ -39,6 +39,10 @@ def main(arguments: Sequence[str]) -> int:
             from bt.inspect.explanation import debug  # what disassembles is no part of an ordinary start
 
             debug.attach(pc, debug.level(), lambda line: print(line, file=sys.stderr))
+        if given.log:
+            from bt.cli import log
+
+            log.attach(pc, given.log, given.log_file)
         if given.stats:
             pc.keep_accounts()
         with outside.attached(pc):
@@ -116,6 +120,8 @@ def parser() -> options.Parser:
     add("-no-reboot", "--no-reboot", action="store_true", help="end when the guest resets the machine")
     add("--max-insns", metavar="N", type=options.count, help="stop after N instructions")
     add("--timeout", metavar="SECONDS", type=options.seconds, help="stop after that much time")
+    add("-d", metavar="ITEMS", dest="log", help="log of the guest as QEMU's: int,cpu_reset,in_asm,exec,guest_errors")
+    add("-D", metavar="FILE", dest="log_file", help="where it goes (default stderr)")
     add("--stats", action="store_true", help="show what the run cost, on stderr")
     add("--json", metavar="FILE", help="write the result there (- for stdout)")
     return parser

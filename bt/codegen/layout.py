@@ -26,6 +26,11 @@ class Layout:
         self.size = size or (at + 7) // 8 * 8
         assert at <= self.size, f"fields take {at} bytes, {self.size} promised"
 
+    def read(self, data: bytes, name: str) -> int:
+        """A field of one structure's bytes, in Python."""
+        at = self.offsets[name]
+        return int.from_bytes(data[at : at + self.widths[name] // 8], "little")
+
     def pointer(self, base: Value, name: str) -> Value:
         return base + self.offsets[name]
 

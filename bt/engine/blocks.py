@@ -10,6 +10,7 @@ from __future__ import annotations
 from bt.codegen.abi import Signature, native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
+from bt.engine.breakpoints import is_marked
 from bt.engine.decode import DECODE, DECODE_MORE, LOOK_AHEAD, MAX_LENGTH
 from bt.engine.structures import (
     BLOCK,
@@ -154,9 +155,13 @@ class _BlockMaker:
             record = self._record()
             self._decode_one(record, length)
             loop.break_if(length.get() == 0)
+            marked = is_marked(b, control, record, self.physical + self.bytes.get().zext(64))
+            loop.break_if(marked & (count != 0))
+            with b.Unlikely(marked):
+                RECORD.put(b, record, "handler", CONTROL.get(b, control, "breakpoint_handler"))
             form = RECORD.get(b, record, "form").zext(64)
             shape = CONTROL.get_pointer(b, control, "shapes") + (form * SHAPE_BYTES)
-            ends.set((SHAPE.get(b, shape, "flags") & SHAPE_ENDS) != 0)
+            ends.set(marked | ((SHAPE.get(b, shape, "flags") & SHAPE_ENDS) != 0))
             RECORD.put(b, record, "number", count)
             self.count.set(count + 1)
             self.bytes.set(self.bytes.get() + length.get())

@@ -108,7 +108,7 @@ class Board:
         self.intr.watch(engine.set_intr)
         self.devices: dict[str, Device] = {}
         for part in parts:
-            self._add(part)
+            self.add(part)
         self.pic = self.part("PIC", Pic8259Pair)
         self.com1, self.com2 = self.part("COM1", Uart16550), self.part("COM2", Uart16550)
         self.fpu_error = self.part("FPU error", FpuError)
@@ -192,7 +192,8 @@ class Board:
         device.name = name
         self.devices[name] = device
 
-    def _add(self, part: Part) -> None:
+    def add(self, part: Part) -> None:
+        """Make the device of a line of the list, and put it where the line says. BusConflict where another one is."""
         device = part.make(self, [self.irq(number, part.name) for number in part.irqs])
         self.add_device(part.name, device)
         kind, _, rest = part.where.partition(" ")

@@ -34,7 +34,9 @@ def ide_channel(b: Board, number: int, irq: Line) -> IdeChannel:
         if drive.media == "cdrom":
             from bt.devices.storage.ata.atapi_cdrom import AtapiCdrom
 
-            channel.connect(AtapiCdrom(b.clock, disk, f"BT{index + 1:05}", post=b.post), index % 2)
+            cdrom = AtapiCdrom(b.clock, disk, f"BT{index + 1:05}", post=b.post)
+            channel.connect(cdrom, index % 2)
+            b.media.connect(drive, cdrom)
         else:
             from bt.devices.storage.ata.ata_disk import AtaDisk
 
@@ -66,7 +68,10 @@ def ide_pci_function(b: Board) -> PciFunction:
 
 def floppy_controller(b: Board, irq: Line) -> FloppyController:
     dma = b.part("DMA", Dma8237Pair)
-    drives = [FloppyDrive(disk) for _, disk in b.media.of("floppy").values()]
+    drives = []
+    for drive, disk in b.media.of("floppy").values():
+        drives.append(FloppyDrive(disk))
+        b.media.connect(drive, drives[-1])
     controller = FloppyController(b.clock, irq, dma, drives, b.post)
     dma.connect(FLOPPY_DMA, controller)
     return controller

@@ -184,6 +184,14 @@ class Bus:
         self._insert(new)
         return new
 
+    def answers(self, address: int) -> bool:
+        """Whether a device is attached there."""
+        return self._find(address) is not None
+
+    def places(self) -> list[tuple[int, int, str]]:
+        """First address, the one behind the last, and name of each device that is attached, ascending."""
+        return [(region.start, region.end, region.device.name) for region in self._regions]
+
     def _require_room(self, new: Region, others: list[Region]) -> None:
         if new.start < 0 or new.length <= 0 or new.end > 1 << self.width_bits:
             raise BusConflict(

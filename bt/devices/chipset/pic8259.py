@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from bt.devices.chipset.pic8259_native import PicShared, read_chosen, read_mask, write_command, write_mask
 from bt.devices.device import Device, Line
@@ -29,6 +29,19 @@ class Ocw2(IntEnum):
     ROTATE_ON_NON_SPECIFIC_EOI = 0b101
     SET_PRIORITY = 0b110
     ROTATE_ON_SPECIFIC_EOI = 0b111
+
+
+class PicRegisters(NamedTuple):
+    """What one chip holds, for who looks at it: `highest` is the input of highest priority, `base` its vectors'."""
+
+    irr: int
+    imr: int
+    isr: int
+    highest: int
+    base: int
+    reads_isr: bool
+    elcr: int
+    is_nested: bool  # special fully nested mode
 
 
 class Pic8259(PicShared):
@@ -68,6 +81,12 @@ class Pic8259(PicShared):
         """Interrupt request register."""
         levels = 0xFF if self._icw1 & ICW1_LEVEL_TRIGGERED else self.elcr
         return self._inputs & (levels | self._edges)
+
+    def registers(self) -> PicRegisters:
+        """All of them, without the effects of reading."""
+        nested = bool(self._icw4 & ICW4_SPECIAL_FULLY_NESTED)
+        highest = self._lowest + 1 & 7
+        return PicRegisters(self.irr, self.imr, self._isr, highest, self._base, bool(self._read_isr), self.elcr, nested)
 
     @property
     def interrupt(self) -> bool:
@@ -226,6 +245,11 @@ class Pic8259Pair(Device):
             found[offset] = NativeRegister(chip.block, read_chosen, write_command)
             found[offset + 1] = NativeRegister(chip.block, read_mask, write_mask)
         return found
+
+    @property
+    def chips(self) -> tuple[Pic8259, Pic8259]:
+        """Master and slave."""
+        return self._master, self._slave
 
     def line(self, irq: int) -> Line:
         """The request wire of ISA interrupt `irq`, 0-15 but not 2, which is the cascade."""

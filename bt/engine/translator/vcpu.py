@@ -59,13 +59,11 @@ class TranslatingVcpu(Vcpu):
 
         `read` is called when a run has ended, and before what the diary speaks of is forgotten.
         """
-        self._after_run = read
+        self.listen(read)
         self.set_control("trace_next", area.address)
         self.set_control("trace_end", area.address + area.size)
 
     def _flush(self) -> None:
-        if self._after_run is not None:
-            self._after_run()
         super()._flush()
         self._cache.shrink()
         self._filled_hot = self._filled_cold = 0

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from bt.cli import explain
+from bt.engine.linear import translate
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
-from bt.inspect.code import translate
 from bt.inspect.explanation.explain import Explainer
 from bt.inspect.explanation.interpreted import InterpretedBlock, InterpretedInstruction
 from bt.inspect.modes import describe_mode

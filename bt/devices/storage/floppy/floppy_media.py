@@ -53,6 +53,7 @@ class FloppyDrive:
     """A drive: where its head is, and the diskette in it."""
 
     fields = ("cylinder", "has_changed")
+    is_locked = is_open = False  # it has no lock and no tray
 
     def __init__(self, disk: Disk | None = None) -> None:
         self.disk: Disk | None = None

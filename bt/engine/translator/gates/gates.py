@@ -134,6 +134,9 @@ def _translated(b: NativeContext) -> None:
         b.ret(0)
     with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
         b.ret(0)
+    handler = RECORD.get(b, BLOCK.get_pointer(b, block, "records"), "handler")
+    with b.Unlikely(handler == CONTROL.get(b, b.get_pointer("engine"), "breakpoint_handler")):
+        b.ret(0)
     host = b.local(64, BLOCK.get(b, block, "host"))
     with b.If(host.get() == 0):
         with b.If(~PhysicalPage(b, BLOCK.get(b, block, "physical")).is_memory):
