@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+_MANIFEST = Path(__file__).with_name("third_party.toml")
+
 
 class ThirdPartyImage(NamedTuple):
     """One file of a Debian package; `sha256` maps the package versions we know to the file's hash in hex.
@@ -25,7 +27,7 @@ def manifest() -> dict[str, ThirdPartyImage]:
     """All third-party images by name, as third_party.toml lists them."""
     import tomllib  # 5 ms that a command that names a file need not wait for
 
-    tables = tomllib.loads(Path(__file__).with_name("third_party.toml").read_text("utf-8"))
+    tables = tomllib.loads(_MANIFEST.read_text("utf-8"))
     return {name: ThirdPartyImage(name=name, **table) for name, table in tables.items()}
 
 

@@ -94,6 +94,7 @@ class Options(TypedDict, total=False):
     boot_order: str
     boot_menu: bool
     graphics: bool
+    devices: Sequence[AddedDevice]
 
 
 def configured(config: MachineConfig | None, options: Options) -> MachineConfig:
@@ -101,7 +102,7 @@ def configured(config: MachineConfig | None, options: Options) -> MachineConfig:
     found: dict[str, Any] = dict(options)
     if isinstance(memory := found.get("memory"), str):
         found["memory"] = arguments.size_in_bytes("memory", memory)
-    for name in ("drives", "rom_directories"):
+    for name in ("drives", "rom_directories", "devices"):
         if isinstance(found.get(name), list):
             found[name] = tuple(found[name])
     known = MachineConfig.__dataclass_fields__

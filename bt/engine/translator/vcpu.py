@@ -40,6 +40,7 @@ class TranslatingVcpu(Vcpu):
         self._cache = self.pieces(CACHE_PIECES)
         self._filled_hot = self._filled_cold = 0  # bytes, in pieces before the current one
         self._sites = self.area(SITES * SITE_BYTES)
+        self._read_diary: Callable[[], None] | None = None
         self._callouts = self.area(8 * len(self.library.mnemonics))
 
     @staticmethod
@@ -55,11 +56,13 @@ class TranslatingVcpu(Vcpu):
         self.set_control("callouts", self._callouts.address)
 
     def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
-        """Have the translator note in `area` what it does (see trace.py).
+        """Have the translator note in `area` what it does (see trace.py), and in no other from now on.
 
         `read` is called when a run has ended, and before what the diary speaks of is forgotten.
         """
-        self.listen(read)
+        if self._read_diary is None:
+            self.listen(lambda: self._read_diary and self._read_diary())
+        self._read_diary = read
         self.set_control("trace_next", area.address)
         self.set_control("trace_end", area.address + area.size)
 
