@@ -19,6 +19,7 @@ from bt.boot.state import EntryState
 from bt.clock.host_clock import HostClock
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.native import NATIVE_DEVICES
+from bt.devices.pci.piix4_pm import PmRegisters
 from bt.end import End
 from bt.engine.library.library import Library
 from bt.engine.library.shared import shared_library
@@ -232,6 +233,13 @@ class Machine:
         except BtError as error:
             raise BadImage(f"the machine was reset, and its image cannot be loaded again: {error}") from error
         self._enter(entry)
+
+    def power_button(self) -> None:
+        """Press it: a system that has ACPI hears of it, and shuts down as it likes; others do not notice.
+
+        Safe from other threads: it happens between two instructions, or in the next run. BadUsage for machine "isapc".
+        """
+        self.post(self.board.part("PM", PmRegisters).press_power_button)
 
     def snapshot(self) -> Snapshot:
         """The machine as it is now, between two runs: BadUsage in one. What was posted is not in it."""
