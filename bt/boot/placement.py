@@ -5,9 +5,8 @@ out to be damaged leaves RAM untouched.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bt.errors import BadImage, BadUsage
 from bt.firmware.e820 import EBDA
@@ -50,8 +49,7 @@ def check_address_lines(size: int, bits: int, who: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """What goes to physical [paddr, paddr + size): `data`, then zeroes. `what` names it in errors."""
 
     paddr: int
@@ -71,8 +69,7 @@ class Piece:
         return self.paddr < end and start < self.end
 
 
-@dataclass(frozen=True)
-class Executable:
+class Executable(NamedTuple):
     """A parsed image: its pieces, and the physical address in one of them where it starts."""
 
     entry: int

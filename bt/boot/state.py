@@ -5,8 +5,7 @@ of engines or devices.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 EntryKind = Literal["multiboot", "multiboot 2", "PVH", "linux", "flat", "boot sector"]
 
@@ -27,8 +26,7 @@ INTERRUPTS = (
 )
 
 
-@dataclass(frozen=True)
-class SegmentSetting:
+class SegmentSetting(NamedTuple):
     """A segment register, visible part and descriptor cache (SDM vol. 3A, 3.4.3).
 
     `selector` has 16 bits, `base` 32. `limit` is in bytes, granularity already applied: the last valid offset.
@@ -42,8 +40,7 @@ class SegmentSetting:
     flags32: bool
 
 
-@dataclass(frozen=True)
-class EntryState:
+class EntryState(NamedTuple):
     """The processor at entry. Whatever is not named here has its value after reset (SDM vol. 3A, table 10-1).
 
     `gpr` has all of `GENERAL_REGISTERS`, `segments` all of `SEGMENT_REGISTERS` and perhaps "tr", all values unsigned.

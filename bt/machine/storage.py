@@ -9,7 +9,6 @@ from bt.devices.chipset.dma8237 import Dma8237Pair
 from bt.devices.device import Device, Line
 from bt.devices.pci.function import SUBSYSTEM, Bar, Identity, PciFunction, Space
 from bt.devices.pci.piix3 import IDE_BUS_MASTER, ide_function
-from bt.devices.storage.ata.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
 from bt.devices.storage.ata.ide_channel import IdeChannel
 from bt.devices.storage.floppy.floppy_controller import FloppyController
 from bt.devices.storage.floppy.floppy_media import FloppyDrive
@@ -35,7 +34,9 @@ def ide_channel(b: Board, number: int, irq: Line) -> IdeChannel:
         if drive.media == "cdrom":
             from bt.devices.storage.ata.atapi_cdrom import AtapiCdrom
 
-            channel.connect(AtapiCdrom(b.clock, disk, f"BT{index + 1:05}", post=b.post), index % 2)
+            cdrom = AtapiCdrom(b.clock, disk, f"BT{index + 1:05}", post=b.post)
+            channel.connect(cdrom, index % 2)
+            b.media.connect(drive, cdrom)
         else:
             from bt.devices.storage.ata.ata_disk import AtaDisk
 
@@ -67,7 +68,10 @@ def ide_pci_function(b: Board) -> PciFunction:
 
 def floppy_controller(b: Board, irq: Line) -> FloppyController:
     dma = b.part("DMA", Dma8237Pair)
-    drives = [FloppyDrive(disk) for _, disk in b.media.of("floppy").values()]
+    drives = []
+    for drive, disk in b.media.of("floppy").values():
+        drives.append(FloppyDrive(disk))
+        b.media.connect(drive, drives[-1])
     controller = FloppyController(b.clock, irq, dma, drives, b.post)
     dma.connect(FLOPPY_DMA, controller)
     return controller
@@ -113,12 +117,19 @@ def _virtio(index: int, b: Board, irq: Sequence[Line]) -> PciFunction:
     return function
 
 
+def floppy_kinds(media: Media) -> list[int]:
+    """What CMOS RAM says of each diskette drive."""
+    return [FloppyDrive(disk).kind for _, disk in media.of("floppy").values()]
+
+
 def cmos_values(media: Media, boot_order: str) -> dict[int, int]:
     """What the setup program would have left, see bt/firmware/cmos.py. `boot_order`: letters as QEMU's -boot has."""
-    floppies = [cmos.FloppyDrive(FloppyDrive(disk).kind) for _, disk in media.of("floppy").values()]
+    floppies = [cmos.FloppyDrive(kind) for kind in floppy_kinds(media)]
     disks: list[cmos.DiskGeometry | None] = [None] * 4
     for index, (drive, disk) in media.of("ide").items():
         if drive.media == "disk" and disk is not None:
+            from bt.devices.storage.ata.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
+
             disks[index] = cmos.DiskGeometry(default_cylinders(disk.sectors), HEADS, SECTORS_PER_TRACK, TRANSLATION_LBA)
     order = [cmos.BOOT_LETTERS[letter] for letter in boot_order]
     return cmos.values(floppies=floppies, disks=disks, boot_order=order)

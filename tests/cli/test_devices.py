@@ -152,7 +152,7 @@ def test_who_hears_which_port(bt: Bt, tmp_path: Path, options: list[str], shown:
     [
         (["-serial", "stdio", "-serial", "stdio"], "COM1 has it already"),
         (["-serial", "null"] * 3, "two ports"),
-        (["-debugcon", "tcp"], "-debugcon tcp: there are stdio, file:PATH and null"),
+        (["-debugcon", "tcp"], "-debugcon tcp: there are stdio, file:PATH, pty, "),
     ],
 )
 def test_what_no_port_can_have(bt: Bt, options: list[str], said: str) -> None:

@@ -17,6 +17,8 @@ KEY_NS = 30_000_000  # that a key is held, and that there is to the next one
 class Bt:
     """The machine in this process: it runs only in `go_on` and while a key is pressed."""
 
+    tsc_mhz = 1000.0
+
     def __init__(self, arguments: Sequence[str]) -> None:
         given = run.parser().parse_args([*arguments, "-no-reboot"])
         self.serial = bytearray()

@@ -12,10 +12,10 @@ from bt.end import End
 from guest_images.disks import initramfs
 from tests.guests.images import required
 from tests.guests.on_bt import Bt
-from tests.guests.session import PROMPT, Ends, Player, Run, Send, Serial, Step
+from tests.guests.session import Ends, Player, Run, Send, Serial, Step
 
 MODULES = ("button", "evdev", "pvpanic-mmio")
-SHELL: tuple[Step, ...] = (Serial(PROMPT),)
+PROMPT: tuple[Step, ...] = (Serial(r"bt# $"),)
 # as a person would set it up; BusyBox knows the event by this name, and starts what is called so
 ACPID: tuple[Step, ...] = (
     Run("mkdir -p /etc/acpi/PWRF", ""),
@@ -36,7 +36,7 @@ def guest(tmp_path: Path, *options: str) -> Iterator[tuple[Bt, Player]]:
     vm = Bt([*arguments, *options])
     try:
         player = Player(vm, tmp_path)
-        player.play(SHELL)
+        player.play(PROMPT)
         yield vm, player
     finally:
         vm.close()

@@ -164,7 +164,7 @@ def test_the_button_restarts_what_halted_for_good_whatever_no_reboot_says() -> N
 def test_a_device_may_press_it() -> None:
     """In the midst of an access: the instruction that made it is not finished."""
     with machine("bt") as pc:
-        pc.load(assemble(f"inc dword ptr [{COUNTER}]\nmov eax, 77\nout 0x80, eax\nin al, 0x70\nhlt", 32, ADDRESS),
+        pc.load(assemble(f"inc dword ptr [{COUNTER}]\nmov eax, 77\nout 0x80, eax\nin al, 0x92\nhlt", 32, ADDRESS),
                 flat=ADDRESS)  # fmt: skip
         presses: list[int] = []
 
@@ -174,7 +174,7 @@ def test_a_device_may_press_it() -> None:
                 pc.reset()
             return 0x5A
 
-        pc.board.devices["RTC"].read = read  # type: ignore[method-assign]  # a device under test
+        pc.board.devices["port 92"].read = read  # type: ignore[method-assign]  # a device under test
         result = pc.run()
         assert (result.reason, result.resets) == (End.HALTED, 1)
         assert pc.cpu.state["gpr", EAX] == 0x5A

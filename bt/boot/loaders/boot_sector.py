@@ -6,7 +6,7 @@ enabled. There is no BIOS: each vector of the interrupt table leads to a HLT of 
 """
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.boot.placement import PhysicalMemory
 from bt.boot.state import GENERAL_REGISTERS, SEGMENT_REGISTERS, SERIAL_8N1, EntryState, SegmentSetting
@@ -40,8 +40,7 @@ _FIRST_IRQ = 8
 _NOT_IN_REAL_MODE = (Vector.TS, Vector.NP, Vector.PF)
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(NamedTuple):
     """Why a guest cannot go on without firmware: `end` says how that ends the run."""
 
     end: End

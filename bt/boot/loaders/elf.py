@@ -9,9 +9,8 @@ that wants to be started otherwise says so in a note and is refused.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bt.boot.loaders.flat import enter
 from bt.boot.placement import Executable, PhysicalMemory, Piece, align_up
@@ -47,8 +46,7 @@ _OTHER_STARTS = {
 }
 
 
-@dataclass(frozen=True)
-class _Segment:
+class _Segment(NamedTuple):
     """A PT_LOAD program header, sizes in bytes."""
 
     offset: int

@@ -1,15 +1,14 @@
 """What loaders tell kernels: a block of structures, and modules beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.boot.placement import Piece, align_up, piece
 from bt.memory.map_layout import HIGH_MEMORY
 from bt.x86.page import PAGE
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(NamedTuple):
     """A file handed to the kernel, with the string that goes with it."""
 
     data: bytes

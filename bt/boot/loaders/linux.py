@@ -8,7 +8,7 @@ real-mode part never runs: what it would ask the BIOS is in the zero page.
 """
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.boot.loaders.protected_mode import flat_entry, flat_gdt
 from bt.boot.placement import (
@@ -56,8 +56,7 @@ _OLD_INITRD_ADDR_MAX = 0x37FF_FFFF
 _OLD_CMDLINE_SIZE = 255
 
 
-@dataclass(frozen=True)
-class SetupHeader:
+class SetupHeader(NamedTuple):
     """The fields we act on. Addresses are physical, sizes in bytes, `raw` is the header from 0x1F1 on."""
 
     version: int

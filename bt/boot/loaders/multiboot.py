@@ -10,7 +10,7 @@ conventional memory unless the image fills that. Modules follow the image above 
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.boot.loaders import address_fields, elf
 from bt.boot.loaders.flat import CODE_SELECTOR, DATA_SELECTOR
@@ -55,8 +55,7 @@ _MMAP_ENTRY = struct.Struct("<IQQI")
 _MODULE_ENTRY = struct.Struct("<IIII")
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """A multiboot header found at file offset `offset`; `addresses` are its five address fields, if it has them."""
 
     offset: int

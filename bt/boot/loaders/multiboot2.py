@@ -181,7 +181,7 @@ def _parse(name: str, image: bytes, header: Header) -> Executable:
     if not elf.is_elf(image):
         raise BadImage(f"{who} header at {header.offset:#x} without address tag, and not an ELF: add that tag")
     executable = elf.parse(name, image)
-    return executable if header.entry is None else replace(executable, entry=header.entry)
+    return executable if header.entry is None else executable._replace(entry=header.entry)
 
 
 def _relocate(name: str, executable: Executable, relocation: Relocation | None, ram_size: int) -> Executable:
@@ -202,7 +202,7 @@ def _relocate(name: str, executable: Executable, relocation: Relocation | None, 
                 f"{name}: {size:#x} bytes have no place between {relocation.least:#x} and {relocation.most:#x}, "
                 "where its multiboot 2 header wants them; give it more memory"
             )
-    moved = [replace(each, paddr=each.paddr - start + target) for each in executable.pieces]
+    moved = [each._replace(paddr=each.paddr - start + target) for each in executable.pieces]
     return Executable(executable.entry - start + target, moved)
 
 

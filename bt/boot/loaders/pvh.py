@@ -6,7 +6,6 @@ are left open there; here they are as for multiboot.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bt.boot.loaders import elf
 from bt.boot.loaders.flat import CODE_SELECTOR, DATA_SELECTOR
@@ -75,7 +74,7 @@ def load(
     name: str, image: bytes, entry: int, ram: PhysicalMemory, *, command_line: bytes, modules: Sequence[Module] = ()
 ) -> EntryState:
     """Put kernel, modules and start information into RAM. Raises BadImage."""
-    executable = replace(elf.parse(name, image, any_entry=True), entry=entry)
+    executable = elf.parse(name, image, any_entry=True)._replace(entry=entry)
     if not any(each.paddr <= entry < each.end for each in executable.pieces):
         raise BadImage(f"{name}: the entry {entry:#x} of its PVH note lies in none of its segments")
     placed = place_modules(modules, executable.pieces)
@@ -99,4 +98,4 @@ def load(
         gpr={"ebx": information_base, "esp": information_base},
         pieces=pieces,
     )
-    return replace(state, segments={**state.segments, "tr": _TASK})
+    return state._replace(segments={**state.segments, "tr": _TASK})

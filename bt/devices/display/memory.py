@@ -51,7 +51,8 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
     `buffer` is at least 256 KiB, what it holds is kept by its owner and is not in `state()`. The VMM may let guests
     store into `window` without asking; `window_changed(window)` is called when the window has another place, or none,
     `stored(start, length)` when the device has written to the buffer; `is_untouched()`: it is all zeros. Loads from a
-    window do not fill the latches. Odd/even ignores the page bit of miscellaneous output.
+    window do not fill the latches. Odd/even ignores the page bit of miscellaneous output, and its bit that would take
+    memory away from the processor is storage, as on QEMU's display: firmware made for that leaves it clear.
     """
 
     widest_access = 8
@@ -128,8 +129,6 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
             self._dispi_was_enabled = on_dispi
             self._stored(0, len(self.buffer))
         start, length = MAPPED[graphics[vga_native.GRAPHICS_MISC] >> 2 & 3]
-        if not registers.miscellaneous & vga.MISC_RAM_ENABLED and not on_dispi:
-            length = 0
         self._start, self._end = start, start + length
         self._bank = dispi.bank << BANK_BITS if on_dispi else 0
         self._write_mode = mode & 3
@@ -313,10 +312,9 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
         self.refresh()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """After registers, DISPI and what the buffer held: the buffer is as `state` says, not as it was here."""
+        """After registers and DISPI. Whoever restores puts back what the buffer held, in the order `state` says."""
         super().restore(state)
         self._dispi_was_enabled = self._dispi.enabled
-        self._stored(0, len(self.buffer))
         self.refresh()
 
 

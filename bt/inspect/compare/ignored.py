@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from bt.engine.linear import translate
 from bt.engine.vcpu import Vcpu
-from bt.inspect.code import stack_top, translate
+from bt.inspect.code import stack_top
 from bt.inspect.compare.qemu_memory import QemuMemory
 from bt.inspect.compare.qemu_state import REGISTERS
 from bt.inspect.compare.registers import FLAGS

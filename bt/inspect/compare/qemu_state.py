@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 
+from bt.engine.linear import translate
 from bt.engine.vcpu import Vcpu
-from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX, translate
+from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX
 from bt.inspect.compare.qemu_stub import QemuStub
 from bt.x86 import cpu_model, flags, reset
 from bt.x86.features import IMPLIED, shown_by

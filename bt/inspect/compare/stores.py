@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bt.engine.linear import translate
 from bt.engine.vcpu import Vcpu
-from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX, stack_top, translate
+from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX, stack_top
 from bt.x86 import flags
 from bt.x86.decode import Instruction
 from bt.x86.opcodes import Method, Width

@@ -6,10 +6,11 @@ import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bt.engine.linear import Address, read_linear, translate
 from bt.engine.shapes import immediate_field
 from bt.engine.structures import NO_REGISTER, RECORD, RECORD_BYTES, THUNK_BYTES, VARIANT_MEMORY, operand_size_of
 from bt.engine.vcpu import Vcpu
-from bt.inspect.code import Address, code_bits, disassembler, place_text, read_linear, text_of, translate
+from bt.inspect.code import code_bits, disassembler, place_text, text_of
 from bt.inspect.explanation.handlers import OPERAND_LIMIT, Handler, Handlers
 from bt.inspect.explanation.structure import Structure
 from bt.x86.opcodes import FORMS, Form, Method, Operand, Width

@@ -6,9 +6,9 @@ import ctypes
 from dataclasses import dataclass
 
 from bt.codegen.layout import Layout
+from bt.engine.linear import translate
 from bt.engine.structures import BLOCK
 from bt.engine.vcpu import Vcpu
-from bt.inspect.code import translate
 from bt.x86.exits import ExitReason
 from bt.x86.state import CS
 

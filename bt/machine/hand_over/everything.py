@@ -21,6 +21,17 @@ RESET_VECTOR, RESET_CODE, DATE, MODEL = 0xFFFF0, bytes.fromhex("b0fee664f4"), b"
 
 def hand_over(board: Board, entry: EntryState) -> None:
     """Have the board as firmware leaves it to a guest that has been loaded."""
+    initialise(board)
+    board.dma_memory.write(RESET_VECTOR, RESET_CODE + DATE + MODEL)
+    if entry.has_data_area:
+        for address, data in data_area(board):
+            board.dma_memory.write(address, data)
+    for port, value in entry.port_writes:
+        board.ports.write(port, 1, value)
+
+
+def initialise(board: Board) -> None:
+    """Have the devices, and the tables about them, as firmware leaves them."""
     for port, value in PORTS:
         board.ports.write(port, 1, value)
     set_text_mode(board.vga)
@@ -32,11 +43,5 @@ def hand_over(board: Board, entry: EntryState) -> None:
             board.ports.write(port, 1, value)
         for address, data in tables(board, configure(board)):
             board.dma_memory.write(address, data)
-    board.dma_memory.write(RESET_VECTOR, RESET_CODE + DATE + MODEL)
-    if entry.has_data_area:
-        for address, data in data_area(board):
-            board.dma_memory.write(address, data)
     if board.local_apic is not None:
         board.local_apic.set_up_virtual_wire()
-    for port, value in entry.port_writes:
-        board.ports.write(port, 1, value)

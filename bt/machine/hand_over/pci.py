@@ -15,7 +15,7 @@ from bt.devices.pci.function import (
     Space,
     bar_register,
 )
-from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM, LAST_PAM
+from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM
 from bt.devices.pci.piix3 import FIRST_PIRQ, pirq_of
 from bt.devices.pci.piix4_pm import PM_BASE, PM_ENABLES, SMBUS_BASE
 from bt.firmware.acpi import tables as acpi
@@ -28,7 +28,7 @@ PIRQ_ROUTES = (10, 10, 11, 11)
 SMBUS_PORTS = 0x700
 HOST_BRIDGE, ISA_BRIDGE, IDE, POWER = (0, 0), (1, 0), (1, 1), (1, 3)
 FUNCTION_REGISTERS: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {  # offset, size, value
-    HOST_BRIDGE: tuple((register, 1, ALL_RAM) for register in range(FIRST_PAM, LAST_PAM + 1)),
+    HOST_BRIDGE: ((FIRST_PAM, 3, ALL_RAM * 0x01_01_01), (FIRST_PAM + 3, 4, ALL_RAM * 0x01_01_01_01)),
     ISA_BRIDGE: tuple((FIRST_PIRQ + number, 1, irq) for number, irq in enumerate(PIRQ_ROUTES)),
     IDE: ((0x40, 4, 0x8000_8000),),  # both channels decoded
     POWER: ((PM_BASE, 4, acpi.PM_BASE | 1), (PM_ENABLES, 1, 1), (SMBUS_BASE, 4, SMBUS_PORTS | 1)),

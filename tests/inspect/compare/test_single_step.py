@@ -83,12 +83,12 @@ def test_they_agree_in_every_mode(name: str, after: int) -> None:
 
 @needs_qemu
 def test_interrupts_are_bts() -> None:
-    """The timer interrupts the minikernel's processes for the first time after some 42,500 instructions."""
+    """The timer interrupts the minikernel's processes for the first time after some 4,040,400 instructions."""
 
     def make() -> MachinePeer:
         return MachinePeer(MachineConfig(memory=16 << 20), Guest(name="minikernel").load)
 
-    report = SingleStep(make, advance=partial(run, 42_300), limit=600, ignore=QEMU_BUGS).run()[0]
+    report = SingleStep(make, advance=partial(run, 4_040_100), limit=600, ignore=QEMU_BUGS).run()[0]
     assert report.identical, report
     assert any("1 x interrupt" in note for note in report.notes)
 

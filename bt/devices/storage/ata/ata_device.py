@@ -1,6 +1,5 @@
 """What ATA disks and ATAPI CD-ROMs share: the task file, the data port's buffer, and how data moves (ATA/ATAPI-6)."""
 
-from base64 import b64decode, b64encode
 from collections.abc import Callable
 from enum import StrEnum, auto
 from typing import Any, ClassVar, Protocol
@@ -147,6 +146,24 @@ class AtaDevice(AtaShared):
         self.position = end
         if end == self.write_end:
             self.block_written()
+
+    def read_block(self) -> bytes:
+        """What the data port has for the guest, all of it in one go."""
+        data = bytes(memoryview(self.buffer)[self.position : self.read_end])
+        if data:
+            self.position = self.read_end
+            self.block_read()
+        return data
+
+    def write_block(self, data: bytes) -> int:
+        """Give the data port as much of `data` as it wants; how many bytes that was."""
+        n = max(0, min(len(data), self.write_end - self.position))
+        if n:
+            self.buffer[self.position : self.position + n] = data[:n]
+            self.position += n
+            if self.position == self.write_end:
+                self.block_written()
+        return n
 
     def interrupt(self, level: bool) -> None:
         """Drive INTRQ."""
@@ -353,7 +370,7 @@ class AtaDevice(AtaShared):
         return {name: getattr(self, name) for name in self.fields} | {
             "task": list(self.task),
             "previous": list(self.previous),
-            "buffer": b64encode(memoryview(self.buffer)[:used]).decode(),
+            "buffer": memoryview(self.buffer)[:used].hex(),
             "port": self._port.state(),
         }
 
@@ -363,6 +380,6 @@ class AtaDevice(AtaShared):
         self.phase = Phase(state["phase"])
         self.task[:] = bytes(state["task"])
         self.previous[:] = bytes(state["previous"])
-        data = b64decode(state["buffer"])
+        data = bytes.fromhex(state["buffer"])
         self.buffer[: len(data)] = data
         self._port.restore(state["port"])

@@ -83,6 +83,11 @@ class AtapiCdrom(AtaDevice):
         """The guest wants its medium to stay."""
         return self._is_locked
 
+    @property
+    def is_open(self) -> bool:
+        """The tray is out."""
+        return self._is_open
+
     def insert(self, disk: Disk | None) -> None:
         """Change the medium, or take it out. What was still to be read of it fails; the caller closes the old disk."""
         if self._left:

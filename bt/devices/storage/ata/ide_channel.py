@@ -31,6 +31,7 @@ class IdeChannel(ChannelShared, Device):
     QEMU has it (the standard has device 0 answer with its own registers, but for a status of zero).
     """
 
+    version = 2
     widest_access = 4
 
     def __init__(self, irq: Line, name: str = "IDE channel") -> None:
@@ -48,6 +49,10 @@ class IdeChannel(ChannelShared, Device):
         else:
             self._block0 = device.block
         device.interrupt_changed = self.update_interrupt
+
+    def device(self, position: int) -> AtaDevice | None:
+        """Device 0 or 1."""
+        return self._devices[position]
 
     def connect_dma(self, dma: Dma) -> None:
         """Have `dma` at the devices' service; it calls `pump_dma` when it starts."""

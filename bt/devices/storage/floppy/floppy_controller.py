@@ -1,6 +1,5 @@
 """The diskette controller: Intel 82077AA (data sheet 290166), in the PC/AT's mode."""
 
-from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -39,6 +38,7 @@ class FloppyController(Device):
     power saving, tapes. Without a diskette nothing is found (a real drive waits for an index hole that never comes).
     """
 
+    version = 2
     fields = (
         "dor", "tdr", "rate", "config", "precompensation", "is_locked", "step_head", "load_mode", "perpendicular",
         "command", "result", "is_interrupting", "reset_senses", "seeked", "position", "target",
@@ -273,7 +273,7 @@ class FloppyController(Device):
         used = {Phase.TO_HOST: self.target, Phase.FROM_HOST: self.position}.get(self.phase, 0)
         return super().state() | {
             "phase": self.phase,
-            "buffer": b64encode(memoryview(self.buffer)[:used]).decode(),
+            "buffer": memoryview(self.buffer)[:used].hex(),
             "port": self.port.state(),
             "port_drive": self.command[1] & 3 if self.port.is_busy else 0,
             "drives": [{name: getattr(drive, name) for name in FloppyDrive.fields} for drive in self.drives],
@@ -282,7 +282,7 @@ class FloppyController(Device):
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self.phase = Phase(state["phase"])
-        data = b64decode(state["buffer"])
+        data = bytes.fromhex(state["buffer"])
         self.buffer[: len(data)] = data
         for drive, fields in zip(self.drives, state["drives"], strict=True):
             for name in FloppyDrive.fields:

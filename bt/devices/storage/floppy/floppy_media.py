@@ -1,6 +1,6 @@
 """Diskettes by the size of their image, and the drives they are in."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.disks.disk import Disk
 from bt.disks.image import SECTOR_BYTES
@@ -9,8 +9,7 @@ RATE_500, RATE_300, RATE_250, RATE_1000 = range(4)  # kbit/s, as the data rate r
 NO_DRIVE, DRIVE_360K, DRIVE_1200K, DRIVE_720K, DRIVE_1440K, DRIVE_2880K = range(6)  # as the CMOS RAM has them (10h)
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(NamedTuple):
     """One way to fill a diskette."""
 
     cylinders: int
@@ -54,6 +53,7 @@ class FloppyDrive:
     """A drive: where its head is, and the diskette in it."""
 
     fields = ("cylinder", "has_changed")
+    is_locked = is_open = False  # it has no lock and no tray
 
     def __init__(self, disk: Disk | None = None) -> None:
         self.disk: Disk | None = None

@@ -11,6 +11,9 @@ from bt.x86.system.registers.msr import execute_disable_is_off
 
 CPUID = native("cpuid", PTR)
 
+# CPUID waits for all that is under way and is microcode: 100 to 250 cycles, at 1 GHz (Fog, Instruction tables)
+CPUID_NS = 200
+
 _ROW_BYTES = 5 * 8  # leaf, eax, ebx, ecx, edx
 
 
@@ -40,6 +43,7 @@ def _hide_if(b: Context, row: Value, name: str, is_off: Value) -> None:
 
 def cpuid(b: Context) -> None:
     b.attempt(CPUID, b.cpu)
+    b.pass_time(CPUID_NS)
 
 
 RUNTIME = ((CPUID, _cpuid),)
