@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from bt.disks.disk import open_disk
-import bt.disks.overlay, bt.disks.raw  # nobody may read what is in this home
 from bt.disks.image import SECTOR_BYTES
 from bt.disks.overlay import BLOCK_BYTES
 from bt.disks.raw import RawImage

@@ -18,7 +18,10 @@ MAY_CHOOSE = {"memory/access.py", "engine/library/runtime.py", "engine/vcpu.py"}
 SAYS_SO_TO_PEOPLE = {"monitor/paging.py": {"tlb"}}  # a command
 MAY_NAME_PARTS = {"engine/structures.py": "HOLES", "inspect/explanation/host_code.py": "part_name"}
 
-LAYOUT_NAMES = {name for name in vars(layout) if name.isupper() and not name.startswith("_")} - {"USER", "HOLES"} | {"entry_offset", "TLB_BYTES"}
+LAYOUT_NAMES = {name for name in vars(layout) if name.isupper() and not name.startswith("_")} - {"USER", "HOLES"} | {
+    "entry_offset",
+    "TLB_BYTES",
+}
 SLOTS = {name for name in state.OFFSETS if name.startswith("tlb")} - {"tlb_fills", "tlb_fill_cycles", "tlb_flushes"}
 
 
