@@ -1,4 +1,4 @@
-"""Guests that other people made, on a real terminal: a countdown, menus, a dialog."""
+"""Guests that other people made, on a real terminal: a countdown, a menu."""
 
 from __future__ import annotations
 
@@ -71,16 +71,3 @@ def test_a_menu(terminal: Tmux, grub: str) -> None:
     terminal.wait("^status=130$")
     assert terminal.is_as_before()
     terminal.wait("^a line, typed at once$")
-
-
-def test_the_installers_dialog(terminal: Tmux) -> None:
-    kernel, initrd = (str(required(f"debian-12-{name}")) for name in ("linux", "initrd"))
-    append = "vga=normal fb=false nomodeset"
-    terminal.bt("run", kernel, "-m", "512", "-initrd", initrd, "-append", append, "--display", "terminal")
-    terminal.wait(r"Select a language", SECONDS)
-    terminal.wait(r"English", SECONDS)
-    terminal.press("Enter")
-    terminal.wait(r"Select your location", SECONDS)
-    terminal.press("C-a", "x")
-    terminal.wait("status=130")
-    assert terminal.is_as_before()
