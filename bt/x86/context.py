@@ -15,7 +15,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
-from bt.codegen.builder import Builder, Signature
+from bt.codegen.abi import Signature
+from bt.codegen.builder import Builder
 from bt.codegen.value import PTR, Value
 from bt.x86 import state
 from bt.x86.state import ESP, SS
