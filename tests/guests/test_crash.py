@@ -141,7 +141,7 @@ def test_debian_on_qemu(tmp_path: Path) -> None:
     judge(before, read_log(log_file), synced, tmp_path)
 
 
-# Few of 200 cuts, with the first write alone and in part, on ATA and virtio alike: e2fsck finds a bitmap's checksum wrong.
+# Few of 200 cuts, the first write alone and in part, on ATA and virtio alike: e2fsck finds a bitmap's checksum wrong.
 # Whether that write is a superblock, which ext4 writes without its journal when it mounts, is not found out yet.
 @pytest.mark.xfail(strict=True, reason="a power failure during the first write of a mount is not clean")
 @pytest.mark.slow
