@@ -27,7 +27,7 @@ from guest_images.disks.made import made
 from guest_images.third_party import locate
 
 BOOT_LIMIT, RATE_LIMIT = 0.7, 1.0  # bt's time by TCG's; bt's rate by TCG's
-PROMPT, DONE = rb"bt# $", "that is all"
+PROMPT, DONE = rb"bt# (\x1b\[6n)?$", "that is all"  # the shell asks where the cursor is
 DISK_BYTES = 64 << 20
 PATIENCE_SECONDS = 120.0
 # fmt: off

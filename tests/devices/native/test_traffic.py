@@ -96,7 +96,7 @@ def pic(random: Random) -> Access:
         case 2:
             return Access("out8", random.choice((UART, 0x2F8)) + random.choice((1, 4)), random.choice((0, 2, 8, 15)))
         case 3:
-            return Access("out8", chip, random.choice((0x11, 0xE7, 0xC7, 0xC7, 0x48, 0x68, random.randrange(256))))
+            return Access("out8", chip, random.choice((0xE7, 0xC7, 0xC7, 0x48, 0x48, 0x68, random.randrange(256))))
         case 4:
             return Access("out8", random.choice((0x4D0, 0x4D1)), random.choice((0, 0, 0x20, 0x08)))
         case 5 | 6:
@@ -110,7 +110,7 @@ def pic(random: Random) -> Access:
 
 
 def rtc(random: Random) -> Access:
-    """The first second ends after some milliseconds (`more_devices`): an update in progress is seen, too."""
+    """The first second ends after a millisecond (`more_devices`): an update in progress is seen, too."""
     match random.randrange(8):
         case 0:
             return Access("out8", 0x71, random.choice((0x26, 0x02, 0x82, 0x06, 0x20, 0x70, random.randrange(256))))
@@ -250,9 +250,21 @@ TRAFFIC = {
 }
 
 
+# What comes before: video memory is switched on, the 8259s are initialized and the 8254 interrupts every 84 us.
+FIRST = {
+    "vga": [Access("out8", 0x3C2, 0x63), Access("out16", 0x3C4, 0x0604)],
+    "pic": [
+        Access("out8", port, value)
+        for port, values in ((0x20, b"\x11"), (0x21, b"\x08\x04\x01\x00"), (0xA0, b"\x11"), (0xA1, b"\x70\x02\x01\x00"),
+                             (0x43, b"\x34"), (0x40, b"\x64\x00"))
+        for value in values
+    ],
+}  # fmt: skip
+
+
 def more_devices(machine: Machine) -> list[Device]:
     """What is not on every board."""
-    machine.board.part("RTC", CmosRtc)._phase_ns = 3_000_000 - NS_PER_SECOND
+    machine.board.part("RTC", CmosRtc)._phase_ns = 1_000_000 - NS_PER_SECOND
     intr = Line("INTR of the local APIC")
     intr.watch(machine.cpu.set_intr)
     apic = LocalApic(machine.clock, intr, external=lambda: 0, nmi=lambda: None)
@@ -303,8 +315,7 @@ class Picture(Device):
 
 def accesses(kind: str, seed: int) -> list[Access]:
     random = Random(f"{kind} {seed}")
-    first = [Access("out8", 0x3C2, 0x63), Access("out16", 0x3C4, 0x0604)] if kind == "vga" else []
-    return first + [TRAFFIC[kind](random)._replace(loops=random.choice(LOOPS)) for _ in range(ACCESSES)]
+    return FIRST.get(kind, []) + [TRAFFIC[kind](random)._replace(loops=random.choice(LOOPS)) for _ in range(ACCESSES)]
 
 
 def through(library: Library, engine: EngineName, traffic: list[Access], *, native: bool) -> dict[str, Any]:
@@ -328,14 +339,14 @@ def in_pieces(library: Library, kind: str, seed: int) -> dict[str, Any]:
     while not run.go(max_insns=random.randrange(1, 100_000) if moves else 50_000):
         if not moves:
             run.machine.com1.receive(b"What was typed meanwhile, more than a FIFO takes.")
-        snapshot, sent, exits = run.machine.snapshot(), run.sent, run.machine.exits
+        snapshot, before, exits = run.machine.snapshot(), run, run.machine.exits
         picture = run.devices[-1].state()
         run.close()
         moves += 1
         run = Run.of(library, ENGINES[moves % 2], traffic, native=moves % 3 != 0, attach=more_devices)
         run.devices[-1].restore(picture)
         run.machine.restore(snapshot)
-        run.sent[:] = sent
+        run.sent[:], run.edges[:] = before.sent, before.edges
         assert run.machine.exits == exits
     assert moves > 20
     seen = run.seen()
