@@ -117,7 +117,9 @@ CONTROL = Layout(
         ("stencil_code", 64),
         ("stencil_relocations", 64),
         ("stencil_index", 64),  # u32 stencil numbers that plans and helpers index
-        ("plans", 64),  # one PLAN a form and variant
+        ("flat_plans", 64),  # one PLAN a form and variant, for code in flat segments
+        ("real_plans", 64),  # for real mode and the like
+        ("other_plans", 64),
         ("hot_next", 64),  # host addresses in one piece of the code cache: fragments grow up, cold stubs grow down
         ("cold_next", 64),
         ("sites", 64),
@@ -219,6 +221,7 @@ PLAN = Layout(
         ("stride_rm", 16),
         ("stride_reg", 16),
         ("stride_count", 16),
+        ("stride_address", 8),  # to the stencil for 16-bit addresses, of forms that count in CX or ECX by address size
         ("pre", 8),
         ("linear", 8),
         ("size", 8),  # bytes
@@ -242,7 +245,7 @@ SITE = Layout(
         ("retry", 64),  # host address: the stencil again (slow path), what follows (interpreter service), or the head
         ("patch", 64),  # host address of the rel32 that a chained exit goes through
         ("record", 64),  # the decoded instruction
-        ("page", 64),  # guest physical page of the block
+        ("page", 64),  # guest physical page of the block; of a head: physical address
         ("eip", 64),  # of the instruction; of the target, for an exit
         ("refund", 32),  # instructions of the block from this one on
         ("x87_eip", 32),  # of the last x87 instruction of the block before it whose pointers are not noted yet

@@ -47,6 +47,7 @@ MMIO_SLOTS = 128
 
 BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 4096, 16  # tag (code_tag | eip), host code or decoded record
 RETURN_STACK_ENTRIES = 16
+KNOWN_SEGMENTS = 16  # a BIOS and who calls it are some at a time
 CLOCK_SCALE_SHIFT = 24  # fractional bits of clock_scale: the cycles of an hour times it still fit into 64 bits
 VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
 CPUID_LEAVES = 16
@@ -149,8 +150,11 @@ FIELDS: tuple[Field, ...] = (
     Field("dr", ARCHITECTURAL, 8),
     Field("cpl", ARCHITECTURAL),
     Field("mode", DERIVED, compared=EXACTLY),  # translation mode key, see bt/x86/mode.py
-    Field("epoch", DERIVED),  # bumped whenever linear -> code mappings may have changed
+    Field("epoch", DERIVED),  # bumped whenever linear -> code mappings may have changed, and for each new code segment
     Field("code_segment", DERIVED),  # base of CS, and its limit << 32, when the epoch began
+    Field("code_epoch", DERIVED),  # the epoch that this code segment has: the one in tags
+    Field("mapped_since", DERIVED),  # epoch in which mappings changed last
+    Field("known_segments", DERIVED, 2 * KNOWN_SEGMENTS),  # code segments as above, and the epoch of each
     Field("sysenter_cs", ARCHITECTURAL),
     Field("sysenter_esp", ARCHITECTURAL),
     Field("sysenter_eip", ARCHITECTURAL),

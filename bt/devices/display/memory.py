@@ -298,10 +298,9 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
         self.refresh()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """After registers, DISPI and what the buffer held: the buffer is as `state` says, not as it was here."""
+        """After registers and DISPI. Whoever restores puts back what the buffer held, in the order `state` says."""
         super().restore(state)
         self._dispi_was_enabled = self._dispi.enabled
-        self._stored(0, len(self.buffer))
         self.refresh()
 
 

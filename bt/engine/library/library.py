@@ -33,7 +33,15 @@ RESERVED_BYTES = ARENA_BYTES // 4  # for the first pieces of machines to come, w
 _PACKAGE = Path(__file__).parents[2]
 _SOURCES = ("codegen", "x86", "memory", "engine")
 
-STENCIL_SECTIONS = ("stencils", "stencil_code", "stencil_relocations", "stencil_index", "plans")
+STENCIL_SECTIONS = (
+    "stencils",
+    "stencil_code",
+    "stencil_relocations",
+    "stencil_index",
+    "flat_plans",
+    "real_plans",
+    "other_plans",
+)
 Progress = Callable[[int, int], None]
 
 

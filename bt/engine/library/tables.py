@@ -25,7 +25,9 @@ class ModelTables:
         instead = {
             "handlers": tables["handlers"][: rows["handlers"]],
             "fp_forms": bytes(rows["fp_forms"]),
-            "plans": _NO_PLANS,
+            "flat_plans": _NO_PLANS,
+            "real_plans": _NO_PLANS,
+            "other_plans": _NO_PLANS,
         }
         gone = list(missing)
         self._tables = {

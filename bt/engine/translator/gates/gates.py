@@ -34,19 +34,10 @@ from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import FP_PREPARE
 from bt.x86.page import PAGE
-from bt.x86.state import CS, EBP, ESP, GPR_NAMES
+from bt.x86.state import CS, EBP, ESP, GPR_NAMES, SS
 
-# Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
-TRANSLATABLE = (
-    mode.CODE_32
-    | mode.STACK_32
-    | mode.FLAT_CS
-    | mode.FLAT_SS
-    | mode.FLAT_DS
-    | mode.FLAT_ES
-    | mode.ALIGNMENT_FREE
-    | mode.BREAKPOINT_FREE
-)
+# Modes the translator knows: all but those where each access is looked at. The rest is interpreted.
+TRANSLATABLE = mode.ALIGNMENT_FREE | mode.BREAKPOINT_FREE
 MOST_REPLACED = 8  # fragments of one place that lead on to the next: more is code that changes all the time
 INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
 
@@ -233,13 +224,17 @@ def _slow_exit(b: NativeContext) -> None:
     site = _site(b)
     linear = b.local(32, b.get("scratch", width=32))
     size = SITE.get(b, site, "size").zext(32)
+
+    def on_stack(offset: Value) -> None:
+        linear.set(b.segment_linear(SS, offset & b.stack_mask()))
+
     with b.Switch(SITE.get(b, site, "linear")) as cases:
         with cases.case(Linear.PUSH):
-            linear.set(b.get("gpr", ESP, width=32) - size)
+            on_stack(b.get("gpr", ESP, width=32) - size)
         with cases.case(Linear.POP):
-            linear.set(b.get("gpr", ESP, width=32))
+            on_stack(b.get("gpr", ESP, width=32))
         with cases.case(Linear.FRAME):
-            linear.set(b.get("gpr", EBP, width=32))
+            on_stack(b.get("gpr", EBP, width=32))
     write = SITE.get(b, site, "write").zext(32)
     inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
     with b.If(inside):
@@ -330,8 +325,8 @@ def _stale_exit(b: NativeContext) -> None:
     with b.If(host == 0):
         b.ret(b.call(NEXT_CODE, b.cpu))
     control, block, replaced = _count(b, "dispatches"), b.get_pointer("block"), SITE.get(b, site, "size")
-    same_page = (BLOCK.get(b, block, "physical") & -PAGE) == SITE.get(b, site, "page")
-    with b.If(same_page & replaced.ult(MOST_REPLACED)):
+    same_place = BLOCK.get(b, block, "physical") == SITE.get(b, site, "page")
+    with b.If(same_place & replaced.ult(MOST_REPLACED)):
         head = SITE.get(b, site, "retry")
         where = (head + CONTROL.get(b, control, "write_delta")).to_pointer()
         b.store(where + 1, (host - (head + JUMP_BYTES)).trunc(32))
