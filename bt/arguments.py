@@ -30,6 +30,16 @@ def whole_number(
     require(isinstance(value, int) and not isinstance(value, bool) and least <= value <= most, name, value, wanted)
 
 
+_UNITS = {"B": 0, "K": 10, "M": 20, "G": 30}
+
+
+def size_in_bytes(name: str, value: str) -> int:
+    """A size as QEMU's -m has it: a number of MiB, or one with B, K, M or G behind it. BadUsage for anything else."""
+    digits, unit = (value[:-1], value[-1:].upper()) if value[-1:].upper() in _UNITS else (value, "M")
+    require(digits.isascii() and digits.isdigit(), name, value, "no size; write 64, 64M or 1G")
+    return int(digits) << _UNITS[unit]
+
+
 def instance(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
     """Raise BadUsage unless `value` is of one of the types."""
     require(isinstance(value, kinds), name, value, wanted)

@@ -4,11 +4,9 @@ A loader first plans all it wants to store as `Piece`s, checks the plan, and onl
 out to be damaged leaves RAM untouched.
 """
 
-import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bt.errors import BadImage, BadUsage
 from bt.firmware.e820 import EBDA
@@ -20,7 +18,7 @@ MIB = 1 << 20
 LEAST_RAM = 2 << 20  # images load at 1 MiB
 MOST_LOW_RAM = DEVICE_HOLE  # what loaders place things in
 
-BIOS_DATA_AREA = 0x400
+BIOS_DATA_AREA, BIOS_DATA_AREA_BYTES = 0x400, 0x100
 TABLES_FROM = 0x8000  # where loaders without a fixed layout begin to look for room
 
 _ZEROES = bytes(MIB)
@@ -51,8 +49,7 @@ def check_address_lines(size: int, bits: int, who: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """What goes to physical [paddr, paddr + size): `data`, then zeroes. `what` names it in errors."""
 
     paddr: int
@@ -72,8 +69,7 @@ class Piece:
         return self.paddr < end and start < self.end
 
 
-@dataclass(frozen=True)
-class Executable:
+class Executable(NamedTuple):
     """A parsed image: its pieces, and the physical address in one of them where it starts."""
 
     entry: int
@@ -126,18 +122,10 @@ def _above(start: int, size: int, occupied: Sequence[Piece]) -> int:
     return start
 
 
-def bios_data_area(taken: Iterable[Piece]) -> list[Piece]:
-    """The words of the BIOS data area that kernels look at, unless the image itself occupies the place.
-
-    0x400 COM1's port, 0x40E the EBDA's segment, 0x413 conventional memory in KiB. Kernels follow the EBDA pointer
-    in search of ACPI and MP tables, and go astray if it is zero.
-    """
-    area = bytearray(0x100)
-    struct.pack_into("<H", area, 0x00, 0x3F8)
-    struct.pack_into("<H", area, 0x0E, EBDA >> 4)
-    struct.pack_into("<H", area, 0x13, EBDA // 1024)
-    block = piece(BIOS_DATA_AREA, bytes(area), "BIOS data area")
-    return [] if any(each.overlaps(block.paddr, block.end) for each in taken) else [block]
+def has_data_area(taken: Iterable[Piece]) -> bool:
+    """Whether an image leaves room for the BIOS data area and its extension, which a hand-over is to fill then."""
+    places = ((BIOS_DATA_AREA, BIOS_DATA_AREA + BIOS_DATA_AREA_BYTES), (EBDA, VIDEO_HOLE))
+    return not any(each.overlaps(*place) for each in taken for place in places)
 
 
 def store(ram: PhysicalMemory, pieces: Iterable[Piece]) -> None:

@@ -24,10 +24,10 @@ from bt.machine.config import ClockMode
 
 if TYPE_CHECKING:
     from bt.console.display import TerminalDisplay
-    from bt.console.fronts import Monitor
     from bt.console.mux import Front
     from bt.console.terminal import Terminal
     from bt.machine import Machine
+    from bt.monitor.monitor import Monitor
 
 PORTS = 2
 TERMINAL, NONE = "terminal", "none"
@@ -205,7 +205,7 @@ class Console:
     # -- the run ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def attached(self, machine: Machine, monitor: Monitor | None = None) -> Iterator[None]:
+    def attached(self, machine: Machine) -> Iterator[None]:
         """While the guest runs, give it what comes, and show what it shows. Afterwards the screenshot is written."""
         with ExitStack() as stack:
             waiter = Waiter(lambda error: machine.post(partial(_raise, error)))
@@ -219,7 +219,7 @@ class Console:
                 display.enter()
                 stack.callback(display.finish)
             machine.is_paced = self._pace == "on" if self._pace else self._terminal is not None
-            self._listen(machine, waiter, display, monitor)
+            self._listen(machine, waiter, display)
             hint = None
             if not self._is_display_chosen:
                 hint = self._add_hint(machine, waiter)
@@ -263,9 +263,7 @@ class Console:
         waiter.every(HINT_SECONDS, tick)
         return lambda: look() if is_silent() else None
 
-    def _listen(
-        self, machine: Machine, waiter: Waiter, display: TerminalDisplay | None, monitor: Monitor | None
-    ) -> None:
+    def _listen(self, machine: Machine, waiter: Waiter, display: TerminalDisplay | None) -> None:
         """Put each character device together with those that talk over it."""
         open_lines: set[int] = set()
 
@@ -284,14 +282,14 @@ class Console:
             if line is stdio and isinstance(line.device, Stdio) and self._terminal is not None:
                 line.device.write_to(self._terminal.write)
             is_shared = line.wanted.is_multiplexed or (line is stdio and self._terminal is not None)
-            received = self._received(machine, line, is_shared, display if line is stdio else None, monitor)
+            received = self._received(machine, line, is_shared, display if line is stdio else None)
             if line.device.sends:
                 open_lines.add(number)
             line.device.listen(waiter, received, partial(ended, number))
         update()
 
     def _received(
-        self, machine: Machine, line: _Line, is_shared: bool, display: TerminalDisplay | None, monitor: Monitor | None
+        self, machine: Machine, line: _Line, is_shared: bool, display: TerminalDisplay | None
     ) -> Callable[[bytes], None]:
         """What takes the bytes that come over a line."""
         if not is_shared and not line.has_monitor and len(line.ports) == 1:
@@ -301,7 +299,7 @@ class Console:
         from bt.console.mux import Mux
 
         write = line.device.write
-        the_monitor = MonitorFront(machine, write, monitor)
+        the_monitor = MonitorFront(machine, write, partial(_monitor, machine))
         wants_monitor = line.has_monitor or (is_shared and not self._is_monitor_placed)
         monitors: list[Front] = [the_monitor] if wants_monitor else []
         uarts = (machine.com1, machine.com2)
@@ -320,6 +318,12 @@ class Console:
             the_monitor.enter()
             return the_monitor.received
         return mux.typed
+
+
+def _monitor(machine: Machine) -> Monitor:
+    from bt.monitor.monitor import Monitor  # few ask for it
+
+    return Monitor(machine)
 
 
 def _display_kind(given: Namespace) -> str:

@@ -11,12 +11,14 @@ from rich.text import Text
 
 from bt import machine
 from bt.cli import begin, library, options
+from bt.engine.linear import Address, translate
 from bt.engine.translator.vcpu import TranslatingVcpu
-from bt.inspect import host_code, modes
-from bt.inspect.code import Address, offset_text, place_text, translate
-from bt.inspect.diary import Fragment, GuestInstruction, Piece
-from bt.inspect.explain import Explainer
-from bt.inspect.interpreted import InterpretedBlock, InterpretedInstruction
+from bt.inspect import modes
+from bt.inspect.code import offset_text, place_text
+from bt.inspect.explanation import host_code
+from bt.inspect.explanation.diary import Fragment, GuestInstruction, Piece
+from bt.inspect.explanation.explain import Explainer
+from bt.inspect.explanation.interpreted import InterpretedBlock, InterpretedInstruction
 from bt.inspect.place import Place, looking_at
 from bt.x86.opcodes import InstructionClass
 from bt.x86.state import CS

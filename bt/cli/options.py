@@ -152,8 +152,8 @@ def find_image(name: str) -> Path:
 
     Names win over files: a file called like a guest is written ./name.
     """
-    if name in guest_images.names():
-        return guest_images.image(name).path
+    if (built_in := guest_images.find(name)) is not None:
+        return built_in.path
     if (fetched := third_party.locate(name)) is not None:
         return fetched
     if Path(name).exists():

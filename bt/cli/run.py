@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO, Unpack
 
 from bt import __version__, machine
-from bt.boot.medium import Medium
+from bt.boot.files.medium import Medium
 from bt.cli import console, devices, drives, library, options
 from bt.cli.console import Sinks
 from bt.end import End, statuses
@@ -36,9 +36,15 @@ def main(arguments: Sequence[str]) -> int:
         record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
         pc = powered_on(given, image, medium, **outside.sinks())
         if os.environ.get("BT_DEBUG"):
-            from bt.inspect import debug  # what disassembles is no part of an ordinary start
+            from bt.inspect.explanation import debug  # what disassembles is no part of an ordinary start
 
             debug.attach(pc, debug.level(), lambda line: print(line, file=sys.stderr))
+        if given.log:
+            from bt.cli import log
+
+            log.attach(pc, given.log, given.log_file)
+        if given.stats:
+            pc.keep_accounts()
         with outside.attached(pc):
             result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
     if record is not None:
@@ -114,6 +120,8 @@ def parser() -> options.Parser:
     add("-no-reboot", "--no-reboot", action="store_true", help="end when the guest resets the machine")
     add("--max-insns", metavar="N", type=options.count, help="stop after N instructions")
     add("--timeout", metavar="SECONDS", type=options.seconds, help="stop after that much time")
+    add("-d", metavar="ITEMS", dest="log", help="log of the guest as QEMU's: int,cpu_reset,in_asm,exec,guest_errors")
+    add("-D", metavar="FILE", dest="log_file", help="where it goes (default stderr)")
     add("--stats", action="store_true", help="show what the run cost, on stderr")
     add("--json", metavar="FILE", help="write the result there (- for stdout)")
     return parser
@@ -126,7 +134,7 @@ def _boots_by_itself(given: Namespace) -> bool:
 
 def _medium(image: Path) -> Medium | None:
     """What kind of disk the image is, if any."""
-    from bt.boot.medium import medium_of
+    from bt.boot.files.medium import medium_of
 
     try:
         return medium_of(image)
@@ -172,6 +180,7 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "status": result.status,
         "instructions": result.instructions,
         "resets": result.resets,
+        "host_cycles": result.host_cycles,
         "wall_seconds": result.seconds,
         "cpu_seconds": result.cpu_seconds,
         "exits": result.exits,

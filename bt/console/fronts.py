@@ -9,7 +9,6 @@ from bt.devices.serial.uart16550 import Uart16550
 from bt.machine import Machine
 
 PROMPT = "(bt) "
-NO_MONITOR = "there is no monitor yet; Ctrl-A c goes back, Ctrl-A x ends bt"
 BACKSPACES, ENTERS, KILL_LINE = b"\b\x7f", b"\r\n", 0x15
 
 
@@ -37,18 +36,19 @@ class Monitor(Protocol):
     """What executes commands about a machine, between two of its instructions."""
 
     def execute(self, line: str) -> str:
-        """The answer to a line, possibly of several lines, without a line feed at its end."""
+        """What there is to say about it, in whole lines."""
 
 
 class MonitorFront:
     """The monitor's prompt: lines are edited here, and executed by the machine's thread.
 
-    `write` gets text for the person. Line feeds go with carriage returns: the terminal may be raw.
+    `monitor` is asked for when there is a line for it. `write` gets text for the person. Line feeds go with carriage
+    returns: the terminal may be raw.
     """
 
     name = "monitor"
 
-    def __init__(self, machine: Machine, write: Callable[[bytes], None], monitor: Monitor | None) -> None:
+    def __init__(self, machine: Machine, write: Callable[[bytes], None], monitor: Callable[[], Monitor]) -> None:
         self._machine, self._write, self._monitor = machine, write, monitor
         self._line = bytearray()
 
@@ -90,8 +90,7 @@ class MonitorFront:
         self._machine.post(lambda: self._execute(line))
 
     def _execute(self, line: str) -> None:
-        answer = NO_MONITOR if self._monitor is None else self._monitor.execute(line)
-        self._show((answer + "\n" if answer else "") + PROMPT)
+        self._show(self._monitor().execute(line) + PROMPT)
 
     def _show(self, text: str) -> None:
         self._write(text.replace("\n", "\r\n").encode())

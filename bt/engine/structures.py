@@ -142,6 +142,12 @@ CONTROL = Layout(
         ("callouts", 64),  # u64 a form: times the interpreter did it for translated code
         ("trace_next", 64),  # where the next TRACE goes; 0 = no diary is kept
         ("trace_end", 64),
+        ("decode_cycles", 64),  # host cycles in making blocks
+        # -- where to leave (bt/engine/breakpoints.py)
+        ("breakpoints", 64),  # host address of the table; 0: nowhere
+        ("breakpoint_handler", 64),
+        ("passed_at", 64),  # instruction count and EIP at which the guest was left, and goes on
+        ("passed_eip", 64),
     )
 )
 

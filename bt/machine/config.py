@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from bt import arguments
 from bt.boot.placement import check_address_lines, check_ram_size
@@ -75,3 +76,36 @@ class MachineConfig:
         good = isinstance(letters, str) and set(letters) <= BOOT_LETTERS.keys() and len(set(letters)) == len(letters)
         arguments.require(good, "boot_order", letters, "letters are wanted, each once: a, c, d, n")
         arguments.instance("bios", self.bios, (str, type(None)), "the name of a file is wanted")
+
+
+class Options(TypedDict, total=False):
+    """The fields of MachineConfig, as `Machine` takes them by name."""
+
+    memory: int | str
+    engine: EngineName
+    clock: ClockMode
+    cpu: str
+    rtc_base: datetime
+    no_reboot: bool
+    machine: MachineName
+    drives: Sequence[Drive]
+    bios: str | None
+    rom_directories: Sequence[str]
+    boot_order: str
+    boot_menu: bool
+    graphics: bool
+    devices: Sequence[AddedDevice]
+
+
+def configured(config: MachineConfig | None, options: Options) -> MachineConfig:
+    """A configuration with other fields: memory may be "64M", sequences are what tuples are made of. BadUsage."""
+    found: dict[str, Any] = dict(options)
+    if isinstance(memory := found.get("memory"), str):
+        found["memory"] = arguments.size_in_bytes("memory", memory)
+    for name in ("drives", "rom_directories", "devices"):
+        if isinstance(found.get(name), list):
+            found[name] = tuple(found[name])
+    known = MachineConfig.__dataclass_fields__
+    for name in found:
+        arguments.require(name in known, name, found[name], f"no such option; there are {', '.join(known)}")
+    return replace(MachineConfig() if config is None else config, **found)

@@ -24,6 +24,11 @@ def install(board: Board) -> None:
     """Map the BIOS, and fill what it reads. Raises BadUsage or BadImage, nothing changed."""
     config = board.config
     files = roms.FIRMWARE[config.machine]
+    if is_builtin(config):
+        from bt.machine.builtin import install_builtin
+
+        install_builtin(board)
+        return
     board.memory.add_bios(roms.read_bios(config.bios or files.bios, config.rom_directories))
     option_roms = {}
     if config.machine == "isapc":
@@ -39,6 +44,13 @@ def install(board: Board) -> None:
     if config.machine == "pc":
         _add_tables(fw_cfg, hardware(board))
         _add_smbios(fw_cfg, smbios_facts(config))
+
+
+def is_builtin(config: MachineConfig) -> bool:
+    """Whether bt's own firmware starts: it is asked for, or nothing is and no SeaBIOS is found."""
+    if config.bios is None:
+        return roms.find(roms.FIRMWARE[config.machine].bios, config.rom_directories) is None
+    return config.bios == roms.BUILTIN
 
 
 def hardware(board: Board) -> Hardware:

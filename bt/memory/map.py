@@ -18,9 +18,8 @@ import struct
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bt import arguments
 from bt.errors import BtError
@@ -70,8 +69,7 @@ Layout = tuple[tuple[int, int, Use, int, int], ...]
 """Of each range start, length, use, number of its memory in `PhysicalMap.memories`, offset."""
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """`length` bytes of `memory`, from `offset` on, at physical `start`."""
 
     start: int
@@ -87,7 +85,7 @@ class Range:
     def part(self, start: int, end: int) -> Range:
         """What of it lies in [start, end); nothing: no positive length."""
         start, end = max(start, self.start), min(end, self.end)
-        return replace(self, start=start, length=end - start, offset=self.offset + start - self.start)
+        return self._replace(start=start, length=end - start, offset=self.offset + start - self.start)
 
     @property
     def entry(self) -> int:
@@ -169,7 +167,7 @@ class PhysicalMap:
         found = self.at(start)
         if found is None or found.start != start:
             raise MapConflict(f"nothing begins at {start:#x}: give the first address of what moves")
-        new = self._checked(replace(found, start=to))
+        new = self._checked(found._replace(start=to))
         self._require_free(new, found)
         self._change(start, found.length, [])
         self._change(to, new.length, [new])

@@ -73,7 +73,8 @@ def _new_epoch(b: Context) -> Value:
 def _enter_code_segment(b: Context, segment: Value) -> None:
     """The epoch of another code segment: the one it had, if nothing else has changed since, or one of its own."""
     b.put("code_segment", segment)
-    place = ((segment >> 4) ^ (segment >> 12)) & (state.KNOWN_SEGMENTS - 1)
+    mixed = segment ^ (segment >> 8)  # bases end in zeros, of various lengths
+    place = ((mixed >> 4) ^ (mixed >> 8)) & (state.KNOWN_SEGMENTS - 1)
     entry = b.slot("known_segments") + (place << 4)
     known = (b.load(entry, 64) == segment) & b.load(entry + 8, 64).uge(b.get("mapped_since"))
     with b.IfElse(known) as arm:

@@ -115,12 +115,12 @@ def test_screen_monitor_and_serial_port(terminal: Tmux) -> None:
     show(terminal, source=source)
     terminal.press("C-a", "c")
     terminal.wait(r"^>\s*\n\(bt\)$")
-    terminal.type("info\r")
-    terminal.wait("there is no monitor yet")
+    terminal.type("info status\r")
+    terminal.wait("VM status: running")
     terminal.press("M-1")
     terminal.wait("╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀")
     terminal.press("M-3")
-    terminal.wait("there is no monitor yet")
+    terminal.wait("VM status: running")
     terminal.press("C-a", "1")
     terminal.wait("╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀")
     terminal.press("C-a", "h")
@@ -145,11 +145,11 @@ def test_each_way_to_end_it_restores_the_terminal(terminal: Tmux, end: str | sig
 
 def test_a_traceback_restores_the_terminal(terminal: Tmux) -> None:
     """A device fails when its port is read."""
-    guest = guests.write(terminal.scratch, guests.PICTURE.replace("cmp bl, 0x10", "in al, 0x71\ncmp bl, 0x10"))
+    guest = guests.write(terminal.scratch, guests.PICTURE.replace("cmp bl, 0x10", "in al, 0x08\ncmp bl, 0x10"))
     (terminal.scratch / "broken.py").write_text(
-        "import sys; from bt.cli.main import main; from bt.devices.chipset.cmos_rtc import CmosRtc\n"
+        "import sys; from bt.cli.main import main; from bt.devices.chipset.dma8237 import Dma8237Pair\n"
         "def broken(*arguments): raise ZeroDivisionError\n"
-        "CmosRtc.read = broken; sys.exit(main(sys.argv[1:]))"
+        "Dma8237Pair.read = broken; sys.exit(main(sys.argv[1:]))"
     )
     terminal.python("broken.py", *guest, "--display", "terminal")
     terminal.wait("╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀")

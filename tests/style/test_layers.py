@@ -24,10 +24,12 @@ LAYERS = (
     "devices",
     "firmware",
     "boot",
+    "api",
     "machine",
     "symbols",
     "inspect",
     "console",
+    "monitor",
     "bench",
     "cli",
 )

@@ -51,7 +51,8 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
     `buffer` is at least 256 KiB, what it holds is kept by its owner and is not in `state()`. The VMM may let guests
     store into `window` without asking; `window_changed(window)` is called when the window has another place, or none,
     `stored(start, length)` when the device has written to the buffer; `is_untouched()`: it is all zeros. Loads from a
-    window do not fill the latches. Odd/even ignores the page bit of miscellaneous output.
+    window do not fill the latches. Odd/even ignores the page bit of miscellaneous output, and its bit that would take
+    memory away from the processor is storage, as on QEMU's display: firmware made for that leaves it clear.
     """
 
     widest_access = 8
@@ -95,6 +96,20 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
             return bytes(self.buffer[first + 2 * start + (number & 1) : first + min(2 * (start + length), _HALF) : 2])
         return bytes(self.buffer[4 * start + number : min(4 * (start + length), VGA_BYTES) : 4])
 
+    def put_map(self, number: int, start: int, data: bytes) -> None:
+        """Store bytes in one map from `start` on, as far as its 64 KiB go; see `map_bytes`."""
+        data = data[: max(0, (VGA_BYTES // 4) - start)]
+        if self._in_pairs:
+            first, step = (number >> 1) * _HALF + 2 * start + (number & 1), 2
+        else:
+            first, step = 4 * start + number, 4
+        if data:
+            length = step * (len(data) - 1) + 1
+            span = bytearray(self.buffer[first : first + length])  # of which slices with steps are 50 times as fast
+            span[::step] = data
+            self.buffer[first : first + length] = span
+            self._stored(first, length)
+
     def quads(self) -> bytes:
         """The VGA's 256 KiB in quads."""
         data = bytes(self.buffer[:VGA_BYTES])
@@ -114,8 +129,6 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
             self._dispi_was_enabled = on_dispi
             self._stored(0, len(self.buffer))
         start, length = MAPPED[graphics[vga_native.GRAPHICS_MISC] >> 2 & 3]
-        if not registers.miscellaneous & vga.MISC_RAM_ENABLED and not on_dispi:
-            length = 0
         self._start, self._end = start, start + length
         self._bank = dispi.bank << BANK_BITS if on_dispi else 0
         self._write_mode = mode & 3

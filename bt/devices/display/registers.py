@@ -25,7 +25,7 @@ PORTS = ((0x3B4, 2), (0x3BA, 1), (0x3C0, 16), (0x3D4, 2), (0x3DA, 1))  # first a
 _MONOCHROME = frozenset({0x04, 0x05, 0x0A})  # offsets that are decoded while IO_ADDRESS_SELECT is clear
 _COLOUR = frozenset({0x24, 0x25, 0x2A})  # the same registers, while it is set
 
-MISC_COLOUR, MISC_RAM_ENABLED = 1 << 0, 1 << 1
+MISC_COLOUR = 1 << 0
 MISC_WRITABLE = 0xEF
 
 RESET, CLOCKING_MODE, _, CHARACTER_MAP_SELECT, MEMORY_MODE = range(5)  # sequencer, but for MAP_MASK

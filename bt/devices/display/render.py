@@ -101,6 +101,10 @@ def _colours(device: Vga) -> bytes:
     """256 times red, green, blue: what each pixel value of a VGA mode looks like."""
     registers = device.registers
     attributes, mode = registers.attributes, registers.attributes[vga.ATTRIBUTE_MODE]
+    # all planes of text are shown whatever is enabled, as on QEMU's display: firmware made for that enables none
+    planes = (
+        attributes[vga.COLOUR_PLANES] & 0xF if registers.graphics[vga_native.GRAPHICS_MISC] & vga.MISC_GRAPHICS else 0xF
+    )
     direct = registers.graphics[vga_native.GRAPHICS_MODE] & vga.MODE_SHIFT_256
     select = attributes[vga.COLOUR_SELECT]
     colours = bytearray()
@@ -108,7 +112,7 @@ def _colours(device: Vga) -> bytes:
         if direct:
             index = value
         else:
-            index = attributes[value & attributes[vga.COLOUR_PLANES] & 0xF] | (select & 0b1100) << 4
+            index = attributes[value & planes] | (select & 0b1100) << 4
             if mode & vga.ATTRIBUTE_PALETTE_54:
                 index = index & 0xCF | (select & 0b11) << 4
         index &= registers.pel_mask

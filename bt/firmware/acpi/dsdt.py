@@ -1,5 +1,7 @@
 """The differentiated system description table of machine "pc": what is on the board, in AML."""
 
+from functools import cache
+
 from bt.firmware.acpi import aml
 
 PCI_MEMORY_END = 0xFEBF_FFFF  # the I/O APIC's window is the next
@@ -15,6 +17,7 @@ PRESENT, HIDDEN = 0x0F, 0x0B  # there and working; not shown to people
 NOT_ENABLED = 0x09  # of a link device that is routed nowhere
 
 
+@cache
 def dsdt(low_ram: int, processors: int, pvpanic: int | None = None) -> bytes:
     """The body. `low_ram`: bytes of RAM below the addresses of devices; `pvpanic`: the port of such a device."""
     return b"".join(

@@ -26,7 +26,7 @@ from bt.engine.structures import (
 )
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import RECORDS, Vcpu
-from bt.inspect.structure import Structure, find_block
+from bt.inspect.explanation.structure import Structure, find_block
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.mode import CODE_32, FLAT_32, USER

@@ -6,7 +6,7 @@ from the other, so that the hot code stays dense.
 
 from __future__ import annotations
 
-from bt.codegen.builder import Signature
+from bt.codegen.abi import Signature
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32, MOV_IMMEDIATE_BYTES, move_immediate
 from bt.codegen.value import PTR, Value
 from bt.engine.decode import nibbles

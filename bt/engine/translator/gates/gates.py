@@ -7,8 +7,8 @@ Python is entered only from there: registers are then in the state.
 
 from __future__ import annotations
 
-from bt.codegen.abi import RegisterPlan, native
-from bt.codegen.builder import Builder, Module, Signature
+from bt.codegen.abi import RegisterPlan, Signature, native
+from bt.codegen.builder import Builder, Module
 from bt.codegen.objectfile import CodePiece
 from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
@@ -133,6 +133,9 @@ def _translated(b: NativeContext) -> None:
             deliver(b)
         b.ret(0)
     with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
+        b.ret(0)
+    handler = RECORD.get(b, BLOCK.get_pointer(b, block, "records"), "handler")
+    with b.Unlikely(handler == CONTROL.get(b, b.get_pointer("engine"), "breakpoint_handler")):
         b.ret(0)
     host = b.local(64, BLOCK.get(b, block, "host"))
     with b.If(host.get() == 0):
@@ -330,9 +333,9 @@ def _forget(b: NativeContext) -> None:
 
 def _run_bt(b: NativeContext) -> None:
     begin_run(b)
+    started = b.cycles()
     where = b.call(NEXT_CODE, b.cpu)
     arguments = _pinned_from_state(b, FLAT_32_GATES.plan, b.cpu, where)
-    started = b.cycles()
     b.call(FLAT_32_GATES.jump_free, *arguments)
     control = b.get_pointer("engine")
     CONTROL.count(b, control, "run_cycles", b.cycles() - started)

@@ -253,6 +253,9 @@ class StencilContext(HoleContext):
         charged = self.get("icount_base") + self.get("run_budget") - self.budget
         return charged - self.hole("BEHIND", 64)
 
+    def shorten_budget(self, insns: Value) -> None:
+        self.budget = self.budget - insns
+
     # -- what only the interpreter does -----------------------------------------------------------------------------
 
     def interpreter_only(self) -> NoReturn:
