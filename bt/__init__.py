@@ -24,24 +24,30 @@ if TYPE_CHECKING:
     from bt.machine.result import Result as Result
     from bt.machine.snapshot import Snapshot as Snapshot
 
-_HOMES = {
-    "bt.api.stops": ("Address", "GuestTime", "Insns", "Pattern"),
-    "bt.devices.device": ("Device",),
-    "bt.end": ("End",),
-    "bt.errors": ("BtError",),
-    "bt.machine.board": ("Part",),
-    "bt.machine.config": ("MachineConfig",),
-    "bt.machine.machine": ("Machine",),
-    "bt.machine.media": ("Drive",),
-    "bt.machine.result": ("Result",),
-    "bt.machine.snapshot": ("Snapshot",),
+_NAMES = {
+    "Address": "bt.api.stops",
+    "BtError": "bt.errors",
+    "Device": "bt.devices.device",
+    "Drive": "bt.machine.media",
+    "End": "bt.end",
+    "GuestTime": "bt.api.stops",
+    "Insns": "bt.api.stops",
+    "Machine": "bt.machine.machine",
+    "MachineConfig": "bt.machine.config",
+    "Part": "bt.machine.board",
+    "Pattern": "bt.api.stops",
+    "Result": "bt.machine.result",
+    "Snapshot": "bt.machine.snapshot",
 }
 
 
 def __getattr__(name: str) -> object:
-    for module, names in _HOMES.items():
-        if name in names:
-            from importlib import import_module
+    if name not in _NAMES:
+        raise AttributeError(f"module 'bt' has no attribute {name!r}")
+    from importlib import import_module
 
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module 'bt' has no attribute {name!r}")
+    return getattr(import_module(_NAMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_NAMES]

@@ -72,12 +72,14 @@ class InHand(ABC):
 
     @cached_property
     def keyboard(self) -> Keyboard:
+        """The keyboard as somebody types on it."""
         from bt.api.keyboard import Keyboard
 
         return Keyboard(self.board.part("keyboard", I8042).keyboard, self.clock, self.soon)
 
     @cached_property
     def mouse(self) -> Mouse:
+        """The mouse as somebody moves it."""
         from bt.api.keyboard import Mouse
 
         device = self.board.part("keyboard", I8042).mouse
@@ -86,6 +88,7 @@ class InHand(ABC):
 
     @cached_property
     def screen(self) -> Screen:
+        """What the display shows."""
         from bt.api.screen import Screen
 
         return Screen(self.board.vga)
@@ -132,6 +135,7 @@ class InHand(ABC):
 
     @property
     def is_paused(self) -> bool:
+        """Whether the guest waits for `resume`."""
         return self._loop.is_paused
 
     def pause(self) -> None:
