@@ -6,7 +6,7 @@ A `bool` is no number here: `run(max_insns=True)` is a slip.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from reprlib import repr as shortened
 
 from bt.errors import BadUsage
@@ -43,6 +43,16 @@ def size_in_bytes(name: str, value: str) -> int:
 def instance(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
     """Raise BadUsage unless `value` is of one of the types."""
     require(isinstance(value, kinds), name, value, wanted)
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """What to go on with after the name of something that there is not: the nearest that there is, and all."""
+    import difflib  # which nobody needs who spells well
+
+    there_are = list(choices)
+    close = difflib.get_close_matches(name, there_are, n=1, cutoff=0.5)
+    hint = f"; {close[0]} is nearest" if close else ""
+    return f"{hint}; there are {', '.join(there_are)}"
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ class End(StrEnum):
     GUEST_TIME = "guest-time", 4, "stopped by a limit of the guest's time (in Python)"
     TRIPLE_FAULT = "shutdown", 6, "triple fault"
     RESET_LOOP = "reset-loop", 10, "the guest reset the machine three times with no output in between"
-    PANIC = "panic", 8, "guest panic (later: kept for pvpanic, a device that bt does not have yet)"
+    PANIC = "panic", 8, "the guest's kernel panicked, and said so by pvpanic"
     INTERNAL_ERROR = "internal-error", 70, "internal error"
     INTERRUPTED = "interrupted", 130, "stopped by the user"
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bt.codegen.builder import Builder
 from bt.codegen.value import PTR, Value
+
+if TYPE_CHECKING:
+    from bt.codegen.builder import Builder
 
 
 class Layout:

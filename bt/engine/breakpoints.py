@@ -12,8 +12,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from bt import arguments
-from bt.codegen.abi import native
-from bt.codegen.builder import Signature
+from bt.codegen.abi import Signature, native
 from bt.codegen.value import PTR, Value
 from bt.engine.structures import BLOCK, BLOCK_BYTES, CONTROL, RECORD
 from bt.errors import BadUsage

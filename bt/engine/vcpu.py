@@ -7,8 +7,8 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from bt import arguments
 from bt.engine.breakpoints import Breakpoints
@@ -56,8 +56,7 @@ _make_exit = partial(tuple.__new__, Exit)  # 0.2 us; Exit's own constructor take
 _MASK_64 = (1 << 64) - 1
 
 
-@dataclass(frozen=True)
-class VcpuSnapshot:
+class VcpuSnapshot(NamedTuple):
     """A processor between two runs, without RAM and time."""
 
     model: CpuModel
@@ -167,8 +166,7 @@ class Vcpu:
         s["ram_entry"] = self.memory.ram_entry
         s["page_info"] = self._page_info.address
         s["port_access"], s["port_values"] = self.port_access.address, self.port_values.address
-        for place, value in enumerate(flags.COMPARISON_FLAGS):
-            s["comparison_flags", place] = value
+        s.put_all("comparison_flags", flags.COMPARISON_FLAGS)
 
     def control(self, name: str) -> int:
         """A field of the engine's control block (statistics among them)."""
@@ -425,9 +423,9 @@ class Vcpu:
 
     def statistics(self) -> dict[str, int]:
         """Counters of the engine."""
-        names = ("blocks_made", "insns_decoded", "blocks_killed")
+        names = ("blocks_made", "insns_decoded", "blocks_killed", "decode_cycles")
         return {name: self.control(name) for name in names} | {
-            name: self.state[name] for name in ("tlb_fills", "tlb_flushes")
+            name: self.state[name] for name in ("tlb_fills", "tlb_fill_cycles", "tlb_flushes", "native_accesses")
         }
 
 

@@ -52,8 +52,12 @@ def place_text(cpu: Vcpu, eip: int) -> str:
     """An offset in CS for people: alone where code is flat, else behind the selector."""
     if cpu.state["mode"] & FLAT_CS:
         return f"{eip:08x}"
-    digits = 4 if code_bits(cpu.state["mode"]) == 16 and eip <= 0xFFFF else 8
-    return f"{cpu.state.segment(CS, 'selector'):04x}:{eip:0{digits}x}"
+    return f"{cpu.state.segment(CS, 'selector'):04x}:{offset_text(cpu.state['mode'], eip)}"
+
+
+def offset_text(mode: int, eip: int) -> str:
+    """An offset in CS alone, by the mode key."""
+    return f"{eip:04x}" if code_bits(mode) == 16 and eip <= 0xFFFF else f"{eip:08x}"
 
 
 def text_of(code: bytes, eip: int, bits: Literal[16, 32]) -> str | None:

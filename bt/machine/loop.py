@@ -6,8 +6,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from bt.boot.boot_sector import Stop, why_stopped
+from bt.boot.loaders.boot_sector import Stop, why_stopped
+from bt.clock.pace import Pace
 from bt.clock.virtual_clock import NEVER_NS, VirtualClock
 from bt.end import End
 from bt.engine.protocol import Engine, Exit
@@ -17,7 +19,13 @@ from bt.memory.ram import GuestRam
 from bt.x86.exits import ExitReason
 from bt.x86.state import CS, EAX, ESP, SS
 
+if TYPE_CHECKING:
+    from bt.machine.accounts import Accounts
+
 SLICE_INSNS = 5_000_000  # the guest is left this often to look at Ctrl-C and the time limit
+# While somebody may type it is left more often where instructions take long, so that it hears of it soon: BIOS services
+# of GRUB, interpreted, had 5 million of them in 0.5 s.
+SLICE_SECONDS, LEAST_SLICE_INSNS = 0.01, 100_000
 Server = Callable[[Exit], None]
 RunEngine = Callable[[int, int, int], Exit]  # Engine.run
 IDLE_SECONDS = 0.1  # a halted guest sleeps no longer at a time
@@ -50,6 +58,8 @@ class Loop:
     def __init__(self, cpu: Engine, ram: GuestRam, clock: VirtualClock, mailbox: Mailbox) -> None:
         self._cpu, self._ram, self._clock, self._mailbox = cpu, ram, clock, mailbox
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
+        self._granted_insns = SLICE_INSNS  # fewer while somebody may type
+        self.pace: Pace | None = None  # idle time is the host's, too
         self.stop_requested = False
         self.is_running = False
         self.is_users_reset = False
@@ -58,6 +68,7 @@ class Loop:
         self._deadline: float | None = None
         self._limit_ns = NEVER_NS
         self._end: End | None = None
+        self._want: Stop | None = None
         self._unserved: Exit | None = None  # somebody outside has raised at what the guest sent before it
         self.exit_counts = [0] * len(ExitReason)
         self.interrupt_counts = [0] * 256  # taken, by vector
@@ -75,12 +86,19 @@ class Loop:
     def guest_exit(self, status: int) -> None:
         self._end, self.guest_status = End.EXIT, status & 0xFF
 
+    def guest_panicked(self) -> None:
+        self._end = End.PANIC
+
     def forget_exit(self) -> None:
         """The guest is another from now on: what the one before has left for is not served any more."""
         self._unserved = None
 
     def power_off(self) -> None:
         self._end = End.POWER_OFF
+
+    def want(self, stop: Stop) -> None:
+        """End the run for want of what `stop` says."""
+        self._end, self._want = stop.end, stop
 
     def come_true(self) -> None:
         """What the run was to go on until has come."""
@@ -92,6 +110,10 @@ class Loop:
         """From now on serve the guest with what is on `board`."""
         self._board = board
         self._servers[:] = [self._server(reason) for reason in ExitReason]  # by number: 16 ns instead of 400 by name
+
+    def account_to(self, accounts: Accounts) -> None:
+        """From now on note what each exit costs."""
+        self._servers[:] = [accounts.around(self._server(reason), reason) for reason in ExitReason]
 
     def server(self, reason: ExitReason) -> Server:
         """What is done when the guest leaves for `reason`."""
@@ -112,7 +134,7 @@ class Loop:
             self.is_running = False
 
     def _run(self, limit: int | None, deadline: float | None, limit_ns: int) -> End:
-        self._end, self._deadline, self._limit_ns = None, deadline, limit_ns
+        self._end, self._want, self._deadline, self._limit_ns = None, None, deadline, limit_ns
         run, clock, mailbox = self.run_engine, self._clock, self._mailbox
         counts, servers, posted = self.exit_counts, self._servers, mailbox.posted
         outputs = self._board.outputs
@@ -121,19 +143,29 @@ class Loop:
             leave, self._unserved = self._unserved, None
             servers[leave.code](leave)
             clock.run_due()
-        left = most = self.slice_insns
+        most = self._granted_insns
         if self.is_paused:
             self._do_posted()
         while not self._ended():
+            most = min(most, self.slice_insns)
             if limit is not None:
                 left = limit - clock.insns
                 if left > most:
                     left = most
                 elif left <= 0:
                     return End.MAX_INSNS
+            else:
+                left = most
             if limit_ns != NEVER_NS:  # an instruction takes a nanosecond at least
-                left = min(left if limit is not None else most, limit_ns - clock.now_ns)
-            leave = run(*clock.grant(left))
+                left = min(left, limit_ns - clock.now_ns)
+            if self.input_open:
+                began = time.monotonic()
+                leave = run(*clock.grant(left))
+                if leave.instructions >= LEAST_SLICE_INSNS:
+                    most = self._granted_insns = _slice(leave.instructions, time.monotonic() - began)
+            else:
+                leave = run(*clock.grant(left))
+                most = SLICE_INSNS
             code = leave.code
             clock.advance(leave.instructions, leave.beside_ns)
             counts[code] += 1
@@ -154,7 +186,9 @@ class Loop:
         return {reason.name.lower(): count for reason in ExitReason if (count := self.exit_counts[reason])}
 
     def want_of_firmware(self) -> Stop | None:
-        """What the guest has asked of the BIOS that we have not, if it has halted there."""
+        """What the guest has asked of the BIOS that we have not, if that is why it has ended, or has halted."""
+        if self._want is not None:
+            return self._want
         cpu = self._cpu.state
         stack = cpu.segment(SS, "base") + (cpu["gpr", ESP] & 0xFFFF)
         return why_stopped(cpu.segment(CS, "selector"), cpu["eip"], stack, cpu["gpr", EAX] & 0xFFFF, self._ram)
@@ -244,10 +278,27 @@ class Loop:
                 stop = self.want_of_firmware()
                 self._end = End.HALTED if stop is None else stop.end
                 return
-            if not self._clock.skip_to_next_event(self._limit_ns):
-                if not (self.input_open or self._board.media.is_busy or self._mailbox.posted):
-                    self._end = End.HALTED
-                    return
-                self._mailbox.sleep(IDLE_SECONDS)
+            if not self._idle():
+                self._end = End.HALTED
+                return
             self._clock.run_due()
             self._do_posted()
+
+    def _idle(self) -> bool:
+        """Let time pass, at most until the next event; False if there is nothing to wait for."""
+        if self.pace is None and self._clock.skip_to_next_event(self._limit_ns):
+            return True
+        if self._clock.ns_to_next_event is None and not (
+            self.input_open or self._board.media.is_busy or self._mailbox.posted
+        ):
+            return False
+        if self.pace is not None:
+            self.pace.idle()
+        else:
+            self._mailbox.sleep(IDLE_SECONDS)
+        return True
+
+
+def _slice(instructions: int, seconds: float) -> int:
+    """How many instructions to grant at a time, if so many have taken so long."""
+    return min(SLICE_INSNS, max(LEAST_SLICE_INSNS, int(instructions * SLICE_SECONDS / (seconds or SLICE_SECONDS))))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from bt import arguments
-from bt.disks.disk import Disk, open_disk
 from bt.errors import BadUsage
 
+if TYPE_CHECKING:
+    from bt.disks.disk import Disk
+
 Interface = Literal["ide", "floppy", "virtio"]
-Medium = Literal["disk", "cdrom"]
+DriveMedia = Literal["disk", "cdrom"]
 PLACES: dict[Interface, int] = {"ide": 4, "floppy": 2, "virtio": 16}  # how many drives each has room for
 CDROM_PLACE = 2  # where a CD-ROM drive is that nobody has given a place
 
@@ -27,14 +29,14 @@ class Drive:
 
     file: str | None
     interface: Interface = "ide"
-    media: Medium = "disk"
+    media: DriveMedia = "disk"
     index: int | None = None
     read_only: bool = False
     snapshot: bool = False
 
     def __post_init__(self) -> None:
         arguments.one_of("interface", self.interface, get_args(Interface))
-        arguments.one_of("media", self.media, get_args(Medium))
+        arguments.one_of("media", self.media, get_args(DriveMedia))
         if self.index is not None:
             last = PLACES[self.interface] - 1
             arguments.whole_number("index", self.index, f"0 to {last} is wanted", least=0)
@@ -175,5 +177,7 @@ class Media:
         self.drives = tuple(replace(each, file=file) if each.name == name else each for each in self.drives)
 
     def _open(self, drive: Drive, file: str) -> Disk:
+        from bt.disks.disk import open_disk
+
         read_only = drive.read_only or drive.media == "cdrom"
         return open_disk(file, read_only=read_only, snapshot=drive.snapshot, on_error=self._on_error)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bt import Drive, End, Insns, Machine, Result
-from bt.devices.storage.atapi_cdrom import MEDIUM_CHANGED, AtapiCdrom
+from bt.devices.storage.ata.atapi_cdrom import MEDIUM_CHANGED, AtapiCdrom
 from bt.engine.library.library import Library
 from bt.errors import BadUsage
 from bt.monitor.monitor import Monitor

@@ -7,7 +7,8 @@ from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 
-from bt.codegen.builder import Module, Signature
+from bt.codegen.abi import Signature
+from bt.codegen.builder import Module
 from bt.engine import blocks, breakpoints
 from bt.engine.boundary import (
     BEFORE_NEXT,
