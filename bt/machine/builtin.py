@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 
-from bt.boot.boot_sector import Stop
-from bt.boot.placement import memory_map, upper_kib
+from bt.boot.loaders.boot_sector import Stop
 from bt.devices.pci.config_ports import ConfigPorts
 from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM
-from bt.devices.storage.ata_device import AtaDevice
-from bt.devices.storage.ide_channel import IdeChannel
+from bt.devices.storage.ata.ata_device import AtaDevice
+from bt.devices.storage.ata.ide_channel import IdeChannel
 from bt.end import End
 from bt.firmware.builtin import rom
 from bt.firmware.builtin.bios import Bios
 from bt.firmware.builtin.pc import AtaPlace, Facts, Pc
+from bt.firmware.e820 import memory_map, upper_kib
 from bt.machine.board import Board
-from bt.machine.hand_over import HOST_BRIDGE
+from bt.machine.hand_over.everything import initialise
+from bt.machine.hand_over.pci import HOST_BRIDGE
 from bt.machine.storage import floppy_kinds
 from bt.x86.state import CS, ESP, SS, CpuState
 
@@ -49,10 +50,10 @@ class Surroundings:
             bridge = board.part("PCI ports", ConfigPorts).functions[HOST_BRIDGE]
             bridge.write(FIRST_PAM, 1, ALL_RAM)
             board.dma_memory.write(rom.ROM_BASE, rom.image())
-            board.hand_over()
+            initialise(board)
             bridge.write(FIRST_PAM, 1, ROM_IS_READ_ONLY)
         else:
-            board.hand_over()
+            initialise(board)
 
     def stop(self, detail: str, is_want_of_handler: bool) -> None:
         self._board.out.want(Stop(End.NO_HANDLER if is_want_of_handler else End.BIOS_SERVICE, detail))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bt import __version__
-from bt.boot.placement import low_ram
-from bt.firmware import roms
+from bt.firmware import e820, roms
 from bt.firmware.fw_cfg import FwCfg
-from bt.firmware.pc_items import MemoryRange, describe_pc
+from bt.firmware.pc_items import describe_pc
 from bt.machine.board import Board
 from bt.machine.config import MachineConfig
-from bt.memory.map_layout import HIGH_RAM
+from bt.memory.map_layout import low_ram
 from bt.x86 import cpu_model
 
 if TYPE_CHECKING:
@@ -34,14 +33,10 @@ def install(board: Board) -> None:
     option_roms = {}
     if config.machine == "isapc":
         option_roms[ISA_VGA_BIOS] = roms.read_option_rom(board.vga_bios, config.rom_directories)
-    low = low_ram(config.memory)
-    ranges = [MemoryRange(0, low)]
-    if config.memory > low:
-        ranges.append(MemoryRange(HIGH_RAM, config.memory - low))
     fw_cfg = board.part("fw_cfg", FwCfg)
     describe_pc(
         fw_cfg,
-        ranges,
+        e820.ram(config.memory),
         graphics=config.graphics,
         boot_menu=config.boot_menu,
         option_roms=option_roms,
@@ -62,7 +57,12 @@ def hardware(board: Board) -> Hardware:
     """What the tables are to tell of the board."""
     from bt.firmware.acpi.tables import Hardware
 
-    return Hardware(low_ram(board.config.memory), has_apics="I/O APIC" in board.devices)
+    ports = [added.values["ioport"] for added in board.config.devices if added.kind == "pvpanic"]
+    return Hardware(
+        low_ram(board.config.memory),
+        has_apics="I/O APIC" in board.devices,
+        pvpanic=ports[0] if ports else None,
+    )
 
 
 def _add_tables(fw_cfg: FwCfg, known: Hardware) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bt.devices.chipset import cmos_rtc as rtc
+from bt.devices.chipset import cmos_rtc_native as rtc
 from bt.firmware.builtin import data_area as area
 from bt.firmware.builtin import rom
 from bt.firmware.builtin.frame import Frame

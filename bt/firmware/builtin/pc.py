@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bt.clock.virtual_clock import VirtualClock
-from bt.devices.storage.ata_device import AtaDevice
+from bt.devices.storage.ata.ata_device import AtaDevice
 from bt.memory.bus import Bus
 from bt.memory.ram import OutsideRam
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from bt.devices.chipset import cmos_rtc as rtc
-from bt.devices.storage.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
+from bt.devices.chipset import cmos_rtc
+from bt.devices.chipset import cmos_rtc_native as rtc
+from bt.devices.storage.ata.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
 from bt.firmware.builtin import data_area as area
 from bt.firmware.builtin import rom, time_of_day
 from bt.firmware.builtin.disks import disk
@@ -63,7 +64,7 @@ def power_on(bios: Bios) -> int:
 
 def _start_clock(pc: Pc) -> None:
     pc.set_cmos(rtc.REGISTER_A, 0x26)
-    pc.set_cmos(rtc.REGISTER_B, rtc.B_24_HOUR)
+    pc.set_cmos(rtc.REGISTER_B, cmos_rtc.B_24_HOUR)
     pc.cmos(rtc.REGISTER_C)
 
 

@@ -20,7 +20,7 @@ DONE, AGAIN, HALT = range(3)  # return; let interrupts in and ask once more; the
 # and one from POST_PORT
 BOOT, RESUME = range(2)  # INT 19h; go where 0040:0067 says
 
-TABLES_END = 0x8000  # below are ACPI, SMBIOS and MP tables (bt/machine/hand_over.py)
+TABLES_END = 0x8000  # below are ACPI, SMBIOS and MP tables (bt/machine/hand_over)
 FONT_16, FONT_14, FONT_8_UPPER = 0x8000, 0x9000, 0x9E00
 OEM_NAME = 0xA200
 ENTRIES, CODE = 0xA300, 0xB000
@@ -196,7 +196,7 @@ def _assembled() -> tuple[list[tuple[bytes, str]], dict[str, int]]:
 
 @cache
 def image() -> bytes:
-    """The ROM, without what bt/machine/hand_over.py puts at its beginning."""
+    """The ROM, without what bt/machine/hand_over puts at its beginning."""
     rom = bytearray(ROM_BYTES)
 
     def put(at: int, data: bytes) -> None:

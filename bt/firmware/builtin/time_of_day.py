@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bt.devices.chipset import cmos_rtc as rtc
+from bt.devices.chipset import cmos_rtc
+from bt.devices.chipset import cmos_rtc_native as rtc
 from bt.firmware.builtin import data_area as area
 from bt.firmware.builtin import pci
 from bt.firmware.builtin.frame import Frame
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 PIT_HZ, PIT_COUNT = 1_193_182, 0x10000
 SECONDS_A_DAY = 86_400
-RTC_USUAL = rtc.B_24_HOUR
+RTC_USUAL = cmos_rtc.B_24_HOUR
 
 
 def get_ticks(bios: Bios, frame: Frame) -> None:
@@ -40,7 +41,7 @@ def get_time(bios: Bios, frame: Frame) -> None:
     """AH=02h: CH hours, CL minutes, DH seconds in BCD, DL daylight saving."""
     pc = bios.pc
     frame.ch, frame.cl, frame.dh = pc.cmos(rtc.HOURS), pc.cmos(rtc.MINUTES), pc.cmos(rtc.SECONDS)
-    frame.dl = pc.cmos(rtc.REGISTER_B) & rtc.B_DAYLIGHT
+    frame.dl = pc.cmos(rtc.REGISTER_B) & cmos_rtc.B_DAYLIGHT
     frame.al = frame.ch
     frame.succeed()
 
@@ -83,13 +84,13 @@ def set_alarm(bios: Bios, frame: Frame) -> None:
     pc = bios.pc
     control = pc.cmos(rtc.REGISTER_B)
     frame.ax = 0
-    if control & rtc.B_ALARM:
+    if control & cmos_rtc.B_ALARM:
         frame.carry = True
         return
     for index, value in ((rtc.SECONDS_ALARM, frame.dh), (rtc.MINUTES_ALARM, frame.cl), (rtc.HOURS_ALARM, frame.ch)):
         pc.set_cmos(index, value)
     pc.output(0xA1, pc.input(0xA1) & 0xFE)
-    pc.set_cmos(rtc.REGISTER_B, control & ~rtc.B_SET | rtc.B_ALARM)
+    pc.set_cmos(rtc.REGISTER_B, control & ~rtc.B_SET | cmos_rtc.B_ALARM)
     frame.al = control
     frame.carry = False
 
@@ -98,7 +99,7 @@ def reset_alarm(bios: Bios, frame: Frame) -> None:
     """AH=07h."""
     pc = bios.pc
     control = pc.cmos(rtc.REGISTER_B)
-    pc.set_cmos(rtc.REGISTER_B, control & ~(rtc.B_ALARM | rtc.B_SET))
+    pc.set_cmos(rtc.REGISTER_B, control & ~(cmos_rtc.B_ALARM | rtc.B_SET))
     frame.al = control
     frame.succeed()
 

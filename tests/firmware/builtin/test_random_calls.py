@@ -17,7 +17,7 @@ from tests.firmware.builtin.calls import CODE, STACK, Caller, started
 
 VECTORS = (0x05, *range(0x0A, 0x18), 0x1A, 0x40, 0x42, *range(0x70, 0x78))
 WAITS = {(0x16, 0x00), (0x16, 0x10), (0x15, 0x86)}  # for keys, or for an hour
-CALLS = 200
+CALLS = 400
 WITHIN = 3_000_000  # instructions
 
 

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from bt.devices.storage.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
+from bt.devices.storage.ata.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
 from bt.firmware.builtin import data_area as area
 from bt.firmware.builtin import rom
 from bt.firmware.builtin.disks import floppy

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from bt.devices.storage import ata_device as ata
-from bt.devices.storage.ata_device import AtaDevice
-from bt.devices.storage.ide_channel import NO_INTERRUPTS
+from bt.devices.storage.ata import ata_device as ata
+from bt.devices.storage.ata.ata_device import AtaDevice
+from bt.devices.storage.ata.ide_channel import NO_INTERRUPTS
 from bt.firmware.builtin.pc import AtaPlace, Pc
 
 SECTOR, CD_BLOCK = 512, 2048

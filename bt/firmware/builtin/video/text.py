@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bt.firmware.builtin import data_area as area
@@ -132,12 +133,57 @@ def write_string(bios: Bios, frame: Frame) -> None:
     page, count, with_attributes = frame.bh & 7, frame.cx, frame.al & 2
     text = pc.read(linear(frame.es, frame.bp), count * 2 if with_attributes else count)
     before = _cursor(pc, page)
-    _put_cursor(pc, page, frame.dh, frame.dl)
-    for at in range(0, len(text), 2 if with_attributes else 1):
-        attribute = text[at + 1] if with_attributes else frame.bl
-        write_teletype(pc, text[at], page, attribute, attribute)
-    if not frame.al & 1:
-        _put_cursor(pc, page, *before)
+    cells = (
+        ((text[at], text[at + 1]) for at in range(0, len(text) - 1, 2))
+        if with_attributes
+        else ((character, frame.bl) for character in text)
+    )
+    after = _write_cells_from(pc, page, frame.dh, frame.dl, cells)
+    _put_cursor(pc, page, *(after if frame.al & 1 else before))
+
+
+def _write_cells_from(pc: Pc, page: int, row: int, column: int, cells: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Teletype of characters and attributes; where the cursor is then.
+
+    What is written over, or moves off the screen, is not drawn first: a string may have 64 KiB.
+    """
+    mode, columns, last_row = registers.mode_of(pc), pc.word(area.COLUMNS), pc.byte(area.LAST_ROW)
+    placed: dict[tuple[int, ...], tuple[int, int]] = {}  # by row before all moves, and column
+    moves: list[int] = []  # of all rows up by one: with which attribute
+    for number, (character, attribute) in enumerate(cells):
+        row, column, is_drawn = _after(character, row, column, columns)
+        if is_drawn:
+            is_xor = mode.kind is not Kind.TEXT and attribute & 0x80
+            here = (row + len(moves), column)
+            placed[(*here, number) if is_xor else here] = character, attribute
+            row, column = (row + 1, 0) if column + 1 >= columns else (row, column + 1)
+        if row > last_row:
+            row = last_row
+            moves.append(attribute)
+    if mode.kind is Kind.TEXT:
+        for attribute in moves[-last_row - 1 :]:
+            _scroll(pc, mode, page, 1, 0, 0, last_row, columns - 1, attribute)
+    elif moves:
+        _scroll(pc, mode, page, len(moves), 0, 0, last_row, columns - 1, 0)
+    for (at, place, *_), (character, attribute) in placed.items():
+        if at >= len(moves):
+            _put_character(pc, mode, page, at - len(moves), place, character, attribute, attribute)
+    return row, column
+
+
+def _after(character: int, row: int, column: int, columns: int) -> tuple[int, int, bool]:
+    """Where a control character leaves the cursor, or another one is to be drawn (True)."""
+    match character:
+        case 0x07:  # the bell is heard by nobody
+            return row, column, False
+        case 0x08:
+            return row, max(column - 1, 0), False
+        case 0x0A:
+            return row + 1, column, False
+        case 0x0D:
+            return row, 0, False
+        case _:
+            return row, column, True
 
 
 def display_combination(bios: Bios, frame: Frame) -> None:
@@ -244,20 +290,10 @@ def write_teletype(pc: Pc, character: int, page: int, colour: int, attribute: in
     mode = registers.mode_of(pc)
     row, column = _cursor(pc, page)
     columns, last_row = pc.word(area.COLUMNS), pc.byte(area.LAST_ROW)
-    match character:
-        case 0x07:  # the bell is heard by nobody
-            return
-        case 0x08:
-            column = max(column - 1, 0)
-        case 0x0A:
-            row += 1
-        case 0x0D:
-            column = 0
-        case _:
-            _put_character(pc, mode, page, row, column, character, colour, attribute)
-            column += 1
-            if column >= columns:
-                column, row = 0, row + 1
+    row, column, is_drawn = _after(character, row, column, columns)
+    if is_drawn:
+        _put_character(pc, mode, page, row, column, character, colour, attribute)
+        row, column = (row + 1, 0) if column + 1 >= columns else (row, column + 1)
     if row > last_row:
         row = last_row
         fill = WHITE_ON_BLACK
