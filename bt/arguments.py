@@ -45,13 +45,18 @@ def instance(name: str, value: object, kinds: type | tuple[type, ...], wanted: s
     require(isinstance(value, kinds), name, value, wanted)
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """What to go on with after the name of something that there is not: the nearest that there is, and all."""
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """The one that somebody may have meant who has misspelt it."""
     import difflib  # which nobody needs who spells well
 
+    return next(iter(difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)), None)
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """What to go on with after the name of something that there is not: the nearest that there is, and all."""
     there_are = list(choices)
-    close = difflib.get_close_matches(name, there_are, n=1, cutoff=0.5)
-    hint = f"; {close[0]} is nearest" if close else ""
+    close = closest(name, there_are)
+    hint = f"; {close} is nearest" if close else ""
     return f"{hint}; there are {', '.join(there_are)}"
 
 

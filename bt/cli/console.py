@@ -50,15 +50,16 @@ class Sinks(TypedDict, total=False):
 def add_options(parser: Parser) -> None:
     """`Console` is made of them."""
     add = parser.add_argument_group("screen, keyboard, serial ports: docs/console.md").add_argument
-    add("-display", "--display", metavar="WHERE", help="terminal (or curses): screen and keyboard here; none (default)")
-    add("-curses", "--curses", dest="display", action="store_const", const="curses", help=SUPPRESS)
-    add("-nographic", "--nographic", action="store_true", help="no screen: firmware, serial port and monitor on stdio")
-    add("-serial", "--serial", metavar="TO", action="append",
+    add("-display", metavar="WHERE", help="terminal (or curses): screen and keyboard here; none (default)")
+    add("-curses", dest="display", action="store_const", const="curses", help=SUPPRESS)
+    add("-nographic", action="store_true", help="no screen: firmware, serial port and monitor on stdio")
+    add("-serial", metavar="TO", action="append",
         help=f"COM1, and given again COM2: {SPELLINGS} (default stdio)")  # fmt: skip
-    add("-chardev", "--chardev", dest="chardevs", metavar="KIND,id=ID,...", action="append", default=[],
+    add("-chardev", dest="chardevs", metavar="KIND,id=ID,...", action="append", default=[],
         help=f"something to be named by chardev:ID; kinds: {', '.join(KINDS)}")  # fmt: skip
-    add("-monitor", "--monitor", metavar="TO", help="where the monitor is: as -serial (default: with what is on stdio)")
-    add("-mon", "--mon", dest="mons", metavar="chardev=ID", action="append", default=[], help=SUPPRESS)
+    add("-monitor", metavar="TO", help="where the monitor is: as -serial (default: with what is on stdio)")
+    add("-mon", dest="mons", metavar="chardev=ID", action="append", default=[], help=SUPPRESS)
+    add("-nodefaults", dest="no_defaults", action="store_true", help="no serial port and no empty drives by default")
     add("--screenshot", metavar="FILE.png", help="write what the screen shows at the end there")
     add("--pace", choices=("on", "off"), help="idle time is the host's (default: on with a terminal), not skipped")
 
@@ -119,7 +120,7 @@ class Console:
             screenshot.check_name(self._shot)
         self._lines: list[_Line] = []
         self._chardevs = Chardevs(given.chardevs, screen="stdio" if self._display == TERMINAL else "null")
-        serial = given.serial or ["mon:stdio" if given.nographic else "stdio"]
+        serial = given.serial or [_default_serial(given)]
         if len(serial) > PORTS:
             raise BadUsage(f"--serial {serial[PORTS]}: there are two ports, COM1 and COM2")
         for number, text in enumerate(serial):
@@ -324,6 +325,12 @@ def _monitor(machine: Machine) -> Monitor:
     from bt.monitor.monitor import Monitor  # few ask for it
 
     return Monitor(machine)
+
+
+def _default_serial(given: Namespace) -> str:
+    if given.no_defaults:
+        return "null"
+    return "mon:stdio" if given.nographic else "stdio"
 
 
 def _display_kind(given: Namespace) -> str:

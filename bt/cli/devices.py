@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from bt.cli import drives
 from bt.cli.options import Parser, pairs
 from bt.errors import BadUsage
 from bt.machine.added import KINDS, AddedDevice, listing
 
 DEBUG_CONSOLE = "isa-debugcon"  # QEMU's name of what -debugcon adds
+SERIAL_PORT = "isa-serial"  # and of what -serial says more of
 CONSOLE_PORT, FIRMWARE_LOG_PORT = 0xE9, 0x402  # where a machine has one
 
 
@@ -26,11 +28,11 @@ class Default(NamedTuple):
 def add_options(parser: Parser) -> None:
     """`chosen_devices` and `debug_console_port` read them."""
     add = parser.add_argument_group("devices, as in QEMU").add_argument
-    add("-device", "--device", metavar="NAME,PROPERTY=VALUE", dest="devices", action=_AddDevice, default=[],
+    add("-device", metavar="NAME,PROPERTY=VALUE", dest="devices", action=_AddDevice, default=[],
         help="add a device; -device help lists them, -device NAME,help their properties")  # fmt: skip
-    add("-global", "--global", metavar="NAME.PROPERTY=VALUE", dest="defaults", action="append", type=parse_default,
+    add("-global", metavar="NAME.PROPERTY=VALUE", dest="defaults", action="append", type=parse_default,
         default=[], help="what a property is of devices that do not say")  # fmt: skip
-    add("-debugcon", "--debugcon", metavar="TO",
+    add("-debugcon", metavar="TO",
         help="what guests write to port 0xe9: stdio, file:PATH or null; with -global isa-debugcon.iobase=0x402 "
         "SeaBIOS's log")  # fmt: skip
 
@@ -45,6 +47,8 @@ class _AddDevice(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
+        from bt.cli.qemu import without_effect
+
         text = str(values)
         name, _, rest = text.partition(",")
         if name in ("help", "?"):
@@ -53,7 +57,20 @@ class _AddDevice(argparse.Action):
         if rest in ("help", "?"):
             print(listing(_parsed(f"-device {text}", name, []).kind))
             parser.exit()
-        setattr(namespace, self.dest, [*getattr(namespace, self.dest), parse_device(text)])
+        properties = dict(pairs(text)[1:])
+        if name in drives.FRONTENDS:
+            namespace.frontends = [*namespace.frontends, drives.parse_frontend(text)]
+        elif name == DEBUG_CONSOLE:
+            namespace.debugcon = f"chardev:{properties.get('chardev', '')}"
+            if "iobase" in properties:
+                where = parse_default(f"{DEBUG_CONSOLE}.iobase={properties['iobase']}")
+                namespace.defaults = [*namespace.defaults, where]
+        elif name == SERIAL_PORT and "chardev" in properties:
+            namespace.serial = [*(namespace.serial or []), f"chardev:{properties['chardev']}"]
+        elif name not in KINDS and (why := without_effect.DEVICES.get(name)) is not None:
+            namespace.notes.append(f"-device {text}: {why}")
+        else:
+            setattr(namespace, self.dest, [*getattr(namespace, self.dest), parse_device(text)])
 
 
 def parse_device(text: str) -> AddedDevice:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,22 +37,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A signal that ends programs, and output that nobody reads any more, end the process by that signal.
     """
+    return ended(lambda: _command(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def ended(
+    command: Callable[[], int],
+    program: str = "bt",
+    refused: int | None = None,
+    signalled: Callable[[int], int] = signals.end_by,
+) -> int:
+    """The exit status of a program that does `command`, whatever that raises.
+
+    `program` is what it calls itself; `refused`: the status of what is wrong with a command line or a guest, if it is
+    not the error's own; `signalled` says what the status is when a signal has ended it.
+    """
     try:
         with signals.raised():
-            return _status(sys.argv[1:] if arguments is None else list(arguments))
-    except signals.Signalled as signalled:
-        signals.end_by(signalled.number)
+            return _status(command, program, refused)
+    except signals.Signalled as error:
+        return signalled(error.number)
     except BrokenPipeError:
         signals.end_by(signal.SIGPIPE)
 
 
-def _status(arguments: list[str]) -> int:
+def _status(command: Callable[[], int], program: str, refused: int | None) -> int:
     """The exit status of a command, whatever it raises, with all its output written."""
     try:
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
-                status = _command(arguments)
+                status = command()
         except SystemExit as done:  # argparse, after --help; rich, where nobody reads
             if isinstance(done.__context__, BrokenPipeError):
                 raise done.__context__ from None
@@ -61,17 +75,17 @@ def _status(arguments: list[str]) -> int:
             sys.stdout.flush()
         return status
     except BtError as error:
-        return _complain(str(error), error.exit_code)
+        return _complain(program, str(error), error.exit_code if refused is None else refused)
     except KeyboardInterrupt:
-        return _complain(End.INTERRUPTED.sentence, End.INTERRUPTED.exit_status())
+        return _complain(program, End.INTERRUPTED.sentence, End.INTERRUPTED.exit_status())
     except BrokenPipeError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             if sys.stdout is not None:  # the interpreter must not stumble over it once more when it flushes
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return _complain(f"cannot write: {error.strerror}", End.BAD_USAGE.exit_status())
-        return _own_fault(error)
+            return _complain(program, f"cannot write: {error.strerror}", End.BAD_USAGE.exit_status())
+        return _own_fault(program, error)
 
 
 def _command(arguments: list[str]) -> int:
@@ -88,7 +102,7 @@ def _command(arguments: list[str]) -> int:
     return int(import_module(f"bt.cli.{command}").main(arguments[1:]))
 
 
-def _own_fault(error: Exception) -> int:
+def _own_fault(program: str, error: Exception) -> int:
     """bt itself has failed: one line, and with BT_DEBUG the traceback before it."""
     import traceback  # no part of an ordinary start
 
@@ -97,6 +111,7 @@ def _own_fault(error: Exception) -> int:
     what = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     place = _place(traceback.extract_tb(error.__traceback__))
     return _complain(
+        program,
         f"{End.INTERNAL_ERROR.sentence}: {what} ({place}); please report it as an issue of bt, "
         f"with the traceback that {DEBUG}=0 in the environment shows",
         End.INTERNAL_ERROR.exit_status(),
@@ -125,8 +140,8 @@ Run unmodified x86 guests by binary translation.
 `bt COMMAND --help` says more."""
 
 
-def _complain(message: str, status: int) -> int:
-    print(f"bt: {one_line(message)}", file=sys.stderr)
+def _complain(program: str, message: str, status: int) -> int:
+    print(f"{program}: {one_line(message)}", file=sys.stderr)
     return status
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import guest_images
+from bt.arguments import closest
 from bt.boot.placement import check_ram_size
 from bt.errors import BadImage, BadUsage
 from bt.x86 import cpu_model
@@ -18,20 +19,89 @@ from guest_images import third_party
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
+    from bt.cli.qemu.without_effect import Option
+
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30}
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with errors as one line through BadUsage."""
+def _none() -> Mapping[str, Option]:
+    return {}
 
-    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+
+class Parser(argparse.ArgumentParser):
+    """argparse with QEMU's idea of a command line, and errors as one line through BadUsage.
+
+    What follows an option that has an argument is its argument, whatever it begins with; one dash or two are the same;
+    nothing is abbreviated, and there are no bundles of letters.
+    """
+
+    def __init__(
+        self,
+        prog: str,
+        description: str,
+        epilog: str | Callable[[], str] | None = None,
+        without_effect: Callable[[], Mapping[str, Option]] = _none,
+        usage: str | None = None,
+    ) -> None:
+        """`without_effect`: options that are taken, and only noted: asked for when one comes that is none of its own.
+
+        What there is to say of them is in `notes` of what `parse_args` returns.
+        """
         super().__init__(
             prog=prog,
+            usage=usage,
             description=description,
-            epilog=epilog,
+            epilog=epilog if isinstance(epilog, str) else None,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self._without_effect = without_effect
+        self._make_epilog = epilog if callable(epilog) else None
+
+    def parse_args(  # type: ignore[override]  # to all that is called here
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        given = argparse.Namespace() if namespace is None else namespace
+        given.notes = []
+        return super().parse_args(list(self._known(iter(args or ()), given.notes)), given)
+
+    def _known(self, words: Iterator[str], notes: list[str]) -> Iterator[str]:
+        """The words that argparse is to see, each option with its argument behind an equals sign."""
+        options = self._option_string_actions
+        for word in words:
+            name, equals, value = word.partition("=")
+            if not word.startswith("-") or word == "-":
+                yield word
+                continue
+            if name not in options:
+                name = next((other for other in (name[1:], f"-{name}") if other in options), name)
+            if name not in options:
+                self._note(name, value if equals else None, words, notes)
+            elif options[name].nargs == 0 or equals:
+                yield f"{name}{equals}{value}"
+            else:
+                argument = next(words, None)
+                yield name if argument is None else f"{name}={argument}"
+
+    def _note(self, name: str, value: str | None, words: Iterator[str], notes: list[str]) -> None:
+        """Take an option that there is not, with its argument, and note why nothing happens. Raises BadUsage."""
+        table = self._without_effect()
+        option = table.get(name.lstrip("-"))
+        if option is None:
+            spellings = {spelled.lstrip("-"): spelled for spelled in self._option_string_actions}
+            spellings |= {each: f"-{each}" for each in table}
+            meant = closest(name.lstrip("-"), spellings)
+            hint = f"did you mean {spellings[meant]}? " if meant else ""
+            raise BadUsage(f"{name}: no such option; {hint}`{self.prog} --help` lists them")
+        if option.has_argument and value is None and (value := next(words, None)) is None:
+            raise BadUsage(f"{name}: its argument is missing")
+        if note := option.note(value or ""):
+            notes.append(f"{' '.join(filter(None, (name, value)))}: {note}")
+
+    def format_help(self) -> str:
+        if self._make_epilog is not None:
+            self.epilog = self._make_epilog()
+        return super().format_help()
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """As argparse does, but for its silence where nobody reads it, or there is no room."""
@@ -51,23 +121,31 @@ class _ChooseCpu(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        if values in ("help", "?"):
+        text = str(values)
+        name = text.partition(",")[0]
+        if name in ("help", "?"):
             print(cpu_model.listing())
             parser.exit()
-        setattr(namespace, self.dest, values)
+        if name not in cpu_model.MODELS:
+            from bt.cli.qemu.processors import note
+
+            if said := note(name):
+                namespace.notes.append(f"{option_string} {text}: {said}; the guest finds a {cpu_model.DEFAULT}")
+                text = cpu_model.DEFAULT
+        setattr(namespace, self.dest, text)
 
 
 def add_guest(parser: Parser, default_memory: int) -> None:
     """The options that say what runs, as `bt run` has them; `chosen_image` and `chosen_initrd` read them."""
-    add = parser.add_argument
+    add = parser.add_argument_group("the guest").add_argument
     add("image", metavar="IMAGE", nargs="?", help="the guest")
     add("-m", "--memory", metavar="SIZE", type=memory_size, default=default_memory,
         help="memory as QEMU has it: 64, 64M, 1G (default 128M)")  # fmt: skip
-    add("-cpu", "--cpu", metavar="MODEL", action=_ChooseCpu, default=cpu_model.DEFAULT,
+    add("-cpu", metavar="MODEL", action=_ChooseCpu, default=cpu_model.DEFAULT,
         help=f"{', '.join(cpu_model.MODELS)} (default {cpu_model.DEFAULT}), as in pentium3,+nx; or help")  # fmt: skip
-    add("-kernel", "--kernel", metavar="FILE", help="the same as IMAGE")
-    add("-initrd", "--initrd", metavar="FILE", help="initial RAM disk; multiboot modules as 'FILE ARGS,FILE ARGS'")
-    add("-append", "--append", metavar="TEXT", default="", help="the guest's command line")
+    add("-kernel", metavar="FILE", help="the same as IMAGE")
+    add("-initrd", metavar="FILE", help="initial RAM disk; multiboot modules as 'FILE ARGS,FILE ARGS'")
+    add("-append", metavar="TEXT", default="", help="the guest's command line")
     add("--boot-sector", metavar="FILE", help="start FILE as a BIOS would, in real mode at 0000:7C00; there is no BIOS")
     add("--flat", metavar="ADDRESS", type=address, help="IMAGE is raw code: load and enter it there, 32-bit")
 
@@ -93,8 +171,9 @@ def chosen_initrd(given: argparse.Namespace) -> str | None:
 
 
 def memory_size(text: str) -> int:
-    """Bytes of guest memory as QEMU's -m has them: a number of MiB, or one with B, K, M or G behind it."""
-    match = re.fullmatch(r"(\d+)([BKMG]?)", text.strip().upper())
+    """Bytes of guest memory as QEMU's -m has them: a number of MiB, or one with B, K, M or G behind it; or size=64M."""
+    first = text.strip().partition(",")[0].upper().removeprefix("SIZE=")  # slots= and maxmem= are for memory to come
+    match = re.fullmatch(r"(\d+)([BKMG]?)B?", first)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write 64, 64M or 1G")
     size = int(match[1]) << _UNITS[match[2] or "M"]

@@ -6,18 +6,25 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO, Unpack
+from typing import TYPE_CHECKING, Any, TextIO, Unpack, get_args
 
 from bt import __version__, machine
 from bt.boot.files.medium import Medium
 from bt.cli import console, devices, drives, library, options
 from bt.cli.console import Sinks
+from bt.cli.qemu import pidfile, rtc
 from bt.end import End, statuses
 from bt.errors import BadUsage
+from bt.machine.config import AfterTripleFault
 
+if TYPE_CHECKING:
+    from bt.cli.qemu.without_effect import Option
+    from bt.x86.fault_chain import Failure
+
+WIDTH = 110
 RESULT_SCHEMA = "bt.run/1"
 EPILOG = """\
 IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF file, or a Linux bzImage; gzip'ed, too.
@@ -26,13 +33,25 @@ On a terminal every key is the guest's, Ctrl-C too; Ctrl-A x stops, Ctrl-A c swi
 exit status (a signal that ends bt, SIGTERM or SIGHUP or the SIGPIPE of closed output, is none: the shell adds 128):
 {statuses}
 
+taken for QEMU's sake, with a note where something is missing:
+{taken}
+
 BT_DEBUG=1 to 5 in the environment shows on stderr what gets translated, in growing detail (docs/debugging.md)"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    given = parser().parse_args(arguments)
+    return execute(parser().parse_args(arguments)).status
+
+
+def execute(given: Namespace, *, stays_halted: bool = False) -> machine.Result:
+    """Run the guest of a command line, and say on stderr what there is to say of it.
+
+    `stays_halted`: one that has halted for good is still there while somebody may look at it.
+    """
+    for note in given.notes:
+        print(f"bt: {note}", file=sys.stderr)
     image, medium = chosen(given)
-    with console.Console(given) as outside:
+    with pidfile.written(given.pidfile), console.Console(given) as outside:
         record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
         pc = powered_on(given, image, medium, **outside.sinks())
         if os.environ.get("BT_DEBUG"):
@@ -45,6 +64,11 @@ def main(arguments: Sequence[str]) -> int:
             log.attach(pc, given.log, given.log_file)
         if given.stats:
             pc.keep_accounts()
+        if given.triple_fault == "reset":
+            _tell_of_triple_fault(pc, image if medium is None else None)
+        if given.is_stopped:
+            pc.pause()
+        pc.stays_halted = stays_halted
         with outside.attached(pc):
             result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
     if record is not None:
@@ -56,16 +80,31 @@ def main(arguments: Sequence[str]) -> int:
 
         show(result)
     if result.reason is End.TRIPLE_FAULT:
-        from bt.inspect.fault_report import describe_triple_fault
-        from bt.symbols.elf_symbols import Symbols
-
-        symbols = Symbols(_contents(image) if image is not None and medium is None else b"")
-        lines = describe_triple_fault(pc.cpu, result.fault_chain, symbols)
-        print("bt:", "\n".join(lines), file=sys.stderr)
+        _show_triple_fault(pc, result.fault_chain, image if medium is None else None)
     elif result.reason.needs_a_word:
         detail = f": {result.detail}" if result.detail else ""
         print(f"bt: {result.reason.sentence} after {result.instructions:,} instructions{detail}", file=sys.stderr)
-    return result.status
+    return result
+
+
+def _show_triple_fault(pc: machine.Machine, chain: Sequence[Failure], kernel: Path | None) -> None:
+    from bt.inspect.fault_report import describe_triple_fault
+    from bt.symbols.elf_symbols import Symbols
+
+    lines = describe_triple_fault(pc.cpu, chain, Symbols(b"" if kernel is None else _contents(kernel)))
+    print("bt:", "\n".join(lines), file=sys.stderr)
+
+
+def _tell_of_triple_fault(pc: machine.Machine, kernel: Path | None) -> None:
+    """The first says more than the resets that follow."""
+
+    def show() -> None:
+        from bt.x86 import fault_chain
+
+        pc.triple_faulted(lambda: None)
+        _show_triple_fault(pc, fault_chain.read(pc.cpu.state), kernel)
+
+    pc.triple_faulted(show)
 
 
 def powered_on(given: Namespace, image: Path | None, medium: Medium | None, **sinks: Unpack[Sinks]) -> machine.Machine:
@@ -80,6 +119,8 @@ def powered_on(given: Namespace, image: Path | None, medium: Medium | None, **si
             engine=given.engine,
             clock=console.chosen_clock(given),
             no_reboot=given.no_reboot,
+            triple_fault=given.triple_fault,
+            rtc_base=rtc.base(given.rtc),
             devices=devices.chosen_devices(given),
             graphics=not given.nographic,
             **drives.config_options(given, image, medium),
@@ -107,19 +148,30 @@ def chosen(given: Namespace) -> tuple[Path | None, Medium | None]:
     return image, None if image is None or given.flat is not None or given.boot_sector else _medium(image)
 
 
-def parser() -> options.Parser:
-    parser = options.Parser("bt run", "Run a guest until it ends.", EPILOG.format(statuses="\n".join(_statuses())))
+def parser(program: str = "bt run") -> options.Parser:
+    """`program`: what it calls itself."""
+    parser = options.Parser(
+        program, "Run a guest until it ends.", _epilog, _without_effect, f"{program} [OPTION]... [IMAGE]"
+    )
     options.add_guest(parser, machine.MachineConfig.memory)
+    parser.set_defaults(boots_firmware=False)
     drives.add_options(parser)
     devices.add_options(parser)
     console.add_options(parser)
-    add = parser.add_argument
+    add = parser.add_argument_group("how it runs, and how it ends").add_argument
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
+    add("-rtc", metavar="base=TIME", type=rtc.checked, default="",
+        help="what the clock shows at first: utc, localtime, or 2024-05-01T12:00:00 (default 2000-01-01)")  # fmt: skip
     add("--clock", choices=("icount", "host"),
         help="time from instructions (deterministic, the default) or the host's (default with a display)")  # fmt: skip
-    add("-no-reboot", "--no-reboot", action="store_true", help="end when the guest resets the machine")
+    add("-no-reboot", action="store_true", help="end when the guest resets the machine")
+    add("--triple-fault", choices=get_args(AfterTripleFault), default=machine.MachineConfig.triple_fault,
+        help="end with its chain of faults (default), or reset the machine, as QEMU does")  # fmt: skip
+    add("-S", dest="is_stopped", action="store_true", help="the guest waits for `cont` in the monitor")
     add("--max-insns", metavar="N", type=options.count, help="stop after N instructions")
     add("--timeout", metavar="SECONDS", type=options.seconds, help="stop after that much time")
+    add("-pidfile", metavar="FILE", help="write the number of bt's process there")
+    add = parser.add_argument_group("what it tells").add_argument
     add("-d", metavar="ITEMS", dest="log", help="log of the guest as QEMU's: int,cpu_reset,in_asm,exec,guest_errors")
     add("-D", metavar="FILE", dest="log_file", help="where it goes (default stderr)")
     add("--stats", action="store_true", help="show what the run cost, on stderr")
@@ -129,7 +181,8 @@ def parser() -> options.Parser:
 
 def _boots_by_itself(given: Namespace) -> bool:
     """No kernel is named: the machine starts its firmware."""
-    return not (given.image or given.kernel or given.boot_sector) and bool(given.drives or given.bios)
+    is_asked_to = bool(given.drives or given.bios or given.boots_firmware)
+    return not (given.image or given.kernel or given.boot_sector) and is_asked_to
 
 
 def _medium(image: Path) -> Medium | None:
@@ -148,6 +201,19 @@ def _contents(image: Path) -> bytes:
         return image.read_bytes()
     except OSError:
         return b""
+
+
+def _without_effect() -> Mapping[str, Option]:
+    from bt.cli.qemu.without_effect import OPTIONS
+
+    return OPTIONS
+
+
+def _epilog() -> str:
+    from textwrap import fill
+
+    taken = fill(" ".join(f"-{name}" for name in _without_effect()), WIDTH, break_on_hyphens=False)
+    return EPILOG.format(statuses="\n".join(_statuses()), taken=taken)
 
 
 def _statuses() -> Iterator[str]:

@@ -18,6 +18,7 @@ from bt.x86 import cpu_model
 EngineName = Literal["interp", "bt"]
 MachineName = Literal["pc", "isapc"]
 ClockMode = Literal["icount", "host"]
+AfterTripleFault = Literal["end", "reset"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class MachineConfig:
     lines; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
     is deterministic, "host" follows the host; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
     a time zone; `no_reboot`: the guest's reset ends the run (End.RESET) instead of starting the machine again.
+    `triple_fault`: "end" ends the run (End.TRIPLE_FAULT); "reset" resets the machine, as a PC does, and lets a guest
+    that does nothing else go on with it for ever.
 
     `machine`: "pc" has PCI (440FX, PIIX), "isapc" has none. `drives`: disks, CD-ROMs, diskettes. `bios`: the firmware
     that `Machine.boot` starts, a file, or a name looked for in `rom_directories` and where systems have it; SeaBIOS by
@@ -42,6 +45,7 @@ class MachineConfig:
     cpu: str = cpu_model.DEFAULT
     rtc_base: datetime = cmos_rtc.DEFAULT_BASE
     no_reboot: bool = False
+    triple_fault: AfterTripleFault = "end"
     machine: MachineName = "pc"
     drives: tuple[Drive, ...] = ()
     bios: str | None = None
@@ -63,6 +67,7 @@ class MachineConfig:
         arguments.require(with_zone, "rtc_base", self.rtc_base, "a datetime with a time zone is wanted")
         for name in ("no_reboot", "boot_menu", "graphics"):
             arguments.instance(name, getattr(self, name), bool, "True or False is wanted")
+        arguments.one_of("triple_fault", self.triple_fault, get_args(AfterTripleFault))
         arguments.one_of("machine", self.machine, get_args(MachineName))
         arguments.require(
             isinstance(self.drives, tuple) and all(isinstance(drive, Drive) for drive in self.drives),
@@ -87,6 +92,7 @@ class Options(TypedDict, total=False):
     cpu: str
     rtc_base: datetime
     no_reboot: bool
+    triple_fault: AfterTripleFault
     machine: MachineName
     drives: Sequence[Drive]
     bios: str | None

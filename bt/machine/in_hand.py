@@ -203,6 +203,10 @@ class InHand(ABC):
         """Call `hear()` before the machine starts again, by a reset."""
         self._restarts.noted = hear
 
+    def triple_faulted(self, hear: Callable[[], None]) -> None:
+        """Call `hear()` at each triple fault that resets the machine, the processor still as it was."""
+        self._restarts.faulted = hear
+
     def trace(self, around: Callable[[RunEngine], RunEngine]) -> None:
         """Run the guest through what `around` makes of the engine's `run`, an instruction at a time."""
         self._loop.run_engine = around(self._loop.run_engine)

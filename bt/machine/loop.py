@@ -59,6 +59,7 @@ class Loop:
         self._cpu, self._ram, self._clock, self._mailbox = cpu, ram, clock, mailbox
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
         self._granted_insns = SLICE_INSNS  # fewer while somebody may type
+        self.stays_halted = False  # while so, neither has one that has halted for good
         self.pace: Pace | None = None  # idle time is the host's, too
         self.stop_requested = False
         self.is_running = False
@@ -275,10 +276,12 @@ class Loop:
         """Let virtual time pass until an interrupt is due; a guest that none can reach has ended."""
         while not self._cpu.interrupt_waits and not self._ended():
             if not self._cpu.interrupts_enabled:
-                stop = self.want_of_firmware()
-                self._end = End.HALTED if stop is None else stop.end
-                return
-            if not self._idle():
+                if not (self.stays_halted and self.input_open):
+                    stop = self.want_of_firmware()
+                    self._end = End.HALTED if stop is None else stop.end
+                    return
+                self._wait()
+            elif not self._idle():
                 self._end = End.HALTED
                 return
             self._clock.run_due()
@@ -292,11 +295,15 @@ class Loop:
             self.input_open or self._board.media.is_busy or self._mailbox.posted
         ):
             return False
+        self._wait()
+        return True
+
+    def _wait(self) -> None:
+        """Let time pass as the host's does."""
         if self.pace is not None:
             self.pace.idle()
         else:
             self._mailbox.sleep(IDLE_SECONDS)
-        return True
 
 
 def _slice(instructions: int, seconds: float) -> int:

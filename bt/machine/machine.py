@@ -117,7 +117,7 @@ class Machine(InHand):
         self._has_firmware = False
         self._accounts: Accounts | None = None
         self._host_cycles = 0  # in `run`
-        self._restarts = Restarts(self.config.no_reboot)
+        self._restarts = Restarts(self.config.no_reboot, after_triple_fault=self.config.triple_fault == "reset")
         self._mailbox = Mailbox()
         self.clock = _make_clock(self.config.clock, self.cpu, self._mailbox.sleep)
         self._loop = Loop(self.cpu, self.ram, self.clock, self._mailbox)
@@ -152,6 +152,15 @@ class Machine(InHand):
     @input_open.setter
     def input_open(self, still: bool) -> None:
         self._loop.input_open = still
+
+    @property
+    def stays_halted(self) -> bool:
+        """Whether a guest that has halted for good has not ended while somebody may still `post`."""
+        return self._loop.stays_halted
+
+    @stays_halted.setter
+    def stays_halted(self, wanted: bool) -> None:
+        self._loop.stays_halted = wanted
 
     @property
     def is_paced(self) -> bool:
@@ -400,11 +409,12 @@ class Machine(InHand):
         return end
 
     def _run(self, limit: int | None, deadline: float | None, limit_ns: int = NEVER_NS) -> End:
-        while (end := self._loop.run(limit, deadline, limit_ns)) is End.RESET:
-            if not self._loop.is_users_reset and (final := self._restarts.end()) is not None:
+        while True:
+            end = self._loop.run(limit, deadline, limit_ns)
+            is_users = end is End.RESET and self._loop.is_users_reset
+            if not is_users and (final := self._restarts.end(end)) is not None:
                 return final
             self._restart()
-        return end
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

@@ -12,8 +12,10 @@ QUIET_RESETS = 3  # so many with no output in between are one too many: each sta
 class Restarts:
     """Counts the resets of a machine, and says which of the guest's end the run."""
 
-    def __init__(self, no_reboot: bool) -> None:
-        self._no_reboot = no_reboot
+    def __init__(self, no_reboot: bool, *, after_triple_fault: bool = False) -> None:
+        """`after_triple_fault`: it counts as a reset, and no number of them is too many."""
+        self._no_reboot, self._after_triple_fault = no_reboot, after_triple_fault
+        self.faulted: Callable[[], None] | None = None  # wants to know of a triple fault that is a reset
         self.noted: Callable[[], None] | None = None  # wants to know when the machine starts again
         self.counts = [0, 0]  # how often the machine has started again; the guest's resets since the last output
 
@@ -32,10 +34,17 @@ class Restarts:
         """The guest has sent something."""
         self.counts[1] = 0
 
-    def end(self) -> End | None:
-        """The guest has reset the machine: how that ends the run, or None if it starts again."""
+    def end(self, end: End) -> End | None:
+        """A run has ended so: how that is the end, or None if the machine starts again."""
+        if end is End.TRIPLE_FAULT and self._after_triple_fault:
+            if self.faulted is not None:
+                self.faulted()
+        elif end is not End.RESET:
+            return end
         if self._no_reboot:
             return End.RESET
+        if self._after_triple_fault:
+            return None
         self.counts[1] += 1
         if self.counts[1] < QUIET_RESETS:
             return None

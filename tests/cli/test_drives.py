@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bt.cli import run
-from bt.cli.drives import config_options, parse_boot, parse_drive, parse_machine
+from bt.cli.drives import config_options, parse_boot, parse_drive
+from bt.cli.qemu.machine_types import parse_machine
 from bt.errors import BadUsage
 from bt.machine.media import Drive, with_places
 from tests.cli.conftest import Bt
