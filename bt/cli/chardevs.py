@@ -13,6 +13,7 @@ from bt.errors import BadUsage
 SPELLINGS = "stdio, file:PATH, pty, tcp:HOST:PORT, telnet:HOST:PORT, unix:PATH, null, mon:..., chardev:ID"
 MULTIPLEXED = "mon:"
 SCREEN = "vc"  # a console of QEMU's window
+MUTE = ("msmouse", "wctablet", "braille", "testdev", "ringbuf", "memory")  # QEMU's that bt has nobody for
 SWITCHES = {"server": "is_server", "wait": "waits", "telnet": "is_telnet", "append": "appends", "mux": "mux"}
 VALUES = ("host", "path", "port")
 WITHOUT_EFFECT = ("nodelay", "delay", "signal", "ipv4", "ipv6", "reconnect", "width", "height", "cols", "rows")
@@ -73,7 +74,7 @@ class Chardevs:
         raise BadUsage(f"{spelled}: there are {SPELLINGS}")
 
     def _made(self, option: str, name: str, kind: str, given: Mapping[str, str]) -> Wanted:
-        kind = self._screen if kind == SCREEN else kind
+        kind = self._screen if kind == SCREEN else "null" if kind in MUTE else kind
         choices: Choices = {}
         is_multiplexed = False
         for key, value in given.items():

@@ -49,6 +49,7 @@ class Sinks(TypedDict, total=False):
 
 def add_options(parser: Parser) -> None:
     """`Console` is made of them."""
+    parser.set_defaults(more_serial=[])
     add = parser.add_argument_group("screen, keyboard, serial ports: docs/console.md").add_argument
     add("-display", metavar="WHERE", help="terminal (or curses): screen and keyboard here; none (default)")
     add("-curses", dest="display", action="store_const", const="curses", help=SUPPRESS)
@@ -120,7 +121,7 @@ class Console:
             screenshot.check_name(self._shot)
         self._lines: list[_Line] = []
         self._chardevs = Chardevs(given.chardevs, screen="stdio" if self._display == TERMINAL else "null")
-        serial = given.serial or [_default_serial(given)]
+        serial = _serial(given)
         if len(serial) > PORTS:
             raise BadUsage(f"--serial {serial[PORTS]}: there are two ports, COM1 and COM2")
         for number, text in enumerate(serial):
@@ -327,10 +328,15 @@ def _monitor(machine: Machine) -> Monitor:
     return Monitor(machine)
 
 
-def _default_serial(given: Namespace) -> str:
-    if given.no_defaults:
-        return "null"
-    return "mon:stdio" if given.nographic else "stdio"
+def _serial(given: Namespace) -> list[str]:
+    """What the ports are connected to, as -serial and -device isa-serial have it."""
+    named = [*(given.serial or ()), *given.more_serial]
+    if given.serial is None and not given.no_defaults:
+        named.insert(0, "mon:stdio" if given.nographic else "stdio")
+    for extra in given.more_serial[: max(0, len(named) - PORTS)]:
+        print(f"bt: -device isa-serial,{extra.replace(':', '=')}: there are two ports, COM1 and COM2", file=sys.stderr)
+        named.remove(extra)
+    return named or ["null"]
 
 
 def _display_kind(given: Namespace) -> str:

@@ -66,7 +66,7 @@ class _AddDevice(argparse.Action):
                 where = parse_default(f"{DEBUG_CONSOLE}.iobase={properties['iobase']}")
                 namespace.defaults = [*namespace.defaults, where]
         elif name == SERIAL_PORT and "chardev" in properties:
-            namespace.serial = [*(namespace.serial or []), f"chardev:{properties['chardev']}"]
+            namespace.more_serial = [*namespace.more_serial, f"chardev:{properties['chardev']}"]
         elif name not in KINDS and (why := without_effect.DEVICES.get(name)) is not None:
             namespace.notes.append(f"-device {text}: {why}")
         else:

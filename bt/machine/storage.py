@@ -18,7 +18,8 @@ from bt.machine.media import Drive, Media
 from bt.machine.place import places
 
 FLOPPY_DMA = 2
-TRANSLATION_LBA = 1
+TRANSLATION_NONE, TRANSLATION_LBA = 0, 1
+MOST_CYLINDERS_OF_INT_13 = 1024  # as many need no translation, and as few as a small disk has bear none
 # a transitional block device (OASIS Virtio 1.1, 4.1.2.3): an ID below 1040h, its type in the subsystem
 VIRTIO_IDENTITY = Identity(0x1AF4, 0x1001, 0x010000, interrupt_pin=1)
 VIRTIO_BLOCK = 2
@@ -130,6 +131,8 @@ def cmos_values(media: Media, boot_order: str) -> dict[int, int]:
         if drive.media == "disk" and disk is not None:
             from bt.devices.storage.ata.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
 
-            disks[index] = cmos.DiskGeometry(default_cylinders(disk.sectors), HEADS, SECTORS_PER_TRACK, TRANSLATION_LBA)
+            cylinders = default_cylinders(disk.sectors)
+            translation = TRANSLATION_NONE if cylinders <= MOST_CYLINDERS_OF_INT_13 else TRANSLATION_LBA
+            disks[index] = cmos.DiskGeometry(cylinders, HEADS, SECTORS_PER_TRACK, translation)
     order = [cmos.BOOT_LETTERS[letter] for letter in boot_order]
     return cmos.values(floppies=floppies, disks=disks, boot_order=order)

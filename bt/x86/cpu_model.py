@@ -185,10 +185,10 @@ def parse(text: str = DEFAULT) -> CpuModel:
 
 def _change(text: str, change: str) -> tuple[bool, str]:
     """Whether a feature is wanted, and its name. Raises BadUsage unless it is one."""
-    match = re.fullmatch(r"([+-])([\w.-]+)|([\w.-]+)=(on|off)", change)
+    match = re.fullmatch(r"([+-])([\w.-]+)|([\w.-]+?)(?:=(on|off))?", change)
     if match is None:
         raise BadUsage(f"--cpu {text}: {change!r} is neither +FEATURE, -FEATURE, FEATURE=on nor FEATURE=off")
     feature = match[2] or match[3]
     if feature not in (available_features() | ABSENT.keys()) - IMPLIED:
         raise BadUsage(f"--cpu {text}: no feature {feature!r}; there are {' '.join(_sorted(available_features()))}")
-    return (match[1] == "+" or match[4] == "on"), feature
+    return (match[1] or match[4] or "on") in ("+", "on"), feature

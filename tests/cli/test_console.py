@@ -98,7 +98,7 @@ def test_what_is_no_device(text: str, said: str) -> None:
         (["socket,id=a"], "port= or path= is missing"),
         (["file,id=a"], "path= is missing"),
         (["null,id=a", "null,id=a"], "there is one called a already"),
-        (["braille,id=a"], "no kind of character device called braille"),
+        (["spicevmc,id=a"], "no kind of character device called spicevmc"),
         (["null,id=a,path=b"], "null does not take path"),
     ],
 )

@@ -65,3 +65,7 @@ def _is_a_screen_to_be_had() -> bool:
 def _terminated(number: int) -> int:
     print(f"{PROGRAM}: terminating on signal {number}", file=sys.stderr)
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -33,7 +33,8 @@ class Settings:
 
 
 def default_cylinders(sectors: int) -> int:
-    return max(1, min(sectors // (HEADS * SECTORS_PER_TRACK), MOST_CYLINDERS))
+    """Two at least, as QEMU has it: firmware counts the last as no use, and a boot sector alone is a disk to many."""
+    return max(2, min(sectors // (HEADS * SECTORS_PER_TRACK), MOST_CYLINDERS))
 
 
 def text(words: list[int], first: int, count: int, value: str) -> None:
