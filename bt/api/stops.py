@@ -33,15 +33,19 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Address:
-    """The next instruction is the one at this linear address, of 32 bits.
+    """The next instruction is the one at this linear address, of 32 bits, or at this symbol of the kernel (ELF).
+
+    A symbol stands for the address it is linked at: Address("kmain"). BadUsage from `run` for one that there is not.
 
     The run ends before it is executed. Where a run begins does not count: only coming there again does. A string
     instruction with REP counts once for all of its repetitions, unless an interrupt comes between them.
     """
 
-    linear: int
+    linear: int | str
 
     def __post_init__(self) -> None:
+        if isinstance(self.linear, str):
+            return
         arguments.whole_number(
             "linear", self.linear, "a linear address of 32 bits is wanted", least=0, most=(1 << 32) - 1
         )

@@ -63,7 +63,7 @@ def load(
         return load_flat(name, _read(image), ram, flat)
     if boot_sector:
         return _load_boot_sector(name, _read(image), ram, append=append, initrd=initrd, modules=modules)
-    contents = _read_guest(name, image, low_ram(ram.size))
+    contents = read_guest(name, image, low_ram(ram.size))
     if linux.is_bzimage(contents):
         _refuse(name, "a Linux kernel", modules=modules)
         ramdisk = None if initrd is None else _read(initrd)
@@ -152,7 +152,7 @@ def _load_boot_sector(
     return load_boot_sector(name, contents, ram)
 
 
-def _read_guest(name: str, source: Source, ram_size: int) -> bytes:
+def read_guest(name: str, source: Source, ram_size: int) -> bytes:
     """The image, unpacked if it is gzip'ed. Raises BadImage, for a large foreign file without reading all of it."""
     if not isinstance(source, bytes):
         _refuse_large(name, Path(source))

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypedDict, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from bt.chardev.chardev import Chardev
 from bt.chardev.kinds import KINDS
@@ -20,7 +20,7 @@ from bt.cli import devices, signals
 from bt.cli.chardevs import SPELLINGS, Chardevs, Wanted
 from bt.cli.options import Parser, pairs
 from bt.errors import BadUsage
-from bt.machine.config import ClockMode
+from bt.machine.config import ClockMode, Sinks
 
 if TYPE_CHECKING:
     from bt.console.display import TerminalDisplay
@@ -35,16 +35,6 @@ DISPLAYS = {TERMINAL: TERMINAL, "curses": TERMINAL, NONE: NONE}
 WINDOWS = ("gtk", "sdl", "cocoa", "dbus", "egl-headless", "spice-app", "default")  # displays of QEMU that bt has not
 HINT_SECONDS = 1.0  # after that time, and again
 SHOT = Path("bt.png")  # what screenshots by key are called after
-Sink = Callable[[int], None]
-
-
-class Sinks(TypedDict, total=False):
-    """Those arguments of `Machine` that take what guests send."""
-
-    serial: Sink
-    serial2: Sink
-    console: Sink
-    firmware_log: Sink
 
 
 def add_options(parser: Parser) -> None:

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, TextIO, Unpack, get_args
 from bt import __version__, machine
 from bt.boot.files.medium import Medium
 from bt.cli import console, devices, drives, library, options
-from bt.cli.console import Sinks
 from bt.cli.qemu import pidfile, rtc
 from bt.end import End, statuses
 from bt.errors import BadUsage
-from bt.machine.config import AfterTripleFault
+from bt.machine.config import AfterTripleFault, Sinks
 
 if TYPE_CHECKING:
     from bt.cli.qemu.without_effect import Option
@@ -112,22 +111,29 @@ def powered_on(given: Namespace, image: Path | None, medium: Medium | None, **si
 
     `sinks`: who gets what its ports send, by the names that `Machine` has for them.
     """
-    pc = machine.Machine(
-        machine.MachineConfig(
-            memory=given.memory,
-            cpu=given.cpu,
-            engine=given.engine,
-            clock=console.chosen_clock(given),
-            no_reboot=given.no_reboot,
-            triple_fault=given.triple_fault,
-            rtc_base=rtc.base(given.rtc),
-            devices=devices.chosen_devices(given),
-            graphics=not given.nographic,
-            **drives.config_options(given, image, medium),
-        ),
-        library=library.load(),
-        **sinks,
+    pc = machine.Machine(configured(given, image, medium), library=library.load(), **sinks)
+    begin(pc, given, image, medium)
+    return pc
+
+
+def configured(given: Namespace, image: Path | None, medium: Medium | None) -> machine.MachineConfig:
+    """What it is made of."""
+    return machine.MachineConfig(
+        memory=given.memory,
+        cpu=given.cpu,
+        engine=given.engine,
+        clock=console.chosen_clock(given),
+        no_reboot=given.no_reboot,
+        triple_fault=given.triple_fault,
+        rtc_base=rtc.base(given.rtc),
+        devices=devices.chosen_devices(given),
+        graphics=not given.nographic,
+        **drives.config_options(given, image, medium),
     )
+
+
+def begin(pc: machine.Machine, given: Namespace, image: Path | None, medium: Medium | None) -> None:
+    """Have it start with its firmware, or with a kernel."""
     if drives.boots_firmware(image, medium):
         pc.boot()
     else:
@@ -139,7 +145,6 @@ def powered_on(given: Namespace, image: Path | None, medium: Medium | None, **si
             flat=given.flat,
             boot_sector=bool(given.boot_sector),
         )
-    return pc
 
 
 def chosen(given: Namespace) -> tuple[Path | None, Medium | None]:

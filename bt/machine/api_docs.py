@@ -18,6 +18,7 @@ from bt.machine.machine import Machine
 from bt.machine.media import Drive
 from bt.machine.result import Result, Where
 from bt.machine.snapshot import Snapshot
+from bt.symbols.elf_symbols import Symbols
 
 PATH = Path(__file__).parents[2] / "docs" / "api.md"
 HEAD = '''\
@@ -39,6 +40,18 @@ with Machine(memory="64M", cpu="pentium3") as vm:
     vm.load("kernel.elf", append="n=1000")
     result = vm.run(timeout=60)
     print(result.reason, result.status, vm.serial.output.decode())
+```
+
+The machine of a QEMU command line, and places by the names that the kernel has for them:
+
+```python
+import shlex
+
+from bt import Address, Machine
+
+with Machine.from_qemu(shlex.split("-m 64 -kernel kernel.elf -append n=1000 -no-reboot")) as vm:
+    stop = vm.run(until=Address("main"), timeout=60)
+    print(stop.reason, hex(vm.symbols["main"]), vm.symbols.name(stop.where.linear))
 ```
 
 Until something comes; the same instruction in every run and under both engines:
@@ -141,8 +154,8 @@ SECTIONS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("Runs", (Result, Where, End, stops.Pattern, stops.Address, stops.Insns, stops.GuestTime)),
     ("Serial port, keyboard, mouse, screen", (serial.Serial, serial.CommandOutput, keyboard.Keyboard, keyboard.Mouse,
                                               screen.Screen)),
-    ("Registers and memory", (registers.Registers, registers.SegmentRegister, memory.Memory, memory.Space,
-                              memory.Numbers)),
+    ("Registers, memory, symbols", (registers.Registers, registers.SegmentRegister, memory.Memory, memory.Space,
+                                    memory.Numbers, Symbols)),
     ("Devices", (Device, Line, Part)),
 )  # fmt: skip
 FROM_BT = frozenset(vars(bt)["_NAMES"])

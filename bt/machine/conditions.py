@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bt import arguments
@@ -14,6 +14,7 @@ from bt.devices.serial.uart16550 import Uart16550
 from bt.end import End
 from bt.engine.protocol import Engine, Exit
 from bt.machine.loop import Loop
+from bt.symbols.elf_symbols import Symbols
 from bt.x86.exits import ExitReason
 
 _KINDS = (Pattern, Address, Insns, GuestTime)
@@ -30,7 +31,7 @@ class Conditions:
         arguments.instance("limit", limit, (Insns, GuestTime, type(None)), "Insns or GuestTime is wanted")
         self._limit = limit
         self._patterns = [each for each in wanted if isinstance(each, Pattern)]
-        self._addresses = {each.linear: each for each in wanted if isinstance(each, Address)}
+        self._places = [each for each in wanted if isinstance(each, Address)]
         counts = [each for each in wanted if isinstance(each, Insns)]
         times = [each for each in wanted if isinstance(each, GuestTime)]
         self._insns = min(counts, key=lambda each: each.count, default=None)
@@ -65,8 +66,16 @@ class Conditions:
         return End.UNTIL if self.met is not None else end
 
     @contextmanager
-    def armed(self, cpu: Engine, loop: Loop, received: Received, uart: Uart16550) -> Iterator[None]:
-        """While the block lasts, `met` and `match` say what has come, and the loop ends at once then."""
+    def armed(
+        self, cpu: Engine, loop: Loop, received: Received, uart: Uart16550, symbols: Callable[[], Symbols]
+    ) -> Iterator[None]:
+        """While the block lasts, `met` and `match` say what has come, and the loop ends at once then.
+
+        `symbols` are asked for if a place has a name.
+        """
+        addresses = {
+            symbols()[each.linear] if isinstance(each.linear, str) else each.linear: each for each in self._places
+        }
 
         def matched(pattern: Pattern, match: re.Match[bytes]) -> None:
             if self.met is None:
@@ -75,14 +84,14 @@ class Conditions:
 
         def stopped(leave: Exit) -> None:
             before(leave)
-            if self.met is None and leave.address in self._addresses:
-                self.met = self._addresses[leave.address]
+            if self.met is None and leave.address in addresses:
+                self.met = addresses[leave.address]
                 loop.come_true()
 
         before = loop.server(ExitReason.BREAKPOINT)
         try:
-            if self._addresses:
-                cpu.stop_before(self._addresses)
+            if addresses:
+                cpu.stop_before(addresses)
                 cpu.pass_breakpoint()
                 loop.serve(ExitReason.BREAKPOINT, stopped)
             if self._patterns:
@@ -94,7 +103,7 @@ class Conditions:
             if self._patterns:
                 received.watch(())
                 uart.send_at_once(False)
-            if self._addresses:
+            if addresses:
                 loop.serve(ExitReason.BREAKPOINT, before)
                 cpu.stop_before(())
 

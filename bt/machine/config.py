@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, TypedDict, get_args
@@ -81,6 +81,15 @@ class MachineConfig:
         good = isinstance(letters, str) and set(letters) <= BOOT_LETTERS.keys() and len(set(letters)) == len(letters)
         arguments.require(good, "boot_order", letters, "letters are wanted, each once: a, c, d, n")
         arguments.instance("bios", self.bios, (str, type(None)), "the name of a file is wanted")
+
+
+class Sinks(TypedDict, total=False):
+    """What gets each byte that ports send, by the names that `Machine` has for them."""
+
+    serial: Callable[[int], None]
+    serial2: Callable[[int], None]
+    console: Callable[[int], None]
+    firmware_log: Callable[[int], None]
 
 
 class Options(TypedDict, total=False):

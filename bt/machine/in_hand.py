@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from bt import arguments
 from bt.api.errand import ask, soon
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from bt.api.screen import Screen
     from bt.api.serial import Serial
     from bt.api.stops import Limit, Until
+    from bt.boot.detect import Source
+    from bt.machine.config import Sinks
+    from bt.machine.machine import Machine
+    from bt.symbols.elf_symbols import Symbols
 
 _T = TypeVar("_T")
 
@@ -48,6 +52,8 @@ class InHand(ABC):
     _loop: Loop
     _restarts: Restarts
     _received: Received
+    _symbols: Symbols | None = None
+    _image: Source = b""  # of the kernel that was loaded last
 
     @abstractmethod
     def post(self, action: Callable[[], None]) -> None: ...
@@ -62,6 +68,30 @@ class InHand(ABC):
     ) -> Result: ...
     @abstractmethod
     def _require_open(self) -> None: ...
+
+    @classmethod
+    def from_qemu(cls, arguments: Sequence[str], **sinks: Unpack[Sinks]) -> Machine:
+        """The machine of a QEMU command line without the program's name, about to start, its kernel loaded:
+        Machine.from_qemu(shlex.split("-hda disk.img -m 64")).
+
+        bt-qemu's options, but who talks with the machine is Python's to say: -serial, -monitor, -display and their
+        like do nothing, `vm.serial` and the others are there. A triple fault ends the run, unless --triple-fault=reset
+        is given; the clock begins in 2000, unless -rtc says otherwise. What has no effect is a warning. `sinks` as
+        the constructor has them. Raises BadUsage and BadImage.
+        """
+        from bt.cli.qemu.machine import machine  # the one door from here to the command line: it is one parser
+
+        return machine(arguments, **sinks)
+
+    @property
+    def symbols(self) -> Symbols:
+        """Names in the kernel that was loaded last (ELF): `symbols["kmain"]`, `symbols.name(0x100010)`; else none."""
+        if self._symbols is None:
+            from bt.boot.detect import read_guest
+            from bt.symbols.elf_symbols import Symbols
+
+            self._symbols = Symbols(read_guest("the kernel", self._image, self.ram.size))
+        return self._symbols
 
     @cached_property
     def serial(self) -> Serial:
@@ -132,6 +162,15 @@ class InHand(ABC):
     def is_running(self) -> bool:
         """Whether a `run` is under way, and the machine not paused."""
         return self._loop.is_running and not self._loop.is_paused
+
+    @property
+    def stays_halted(self) -> bool:
+        """Whether a guest that has halted for good has not ended while somebody may still `post`."""
+        return self._loop.stays_halted
+
+    @stays_halted.setter
+    def stays_halted(self, wanted: bool) -> None:
+        self._loop.stays_halted = wanted
 
     @property
     def is_paused(self) -> bool:

@@ -154,15 +154,6 @@ class Machine(InHand):
         self._loop.input_open = still
 
     @property
-    def stays_halted(self) -> bool:
-        """Whether a guest that has halted for good has not ended while somebody may still `post`."""
-        return self._loop.stays_halted
-
-    @stays_halted.setter
-    def stays_halted(self, wanted: bool) -> None:
-        self._loop.stays_halted = wanted
-
-    @property
     def is_paced(self) -> bool:
         """Whether idle time takes the host as long as the guest, for people; otherwise it is skipped.
 
@@ -210,7 +201,7 @@ class Machine(InHand):
                 name=name,
             )
             entry = load_again()
-            self._load_again = load_again
+            self._load_again, self._image, self._symbols = load_again, image, None
             self._loop.forget_exit()
             if self.clock.insns:  # what ran before has left its traces in the devices
                 self.board.reset()
@@ -367,7 +358,7 @@ class Machine(InHand):
         started_at = self.cpu.host_cycles()
         armed: AbstractContextManager[None] = nullcontext()
         if conditions is not None:
-            armed = conditions.armed(self.cpu, self._loop, self._received, self.com1)
+            armed = conditions.armed(self.cpu, self._loop, self._received, self.com1, lambda: self.symbols)
         try:
             with self._interruptible(), armed:
                 end = self._run(limit, deadline) if conditions is None else self._run_until(conditions, limit, deadline)

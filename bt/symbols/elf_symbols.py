@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from bt.arguments import closest
 from bt.boot.loaders.elf import is_elf
+from bt.errors import BadUsage
 
 _FILE_HEADER = struct.Struct("<28xII6xHHHHH")  # program and section headers: offset each, then size and number each
 _PROGRAM_HEADER = struct.Struct("<I4xII4xI8x")  # type, virtual and physical address, size in memory
@@ -33,9 +35,20 @@ class _Symbol:
 
 @dataclass(frozen=True)
 class Symbols:
-    """Names for addresses of an image; none if it is no ELF32 or has been stripped."""
+    """`symbols["main"]` is an address, `symbols.name(address)` a name: those in the symbol table of an image.
+
+    There is none if it is no ELF32 or has been stripped.
+    """
 
     image: bytes
+
+    def __getitem__(self, name: str) -> int:
+        """Where a symbol is: its linear (virtual) address. BadUsage where there is none, with the nearest."""
+        if name not in self._addresses:
+            meant = closest(name, self._addresses)
+            hint = f"did you mean {meant}?" if meant else f"there are {len(self._addresses)}"
+            raise BadUsage(f"symbol {name!r}: the kernel has none; {hint}")
+        return self._addresses[name]
 
     def name(self, address: int) -> str | None:
         """The symbol that a linear address belongs to, "kmain+0x10"; None outside of the image and before any symbol.
@@ -60,6 +73,10 @@ class Symbols:
         for start, physical, size in self._segments:
             if physical <= address < physical + size and start != physical:
                 yield start, address - physical + start
+
+    @cached_property
+    def _addresses(self) -> dict[str, int]:
+        return {symbol.name: symbol.value for symbol in self._symbols}
 
     @cached_property
     def _header(self) -> tuple[int, int, int, int, int, int]:

@@ -106,15 +106,16 @@ NO_SOUND = "bt makes no sound"
 MIRRORED = r"(?:.*SeaBIOS .*)?booted from 80"  # SeaBIOS shows its text, too
 LINES = (
     Line("mit-pdos/xv6-public, Makefile: make qemu",
-         "-serial mon:stdio -drive file=FS,index=1,media=disk,format=raw -drive file=DISK,index=0,media=disk,format=raw "
-         "-smp 2 -m 512", "booted from 80 a file s\n", (ONE,)),
+         "-serial mon:stdio -drive file=FS,index=1,media=disk,format=raw "
+         "-drive file=DISK,index=0,media=disk,format=raw -smp 2 -m 512", "booted from 80 a file s\n", (ONE,)),
     Line("mit-pdos/xv6-public, Makefile: make qemu-nox",
-         "-nographic -drive file=FS,index=1,media=disk,format=raw -drive file=DISK,index=0,media=disk,format=raw "
-         "-smp 2 -m 512", f"{MIRRORED} a file s\n", (ONE,)),
+         "-nographic -drive file=FS,index=1,media=disk,format=raw "
+         "-drive file=DISK,index=0,media=disk,format=raw -smp 2 -m 512", f"{MIRRORED} a file s\n", (ONE,)),
     Line("MIT 6.828, JOS, GNUmakefile: make qemu",
          "-drive file=DISK,index=0,media=disk,format=raw -serial mon:stdio -gdb tcp::26000 -D LOG", notes=(NO_GDB,)),
     Line("pintos, src/utils/pintos: pintos --",
-         "-device isa-debug-exit -drive format=raw,media=disk,index=0,file=DISK -m 4 -net none -nographic -monitor null",
+         "-device isa-debug-exit -drive format=raw,media=disk,index=0,file=DISK -m 4 -net none -nographic "
+         "-monitor null",
          f"{MIRRORED}\n"),
     Line("cfenollosa/os-tutorial, 23-fixes/Makefile: make debug", "-s -fda FLOPPY -d guest_errors,int",
          "booted from 00\n", (NO_GDB,)),

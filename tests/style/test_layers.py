@@ -24,15 +24,16 @@ LAYERS = (
     "devices",
     "firmware",
     "boot",
+    "symbols",
     "api",
     "machine",
-    "symbols",
     "inspect",
     "console",
     "monitor",
     "bench",
     "cli",
 )
+DOORS = {("machine", "bt.cli.qemu.machine")}  # Machine.from_qemu: there is one parser of QEMU's command lines
 GUEST_IMAGES_MAY_USE = {"errors"}
 USERS_OF_GUEST_IMAGES = {"bench", "cli"}
 
@@ -59,7 +60,7 @@ def violations(layer: str, source: str) -> list[str]:
         wrong_layer = package == "bt" and rest not in ("", "__version__") and rest.split(".")[0] not in allowed
         wrong_guests = package == "guest_images" and layer not in USERS_OF_GUEST_IMAGES
         wrong_side = package in ("tests", "benchmarks") or module.startswith("..")  # one dot stays in the folder
-        if wrong_layer or wrong_guests or wrong_side:
+        if (wrong_layer and (layer, module) not in DOORS) or wrong_guests or wrong_side:
             bad.append(module)
     return bad
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bt import __version__
-from bt.cli import console, drives, run
+from bt.cli import run
 from bt.cli.main import ended
+from bt.cli.qemu import defaults
 from bt.end import End
 
 PROGRAM = "bt-qemu"
@@ -31,35 +30,10 @@ def _run(words: list[str]) -> int:
         print(VERSION)
         return 0
     given = run.parser(PROGRAM).parse_args(words, Namespace(triple_fault="reset", rtc="base=utc"))
-    as_qemu_has_it(given)
+    defaults.boot_as_qemu(given)
+    defaults.talk_as_qemu(given)
     result = run.execute(given, stays_halted=True)
     return STATUSES.get(result.reason, result.status)
-
-
-def as_qemu_has_it(given: Namespace) -> None:
-    """Put QEMU's defaults where the command line says nothing."""
-    if given.image is not None:
-        given.drives = [*given.drives, replace(drives.SHORT["-hda"], file=given.image)]
-        given.image = None
-    given.boots_firmware = True
-    if given.serial is None and not given.no_defaults and not given.nographic:
-        is_stdio_taken = _is_stdio_named(given)
-        if given.display is None and not is_stdio_taken and _is_a_screen_to_be_had():
-            given.display = console.TERMINAL
-        # where the screen is, and with it the serial port in QEMU: nobody sees what is in a window that there is not
-        has_window = given.display is not None or is_stdio_taken
-        given.serial = ["vc" if has_window else "stdio"]
-
-
-def _is_stdio_named(given: Namespace) -> bool:
-    texts = (given.monitor, given.debugcon, *given.chardevs)
-    return any("stdio" in text for text in texts if text)
-
-
-def _is_a_screen_to_be_had() -> bool:
-    streams = (sys.stdin, sys.stdout)
-    are_terminals = all(stream is not None and stream.isatty() for stream in streams)
-    return are_terminals and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _terminated(number: int) -> int:
