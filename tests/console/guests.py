@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from guest_images.assembler import assemble
 from tests.cli import code
 
 QUIT = "q"
@@ -119,3 +120,73 @@ idt:
 def write(directory: Path, source: str) -> list[str]:
     """The arguments of `bt run` for a guest."""
     return ["run", code.write(directory / "guest.bin", source), *code.FLAT]
+
+
+# Boot sectors that set a mode by INT 10h and draw on it.
+MODE_13H = """
+    mov ax, 0x13            ; 320 x 200, 256 colours
+    int 0x10
+    mov ax, 0xa000
+    mov es, ax
+    cld
+    xor di, di
+    xor dx, dx
+row:
+    xor cx, cx
+pixel:
+    mov ax, cx              ; squares of four pixels
+    mov bx, dx
+    xor ax, bx
+    shr ax, 2
+    and al, 0x3f
+    add al, 32              ; the hues of the BIOS's palette
+    stosb
+    inc cx
+    cmp cx, 320
+    jne pixel
+    inc dx
+    cmp dx, 200
+    jne row
+"""
+BARS = 16
+MODE_12H = """
+    mov ax, 0x12            ; 640 x 480, 16 colours in four planes
+    int 0x10
+    mov ax, 0xa000
+    mov es, ax
+    cld
+    xor bl, bl
+bar:
+    mov dx, 0x3c4
+    mov al, 2               ; sequencer: map mask
+    mov ah, bl
+    out dx, ax
+    mov al, bl
+    mov ah, 5               ; bytes of a bar
+    mul ah
+    mov di, ax
+    mov si, 480
+line:
+    mov al, 0xff
+    mov cx, 5
+    rep stosb
+    add di, 75
+    dec si
+    jnz line
+    inc bl
+    cmp bl, 16
+    jne bar
+"""
+WAIT_FOR_A_KEY = """
+    xor ax, ax
+    int 0x16
+    mov al, 0
+    out 0xf4, al
+"""
+
+
+def write_boot_sector(directory: Path, source: str) -> str:
+    """A disk that draws, and ends when a key is pressed; its name."""
+    path = directory / "drawing.img"
+    path.write_bytes(assemble(source + WAIT_FOR_A_KEY, 16, 0x7C00).ljust(510, b"\0") + b"\x55\xaa")
+    return str(path)
