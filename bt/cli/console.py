@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from argparse import SUPPRESS, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ PORTS = 2
 TERMINAL, NONE = "terminal", "none"
 DISPLAYS = {TERMINAL: TERMINAL, "curses": TERMINAL, NONE: NONE}
 WINDOWS = ("gtk", "sdl", "cocoa", "dbus", "egl-headless", "spice-app", "default")  # displays of QEMU that bt has not
+_LINE_FEED = 0x0A
 HINT_SECONDS = 1.0  # after that time, and again
 SHOT = Path("bt.png")  # what screenshots by key are called after
 
@@ -88,11 +90,26 @@ class _PortSink:
     def __init__(self, device: Chardev) -> None:
         self._write = device.write
         self.is_silent = True
+        self._began: float | None = None  # lines begin with the time since then
+        self._is_at_start = True  # of a line
 
     def send(self, byte: int) -> None:
         """A character from the guest, shown at once: a prompt has no newline at its end."""
         self.is_silent = False
+        if self._began is not None and self._is_at_start:
+            self._write(_stamp(time.monotonic() - self._began))
+        self._is_at_start = byte == _LINE_FEED
         self._write(self._BYTES[byte])
+
+    def toggle_stamps(self) -> None:
+        """Have lines begin with a time, or no longer."""
+        self._began = time.monotonic() if self._began is None else None
+
+
+def _stamp(seconds: float) -> bytes:
+    """As QEMU shows it: hours, minutes, seconds, thousandths."""
+    minutes, rest = divmod(seconds, 60)
+    return b"[%02d:%02d:%02d.%03d] " % (minutes // 60, minutes % 60, rest, rest * 1000 % 1000)
 
 
 class Console:
@@ -288,7 +305,7 @@ class Console:
             uart = (machine.com1, machine.com2)[line.ports[0]]
             return lambda data: machine.post(lambda: uart.receive(data))
         from bt.console.fronts import MonitorFront, SerialFront
-        from bt.console.mux import Mux
+        from bt.console.mux import Command, Mux
 
         write = line.device.write
         the_monitor = MonitorFront(machine, write, partial(_monitor, machine))
@@ -304,12 +321,18 @@ class Console:
             stop=machine.stop,
             has_numbers=display is not None,
         )
+        if line.ports:
+            mux.commands["t"] = Command("toggle console timestamps", partial(self._toggle_stamps, line))
         if display is not None:
             display.join(mux)
         if not is_shared and not line.ports:
             the_monitor.enter()
             return the_monitor.received
         return mux.typed
+
+    def _toggle_stamps(self, line: _Line) -> None:
+        for number in line.ports:
+            self._port_sinks[number].toggle_stamps()
 
 
 def _monitor(machine: Machine) -> Monitor:

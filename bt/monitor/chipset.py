@@ -1,19 +1,26 @@
-"""Interrupt controllers, PCI and what is at which address: `info pic`, `info pci`, `info mtree`."""
+"""Interrupt controllers, PCI and what is at which address: `info pic`, `info lapic`, `info pci`, `info mtree`."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from bt.devices.apic.io_apic import REMOTE_IRR, IoApic
 from bt.devices.pci.config_ports import ConfigPorts
 from bt.devices.pci.function import INTERRUPT_LINE, ROM, SUBSYSTEM, VENDOR, PciFunction, Space
 from bt.machine import Machine
 from bt.memory.map import Use
-from bt.monitor.command import Command, lines
+from bt.monitor.command import Command, CommandError, lines
 
 _CLASSES = {
     0x0100: "SCSI controller", 0x0101: "IDE controller", 0x0200: "Ethernet controller", 0x0300: "VGA controller",
     0x0600: "Host bridge", 0x0601: "ISA bridge", 0x0680: "Bridge", 0x0401: "Audio controller", 0x0C03: "USB controller",
 }  # fmt: skip
 _MODES = ("fixed", "lowest", "SMI", "...", "NMI", "INIT", "...", "extINT")  # delivery modes of the I/O APIC
+_LOCAL_MODES = ("Fixed", "...", "SMI", "...", "NMI", "INIT", "...", "ExtINT")  # and of the local one
+_NMI = 4
+_SHORTHANDS = ("no-shorthand", "self", "all-self", "all")  # QEMU's words
+# the registers by their numbers: address bits 4 to 11 (SDM vol. 3A table 11-1)
+_LOCAL_VECTORS = (("LVT0", 0x35), ("LVT1", 0x36), ("LVTPC", 0x34), ("LVTERR", 0x37), ("LVTTHMR", 0x33), ("LVTT", 0x32))
 _USES = {Use.RAM: "ram", Use.ROM: "rom", Use.ROM_OVER_RAM: "rom", Use.WINDOW: "ram"}
 
 
@@ -47,6 +54,57 @@ def _io_apic(device: IoApic) -> list[str]:
         shown = " ".join(str(pin) for pin in range(len(state.entries)) if pins >> pin & 1)
         found.append(f"  {name} {shown or '(none)'}")
     return found
+
+
+def _lapic(pc: Machine, rest: str) -> str:
+    apic = pc.board.local_apic
+    if apic is None:
+        raise CommandError("Error: this processor has no local APIC")
+
+    def register(index: int) -> int:
+        return apic.read(index << 4, 4)
+
+    divide = register(0x3E)
+    divisor = 1 << ((divide & 3 | divide >> 1 & 4) + 1 & 7)
+    spurious, low, high = register(0x0F), register(0x30), register(0x31)
+    shorthand = low >> 18 & 3
+    found = ["dumping local APIC state for CPU 0 ", ""]
+    found += [_local_vector(name, register(index), name == "LVTT") for name, index in _LOCAL_VECTORS]
+    found += [
+        f"Timer\t DCR={divide:#x} (divide by {divisor}) initial_count = {register(0x38)} "
+        f"current_count = {register(0x39)}",
+        f"SPIV\t {spurious:#010x} APIC {'enabled' if spurious & 1 << 8 else 'disabled'}, "
+        f"focus={'on' if spurious & 1 << 9 else 'off'}, spurious vec {spurious & 0xFF}",
+        f"ICR\t {low:#010x} {'logical' if low & 1 << 11 else 'physical'} {'level' if low & 1 << 15 else 'edge'} "
+        f"{'assert' if low & 1 << 14 else 'de-assert'} {_SHORTHANDS[shorthand]}",
+        f"ICR2\t {high:#010x}" + ("" if shorthand or low & 1 << 11 else f" cpu {high >> 24} (APIC ID)"),
+        f"ESR\t {register(0x28):#010x}",
+        f"ISR\t {_vectors(register, 0x10)}",
+        f"IRR\t {_vectors(register, 0x20)}",
+        "",
+        f"APR 0x00 TPR {register(0x08):#04x} DFR {register(0x0E) >> 28:#04x} LDR {register(0x0D) >> 24:#04x} "
+        f"PPR {register(0x0A):#04x}",
+    ]
+    return lines(found)
+
+
+def _local_vector(name: str, entry: int, is_timer: bool) -> str:
+    mode = entry >> 8 & 7
+    timer = ("periodic" if entry & 1 << 17 else "one-shot") if is_timer else ""
+    shown = f"{name}\t {entry:#010x} {'active-lo' if entry & 1 << 13 else 'active-hi'} "
+    shown += f"{'level' if entry & 1 << 15 else 'edge':<5} {'masked' if entry & 1 << 16 else '':<6} "
+    shown += f"{'pending' if entry & 1 << 12 else '':<7} {timer:<12} {_LOCAL_MODES[mode]:<6}"
+    return shown if mode == _NMI else f"{shown} (vec {entry & 0xFF})"
+
+
+def _vectors(register: Callable[[int], int], first: int) -> str:
+    """Vectors whose bit is set in eight registers from `first` on, and whether they are level-triggered."""
+    shown = [
+        f"{vector}{'(level)' if register(0x18 + vector // 32) >> vector % 32 & 1 else ''} "
+        for vector in range(256)
+        if register(first + vector // 32) >> vector % 32 & 1
+    ]
+    return "".join(shown) or "(none)"
 
 
 def _pci(pc: Machine, rest: str) -> str:
@@ -103,6 +161,7 @@ def _name(pc: Machine, memory: object) -> str:
 
 INFO = (
     Command(("pic",), "", "show PIC state", _pic),
+    Command(("lapic",), "", "show local apic state", _lapic),
     Command(("pci",), "", "show PCI info", _pci),
     Command(("mtree",), "", "show memory tree", _tree),
 )

@@ -83,8 +83,11 @@ def _dump(pc: Machine, rest: str, *, physical: bool) -> str:
         try:
             data = space.read(address, part)
         except BtError:
-            found.append(shown + _UNREADABLE)
-            break
+            answer = _device_bytes(pc, address, part, wanted.size) if physical else None
+            if answer is None:
+                found.append(shown + _UNREADABLE)
+                break
+            data = answer
         for at in range(0, part, wanted.size):
             value = int.from_bytes(data[at : at + wanted.size], "little")
             shown += f" {_item(value, wanted.size, wanted.kind)}"
@@ -92,6 +95,14 @@ def _dump(pc: Machine, rest: str, *, physical: bool) -> str:
         left -= part
         address = (address + part) & ((1 << 64) - 1 if physical else 0xFFFF_FFFF)
     return lines(found)
+
+
+def _device_bytes(pc: Machine, address: int, count: int, size: int) -> bytes | None:
+    """What a device answers there, asked as a guest would ask, with what that does to it; None where there is none."""
+    if not any(start <= address and address + count <= end for start, end, _ in pc.mmio.places()):
+        return None
+    step = min(size, 4)
+    return b"".join(pc.mmio.read(address + at, step).to_bytes(step, "little") for at in range(0, count, step))
 
 
 def _instructions(pc: Machine, address: int, count: int, *, physical: bool) -> str:

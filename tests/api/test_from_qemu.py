@@ -69,7 +69,7 @@ def test_a_place_by_its_symbol(engine: str) -> None:
         assert vm.symbols.name(stop.where.linear + 4) == "main+0x4"
         first = vm.run(until=[Address("put_char"), Address(0x10_0000)])
         assert first.until == Address("put_char")
-        with pytest.raises(BadUsage, match="symbol 'put_chr': the kernel has none; did you mean put_char?"):
+        with pytest.raises(BadUsage, match=r"symbol .put_chr.: the kernel has none; did you mean put_char\?"):
             vm.run(until=Address("put_chr"))
         assert vm.run().reason is End.EXIT
 

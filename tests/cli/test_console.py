@@ -164,6 +164,16 @@ def test_the_monitor_shares_what_it_is_told_to(bt: Bt, tmp_path: Path) -> None:
     assert done.stdout == ">\x01cq"
 
 
+def test_lines_with_the_time(bt: Bt, tmp_path: Path) -> None:
+    """Ctrl-A t, as QEMU has it: from the next line on."""
+    guest = code.write(tmp_path / "guest.bin", code.ECHO)
+    options = (*code.FLAT, "--timeout", "30", "-serial", "mon:stdio")
+    done = bt("run", guest, *options, stdin="\x01ta\nb\nq")
+    time_of_day = r"\[00:00:\d\d\.\d{3}\] "
+    assert re.fullmatch(rf"(?:{time_of_day})?>a\n{time_of_day}b\n{time_of_day}q", done.stdout), done.stdout
+    assert bt("run", guest, *options, stdin="\x01t\x01ta\nb\nq").stdout == ">a\nb\nq"
+
+
 def test_the_end_of_standard_input_is_no_end(bt: Bt, tmp_path: Path) -> None:
     """The guest goes on to where it ends by itself."""
     guest = code.write(

@@ -31,7 +31,8 @@ def colour(parts: list[str]) -> Colour:
 def cells(terminal: Tmux) -> list[list[Cell]]:
     """Characters with the colours of their upper and lower halves."""
     found = []
-    ink = paper = (0, 0, 0)
+    ink: Colour = (0, 0, 0)
+    paper: Colour = (0, 0, 0)
     for line in terminal.coloured().split("\n"):
         row: list[Cell] = []
         for codes, character in _SEQUENCE.findall(line):

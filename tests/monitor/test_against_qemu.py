@@ -116,7 +116,7 @@ LINES = (
     f"xp/2dg {TEXT:#x}", "x/2xw 0x900000", "x/2xw 0x7ffff0", "x/8xw 0x4ffff8", "print $eax", "print/d $eip",
     "p/c 0x41", "p/o 8", "p/u -1", "p/d -1", "p/x 1+2*3", "p/d 1 + 2 & 3", "p/x (1+2)*3", "p/x ~0", "p/d 7/2",
     "p/d 7%4", "p/x 'A'", "p/x 0x10|1", "p/x 6^3", "p/x 010", "foo", "info foo", "x/zz 0", "sendkey foo", "print",
-    "help p", "eject foo", "change foo bar", "p/x 1/0", "p $rubbish",
+    "xp/1xw 0xfec00000", "help p", "eject foo", "change foo bar", "p/x 1/0", "p $rubbish",
 )
 # fmt: on
 
@@ -165,6 +165,15 @@ def test_interrupt_controllers(both: tuple[Ask, Ask]) -> None:
         [re.sub(r"irr=..", "irr=", line) for line in ask("info pic").splitlines() if "pic0" in line] for ask in both
     )
     assert ours == theirs
+
+
+def test_the_local_apic(both: tuple[Ask, Ask]) -> None:
+    """QEMU's firmware has looked for other processors: what was sent last is each machine's own."""
+    ours, theirs = (ask("info lapic") for ask in both)
+    last = r"ICR\t .*\nICR2\t .*\n"
+    assert re.sub(last, "", ours) == re.sub(last, "", theirs)
+    assert "ICR\t 0x000c4610 physical edge assert all\nICR2\t 0x00000000\n" in theirs
+    assert "ICR\t 0x00000000 physical edge de-assert no-shorthand\nICR2\t 0x00000000 cpu 0 (APIC ID)\n" in ours
 
 
 @needs_seabios
