@@ -150,9 +150,10 @@ class Console:
     def _add_monitors(self, given: Namespace) -> None:
         texts = [] if given.monitor is None else [given.monitor]
         for text in given.mons:
-            name = dict(pairs(text)).get("chardev")
-            if name is None:
-                raise BadUsage(f"-mon {text}: chardev=ID is wanted")
+            options = dict(pairs(text))
+            name = options.get("chardev", next(iter(options)))  # the key may be left out, as in QEMU
+            if options.get("mode", "readline") != "readline":
+                raise BadUsage(f"-mon {text}: mode={options['mode']}; bt has the monitor for people, readline; no QMP")
             texts.append(f"chardev:{name}")
         for number, text in enumerate(texts):
             self._line(self._chardevs.wanted("-monitor", f"compat_monitor{number}", text)).has_monitor = True

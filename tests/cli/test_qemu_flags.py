@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +21,7 @@ from bt.cli.qemu.machine_types import parse_machine
 from bt.cli.qemu.without_effect import DEVICES, OPTIONS
 from bt.errors import BadUsage
 from bt.machine.media import Drive
+from tests.chardev.test_chardevs import free_port
 from tests.cli import code
 from tests.cli.conftest import Bt
 from tests.cli.test_public_lines import STATUS, boot_sector, bt_qemu, disc
@@ -360,3 +364,42 @@ def test_the_process_is_named(tmp_path: Path) -> None:
     assert not pid.exists()
     done = bt_qemu("-kernel", guest, *code.FLAT, "-pidfile", str(tmp_path / "no" / "pid"))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["unix", "telnet", "tcp", "mon"])
+def test_a_monitor_on_a_socket(tmp_path: Path, kind: str) -> None:
+    """Somebody connects, asks, and ends the guest; who waits for the connection is said on stderr."""
+    port, path = free_port(), tmp_path / "monitor"
+    options = {
+        "unix": ["-monitor", f"unix:{path},server,nowait"],
+        "telnet": ["-monitor", f"telnet:127.0.0.1:{port},server,nowait"],
+        "tcp": ["-monitor", f"tcp::{port},server=on,wait=off"],
+        "mon": ["-chardev", f"socket,id=m,path={path},server=on,wait=off", "-mon", "chardev=m,mode=readline"],
+    }[kind]
+    guest = code.write(tmp_path / "guest.bin", code.SAY_READY + code.ENDLESS)
+    command = [sys.executable, "-m", "bt.cli.qemu.main", "-kernel", guest, *code.FLAT, *options]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b">"
+        client = socket.socket(socket.AF_UNIX if kind in ("unix", "mon") else socket.AF_INET)
+        client.settimeout(60)
+        client.connect(str(path) if kind in ("unix", "mon") else ("127.0.0.1", port))
+        client.sendall(b"info status\n")
+        said = b""
+        while b"running" not in said:
+            said += client.recv(1000)
+        assert b"VM status: running" in said
+        client.sendall(b"quit\n")
+        assert process.wait(60) == 0
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["-mon", "chardev=x"], "no -chardev has id=x"),
+     (["-chardev", "null,id=x", "-mon", "chardev=x,mode=control"], "mode=control; bt has the monitor for people")],
+)  # fmt: skip
+def test_what_is_no_monitor(bt: Bt, options: list[str], said: str) -> None:
+    done = bt("run", "hello", *options)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert said in done.stderr

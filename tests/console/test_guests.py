@@ -71,3 +71,20 @@ def test_a_menu(terminal: Tmux, grub: str) -> None:
     terminal.wait("^status=130$")
     assert terminal.is_as_before()
     terminal.wait("^a line, typed at once$")
+
+
+def test_the_first_dialogs_of_an_installer(terminal: Tmux) -> None:
+    """Debian's, on a text console: its boxes are drawn, keys move in it, and the next one comes."""
+    for name in ("debian-12-linux", "debian-12-initrd"):
+        required(name)
+    terminal.resize(90, 32)
+    line = ("debian-12-linux", "-m", "512", "-initrd", "debian-12-initrd", "-append", "fb=false nomodeset")
+    terminal.bt("run", *line, "--display", "terminal")
+    terminal.wait(r"┤ \[!!\] Select a language ├", SECONDS)
+    terminal.wait("Danish +- +Dansk", SECONDS)
+    terminal.press("Enter")
+    terminal.wait(r"┤ \[!!\] Select your location ├", SECONDS)
+    terminal.press("C-a", "x")
+    terminal.wait("^status=130$")
+    assert terminal.is_as_before()
+    terminal.wait("Select your location")
