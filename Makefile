@@ -5,7 +5,7 @@ BIN := .venv/bin
 # pytest-xdist: the tests share the library's cache on disk, and two processes build it as fast as one
 JOBS ?= 2
 
-.PHONY: setup test test-slow conformance lint bench guests images demo debian-packages clean
+.PHONY: setup test test-slow conformance lint bench guests images pictures demo debian-packages clean
 
 setup: .venv/installed-all
 
@@ -53,6 +53,10 @@ guests: .venv/installed
 # the built-in guests, from their sources
 images: .venv/installed-all
 	$(BIN)/python -m guest_images.build
+
+# the pictures in README.md
+pictures: .venv/installed-all
+	$(BIN)/python -m tests.guests.pictures
 
 # QEMU, Bochs and gcc -m32, which some tests compare with; those tests skip where they are missing
 debian-packages:

@@ -33,7 +33,6 @@ PICTURES = (
     Picture("installer", "-m 512 -kernel debian-12-linux -initrd debian-12-initrd -append 'fb=false nomodeset'",
             "Select a language", 1),
     Picture("memtest", "-m 64 -cdrom memtest86+ia32.iso", "Memtest86+", 5),
-    Picture("grub", "-cdrom grub-rescue-cdrom.iso -boot d", "grub>"),
 )  # fmt: skip
 
 
