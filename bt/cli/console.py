@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bt.console.display import TerminalDisplay
     from bt.console.mux import Front
     from bt.console.terminal import Terminal
+    from bt.gdb.server import GdbServer
     from bt.machine import Machine
     from bt.monitor.monitor import Monitor
 
@@ -52,6 +53,8 @@ def add_options(parser: Parser) -> None:
         help=f"something to be named by chardev:ID; kinds: {', '.join(KINDS)}")  # fmt: skip
     add("-monitor", metavar="TO", help="where the monitor is: as -serial (default: with what is on stdio)")
     add("-mon", dest="mons", metavar="chardev=ID", action="append", default=[], help=SUPPRESS)
+    add("-s", dest="gdb", action="store_const", const="tcp::1234", help="GDB may connect, to TCP port 1234")
+    add("-gdb", metavar="TO", help="GDB may connect there: tcp::PORT, unix:PATH, stdio")
     add("-nodefaults", dest="no_defaults", action="store_true", help="no serial port and no empty drives by default")
     add("--screenshot", metavar="FILE.png", help="write what the screen shows at the end there")
     add("--pace", choices=("on", "off"), help="idle time is the host's (default: on with a terminal), not skipped")
@@ -138,6 +141,10 @@ class Console:
             self._debugcon = self._chardevs.wanted("-debugcon", "debugcon", given.debugcon).device
         self._debugcon_port = devices.debug_console_port(given)
         self._add_monitors(given)
+        self._gdb: Chardev | None = None
+        if given.gdb not in (None, "none"):
+            self._gdb = self._chardevs.wanted("-gdb", "gdb", _as_server(given.gdb)).device
+        self.gdb: GdbServer | None = None
         self._terminal = self._our_terminal()
         self._port_sinks = {number: _PortSink(line.device) for line in self._lines for number in line.ports}
 
@@ -188,7 +195,8 @@ class Console:
 
     def __enter__(self) -> Console:
         with ExitStack() as held:
-            for device in [*(line.device for line in self._lines), *([self._debugcon] if self._debugcon else [])]:
+            others = (device for device in (self._debugcon, self._gdb) if device is not None)
+            for device in [*(line.device for line in self._lines), *others]:
                 device.open()
                 held.callback(device.close)
             self._held = held.pop_all()
@@ -230,6 +238,11 @@ class Console:
                 stack.callback(display.finish)
             machine.is_paced = self._pace == "on" if self._pace else self._terminal is not None
             self._listen(machine, waiter, display)
+            if self._gdb is not None:
+                from bt.gdb.server import GdbServer
+
+                self.gdb = GdbServer(machine, self._gdb.write, _monitor(machine).execute)
+                self._gdb.listen(waiter, self.gdb.received, lambda: None)
             hint = None
             if not self._is_display_chosen:
                 hint = self._add_hint(machine, waiter)
@@ -334,6 +347,12 @@ class Console:
     def _toggle_stamps(self, line: _Line) -> None:
         for number in line.ports:
             self._port_sinks[number].toggle_stamps()
+
+
+def _as_server(text: str) -> str:
+    """-gdb's argument, which means a server that waits for nobody."""
+    is_address = text.startswith(("tcp:", "unix:")) and ",server" not in text
+    return f"{text},server=on,wait=off" if is_address else text
 
 
 def _monitor(machine: Machine) -> Monitor:

@@ -70,6 +70,8 @@ def execute(given: Namespace, *, stays_halted: bool = False) -> machine.Result:
         pc.stays_halted = stays_halted
         with outside.attached(pc):
             result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
+            if outside.gdb is not None:
+                outside.gdb.ended(result.status)
     if record is not None:
         json.dump(_record(given, result), record, indent=1)
         record.write("\n")

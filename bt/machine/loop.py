@@ -136,7 +136,7 @@ class Loop:
 
     def _run(self, limit: int | None, deadline: float | None, limit_ns: int) -> End:
         self._end, self._want, self._deadline, self._limit_ns = None, None, deadline, limit_ns
-        run, clock, mailbox = self.run_engine, self._clock, self._mailbox
+        clock, mailbox = self._clock, self._mailbox
         counts, servers, posted = self.exit_counts, self._servers, mailbox.posted
         outputs = self._board.outputs
         waiting = outputs.waiting
@@ -148,24 +148,20 @@ class Loop:
         if self.is_paused:
             self._do_posted()
         while not self._ended():
-            most = min(most, self.slice_insns)
+            left = min(most, self.slice_insns)
             if limit is not None:
-                left = limit - clock.insns
-                if left > most:
-                    left = most
-                elif left <= 0:
+                left = min(left, limit - clock.insns)
+                if left <= 0:
                     return End.MAX_INSNS
-            else:
-                left = most
             if limit_ns != NEVER_NS:  # an instruction takes a nanosecond at least
                 left = min(left, limit_ns - clock.now_ns)
             if self.input_open:
                 began = time.monotonic()
-                leave = run(*clock.grant(left))
+                leave = self.run_engine(*clock.grant(left))
                 if leave.instructions >= LEAST_SLICE_INSNS:
                     most = self._granted_insns = _slice(leave.instructions, time.monotonic() - began)
             else:
-                leave = run(*clock.grant(left))
+                leave = self.run_engine(*clock.grant(left))
                 most = SLICE_INSNS
             code = leave.code
             clock.advance(leave.instructions, leave.beside_ns)
@@ -180,6 +176,19 @@ class Loop:
                 self._do_posted()
         assert self._end is not None
         return self._end
+
+    def step(self, hear: Callable[[], None]) -> None:
+        """Let the guest go on for one instruction, and wait again; then `hear` is called."""
+        run, slice_insns, before = self.run_engine, self.slice_insns, self._cpu.instructions
+
+        def once(budget: int, now: int, beside: int) -> Exit:
+            leave = run(budget, now, beside)
+            if self._cpu.instructions != before:  # one that waits for a device is done in two
+                self.run_engine, self.slice_insns, self.is_paused = run, slice_insns, True
+                self._mailbox.post(hear)
+            return leave
+
+        self.run_engine, self.slice_insns, self.is_paused = once, 1, False
 
     @property
     def exits(self) -> dict[str, int]:

@@ -251,3 +251,21 @@ def test_the_power_button(library: Library) -> None:
     with machine(library) as pc:
         pc.power_button()
         assert pc.run(limit=Insns(10)).reason is End.MAX_INSNS, "nobody listens"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_instruction_at_a_time(library: Library, engine: EngineName) -> None:
+    """One that waits for a device is one, too; afterwards the guest runs as ever."""
+    with machine(
+        library, engine, "inc eax\nout 0x80, al\nin al, 0x60\nrep stosb\nagain: dec edx\njnz again\nhlt"
+    ) as pc:
+        pc.reg.ecx, pc.reg.edi, pc.reg.edx = 3, 0x20_0000, 1_000_000
+        for offset in (1, 3, 5, 7, 8):
+            pc.pause()
+            pc.step(pc.stop)
+            assert pc.run().reason is End.INTERRUPTED
+            assert pc.where.linear == CODE + offset
+        assert pc.reg.edx == 999_999
+        pc.resume()
+        assert pc.run().reason is End.HALTED
+        assert pc.reg.edx == 0

@@ -52,6 +52,8 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_page_does_what_it_says(scratch: Path, block: Block) -> None:
     if OF_SEABIOS.search(block.text) and roms.find("bios-256k.bin") is None:
         pytest.skip("SeaBIOS is not installed")
+    if "gdb " in block.text and shutil.which("gdb") is None:
+        pytest.skip("gdb is not installed: tests/install-debian.sh")
     if block.kind == "python":
         subprocess.run(
             [sys.executable, "-c", block.text], cwd=scratch, check=True, timeout=300, stdin=subprocess.DEVNULL

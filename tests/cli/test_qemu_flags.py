@@ -24,7 +24,7 @@ from bt.machine.media import Drive
 from tests.chardev.test_chardevs import free_port
 from tests.cli import code
 from tests.cli.conftest import Bt
-from tests.cli.test_public_lines import STATUS, boot_sector, bt_qemu, disc
+from tests.cli.test_public_lines import STATUS, boot_sector, bt_qemu, disc, ports_of_gdb
 from tests.console.guests import PICTURE
 
 EXIT = "mov al, 3\nout 0xf4, al\n"  # status 7
@@ -101,7 +101,10 @@ FIRST_TIER: dict[str, tuple[Row, ...]] = {
         Row(f"{KERNEL}-chardev stdio,id=a -device isa-debugcon,iobase=0xe9,chardev=a", LOG + EXIT, "l"),
         Row(f"{KERNEL}-device e1000,netdev=n -netdev user,id=n,hostfwd=tcp::5555-:22", told=NOTE * 2),
     ),
-    "-s": (Row(f"{KERNEL}-s", told="bt: -s: bt has no GDB server yet\n"),),
+    "-s": (
+        Row(f"{KERNEL}-s"),
+        Row(f"{KERNEL}-gdb none"),
+    ),
     "-kernel": (Row(KERNEL),),
     "-cdrom": (Row("-cdrom CD -serial stdio", "", "booted from E0\n", STATUS),),
     "-hda": (Row("-hda DISK -hdb FS -serial stdio", "", r"booted from 80 .*\n", STATUS),),
@@ -217,7 +220,8 @@ def test_an_option(files: dict[str, str], row: Row) -> None:
     if row.source:
         code.write(Path(files["GUEST"]), row.source)
     put_in = re.sub(r"\b(DISK|FS|FLOPPY|CD|FILE|GUEST|HELLO|MULTIBOOT)\b", lambda name: files[name[1]], row.arguments)
-    done = bt_qemu(*put_in.split(), stdin=row.stdin)
+    with ports_of_gdb("-s" in row.arguments.split()):
+        done = bt_qemu(*put_in.split(), stdin=row.stdin)
     assert done.returncode == row.status, done.stderr
     assert re.fullmatch(row.said, done.stdout.replace("\r", "")), done.stdout
     assert re.fullmatch(row.told, done.stderr), done.stderr

@@ -30,6 +30,7 @@ LAYERS = (
     "inspect",
     "console",
     "monitor",
+    "gdb",
     "bench",
     "cli",
 )

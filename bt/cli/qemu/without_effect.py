@@ -68,8 +68,6 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "rotate": Option(_NO_WINDOW),
         "g": Option(_NO_WINDOW),
         "k": Option("the guest has a US keyboard", fine="en-us"),
-        "s": Option("bt has no GDB server yet", has_argument=False),
-        "gdb": Option("bt has no GDB server yet", fine="none"),
         "qmp": Option("bt has no QMP server yet; -monitor takes the same addresses", fine="none"),
         "qmp-pretty": Option("bt has no QMP server yet; -monitor takes the same addresses", fine="none"),
         "parallel": Option("bt has no parallel port", fine="none|null"),
