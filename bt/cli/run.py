@@ -7,14 +7,15 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, Unpack, get_args
 
 from bt import __version__, machine
 from bt.boot.files.medium import Medium
 from bt.cli import console, devices, drives, library, options
-from bt.cli.qemu import pidfile, rtc
 from bt.end import End, statuses
 from bt.errors import BadUsage
 from bt.machine.config import AfterTripleFault, Sinks
@@ -50,7 +51,7 @@ def execute(given: Namespace, *, stays_halted: bool = False) -> machine.Result:
     for note in given.notes:
         print(f"bt: {note}", file=sys.stderr)
     image, medium = chosen(given)
-    with pidfile.written(given.pidfile), console.Console(given) as outside:
+    with _pid_file(given), console.Console(given) as outside:
         record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
         pc = powered_on(given, image, medium, **outside.sinks())
         if os.environ.get("BT_DEBUG"):
@@ -127,7 +128,7 @@ def configured(given: Namespace, image: Path | None, medium: Medium | None) -> m
         clock=console.chosen_clock(given),
         no_reboot=given.no_reboot,
         triple_fault=given.triple_fault,
-        rtc_base=rtc.base(given.rtc),
+        rtc_base=_rtc_base(given.rtc) if given.rtc else machine.MachineConfig.rtc_base,
         devices=devices.chosen_devices(given),
         graphics=not given.nographic,
         **drives.config_options(given, image, medium),
@@ -167,7 +168,7 @@ def parser(program: str = "bt run") -> options.Parser:
     console.add_options(parser)
     add = parser.add_argument_group("how it runs, and how it ends").add_argument
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
-    add("-rtc", metavar="base=TIME", type=rtc.checked, default="",
+    add("-rtc", metavar="base=TIME", type=_checked_rtc, default="",
         help="what the clock shows at first: utc, localtime, or 2024-05-01T12:00:00 (default 2000-01-01)")  # fmt: skip
     add("--clock", choices=("icount", "host"),
         help="time from instructions (deterministic, the default) or the host's (default with a display)")  # fmt: skip
@@ -184,6 +185,26 @@ def parser(program: str = "bt run") -> options.Parser:
     add("--stats", action="store_true", help="show what the run cost, on stderr")
     add("--json", metavar="FILE", help="write the result there (- for stdout)")
     return parser
+
+
+def _checked_rtc(text: str) -> str:
+    from bt.cli.qemu import rtc
+
+    return rtc.checked(text)
+
+
+def _rtc_base(text: str) -> datetime:
+    from bt.cli.qemu import rtc
+
+    return rtc.base(text)
+
+
+def _pid_file(given: Namespace) -> AbstractContextManager[None]:
+    if given.pidfile is None:
+        return nullcontext()
+    from bt.cli.qemu import pidfile
+
+    return pidfile.written(given.pidfile)
 
 
 def _boots_by_itself(given: Namespace) -> bool:

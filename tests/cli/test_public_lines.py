@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -152,8 +153,9 @@ LINES = (
          "-hda DISK -serial stdio -audiodev alsa,id=audio0 -machine pcspk-audiodev=audio0", notes=(NO_SOUND,)),
     Line("unikraft and others: virtio disk behind -device",
          "-drive if=none,id=blk0,format=raw,file=DISK -device virtio-blk-pci,drive=blk0 -display none -serial stdio"),
-    Line("ikt218 course, launch scripts: an ISO as a hard disk", "-boot c -hda CD -hdb FS -m 64 -serial stdio",
-         "booted from 80 a file s\n"),
+    Line("ikt218 course, launch scripts",
+         "-S -gdb tcp::1234 -boot d -hda CD -hdb FS -m 64 -audiodev sdl,id=sdl1,out.buffer-length=40000 "
+         "-machine pcspk-audiodev=sdl1 -serial pty", "", (NO_SOUND,)),
 )  # fmt: skip
 
 
@@ -209,6 +211,22 @@ def ports_of_gdb(wanted: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def going_on(line: Line) -> Iterator[None]:
+    """With -S somebody has to say that the guest may go on: GDB, as the project has it."""
+    if "-S " not in line.arguments:
+        yield
+        return
+    if (gdb := shutil.which("gdb")) is None:
+        pytest.skip("gdb is not installed: tests/install-debian.sh")
+    command = [gdb, "-nx", "-batch", "-ex", "set tcp connect-timeout 60", "-ex", "target remote 127.0.0.1:1234"]
+    with subprocess.Popen(
+        [*command, "-ex", "continue"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as process:
+        yield
+        process.terminate()
+
+
 def bt_qemu(*arguments: str, timeout: float = 120, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """`bt-qemu` in a process of its own."""
     command = [sys.executable, "-m", "bt.cli.qemu.main", *arguments]
@@ -217,7 +235,7 @@ def bt_qemu(*arguments: str, timeout: float = 120, stdin: str = "") -> subproces
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.source.partition(",")[0])
 def test_a_public_line(images: dict[str, str], line: Line) -> None:
-    with ports_of_gdb(" -s " in f" {line.arguments} " or "-gdb" in line.arguments):
+    with ports_of_gdb(" -s " in f" {line.arguments} " or "-gdb" in line.arguments), going_on(line):
         done = bt_qemu(*words(line, images))
     said = [each for each in done.stderr.splitlines() if each.startswith("bt")]
     assert done.returncode == line.status, done.stderr

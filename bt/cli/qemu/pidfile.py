@@ -11,11 +11,8 @@ from bt.errors import BadUsage
 
 
 @contextmanager
-def written(path: str | None) -> Iterator[None]:
+def written(path: str) -> Iterator[None]:
     """While the block lasts, it is there. Raises BadUsage where it cannot be."""
-    if path is None:
-        yield
-        return
     file = Path(path)
     try:
         file.write_text(f"{os.getpid()}\n")
