@@ -44,7 +44,7 @@ from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import FP_PREPARE
 from bt.x86.page import PAGE
-from bt.x86.state import CS, EBP, ESP, GPR_NAMES, SS
+from bt.x86.state import CS, EBP, EDI, ESI, ESP, GPR_NAMES, SS
 
 # Modes the translator knows: all but those where each access is looked at. The rest is interpreted.
 TRANSLATABLE = mode.ALIGNMENT_FREE | mode.BREAKPOINT_FREE
@@ -272,6 +272,9 @@ def _slow_exit(b: NativeContext) -> None:
             on_stack(b.get("gpr", ESP, width=32))
         with cases.case(Linear.FRAME):
             on_stack(b.get("gpr", EBP, width=32))
+        for string, register in ((Linear.SOURCE, ESI), (Linear.DESTINATION, EDI)):
+            with cases.case(string):
+                linear.set(b.get("gpr", register, width=32))
     write = SITE.get(b, site, "write").zext(32)
     inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
     with b.If(inside):
