@@ -24,7 +24,8 @@ class RawImage:
         try:
             self.size = -(-self._measure() // SECTOR_BYTES) * SECTOR_BYTES
             if self.size == 0:
-                raise BadUsage(f"{path}: empty; give the disk a size, with `truncate -s 1G {path}`")
+                advice = "is it the right file?" if read_only else f"give the disk a size, with `truncate -s 1G {path}`"
+                raise BadUsage(f"{path}: empty; {advice}")
             lock(self._descriptor, path, read_only)
         except BaseException:
             self.close()
