@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -70,14 +70,15 @@ class Campaign:
         self.found: Callable[[Finding], None] = lambda finding: None  # called for each, when it is found
 
     def run(self, seconds: float, episodes: int) -> None:
-        """Until the time is over, or so many episodes have been."""
+        """Until the time is over, so many episodes have been, or the user wants no more."""
         start, cpu = time.monotonic(), time.process_time()
         before = digest(self.files.untouchable)
-        while self.totals.episodes < episodes and time.monotonic() - start < seconds:
-            self._one(self.totals.episodes)
-            self.totals.episodes += 1
-            self.totals.seconds = time.monotonic() - start
-            self.totals.cpu_seconds = time.process_time() - cpu
+        with suppress(KeyboardInterrupt):
+            while self.totals.episodes < episodes and time.monotonic() - start < seconds:
+                self._one(self.totals.episodes)
+                self.totals.episodes += 1
+                self.totals.seconds = time.monotonic() - start
+                self.totals.cpu_seconds = time.process_time() - cpu
         if digest(self.files.untouchable) != before:
             raise Misbehaved("a read-only image has been written to")
 
