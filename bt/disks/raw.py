@@ -33,6 +33,8 @@ class RawImage:
 
     @staticmethod
     def _open(path: str, read_only: bool) -> int:
+        if not path:
+            raise BadUsage("a disk image without a name; give the file's")
         # a FIFO without a writer would wait
         flags = os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDONLY if read_only else os.O_RDWR)
         try:

@@ -153,6 +153,12 @@ def lay(path: Path, given: Make) -> None:
             file.truncate(given)
 
 
+@pytest.mark.parametrize("words", [("-hda", ""), ("-drive", "file="), ("-cdrom", "")])
+def test_a_disk_has_a_name(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *words]) == 2
+    assert capfd.readouterr().err == "bt: a disk image without a name; give the file's\n"
+
+
 @pytest.mark.parametrize("name", ["gzip", "CD", "option ROM"])
 def test_as_a_program(name: str, tmp_path: Path) -> None:
     """The same as a process: nothing comes after the line."""

@@ -119,7 +119,7 @@ GUESTS = {
     "a level nobody takes away": Guest(
         f"main:\n{MASTER_8259}\n mov al, 0xef\n out 0x21, al\n mov edx, 0x4d0\n mov al, 0x10\n out dx, al\n"
         " mov edx, 0x3fc\n mov al, 8\n out dx, al\n mov edx, 0x3f9\n mov al, 2\n out dx, al\n sti\n"
-        f".on:\n inc ebx\n jmp .on\n{TO_PIC}", ENDLESS),
+        f".on:\n inc ebx\n jmp .on\n{TO_PIC}", ENDLESS, 20_000),
     "interrupts itself": Guest(
         "main:\n mov dword [0xfee000f0], 0x1ff\n sti\n.on:\n mov dword [0xfee00300], 0x40040\n jmp .on\n"
         "handler:\n mov dword [0xfee00300], 0x40041\n mov dword [0xfee000b0], 0\n iretd\n", ENDLESS, 20_000),
@@ -164,7 +164,7 @@ GUESTS = {
         " call random\n mov ebx, eax\n and ebx, 4\n lea eax, [ebx + 0x80000058]\n mov edx, 0xcf8\n out dx, eax\n"
         " call random\n mov edx, 0xcfd\n out dx, eax\n"
         " mov dword [0xe8000], 0xc3c3c3c3\n cmp byte [0xe8000], 0xc3\n jne .on\n mov eax, 0xe8000\n call eax\n"
-        " jmp .on\nhandler:\n iretd\n", ANY),
+        " jmp .on\nhandler:\n iretd\n", ANY, 20_000),
     "moves regions over everything": Guest(
         "main:\n.on:\n call random\n and eax, 0x1c\n mov ebx, dword [places + eax]\n"
         " call random\n and eax, 8\n lea eax, [eax + 0x80001010]\n mov edx, 0xcf8\n out dx, eax\n"

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from bt.engine.library.library import Library, load_library
-from bt.machine import EngineName, Machine, MachineConfig
+from bt.machine import ClockMode, EngineName, Machine, MachineConfig
 from guest_images.assembler import assemble
 from tests.robustness.hostile.guests import ANY, GUESTS, ORIGIN, PRELUDE
 
@@ -30,11 +30,11 @@ def library() -> Library:
     return load_library()
 
 
-def machine(library: Library, engine: EngineName, name: str) -> Machine:
+def machine(library: Library, engine: EngineName, name: str, clock: ClockMode = "icount") -> Machine:
     def sink(byte: int) -> None:
         pass
 
-    config = MachineConfig(memory=MEMORY, engine=engine, bios="builtin")
+    config = MachineConfig(memory=MEMORY, engine=engine, clock=clock, bios="builtin")
     made = Machine(config, serial=sink, serial2=sink, console=sink, firmware_log=sink, library=library)
     made.load(assemble(PRELUDE + GUESTS[name].source, 32, ORIGIN), flat=ORIGIN, name=name)
     return made
@@ -60,12 +60,13 @@ def test_it_ends_or_goes_on(name: str, library: Library) -> None:
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("clock", ["icount", "host"])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", STORMS)
-def test_a_storm_can_be_stopped(name: str, engine: EngineName, library: Library) -> None:
-    with machine(library, engine, name) as made:
+def test_a_storm_can_be_stopped(name: str, engine: EngineName, clock: ClockMode, library: Library) -> None:
+    with machine(library, engine, name, clock) as made:
         assert made.run(timeout=0.1).reason in ("timeout", *ANY - {"max-insns"})
-    with machine(library, engine, name) as made:
+    with machine(library, engine, name, clock) as made:
         timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         began = time.monotonic()
