@@ -72,10 +72,10 @@ def option_rom_bytes(name: str, directories: Sequence[str] = ()) -> int:
 def _check_option_rom(path: str) -> int:
     """Its bytes, if it begins as one: firmware passes over others without a word, and the screen stays dark."""
     try:
-        size = os.path.getsize(path)
+        with open(path, "rb", buffering=0) as file:
+            size, head = os.fstat(file.fileno()).st_size, file.read(3)
     except OSError as error:
         raise BadUsage(f"{path}: {error.strerror}") from error
-    head = _read(path, 3)
     units = head[2] if len(head) == 3 and head.startswith(b"\x55\xaa") else 0
     if not 0 < units * ROM_UNIT <= size <= LARGEST_BIOS:
         raise BadImage(
@@ -85,11 +85,11 @@ def _check_option_rom(path: str) -> int:
     return size
 
 
-def _read(path: str, most: int = LARGEST_BIOS + 1) -> bytes:
+def _read(path: str) -> bytes:
     try:
         if not os.path.isfile(path) and os.path.exists(path):  # a FIFO without a writer would wait
             raise BadUsage(f"{path}: not a regular file")
         with open(path, "rb") as file:
-            return file.read(most)
+            return file.read(LARGEST_BIOS + 1)
     except OSError as error:
         raise BadUsage(f"{path}: {error.strerror}") from error

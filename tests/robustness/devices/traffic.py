@@ -44,7 +44,9 @@ def _spoilt(random: Random, traffic: Iterator[Action]) -> Iterator[Action]:
             continue
         yield action
         if chance > 0.985:
-            yield random.choice((action, Action("time", 10_000_000), Action("snapshot"), Action("acknowledge", 1)))
+            yield random.choice((action, action, Action("time", 10_000_000), Action("acknowledge", 1)))
+        if chance > 0.9995:  # which takes as long as a hundred others
+            yield Action("snapshot")
 
 
 def _anywhere(random: Random, ports: list[int], windows: list[tuple[int, int]]) -> Iterator[Action]:
