@@ -27,7 +27,7 @@ from tests.robustness.devices.traffic import episode
 MACHINES = ("pc", "pc", "pc by instructions", "pc by instructions", "isapc", "isapc by instructions")  # how often which
 LAST = (Action("time", 3_000_000_000), Action("snapshot"), Action("screen"), Action("reset"), Action("snapshot"))
 HANGS_AFTER_SECONDS = 10.0  # of the processor's time, in one episode: they take less than one
-SHORTENING_SECONDS = 20.0  # of it, for a finding
+SHORTENING_SECONDS, TRY_SECONDS = 20.0, 2.0  # of it, to make a finding shorter, and for each try
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,23 @@ class Campaign:
                 self.findings[found.where] = found = self.shortened(found)
                 self.found(found)
 
-    def replay(self, machine: str, actions: Iterable[Action]) -> Finding | None:
+    def replay(self, machine: str, actions: Iterable[Action], seconds: float | None = None) -> Finding | None:
+        """What goes wrong, if anything does; what takes more than `seconds` hangs."""
         given = tuple(actions)
-        return self._attempt(machine, lambda target: given, [])
+        return self._attempt(machine, lambda target: given, [], seconds)
 
-    def _attempt(self, machine: str, make: Callable[[Target], Iterable[Action]], done: list[Action]) -> Finding | None:
+    def _attempt(
+        self,
+        machine: str,
+        make: Callable[[Target], Iterable[Action]],
+        done: list[Action],
+        seconds: float | None = None,
+    ) -> Finding | None:
         try:
-            with _time_limit(), self.coverage.watch() if self.coverage is not None else nullcontext():
+            with (
+                _time_limit(seconds or HANGS_AFTER_SECONDS),
+                self.coverage.watch() if self.coverage is not None else nullcontext(),
+            ):
                 self._perform(machine, make, done)
         except Exception as error:
             return Finding(_where(error), machine, tuple(done), traceback.format_exc())
@@ -124,7 +134,7 @@ class Campaign:
         while piece and time.process_time() < end:
             at = 0
             while at < len(found.actions) and time.process_time() < end:
-                less = self.replay(found.machine, found.actions[:at] + found.actions[at + piece :])
+                less = self.replay(found.machine, found.actions[:at] + found.actions[at + piece :], TRY_SECONDS)
                 if less is not None and less.where == found.where:
                     found = less
                 else:
@@ -143,12 +153,12 @@ def _where(error: BaseException) -> str:
 
 
 @contextmanager
-def _time_limit() -> Iterator[None]:
+def _time_limit(seconds: float) -> Iterator[None]:
     def ring(number: int, frame: FrameType | None) -> None:
         raise Misbehaved("hangs: " + "".join(traceback.format_stack(frame)[-3:]))
 
     before = signal.signal(signal.SIGPROF, ring)
-    signal.setitimer(signal.ITIMER_PROF, HANGS_AFTER_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:

@@ -270,10 +270,10 @@ class Rings:
             following = (at + 1) % size
             flags = (number < count - 1) | (2 if number == count - 1 or (kind != 1 and number) else 0)
             where, n = (header, 16) if number == 0 else (_data(random), 1 if number == count - 1 else _bytes(random))
-            if random.random() < 0.02:  # a loop, a direction, a nested table, a length
+            if random.random() < 0.05:  # a loop, a direction, a nested table, a length
                 match random.randrange(4):
                     case 0:
-                        following = random.choice((at, first, size, 0xFFFF, random.getrandbits(16)))
+                        following = random.choice((at, at, first, first, size, random.getrandbits(16)))
                         flags |= 1
                     case 1:
                         flags ^= random.choice((1, 2, 4, 7, 0xFFF8))
