@@ -5,11 +5,12 @@ nanoseconds too: one number is the time of every device and of RDTSC.
 """
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 NS_PER_SECOND = 1_000_000_000
 NEVER_NS = 1 << 63
+FEW_EVENTS = 256  # what was cancelled is not looked for among so many
 
 
 class Event:
@@ -45,6 +46,7 @@ class VirtualClock:
         self._events: list[tuple[int, int, Event]] = []
         self._due_ns = NEVER_NS  # when the first pending event is due
         self._next_order = 0
+        self._many = FEW_EVENTS  # events, the cancelled ones included, from which on those are dropped
 
     @property
     def now_ns(self) -> int:
@@ -148,6 +150,10 @@ class VirtualClock:
 
     def _push(self, event: Event) -> Event:
         heappush(self._events, (event.at_ns, event.order, event))
+        if len(self._events) > self._many:  # or else a timer started anew again and again would fill the host's memory
+            self._events = [each for each in self._events if each[2].pending]
+            heapify(self._events)
+            self._many = max(FEW_EVENTS, 2 * len(self._events))
         self._find_due()
         return event
 

@@ -24,7 +24,8 @@ class RawImage:
         try:
             self.size = -(-self._measure() // SECTOR_BYTES) * SECTOR_BYTES
             if self.size == 0:
-                raise BadUsage(f"{path}: empty; give the disk a size, with `truncate -s 1G {path}`")
+                advice = "is it the right file?" if read_only else f"give the disk a size, with `truncate -s 1G {path}`"
+                raise BadUsage(f"{path}: empty; {advice}")
             lock(self._descriptor, path, read_only)
         except BaseException:
             self.close()
@@ -32,6 +33,8 @@ class RawImage:
 
     @staticmethod
     def _open(path: str, read_only: bool) -> int:
+        if not path:
+            raise BadUsage("a disk image without a name; give the file's")
         # a FIFO without a writer would wait
         flags = os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDONLY if read_only else os.O_RDWR)
         try:

@@ -11,6 +11,7 @@ from bt.errors import BadImage, BadUsage
 # where Debian, Fedora and others put SeaBIOS and what comes with QEMU
 SYSTEM_DIRECTORIES = ("/usr/share/seabios", "/usr/share/qemu", "/usr/share/vgabios")
 LARGEST_BIOS = 16 << 20  # bytes; QEMU takes as much
+ROM_UNIT = 512  # bytes; what the third byte of an option ROM counts
 
 
 class Firmware(NamedTuple):
@@ -54,19 +55,40 @@ def read_bios(name: str, directories: Sequence[str] = ()) -> bytes:
 
 
 def read_option_rom(name: str, directories: Sequence[str] = ()) -> bytes:
-    """The option ROM, or nothing where there is no such file."""
+    """The option ROM, or nothing where there is no such file. Raises BadUsage, and BadImage for what is none."""
     path = find(name, directories)
-    return b"" if path is None else _read(path)
+    if path is None:
+        return b""
+    _check_option_rom(path)
+    return _read(path)
 
 
 def option_rom_bytes(name: str, directories: Sequence[str] = ()) -> int:
-    """How many it has, which is asked each time a machine is made, and takes a tenth of reading it."""
+    """How many it has, which is asked each time a machine is made, and takes a tenth of reading it. Raises as that."""
     path = find(name, directories)
-    return 0 if path is None else os.path.getsize(path)
+    return 0 if path is None else _check_option_rom(path)
+
+
+def _check_option_rom(path: str) -> int:
+    """Its bytes, if it begins as one: firmware passes over others without a word, and the screen stays dark."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size, head = os.fstat(file.fileno()).st_size, file.read(3)
+    except OSError as error:
+        raise BadUsage(f"{path}: {error.strerror}") from error
+    units = head[2] if len(head) == 3 and head.startswith(b"\x55\xaa") else 0
+    if not 0 < units * ROM_UNIT <= size <= LARGEST_BIOS:
+        raise BadImage(
+            f"{path}: {size} bytes are no option ROM: 55h, AAh and its length in units of 512 bytes are wanted first, "
+            "and that many bytes; take the file away, or name another directory with -L"
+        )
+    return size
 
 
 def _read(path: str) -> bytes:
     try:
+        if not os.path.isfile(path) and os.path.exists(path):  # a FIFO without a writer would wait
+            raise BadUsage(f"{path}: not a regular file")
         with open(path, "rb") as file:
             return file.read(LARGEST_BIOS + 1)
     except OSError as error:

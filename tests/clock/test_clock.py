@@ -59,6 +59,20 @@ def test_cancelled_events_neither_run_nor_shorten_the_budget() -> None:
     assert not clock.skip_to_next_event()
 
 
+def test_cancelled_events_do_not_pile_up() -> None:
+    """A guest may start a timer that is due in an hour again and again: memory has to stay bounded."""
+    clock = VirtualClock()
+    seen: list[int] = []
+    kept = [clock.schedule(10 * number, lambda number=number: seen.append(number)) for number in range(300)]  # type: ignore[misc]
+    for number in range(50_000):
+        clock.cancel(clock.schedule(3_600_000_000_000 - number, lambda: seen.append(-1)))
+    assert len(clock._events) < 2000
+    clock.advance(3_600_000_000_001)
+    clock.run_due()
+    assert seen == list(range(300))
+    assert not any(event.pending for event in kept)
+
+
 def test_budget_limits() -> None:
     clock = VirtualClock()
     assert clock.budget(1234) == 1234

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from stat import S_ISBLK, S_ISREG
 from typing import Literal
 
 from bt.boot.loaders import elf, linux, multiboot
@@ -16,6 +17,9 @@ _MULTIBOOT_BYTES = 8192  # its header is within them
 
 def medium_of(path: Path) -> Medium | None:
     """What a raw image is, or None: a kernel, or no image of a medium that a BIOS would start. Raises OSError."""
+    mode = path.stat().st_mode
+    if not (S_ISREG(mode) or S_ISBLK(mode)):
+        return None  # a FIFO without a writer would wait
     with path.open("rb") as file:
         head = file.read(_MULTIBOOT_BYTES)
     if linux.is_bzimage(head) or elf.is_elf(head):

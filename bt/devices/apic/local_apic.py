@@ -206,9 +206,10 @@ class LocalApic(LocalApicShared, Device):
         return NativeRegister(self.block, read_register, write_register)
 
     def read(self, offset: int, size: int) -> int:
-        if offset & 0xF:  # undefined by the manual; bytes of the register, and nothing between registers
-            return self._register(offset >> 4) >> 8 * (offset & 0xF) if offset & 0xF < 4 else 0
-        return self._register(offset >> 4) & (1 << 8 * size) - 1
+        if offset & 0xF > 3:
+            return 0  # between registers
+        # in pieces, which the manual leaves undefined: bytes of the register
+        return self._register(offset >> 4) >> 8 * (offset & 0xF) & (1 << 8 * size) - 1
 
     def write(self, offset: int, size: int, value: int) -> None:
         if not offset & 0xF and size == 4:

@@ -222,7 +222,8 @@ class Hpet(Device):
         if has_matched and not ticks:
             ticks = round_
         if ticks < 1 << 60:  # ns beyond the clock's horizon: never
-            at_ns = self._start_ns + (self.counter - self._base + ticks) * TICK_NS
+            passed = (self._clock.now_ns - self._start_ns) // TICK_NS  # the counter has only 64 bits of it
+            at_ns = self._start_ns + (passed + ticks) * TICK_NS
             timer.event = self._clock.schedule(max(at_ns, self._clock.now_ns), self._matcher(number))
 
     def _matcher(self, number: int) -> Callable[[], None]:

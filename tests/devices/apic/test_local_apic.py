@@ -261,6 +261,15 @@ def test_errors(board: Board) -> None:
     assert board.get(ESR) == 0
 
 
+@pytest.mark.parametrize(
+    ("offset", "size", "value"),
+    [(0, 1, 0xDD), (0, 2, 0xCCDD), (1, 1, 0xCC), (1, 2, 0xBBCC), (3, 1, 0xAA), (3, 4, 0xAA), (4, 4, 0), (12, 4, 0)],
+)
+def test_pieces_of_a_register_have_their_size(board: Board, offset: int, size: int, value: int) -> None:
+    board.put(INITIAL, 0xAABB_CCDD)
+    assert board.apic.read(INITIAL + offset, size) == value
+
+
 def test_spurious_vector(board: Board) -> None:
     board.interrupt(0x40)
     board.put(TPR, 0xFF)  # in the meantime

@@ -116,6 +116,21 @@ def test_a_narrow_timer_comes_round(board: Board) -> None:
     assert board.edges.count == 1
 
 
+def test_the_counter_comes_round(board: Board) -> None:
+    """Past all ones a match is as far away as ever: it used to be due at once, again and again."""
+    board.put(0x100, INTERRUPT | NARROW | TO_INPUT_2)
+    board.put(0x108, 100)
+    board.put(COUNTER, (1 << 64) - 1)
+    board.put(CONFIGURATION, 1)
+    pass_time(board.clock, 2000)
+    assert (board.get(COUNTER), board.edges.count) == (199, 1)
+    board.put(0x108, 200)
+    pass_time(board.clock, 9)
+    assert board.edges.count == 1
+    pass_time(board.clock, 1)
+    assert board.edges.count == 2
+
+
 def test_a_periodic_comparator_goes_on_without_interrupts(board: Board) -> None:
     board.put(0x100, PERIODIC | SET_ACCUMULATOR)
     board.put(0x108, 100)

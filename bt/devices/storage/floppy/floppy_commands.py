@@ -281,6 +281,8 @@ class Seek(Command):
 
     def _end(self, fdc: FloppyController, status0: int) -> None:
         drive = fdc.drive
+        unit = status0 & 3
+        fdc.seeked = [each for each in fdc.seeked if each[0] & 3 != unit]  # a drive has one end of a seek to tell of
         fdc.seeked.append([status0, drive.cylinder if drive is not None else 0])
         fdc.answer(interrupt=True)
 

@@ -110,7 +110,7 @@ class VirtioBlk:
         try:
             # no more can wait in a ring; one that the device itself writes into might never be empty
             for _ in range(queue.size):
-                if self._is_broken or self._bytes_under_way >= MOST_BYTES_UNDER_WAY:
+                if self._is_broken or self._is_full:
                     return
                 chain = queue.pop()
                 if chain is None:
@@ -119,6 +119,11 @@ class VirtioBlk:
         except BrokenQueue:
             self._is_broken = True
             self.broke()
+
+    @property
+    def _is_full(self) -> bool:
+        """What is in the ring waits there: a driver may make the same requests available again and again."""
+        return self._bytes_under_way >= MOST_BYTES_UNDER_WAY or len(self._under_way) >= self.queues[0].most
 
     def _start(self, chain: Chain) -> None:
         header = gather(self._memory, cut(chain.readable, 0, HEADER.size))

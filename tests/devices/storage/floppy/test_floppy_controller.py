@@ -54,6 +54,18 @@ def test_an_image_of_another_size_reads_as_zeros_beyond() -> None:
     assert image.size == 512 * 30
 
 
+def test_seeks_that_nobody_asks_about_do_not_pile_up() -> None:
+    """Each drive has one to tell of: the last."""
+    ours, driver, _ = rig()
+    for cylinder in range(1, 40):
+        for unit in (0, 1):
+            driver.send(0x0F, unit, cylinder)
+            ours.step(1_000_000)
+    assert driver.command(8) == [0x20, 39]
+    assert driver.command(8)[0] & 0x23 == 0x21
+    assert driver.command(8) == [0x80]
+
+
 def test_format_track() -> None:
     ours, driver, image = rig()
     driver.seek(7)

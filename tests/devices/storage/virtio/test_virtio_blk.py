@@ -241,6 +241,23 @@ def test_more_requests_than_the_ring_has() -> None:
     assert ours.load(WINDOW + 0x14, 1) & 64
 
 
+def test_no_more_requests_are_under_way_than_the_ring_has() -> None:
+    """A driver that makes the same ones available again before they are done makes the host keep them all."""
+    ours, _ = rig()
+    driver = Virtio(ours, modern=True)
+    driver.start(FLUSH)
+    head = driver.request(4, 0, [])
+    driver.notify()
+    for more in (driver.size - 1, 200):
+        for _ in range(more):
+            driver.offer(head)
+        driver.notify()
+        assert len(ours.device.state()["under_way"]) == driver.size
+    used = int.from_bytes(ours.read(driver.device_area + 2, 2), "little")
+    ours.step(1_000_000)
+    assert int.from_bytes(ours.read(driver.device_area + 2, 2), "little") == used + driver.size + 200
+
+
 def test_lengths_beyond_reason() -> None:
     ours, _ = rig()
     driver = Virtio(ours, modern=True)
