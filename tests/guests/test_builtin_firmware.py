@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.guests.on_bt import Bt
-from tests.guests.session import Player, Session
+from tests.guests.session import Player, Screen, Session
 from tests.guests.sessions import SESSIONS
 
 BUILTIN = (
     "debian-sysvinit",
-    "grub-cd",
     "grub-floppy",
     "grub-menu",
-    "ipxe-iso",
     "isolinux-menu",
     "memtest-iso",
     "services-disk-isapc",
@@ -30,9 +28,13 @@ NOT_YET = {
     "ipxe-iso": "not within 400 s under load; not looked into",
 }
 
+# Not grub-cd, whose disk is virtio's, and not ipxe-iso, which has not been seen to come to its end.
+# memtest86+'s screen as a whole is compared with QEMU's under SeaBIOS; here it is to get through its first tests.
+STEPS = {"memtest-iso": (Screen(r"Memtest86\+ v6\.10"), Screen(r"Test #3"), Screen(r"Errors: 0"))}
+
 
 def sessions() -> list[Session]:
-    found = {session.name: session for session in SESSIONS}
+    found = {session.name: replace(session, steps=STEPS.get(session.name, session.steps)) for session in SESSIONS}
     return [replace(found[name], arguments=f"{found[name].arguments} -bios builtin") for name in BUILTIN]
 
 
