@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypedDict, cast
+from typing import TYPE_CHECKING, NoReturn, TypedDict, cast, get_args
 
 from bt.chardev.chardev import Chardev
 from bt.chardev.kinds import KINDS
@@ -20,7 +20,7 @@ from bt.cli import devices, signals
 from bt.cli.chardevs import SPELLINGS, Chardevs, Wanted
 from bt.cli.options import Parser, pairs
 from bt.errors import BadUsage
-from bt.machine.config import ClockMode
+from bt.machine.config import ClockMode, DisplayName, MachineConfig
 
 if TYPE_CHECKING:
     from bt.console.display import TerminalDisplay
@@ -51,6 +51,7 @@ def add_options(parser: Parser) -> None:
     """`Console` is made of them."""
     add = parser.add_argument_group("screen, keyboard, serial ports: docs/console.md").add_argument
     add("-display", "--display", metavar="WHERE", help="terminal (or curses): screen and keyboard here; none (default)")
+    add("-vga", "--vga", choices=get_args(DisplayName), default=MachineConfig.vga, help="the display (default std)")
     add("-curses", "--curses", dest="display", action="store_const", const="curses", help=SUPPRESS)
     add("-nographic", "--nographic", action="store_true", help="no screen: firmware, serial port and monitor on stdio")
     add("-serial", "--serial", metavar="TO", action="append",

@@ -82,6 +82,7 @@ def powered_on(given: Namespace, image: Path | None, medium: Medium | None, **si
             no_reboot=given.no_reboot,
             devices=devices.chosen_devices(given),
             graphics=not given.nographic,
+            vga=given.vga,
             **drives.config_options(given, image, medium),
         ),
         library=library.load(),
