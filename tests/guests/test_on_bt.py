@@ -43,6 +43,6 @@ def test_a_second_on_a_terminal(tmp_path: Path) -> None:
         player.play([Serial("bt# "), Run("true")])
         start = time.monotonic()
         player.play([Run("sleep 1")])
-        assert 0.95 < time.monotonic() - start < 3  # on a loaded host; it was 55 s once
+        assert 0.95 < time.monotonic() - start < 10  # on a busy host; it was 55 s once
     finally:
         vm.close()
