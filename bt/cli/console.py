@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
 from argparse import SUPPRESS, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast, get_args
 
 from bt.chardev.chardev import Chardev
 from bt.chardev.kinds import KINDS
@@ -21,7 +22,7 @@ from bt.cli import devices, signals
 from bt.cli.chardevs import SPELLINGS, Chardevs, Wanted
 from bt.cli.options import Parser, pairs
 from bt.errors import BadUsage
-from bt.machine.config import ClockMode, Sinks
+from bt.machine.config import ClockMode, DisplayName, MachineConfig, Sinks
 
 if TYPE_CHECKING:
     from bt.console.display import TerminalDisplay
@@ -37,7 +38,26 @@ DISPLAYS = {TERMINAL: TERMINAL, "curses": TERMINAL, NONE: NONE}
 WINDOWS = ("gtk", "sdl", "cocoa", "dbus", "egl-headless", "spice-app", "default")  # displays of QEMU that bt has not
 _LINE_FEED = 0x0A
 HINT_SECONDS = 1.0  # after that time, and again
+OTHER_DISPLAYS = ("cirrus", "vmware", "qxl", "virtio", "xenfb")  # QEMU's
 SHOT = Path("bt.png")  # what screenshots by key are called after
+
+
+class _ChooseVga(argparse.Action):
+    """-vga KIND: of the displays that QEMU has besides, std serves most guests as well; that is noted."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        kind, here = str(values), get_args(DisplayName)
+        if kind in OTHER_DISPLAYS:
+            namespace.notes.append(f"-vga {kind}: the display is QEMU's std: a VGA with VBE")
+        elif kind not in here:
+            raise BadUsage(f"-vga {kind}: there is no such display; these are: {', '.join((*here, *OTHER_DISPLAYS))}")
+        namespace.vga = kind if kind in here else MachineConfig.vga
 
 
 def add_options(parser: Parser) -> None:
@@ -45,6 +65,7 @@ def add_options(parser: Parser) -> None:
     parser.set_defaults(more_serial=[])
     add = parser.add_argument_group("screen, keyboard, serial ports: docs/console.md").add_argument
     add("-display", metavar="WHERE", help="terminal (or curses): screen and keyboard here; none (default)")
+    add("-vga", metavar="KIND", action=_ChooseVga, default=MachineConfig.vga, help="the display: std (default) or none")
     add("-curses", dest="display", action="store_const", const="curses", help=SUPPRESS)
     add("-nographic", action="store_true", help="no screen: firmware, serial port and monitor on stdio")
     add("-serial", metavar="TO", action="append",

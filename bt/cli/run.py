@@ -131,6 +131,7 @@ def configured(given: Namespace, image: Path | None, medium: Medium | None) -> m
         rtc_base=_rtc_base(given.rtc) if given.rtc else machine.MachineConfig.rtc_base,
         devices=devices.chosen_devices(given),
         graphics=not given.nographic,
+        vga=given.vga,
         **drives.config_options(given, image, medium),
     )
 

@@ -7,10 +7,15 @@ of freeing them: the block that is running may be the one that dies (self-modify
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 from bt.codegen.abi import Signature, native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.engine.breakpoints import is_marked
+from bt.engine.code_bytes import add_code, begin_row, is_spared
 from bt.engine.decode import DECODE, DECODE_MORE, LOOK_AHEAD, MAX_LENGTH
 from bt.engine.structures import (
     BLOCK,
@@ -268,6 +273,7 @@ class _BlockMaker:
         slot = code_map_slot(b, physical)
         old = b.load(slot, 64)
         b.store(slot, old | _granules(b, physical, size))
+        add_code(b, self.control, physical, size)
         with b.If(old == 0):
             b.call(PROTECT, b.cpu, physical & -PAGE, PAGE)
 
@@ -289,9 +295,44 @@ def _code_written(b: NativeContext) -> None:
     """Kill the blocks that overlap the written bytes, and rebuild the page's list and code map from the others."""
     _, physical, size = b.arguments
     control = b.get_pointer("engine")
+    with b.If(is_spared(b, control, physical, size)):
+        b.ret(OK)
+    kept, code_map, killed = b.local(32, 0), b.local(64, 0), b.local(1, 0)
+    with _Blocks(b, control, physical) as found:
+        overlaps = found.begin.ult(physical + size.zext(64)) & physical.ult(found.begin + found.span)
+        with b.If(overlaps & (BLOCK.get(b, found.block, "dead") == 0)):
+            _kill(b, control, found.block)
+            killed.set(1)
+        with b.If(BLOCK.get(b, found.block, "dead") == 0):
+            b.store(found.link, kept.get())
+            kept.set(found.entry)
+            code_map.set(code_map.get() | _granules(b, found.begin, found.span.trunc(32)))
+    b.store(_page_head(b, control, physical), kept.get())
+    b.store(code_map_slot(b, physical), code_map.get())
+    with b.If(killed.get() == 0):
+        begin_row(b, control, physical)
+        with _Blocks(b, control, physical) as found:
+            add_code(b, control, found.begin, found.span.trunc(32))
+
+
+@dataclass
+class _Found:
+    """A block with code from a page, of whose list `entry` is; `link` has the next entry. i64 where it is no pointer:
+    it has the `span` bytes from physical address `begin` on.
+    """
+
+    entry: Value
+    block: Value
+    link: Value
+    begin: Value
+    span: Value
+
+
+@contextmanager
+def _Blocks(b: NativeContext, control: Value, physical: Value) -> Iterator[_Found]:  # noqa: N802, it reads as b.Loop
+    """For each block of a page. The body may store to its link."""
     page = physical & -PAGE
-    head = _page_head(b, control, physical)
-    entry, kept, code_map = b.local(32, b.load(head, 32)), b.local(32, 0), b.local(64, 0)
+    entry = b.local(32, b.load(_page_head(b, control, physical), 32))
     with b.Loop() as loop:
         current = entry.get()
         loop.break_if(current == 0)
@@ -303,17 +344,8 @@ def _code_written(b: NativeContext) -> None:
         length = BLOCK.get(b, block, "bytes").zext(64)
         on_first = b.const(PAGE, 64) - (start & (PAGE - 1))
         begin = b.select(is_second, page, start)
-        span = b.select(is_second, length - on_first, length)
-        overlaps = begin.ult(physical + size.zext(64)) & physical.ult(begin + span)
-        with b.If(overlaps & (BLOCK.get(b, block, "dead") == 0)):
-            _kill(b, control, block)
-        with b.If(BLOCK.get(b, block, "dead") == 0):
-            b.store(link, kept.get())
-            kept.set(current)
-            code_map.set(code_map.get() | _granules(b, begin, span.trunc(32)))
+        yield _Found(current, block, link, begin, b.select(is_second, length - on_first, length))
         entry.set(following)
-    b.store(head, kept.get())
-    b.store(code_map_slot(b, physical), code_map.get())
 
 
 def _kill(b: NativeContext, control: Value, block: Value) -> None:

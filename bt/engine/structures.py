@@ -98,6 +98,7 @@ CONTROL = Layout(
         ("block_limit", 64),  # instructions; at most MAX_BLOCK_INSNS
         ("hash", 64),
         ("page_blocks", 64),  # u32 a physical page: newest block with code from it
+        ("code_bytes", 64),  # rows of bt/engine/code_bytes.py
         ("open_bus", 64),  # a page of ones: what is fetched where there is no RAM
         ("fetch", 64),  # 32 bytes: an instruction that crosses a page, put together
         ("fetch1", 64),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from bt import arguments
 from bt.engine.breakpoints import Breakpoints
+from bt.engine.code_bytes import ROW_BYTES, ROWS
 from bt.engine.library.library import Library
 from bt.engine.library.pieces import Pieces
 from bt.engine.protocol import Engine, Exit
@@ -105,6 +106,7 @@ class Vcpu:
         self._records, self._blocks = self.area(RECORDS * RECORD_BYTES), self.area(BLOCKS * BLOCK_BYTES)
         self._hash, self._page_blocks = self.area(4 * HASH_ENTRIES), self.area(4 * PAGES, sparse=True)
         self._page_info, self._open_bus = self.area(8 * PAGES, sparse=True), self.area(2 * PAGE)
+        self._code_bytes = self.area(ROWS * ROW_BYTES)
         self._open_bus.map.write(b"\xff" * 2 * PAGE)
         self.port_access, self.port_values = self.area(PORTS), self.area(PORTS)
         registers, windows = self.area(REGISTERS * REGISTER_BYTES), self.area(WINDOWS * WINDOW_BYTES)
@@ -156,6 +158,7 @@ class Vcpu:
             "block_limit": MAX_BLOCK_INSNS,
             "hash": self._hash.address,
             "page_blocks": self._page_blocks.address,
+            "code_bytes": self._code_bytes.address,
             "open_bus": self._open_bus.address,
         }.items():
             self.set_control(name, value)
@@ -194,7 +197,7 @@ class Vcpu:
     def _flush(self) -> None:
         if self._after_run is not None:
             self._after_run()
-        for area in (self._hash, self._page_blocks, self._page_info):
+        for area in (self._hash, self._page_blocks, self._page_info, self._code_bytes):
             area.clear()
         self.set_control("records_next", self._records.address)
         self.set_control("records_end", self._records.address + self._records.size)

@@ -17,6 +17,7 @@ from bt.x86 import cpu_model
 
 EngineName = Literal["interp", "bt"]
 MachineName = Literal["pc", "isapc"]
+DisplayName = Literal["std", "none"]
 ClockMode = Literal["icount", "host"]
 AfterTripleFault = Literal["end", "reset"]
 
@@ -35,8 +36,8 @@ class MachineConfig:
     `machine`: "pc" has PCI (440FX, PIIX), "isapc" has none. `drives`: disks, CD-ROMs, diskettes. `bios`: the firmware
     that `Machine.boot` starts, a file, or a name looked for in `rom_directories` and where systems have it; SeaBIOS by
     default. `boot_order`: letters as QEMU's -boot has them: a diskette, c disk, d CD-ROM, n network. `graphics`:
-    firmware is to use the display; without, SeaBIOS shows its text on COM1. `devices`: what is there only if it is
-    asked for (bt/machine/added.py).
+    firmware is to use the display; without, SeaBIOS shows its text on COM1. `vga`: "std" is a VGA with QEMU's display
+    interface, with "none" there is no display. `devices`: what is there only if it is asked for (bt/machine/added.py).
     """
 
     memory: int = 128 << 20
@@ -53,6 +54,7 @@ class MachineConfig:
     boot_order: str = "cad"
     boot_menu: bool = False
     graphics: bool = True
+    vga: DisplayName = "std"
     devices: tuple[AddedDevice, ...] = ()
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ class MachineConfig:
             arguments.instance(name, getattr(self, name), bool, "True or False is wanted")
         arguments.one_of("triple_fault", self.triple_fault, get_args(AfterTripleFault))
         arguments.one_of("machine", self.machine, get_args(MachineName))
+        arguments.one_of("vga", self.vga, get_args(DisplayName))
         arguments.require(
             isinstance(self.drives, tuple) and all(isinstance(drive, Drive) for drive in self.drives),
             "drives", self.drives, "a tuple of Drive is wanted",
@@ -81,6 +84,10 @@ class MachineConfig:
         good = isinstance(letters, str) and set(letters) <= BOOT_LETTERS.keys() and len(set(letters)) == len(letters)
         arguments.require(good, "boot_order", letters, "letters are wanted, each once: a, c, d, n")
         arguments.instance("bios", self.bios, (str, type(None)), "the name of a file is wanted")
+
+    @property
+    def has_display(self) -> bool:
+        return self.vga != "none"
 
 
 class Sinks(TypedDict, total=False):
@@ -109,6 +116,7 @@ class Options(TypedDict, total=False):
     boot_order: str
     boot_menu: bool
     graphics: bool
+    vga: DisplayName
     devices: Sequence[AddedDevice]
 
 

@@ -31,7 +31,7 @@ def install(board: Board) -> None:
         return
     board.memory.add_bios(roms.read_bios(config.bios or files.bios, config.rom_directories))
     option_roms = {}
-    if config.machine == "isapc":
+    if config.machine == "isapc" and config.has_display:
         option_roms[ISA_VGA_BIOS] = roms.read_option_rom(board.vga_bios, config.rom_directories)
     fw_cfg = board.part("fw_cfg", FwCfg)
     describe_pc(

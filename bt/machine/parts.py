@@ -63,14 +63,17 @@ ISA = (
     Part("debug exit",    "F4-F7 501-504",        (),       lambda b, irq: DebugExit(b.out.exit)),
     Part("IDE 1",         "1F0-1F7 3F6",          (14,),    lambda b, irq: storage.ide_channel(b, 0, irq[0])),
     Part("IDE 2",         "170-177 376",          (15,),    lambda b, irq: storage.ide_channel(b, 1, irq[0])),
-    Part("VGA registers", VGA_PORTS,              (),       lambda b, irq: b.vga.registers),
-    Part("DISPI",         "1CE-1D1",              (),       lambda b, irq: b.vga.dispi),
-    Part("VGA memory",    "memory A0000-BFFFF",   (),       lambda b, irq: b.vga.memory),
     Part("COM2",          "2F8-2FF",              (3,),     lambda b, irq: Uart16550(irq[0], b.out.serial[1])),
     Part("floppy",        "3F0-3F5 3F7@7",        (6,),     lambda b, irq: storage.floppy_controller(b, irq[0])),
     Part("COM1",          "3F8-3FF",              (4,),     lambda b, irq: Uart16550(irq[0], b.out.serial[0])),
     Part("firmware log",  "402",                  (),       lambda b, irq: DebugConsole(b.out.firmware_log)),
     Part("fw_cfg",        "510-511 514-51B@4",    (),       lambda b, irq: FwCfg(b.dma_memory)),
+)
+ISA_DISPLAY = (
+    #    device           where                   IRQ       made of
+    Part("VGA registers", VGA_PORTS,              (),       lambda b, irq: b.vga.registers),
+    Part("DISPI",         "1CE-1D1",              (),       lambda b, irq: b.vga.dispi),
+    Part("VGA memory",    "memory A0000-BFFFF",   (),       lambda b, irq: b.vga.memory),
 )
 # What stands behind a PCI function comes before it: the function moves it about.
 PCI = (
@@ -87,11 +90,14 @@ PCI = (
     Part("GPE",           "AFE0-AFE3",   (9,),     lambda b, irq: Gpe(irq[0])),
     Part("SMBus",         "",            (),       lambda b, irq: SmBus()),
     Part("PM function",   "PCI 1.3",     (),       lambda b, irq: _pm_function(b)),
+)
+PCI_DISPLAY = (
+    #    device           where          IRQ       made of
     Part("VGA MMIO",      "",            (),       lambda b, irq: b.vga.mmio),
     Part("VGA function",  "PCI 2.0",     (),       lambda b, irq: _vga_function(b)),
 )
 # fmt: on
-FIRST_VIRTIO_SLOT = 3
+FIRST_FREE_SLOT = 2  # of a machine without display
 
 
 def parts(config: MachineConfig, drives: Sequence[Drive]) -> Iterator[Part]:
@@ -103,9 +109,13 @@ def parts(config: MachineConfig, drives: Sequence[Drive]) -> Iterator[Part]:
         if config.machine == "pc":
             yield IO_APIC
     yield from (part for part in ISA if part.name not in replaced)
+    if config.has_display:
+        yield from ISA_DISPLAY
     if config.machine == "pc":
         yield from PCI
-        yield from storage.virtio_parts(drives, FIRST_VIRTIO_SLOT)
+        if config.has_display:
+            yield from PCI_DISPLAY
+        yield from storage.virtio_parts(drives, FIRST_FREE_SLOT + config.has_display)
     for added in config.devices:
         yield Part(f"{added.kind} {added.where}", added.where, (), partial(_added, added))
 

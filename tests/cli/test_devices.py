@@ -92,6 +92,27 @@ def test_help_says_what_there_is(bt: Bt, arguments: list[str]) -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(names)
 
 
+VIRTIO, NOBODY = 0xF4, 0xFF
+NO_DISPLAY = {  # what a guest finds with and without a display
+    "the first slot": ("mov eax, 0x80001000\nmov edx, 0xcf8\nout dx, eax\nmov edx, 0xcfc\nin al, dx", 0x34, VIRTIO),
+    "its ports": ("mov edx, 0x3cc\nin al, dx", 0x67, NOBODY),
+    "its memory": ("mov byte ptr [0xb8000], 0x41\nmov al, [0xb8000]", 0x41, NOBODY),
+    "the next slot": ("mov eax, 0x80001800\nmov edx, 0xcf8\nout dx, eax\nmov edx, 0xcfc\nin al, dx", VIRTIO, NOBODY),
+}
+
+
+@pytest.mark.parametrize("what", NO_DISPLAY)
+@pytest.mark.parametrize("kind", ["std", "none"])
+def test_a_machine_without_display(bt: Bt, tmp_path: Path, what: str, kind: str) -> None:
+    source, with_display, without = NO_DISPLAY[what]
+    guest = code.write(tmp_path / "guest.bin", f"{source}\nout 0xf4, al")
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(4096))
+    done = bt("run", guest, *code.FLAT, "-vga", kind, "-drive", f"file={disk},format=raw,if=virtio")
+    found = with_display if kind == "std" else without
+    assert done.returncode == (2 * found + 1) & 0xFF, done.stderr
+
+
 @pytest.mark.parametrize(
     ("devices", "source", "status"),
     [

@@ -66,7 +66,7 @@ def test_timeout_ends_a_guest_that_does_not(bt: Bt, tmp_path: Path, engine: str)
     done = bt("run", guest, *code.FLAT, "--engine", engine, "--timeout", "0.5")
     assert done.returncode == 4
     assert done.stderr.startswith("bt: stopped by --timeout after ")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize("engine", ENGINES)

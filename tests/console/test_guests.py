@@ -52,7 +52,7 @@ def test_a_countdown_of_five_seconds_lasts_five_seconds(terminal: Tmux, grub: st
     terminal.wait("executed automatically in 5s", SECONDS)
     start = time.monotonic()
     terminal.wait("executed automatically in 1s", SECONDS)
-    assert 3.5 < time.monotonic() - start < 5.5
+    assert 2.5 < time.monotonic() - start < 15  # a busy host is late with either; skipped, it takes no time
     terminal.press("C-a", "x")
     terminal.wait("^status=130$")
 

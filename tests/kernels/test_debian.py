@@ -123,9 +123,10 @@ def test_a_second_of_sleep_is_a_second_on_every_clock(kernel: Path, clock: Clock
     slept = (shell.machine.clock.now_ns - guest_ns) / 1e9
     assert shell.machine.clock.insns - insns < 100_000_000, "idle time is skipped or slept through"
     new_uptime, new_epoch = clocks()
-    assert slept == pytest.approx(NAP_SECONDS, abs=0.3)
-    assert new_uptime - uptime == pytest.approx(NAP_SECONDS, abs=0.5)
-    assert new_epoch - epoch in (NAP_SECONDS, NAP_SECONDS + 1)
+    late = {"icount": 0.3, "host": 5.0}[clock]  # a busy host takes its time with the commands
+    assert NAP_SECONDS - 0.3 < slept < NAP_SECONDS + late
+    assert NAP_SECONDS - 0.5 < new_uptime - uptime < NAP_SECONDS + late + 0.2
+    assert NAP_SECONDS <= new_epoch - epoch <= NAP_SECONDS + late + 1
     shell.machine.close()
 
 

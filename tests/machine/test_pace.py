@@ -101,7 +101,7 @@ def test_a_stop_is_heard_while_it_sleeps() -> None:
     threading.Timer(0.3, guest.stop).start()
     start = time.monotonic()
     assert guest.run().reason is End.INTERRUPTED
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 def test_with_the_hosts_clock_it_is_no_matter() -> None:

@@ -54,7 +54,6 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "audiodev": Option(_NO_SOUND, fine="(driver=)?none.*"),
         "usb": Option(_NO_USB, has_argument=False),
         "usbdevice": Option(_NO_USB),
-        "vga": Option("the display is QEMU's std: a VGA with VBE", fine="std"),
         "vnc": Option("bt has no VNC server yet; --display terminal shows the screen", fine="none"),
         "spice": Option("bt has no Spice server; --display terminal shows the screen"),
         "full-screen": Option(_NO_WINDOW, has_argument=False),

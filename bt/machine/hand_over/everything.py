@@ -34,7 +34,8 @@ def initialise(board: Board) -> None:
     """Have the devices, and the tables about them, as firmware leaves them."""
     for port, value in PORTS:
         board.ports.write(port, 1, value)
-    set_text_mode(board.vga)
+    if board.config.has_display:
+        set_text_mode(board.vga)
     if board.config.machine == "pc":
         from bt.machine.hand_over.pci import configure
         from bt.machine.hand_over.tables import tables
