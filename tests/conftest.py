@@ -19,6 +19,9 @@ settings.register_profile("everyday", derandomize=True, deadline=None)  # a busy
 settings.register_profile("explore", deadline=None)
 settings.load_profile("everyday")
 
+# Programs that tests start compile bt's modules once, not each for itself: that is two thirds of a second a start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The first test of a run may have to build the library, beside other processes.
 EVERYDAY_SECONDS, SLOW_SECONDS = 300, 1500
 _STDERR = pytest.StashKey[int]()
