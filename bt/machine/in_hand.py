@@ -188,11 +188,11 @@ class InHand(ABC):
         """Let the guest go on. Safe from any thread."""
         self.soon(lambda: setattr(self._loop, "is_paused", False))
 
-    def step(self, hear: Callable[[], None] = lambda: None) -> None:
+    def step(self, hear: Callable[[], None] | None = None) -> None:
         """Let the paused guest go on for one instruction and wait again; then `hear()` is called, by the thread that
         runs it. An interrupt that is due is taken first. Safe from any thread.
         """
-        self.soon(lambda: self._loop.step(hear))
+        self.soon(lambda: self._loop.step(hear or (lambda: None)))
 
     def add(self, part: Part) -> None:
         """Put one more device on the board, as a line of bt/machine/parts.py would: it is reset with the others, and

@@ -157,6 +157,12 @@ FIRST_TIER: dict[str, tuple[Row, ...]] = {
             told="(?s)bt: triple fault.*",
         ),
         Row(f"{KERNEL}-d cpu_reset -D FILE --max-insns 9000", RESET, "", 4, file=r"(?s)CPU Reset.*", told=NOTE),
+        Row(
+            f"{KERNEL}-no-reboot -no-shutdown -d cpu_reset,in_asm,int,pcall,page,mmu,guest_errors -D FILE",
+            file=r"(?s).*0x00100000: .* mov .*",
+            told="bt: -no-shutdown: .*\nbt: -d pcall,page,mmu: bt logs int, cpu_reset, .*\n",
+        ),
+        Row(f"{KERNEL}-d inn", said="", status=1, told="bt-qemu: -d inn: there are int, .*\n"),
         Row(f"{KERNEL}-d in_asm,guest_errors -D FILE", file=r"(?s).*0x00100000: .* mov .*"),
     ),
     "-append": (Row("-kernel HELLO -append n=2", said="hello\n(Hello, world\n){2}(?s:.*)", status=1),),

@@ -116,6 +116,9 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
     }
 )
 
+_NOT_LOGGED = "out_asm op op_opt op_ind op_plugin cpu fpu mmu pcall unimp page nochain plugin strace vpu tid trace"
+LOG_ITEMS = frozenset(_NOT_LOGGED.split())  # of -d, with its trace:PATTERN
+
 _CARDS = (
     "e1000 e1000e e1000-82540em rtl8139 ne2k_pci ne2k_isa pcnet i82550 i82551 i82557b i82559er vmxnet3 tulip "
     "virtio-net virtio-net-pci usb-net"
