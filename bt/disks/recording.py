@@ -36,11 +36,13 @@ class Recording:
         self._inner.close()
 
 
-def after_power_failure(log: list[Write | None], cut: int, chance: random.Random, image: bytearray) -> None:
+def after_power_failure(
+    log: list[Write | None], cut: int, chance: random.Random, image: bytearray, sector_bytes: int = SECTOR_BYTES
+) -> None:
     """Make of `image`, as it was when `log` began, what a disk may hold whose power fails after `cut` entries.
 
     What was written before the last flush is there. Of the rest each sector is or is not, as a cache may write back
-    sectors in any order; a sector itself is whole.
+    sectors in any order; a sector itself, `sector_bytes` on the medium, is whole.
     """
     flushed = max((index for index in range(cut) if log[index] is FLUSH), default=0)
     for index, entry in enumerate(log[:cut]):
@@ -50,6 +52,9 @@ def after_power_failure(log: list[Write | None], cut: int, chance: random.Random
         if index < flushed:
             image[offset : offset + len(data)] = data
         else:
-            for at in range(0, len(data), SECTOR_BYTES):
+            at, end = offset, offset + len(data)
+            while at < end:
+                stop = min((at // sector_bytes + 1) * sector_bytes, end)
                 if chance.random() < 0.5:
-                    image[offset + at : offset + at + SECTOR_BYTES] = data[at : at + SECTOR_BYTES]
+                    image[at:stop] = data[at - offset : stop - offset]
+                at = stop

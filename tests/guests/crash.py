@@ -19,6 +19,10 @@ from bt.disks.recording import FLUSH, Write, after_power_failure
 
 Log = list[Write | None]
 
+# A sector of the medium is as large as a block of the file system. Of smaller ones its superblock takes two, and
+# neither journal nor backup helps where only one was written: e2fsck says so of logs of QEMU's and of bt's disks alike.
+SECTOR_BYTES = 1024
+
 # QEMU's blklogwrites, which is the format of Linux's dm-log-writes: a sector for a head, then one for each entry
 _MAGIC = 0x6A736677736872
 _FLUSHES, _DISCARDS = 1, 4
@@ -60,12 +64,13 @@ def complaints(
     for _ in range(cuts):
         cut = chance.randrange(len(log) + 1)
         image = bytearray(disk)
-        after_power_failure(log, cut, chance, image)
-        for complaint in _broken(image, [each for each in synced if each.position <= cut], scratch):
+        after_power_failure(log, cut, chance, image, SECTOR_BYTES)
+        for complaint in broken(image, [each for each in synced if each.position <= cut], scratch):
             yield cut, complaint
 
 
-def _broken(image: bytes | bytearray, safe: Sequence[Synced], scratch: Path) -> Iterator[str]:
+def broken(image: bytes | bytearray, safe: Sequence[Synced], scratch: Path) -> Iterator[str]:
+    """What is wrong with a disk after a power failure, when these files had been safe before it."""
     path, files = scratch / "after", scratch / "files"
     path.write_bytes(image)
     replay = _run("e2fsck", "-E", "journal_only", "-y", str(path))
