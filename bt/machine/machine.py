@@ -27,7 +27,7 @@ from bt.engine.vcpu import Vcpu, own_vcpu
 from bt.errors import BadImage, BtError, Closed
 from bt.machine import firmware
 from bt.machine.board import Board, Outside
-from bt.machine.config import ClockMode, EngineName, MachineConfig
+from bt.machine.config import ClockMode, EngineName, MachineConfig, TierName
 from bt.machine.loop import Loop, Mailbox
 from bt.machine.media import Media
 from bt.machine.parts import parts
@@ -76,7 +76,9 @@ class Machine:
             held.callback(self.memory.close)
             self.library = shared_library() if library is None else library
             model = cpu_model.parse(self.config.cpu)
-            self.cpu: Engine = make_engine(self.config.engine, self.library, self.memory, model)
+            self.cpu: Engine = make_engine(
+                self.config.engine, self.library, self.memory, model, self.config.tier
+            )
             held.callback(self.cpu.close)
             media = Media(self.config.drives, disk_error or _warn)
             held.callback(media.close)
@@ -348,12 +350,14 @@ def _check_parts(config: object, serial: object, console: object, library: objec
     arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
 
 
-def make_engine(name: EngineName, library: Library, memory: PhysicalMap, model: CpuModel) -> Engine:
+def make_engine(
+    name: EngineName, library: Library, memory: PhysicalMap, model: CpuModel, tier: TierName = "auto"
+) -> Engine:
     if name == "interp":
         return Vcpu(library, memory, model)
     from bt.engine.translator.vcpu import TranslatingVcpu
 
-    return TranslatingVcpu(library, memory, model)
+    return TranslatingVcpu(library, memory, model, tier=tier)
 
 
 def _make_clock(mode: ClockMode, engine: Engine, sleep: Callable[[float], None]) -> VirtualClock:

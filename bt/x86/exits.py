@@ -24,3 +24,4 @@ class ExitReason(IntEnum):
     INTERNAL = 10  # a broken promise inside bt
     FP_ERROR = 11  # FERR#: an x87 exception with CR0.NE clear; the guest waits for the interrupt that comes of it
     MSR = 12  # register exit_address, which others than the processor read, was written: exit_value
+    PROMOTE = 13  # a path has been recorded that is worth a unit of tier 2

@@ -24,6 +24,8 @@ USER = 1 << 2  # CPL 3: with which rights translated code accesses memory
 FLAT_CS, FLAT_SS, FLAT_DS, FLAT_ES = 1 << 3, 1 << 4, 1 << 5, 1 << 6  # base 0, everything readable and writable
 ALIGNMENT_FREE = 1 << 7  # data accesses of any alignment are good: clear at CPL 3 with CR0.AM and EFLAGS.AC
 BREAKPOINT_FREE = 1 << 8  # DR7 enables no breakpoint
+# Flat 32-bit code and stack, nothing checked: what the translator knows.
+FLAT = CODE_32 | STACK_32 | FLAT_CS | FLAT_SS | FLAT_DS | FLAT_ES | ALIGNMENT_FREE | BREAKPOINT_FREE
 MODE_BITS = 12
 EPOCH_BITS = 32 - MODE_BITS
 

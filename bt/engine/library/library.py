@@ -72,6 +72,7 @@ class Library:
     fp_forms: bytes
     stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
     stencil_names: bytes  # for people: in order of stencil numbers, one a line
+    fault_handler: bytes  # machine code, see bt/host/faults.py
     piece_bytes: int = PIECE_BYTES
     reserved_bytes: int = RESERVED_BYTES
     key: str = ""  # of the cache
@@ -157,6 +158,7 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
         bytes(sections["fp_forms"]),
         {name: bytes(sections[name]) for name in STENCIL_SECTIONS},
         bytes(sections["stencil_names"]),
+        bytes(sections["fault_handler"]),
         key=key,
     )
 

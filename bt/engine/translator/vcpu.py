@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Literal
 
-from bt.engine.library.library import STENCIL_SECTIONS
+from bt.engine.identity.layout import HEAT_ENTRIES, PATH_BLOCKS
+from bt.engine.library.library import STENCIL_SECTIONS, Library
 from bt.engine.structures import BLOCK_ROOM, SITE_BYTES
 from bt.engine.vcpu import Vcpu
+from bt.errors import BadUsage
 from bt.host.area import Area
+from bt.memory.host_mmu.mmu import HostMmu
+from bt.memory.map import PhysicalMap
+from bt.memory.mmu import Mmu
+from bt.x86.cpu_model import CpuModel
 from bt.x86.opcodes import FORMS
+from bt.x86.state import VIEW_WANTED
+
+if TYPE_CHECKING:
+    from bt.engine.identity.tier import IdentityTier
 
 CACHE_PIECES = 96  # 24 MiB
 SITES = 1 << 20
@@ -28,16 +40,38 @@ _COUNTERS = (
     "interpreted_runs",
     "exits",
     "run_cycles",
+    "unit_insns",
+    "unit_faults",
+    "unit_services",
+    "unit_misses",
+    "unit_ends",
+    "units_made",
+    "units_killed",
+    "pages_opened",
 )
+Tier = Literal["1", "2", "auto"]
+# How often a place is come back to before it gets a unit; 0: never.
+_HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": 1, "auto": 1000}
 
 
 class TranslatingVcpu(Vcpu):
-    """Binary translation: fragments in a code cache inside the library's arena."""
+    """Binary translation: fragments in a code cache inside the library's arena, and units where code is hot."""
 
     name = "bt"
 
+    def __init__(
+        self, library: Library, memory: PhysicalMap, model: CpuModel | None = None, *, tier: Tier = "auto"
+    ) -> None:
+        """`tier`: "1" has fragments only, "2" units as soon as possible, "auto" where they pay."""
+        self._tier = tier
+        self.identity: IdentityTier | None = None  # there from the first promotion on
+        self.refused = ""  # why there is none and will be none
+        super().__init__(library, memory, model)
+
     def _acquire(self) -> None:
         super()._acquire()
+        self.heat = self.area(2 * HEAT_ENTRIES, sparse=True)
+        self._recorded = self.area(8 * (PATH_BLOCKS + 1))
         self._cache = self.pieces(CACHE_PIECES)
         self._filled_hot = self._filled_cold = 0  # bytes, in pieces before the current one
         self._sites = self.area(SITES * SITE_BYTES)
@@ -54,6 +88,10 @@ class TranslatingVcpu(Vcpu):
         self.set_control("sites", self._sites.address)
         self.set_control("sites_end", SITES)
         self.set_control("callouts", self._callouts.address)
+        self.set_control("heat", self.heat.address)
+        self.set_control("recorded", self._recorded.address)
+        self.state["heat_wanted"] = _HEAT_WANTED[self._tier]
+        self.state["view_mode"] = VIEW_WANTED
 
     def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
         """Have the translator note in `area` what it does (see trace.py).
@@ -67,6 +105,10 @@ class TranslatingVcpu(Vcpu):
     def _flush(self) -> None:
         if self._after_run is not None:
             self._after_run()
+        if self.identity is not None:
+            self.identity.forget()
+        self.heat.clear()
+        self.set_control("recorded_count", 0)
         super()._flush()
         self._cache.shrink()
         self._filled_hot = self._filled_cold = 0
@@ -88,6 +130,48 @@ class TranslatingVcpu(Vcpu):
         self._filled_hot, self._filled_cold = hot, cold
         self._begin_piece()
         return True
+
+    # -- tier 2 ----------------------------------------------------------------------------------------------------
+
+    def _make_mmu(self) -> Mmu:
+        return HostMmu(self.state, self.call, self.library.symbols)
+
+    @property
+    def code_maps(self) -> Area:
+        """One u64 a physical page: which of its granules hold code (bt/memory/physical.py)."""
+        return self._page_info
+
+    @contextmanager
+    def undoing(self) -> Iterator[ExitStack]:
+        """For what is acquired together: all of it is given back at an error, else with the vCPU's own."""
+        with ExitStack() as undo:
+            yield undo
+            self._held.callback(undo.pop_all().close)
+
+    def _promote(self) -> None:
+        count = self.control("recorded_count")
+        self.set_control("recorded_count", 0)
+        if not count or self.refused:
+            return
+        # imported only now: most guests have nothing that is hot
+        from bt.engine.identity.paths import GuestBlock
+        from bt.engine.identity.tier import IdentityTier
+        from bt.host.reserved import Refused
+
+        try:
+            if self.identity is None:
+                self.identity = IdentityTier(self, everything=self._tier == "2")
+        except (Refused, BadUsage) as error:
+            self.refused = str(error)
+            self.state["heat_wanted"] = self.state["view_mode"] = 0
+            self.call("update_mode")
+            return
+        addresses = memoryview(self._recorded.map).cast("Q")[:count].tolist()
+        self.identity.promote([GuestBlock.at(address) for address in addresses])
+
+    def forget_everything(self) -> None:
+        """When tier 2 has no room left."""
+        self._flush()
 
     def _used(self) -> tuple[int, int]:
         """Bytes of code on the hot path, and of stubs off it."""

@@ -7,6 +7,8 @@ Python is entered only from there: registers are then in the state.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bt.codegen.abi import RegisterPlan, native
 from bt.codegen.builder import Builder, Module, Signature
 from bt.codegen.objectfile import CodePiece
@@ -19,6 +21,7 @@ from bt.engine.boundary import (
     end_run,
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
+from bt.engine.identity.heat import COLD, HOT, KILL_UNITS, NOTE_BLOCK, NOTE_HEAT, NOTED, prepare_units
 from bt.engine.interp.context import DISPATCH
 from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, NO_X87_SEGMENT, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.emit.emit import emit_translate
@@ -36,16 +39,7 @@ from bt.x86.page import PAGE
 from bt.x86.state import CS, EBP, ESP, GPR_NAMES
 
 # Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
-TRANSLATABLE = (
-    mode.CODE_32
-    | mode.STACK_32
-    | mode.FLAT_CS
-    | mode.FLAT_SS
-    | mode.FLAT_DS
-    | mode.FLAT_ES
-    | mode.ALIGNMENT_FREE
-    | mode.BREAKPOINT_FREE
-)
+TRANSLATABLE = mode.FLAT
 INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
 
 RUN_BT = native("run_bt", PTR)
@@ -101,8 +95,13 @@ def _pinned_from_state(b: Builder, plan: RegisterPlan, cpu: Value, free: Value) 
 
 def emit_gates(module: Module, gates: Gates) -> None:
     """Add the gates to a module."""
+    emit_spilling_gates(module, gates, _exits(gates))
+
+
+def emit_spilling_gates(module: Module, gates: Gates, exits: Iterable[tuple[Signature, Signature]]) -> None:
+    """Add gates to a module, each of which asks its function with everything in the state."""
     plan = gates.plan
-    for gate, function in _exits(gates):
+    for gate, function in exits:
         b = Builder(module, gate, "#1")
         cpu, site = b.arguments[plan.place("state")], b.arguments[plan.place("free")]
         for role in plan.roles:
@@ -125,7 +124,7 @@ def _count(b: NativeContext, name: str) -> Value:
     return control
 
 
-def _address(b: NativeContext, symbol: Signature) -> Value:
+def address_of_code(b: NativeContext, symbol: Signature) -> Value:
     b.module.need(symbol)
     return Value(b, f"ptrtoint (ptr @{symbol.name} to i64)", "i64")
 
@@ -158,11 +157,11 @@ def _translated(b: NativeContext) -> None:
 def _next_code(b: NativeContext) -> None:
     """Where to go on at state's eip, in whatever mode, interpreting what cannot be translated on the way."""
     _count(b, "dispatches")
-    with b.Loop():
+    with b.Loop() as loop:
         before = b.get("budget")
         budget = b.call(BEFORE_NEXT, b.cpu, before)
         with b.Unlikely(budget.slt(0)):
-            b.ret(_address(b, FLAT_32_GATES.leave))
+            b.ret(address_of_code(b, FLAT_32_GATES.leave))
         b.put("budget", budget)
         alone = b.get("deferred") != 0
         with b.IfElse(alone) as arm:
@@ -175,7 +174,12 @@ def _next_code(b: NativeContext) -> None:
                     block = b.get_pointer("block")
                     count = BLOCK.get(b, block, "count").zext(64)
                     with b.If(count.ule(budget)):
-                        b.ret(host)
+                        with b.Likely(b.get("recording") == 0):
+                            b.ret(host)
+                        with b.If(b.call(NOTE_BLOCK, b.cpu, block) == NOTED):
+                            b.call(INTERPRET, b.cpu, count)
+                        loop.continue_()
+                b.put("recording", 0)
                 # not translated, or longer than what is left: a stretch in the interpreter, unless a fault moved on
                 still = (b.get("exit_reason") == 0) & (b.get("eip") == eip) & (b.get("budget") == budget)
                 with b.If(still):
@@ -201,6 +205,12 @@ def _chain_exit(b: NativeContext) -> None:
     host = b.call(TRANSLATED, b.cpu)
     with b.If(host == 0):
         b.ret(b.call(NEXT_CODE, b.cpu))
+    with b.Unlikely((b.get("heat_limit") != 0) & (SITE.get(b, site, "backward") != 0)):
+        heat = b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32))
+        with b.If(heat == HOT):
+            b.ret(b.call(NEXT_CODE, b.cpu))
+        with b.If(heat == COLD):
+            b.ret(host)
     block = b.get_pointer("block")
     same_page = (BLOCK.get(b, block, "physical") & -PAGE) == SITE.get(b, site, "page")
     with b.If(same_page):
@@ -219,6 +229,12 @@ def _miss_exit(b: NativeContext) -> None:
     host = b.call(TRANSLATED, b.cpu)
     with b.If(host == 0):
         b.ret(b.call(NEXT_CODE, b.cpu))
+    with b.Unlikely(b.get("heat_limit") != 0):
+        heat = b.call(NOTE_HEAT, b.cpu, eip)
+        with b.If(heat == HOT):
+            b.ret(b.call(NEXT_CODE, b.cpu))
+        with b.If(heat == COLD):
+            b.ret(host)
     entry = b.slot("branch_cache") + branch_cache_offset(eip)
     b.store(entry, branch_tag(b, eip))
     b.store(entry + 8, host)
@@ -257,10 +273,20 @@ def _service_exit(b: NativeContext) -> None:
     _count(b, "services")
     site = _site(b)
     _note_x87(b, site)
-    eip = SITE.get(b, site, "eip").zext(64)
-    b.put("eip", eip)
     refund = SITE.get(b, site, "refund").zext(64)
-    record = SITE.get_pointer(b, site, "record")
+    stays, left = interpret_one(b, SITE.get_pointer(b, site, "record"), refund)
+    with b.If(stays & (SITE.get(b, site, "ends") == 0) & left.sge(0)):
+        b.put("budget", left)
+        b.ret(SITE.get(b, site, "retry"))
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def interpret_one(b: NativeContext, record: Value, refund: Value) -> tuple[Value, Value]:
+    """Have the interpreter execute one instruction, on which `refund` of the budget (i64) has been charged before.
+
+    Answers whether what follows it may go on (i1), and the budget that it has then, everything charged as before.
+    """
+    b.put("eip", RECORD.get(b, record, "eip"))
     control = b.get_pointer("engine")
     counter = CONTROL.get_pointer(b, control, "callouts") + (RECORD.get(b, record, "form").zext(64) << 3)
     b.store(counter, b.load(counter, 64) + 1)
@@ -274,12 +300,8 @@ def _service_exit(b: NativeContext) -> None:
     b.put("service", 0)
     unmoved = b.get("eip", width=32) == RECORD.get(b, record, "next_eip")
     stays = (b.get("exit_reason") == 0) & unmoved & (b.get("code_tag") == tag)
-    stays = stays & (RECORD.get_pointer(b, record, "handler") == handler) & (SITE.get(b, site, "ends") == 0)
-    left = b.get("budget") - (refund - 1)  # an access to a device may have used it up
-    with b.If(stays & left.sge(0)):
-        b.put("budget", left)
-        b.ret(SITE.get(b, site, "retry"))
-    b.ret(b.call(NEXT_CODE, b.cpu))
+    stays = stays & (RECORD.get_pointer(b, record, "handler") == handler)
+    return stays, b.get("budget") - (refund - 1)  # an access to a device may have used it up
 
 
 def _note_x87(b: NativeContext, site: Value) -> None:
@@ -325,6 +347,8 @@ def _stale_exit(b: NativeContext) -> None:
 def _forget(b: NativeContext) -> None:
     """A block died: whoever still jumps to its fragment finds a jump to its stale stub."""
     block = b.arguments[1]
+    with b.Unlikely(BLOCK.get(b, block, "in_units") != 0):
+        b.call(KILL_UNITS, b.cpu, block)
     host = BLOCK.get(b, block, "host")
     with b.If(host != 0):
         control = b.get_pointer("engine")
@@ -335,6 +359,7 @@ def _forget(b: NativeContext) -> None:
 
 def _run_bt(b: NativeContext) -> None:
     begin_run(b)
+    prepare_units(b)
     where = b.call(NEXT_CODE, b.cpu)
     arguments = _pinned_from_state(b, FLAT_32_GATES.plan, b.cpu, where)
     started = b.cycles()

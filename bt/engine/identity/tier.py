@@ -1,0 +1,251 @@
+"""Tier 2 of one processor: its view, its branch table, its units, and who decides what becomes one.
+
+Nothing of it exists before the first path has been recorded. Whatever the host refuses ends it: `refused` says why, and
+the guest goes on in tier 1.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from bt.codegen.arena import ArenaFull
+from bt.codegen.host_bytes import JUMP_REL32, based, move_immediate, rex
+from bt.codegen.abi import FLAT_32
+from bt.engine.identity.crossing import ENTER_TABLE, NOTE_ENTRY, UNIT_ENTER, UNIT_END, UNIT_FAULT, UNIT_MISS, UNIT_SERVICE
+from bt.engine.identity.crossing import add_to_budget, way_out
+from bt.engine.identity.layout import (
+    BIAS,
+    HEAT_DONE,
+    HEAT_ENTRIES,
+    MEMBERS,
+    PATH_BLOCKS,
+    TRAPPING,
+    UNIT,
+    UNIT_BYTES,
+    UNIT_SITE_BYTES,
+    UNIT_SITES,
+    UNITS,
+)
+from bt.engine.identity.paths import GuestBlock, Trace, trace_of
+from bt.engine.identity.unit import Unit, UnitWriter
+from bt.engine.structures import BLOCK, BLOCK_BYTES, IN_UNIT, UNIT_HEAD
+from bt.errors import BadUsage
+from bt.host.faults import FAULTS
+from bt.host.reserved import Refused, Reserved, has_gs_base
+from bt.memory.host_mmu.mmu import HostMmu
+from bt.x86 import state
+from bt.x86.state import VIEW_WANTED
+
+if TYPE_CHECKING:
+    from bt.engine.translator.vcpu import TranslatingVcpu
+
+CODE_BYTES = 4 << 20
+TABLE_BYTES = 8 << 32
+_SLOT_BYTES, _TABLE_PAGE = 8, 4096
+_ALIGNMENT = 64
+_MOST_MADE = 8  # units from one place; what they were made from keeps changing
+_SUB_SHORT, _SUB_LONG, _JS = b"\x49\x83\xef", b"\x49\x81\xef", b"\x0f\x88"
+_STATE, _BUDGET, _FREE = FLAT_32.number("state"), FLAT_32.number("budget"), FLAT_32.number("free")
+
+
+class IdentityTier:
+    """Made at the first promotion. Raises Refused where the host does not have what it takes."""
+
+    def __init__(self, cpu: TranslatingVcpu, *, everything: bool) -> None:
+        self._cpu, self._everything = cpu, everything
+        self.places: Counter[int] = Counter()  # units made, by EIP
+        self.reasons: Counter[str] = Counter()  # why paths became none
+        self._trapping: frozenset[int] = frozenset()
+        if not has_gs_base():
+            raise Refused("the host has no FSGSBASE")
+        mmu = cpu.mmu
+        assert isinstance(mmu, HostMmu)
+        library = cpu.library
+        with cpu.undoing() as undo:
+            try:
+                offset = library.arena.claim(CODE_BYTES, leaving=library.reserved_bytes)
+            except ArenaFull:
+                raise Refused("no room for its code is left") from None
+            undo.callback(library.arena.release, offset, CODE_BYTES)
+            self._code = library.arena.exec_base + offset
+            self._to_write = library.arena.write_base - library.arena.exec_base
+            self._table = Reserved(TABLE_BYTES, writable=True)
+            undo.callback(self._table.close)
+            registry = FAULTS.registry(library.fault_handler)
+            number = FAULTS.enter(self._code, self._code + CODE_BYTES, cpu.state.pointer)
+            undo.callback(FAULTS.leave, number)
+            mmu.open_view(cpu.memory, cpu.code_maps)
+            undo.callback(mmu.close_view)
+        self._gates = {
+            name: library.symbols[way_out(gate)]
+            for name, gate in (("service", UNIT_SERVICE), ("end", UNIT_END), ("fault", UNIT_FAULT), ("miss", UNIT_MISS))
+        }
+        self._enter = library.symbols[UNIT_ENTER.name]
+        units, members, sites = (
+            cpu.area(size, sparse=True)
+            for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
+        )
+        trapping = cpu.area(4 * TRAPPING)
+        self._units, self._members, self._sites, self._trapping_area = units, members, sites, trapping
+        for name, value in {
+            "units": units.address,
+            "members": members.address,
+            "unit_sites": sites.address,
+            "unit_code": self._code,
+            "fault_gate": self._gates["fault"],
+            "miss_gate": self._gates["miss"],
+            "trapping": trapping.address,
+        }.items():
+            cpu.set_control(name, value)
+        cpu.state["branch_table"], cpu.state["fault_registry"] = self._table.address, registry
+        cpu.state["view_mode"] = VIEW_WANTED | cpu.state["mode"]
+        self._miss_page = self._gates["miss"].to_bytes(8, "little") * (_TABLE_PAGE // _SLOT_BYTES)
+        self._touched: set[int] = set()  # pages of the table
+        self.forget()
+        cpu.call("update_mode")
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """All units: what they were made from is about to be forgotten, tier 1's code too."""
+        for page in self._touched:
+            self._fill_table_page(page)
+        self._next = self._code
+        for name, value in (("units_next", 1), ("members_next", 0), ("unit_sites_next", 1), ("trapping_next", 0)):
+            self._cpu.set_control(name, value)
+
+    def promote(self, path: list[GuestBlock]) -> None:
+        """Have a unit for a path that was recorded, if it is worth one."""
+        head = path[0]
+        self._note_trapping()
+        trace = Trace(head, why="its place has had several already")
+        if self.places[head.eip] < _MOST_MADE:
+            trace = trace_of(path, everything=self._everything, trapping=self._trapping)
+        if head.mode | VIEW_WANTED != self._cpu.state["view_mode"]:
+            trace.why = "it is of another mode"
+        if not head.usable or head.in_units & UNIT_HEAD:
+            trace.why = "its head is gone, or has a unit"
+        if trace.why:
+            self.reasons[trace.why] += 1
+        else:
+            self._make(trace.unrolled())
+        self._settle_heat(head.eip)
+
+    def _note_trapping(self) -> None:
+        count = self._cpu.control("trapping_next")
+        if count != len(self._trapping):
+            eips = memoryview(self._trapping_area.map).cast("I")
+            self._trapping = frozenset(eips[:count])
+            eips.release()
+
+    def _settle_heat(self, eip: int) -> None:
+        place = (eip ^ eip >> 16) & (HEAT_ENTRIES - 1)
+        self._cpu.heat.map[2 * place : 2 * place + 2] = HEAT_DONE.to_bytes(2, "little")
+
+    # -- making units --------------------------------------------------------------------------------------------------
+
+    def _make(self, trace: Trace) -> None:
+        cpu = self._cpu
+        number, site = cpu.control("units_next"), cpu.control("unit_sites_next")
+        members = cpu.control("members_next")
+        start = -(-self._next // _ALIGNMENT) * _ALIGNMENT
+        unit = UnitWriter(trace, start, site, self._gates).write()
+        entry, head = self._entry(trace.head, unit, number)
+        end = start + len(unit.code) + len(entry)
+        full = end > self._code + CODE_BYTES or number >= UNITS or site + len(unit.sites) > UNIT_SITES
+        if full or members + len(trace.blocks) > MEMBERS:
+            self.reasons["its areas are full"] += 1
+            cpu.forget_everything()
+            return
+        self._write(start, unit.code + entry)
+        self._next = end
+        packed = unit.packed_sites(number, self._code)
+        at = site * UNIT_SITE_BYTES
+        self._sites.map[at : at + len(packed)] = packed
+        self._enter_unit(trace, number, start, head)
+        self._enter_members(trace, number, members)
+        cpu.set_control("unit_sites_next", site + len(unit.sites))
+        cpu.set_control("units_next", number + 1)
+        cpu.set_control("units_made", cpu.control("units_made") + 1)
+        self.places[trace.head.eip] += 1
+        # tier 1 goes to it from now on
+        entry_at = start + len(unit.code)
+        jump = (entry_at - (trace.head.host + 5)).to_bytes(4, "little", signed=True)
+        self._write(trace.head.host, bytes((JUMP_REL32,)) + jump)
+
+    def _write(self, host: int, code: bytes) -> None:
+        ctypes.memmove(host + self._to_write, code, len(code))
+
+    def _enter_unit(self, trace: Trace, number: int, start: int, head: bytes) -> None:
+        slot = self._table.address + trace.head.eip * _SLOT_BYTES
+        fields = {
+            "slot": slot,
+            "block": trace.head.address,
+            "head": int.from_bytes(head, "little"),
+            "code": start,
+            "eip": trace.head.eip,
+            "dead": 0,
+        }
+        for name, value in fields.items():
+            at = number * UNIT_BYTES + UNIT.offsets[name]
+            self._units.map[at : at + UNIT.widths[name] // 8] = value.to_bytes(UNIT.widths[name] // 8, "little")
+        page = slot & -_TABLE_PAGE
+        if page not in self._touched:
+            self._fill_table_page(page)
+            self._touched.add(page)
+        ctypes.memmove(slot, start.to_bytes(8, "little"), 8)
+
+    def _fill_table_page(self, page: int) -> None:
+        ctypes.memmove(page, self._miss_page, _TABLE_PAGE)
+
+    def _enter_members(self, trace: Trace, number: int, first: int) -> None:
+        base = self._cpu.control("blocks_base")
+        flags_at = BLOCK.offsets["in_units"]
+        blocks = {block.address: block for block in trace.blocks}
+        for place, address in enumerate(blocks, first):
+            pair = ((address - base) // BLOCK_BYTES).to_bytes(4, "little") + number.to_bytes(4, "little")
+            self._members.map[8 * place : 8 * place + 8] = pair
+            flag = ctypes.c_uint8.from_address(address + flags_at)
+            flag.value |= IN_UNIT | (UNIT_HEAD if address == trace.head.address else 0)
+        self._cpu.set_control("members_next", first + len(blocks))
+
+    def _entry(self, head: GuestBlock, unit: Unit, number: int) -> tuple[bytes, bytes]:
+        """Where a fragment of tier 1 goes instead of its own head: code, and the bytes of that head.
+
+        Back to the fragment where tier 2 may not be entered now, or the budget does not cover the bias.
+        """
+        original = ctypes.string_at(head.host, 16)
+        short = original.startswith(_SUB_SHORT)
+        assert short or original.startswith(_SUB_LONG), "a fragment begins by charging"
+        charge = original[: 4 if short else 7]
+        assert original[len(charge) :].startswith(_JS)
+        after = head.host + len(charge) + 6
+        cold = after + int.from_bytes(original[len(charge) + 2 : len(charge) + 6], "little", signed=True)
+        base = unit.start + len(unit.code)
+        code = bytearray(based(b"\x83", 7, _STATE, state.offset("view_open")) + b"\0")  # cmp dword, 0
+        code += b"\x0f\x84" + bytes(4)  # je back
+        first_hole = len(code) - 4
+        # cmp r15, what it takes to get beyond the charge: else it would come back here at once
+        code += bytes((rex(base=_BUDGET) | 8, 0x81, 0xF8 | _BUDGET & 7)) + (BIAS + unit.total).to_bytes(4, "little")
+        code += b"\x0f\x8c" + bytes(4)  # jl back
+        second_hole = len(code) - 4
+        if unit.head_is_dead:
+            code += NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
+            target = unit.start
+        else:
+            code += move_immediate(_FREE) + number.to_bytes(4, "little")
+            target = self._enter
+        code += _relative(b"\xe9", base + len(code), target)
+        for hole in (first_hole, second_hole):
+            code[hole : hole + 4] = (len(code) - hole - 4).to_bytes(4, "little")
+        code += charge
+        code += _relative(_JS, base + len(code), cold)
+        code += _relative(b"\xe9", base + len(code), after)
+        return bytes(code), original[:8]
+
+
+def _relative(opcode: bytes, at: int, target: int) -> bytes:
+    end = at + len(opcode) + 4
+    return opcode + (target - end).to_bytes(4, "little", signed=True)
