@@ -106,7 +106,7 @@ def parser() -> options.Parser:
     add = parser.add_argument
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
     add("--tier", choices=("1", "2", "auto"), default="auto",
-        help="how bt translates: 1 with stencils, 2 to the code itself as soon as it can, auto where that pays")  # fmt: skip
+        help="1: translate with stencils; 2: to the code itself as soon as it can; auto: where that pays")  # fmt: skip
     add("--serial", metavar="TO", default="stdio", help="COM1: stdio (default), file:PATH or null")
     add("--clock", choices=("icount", "host"), default="icount",
         help="time from instructions (deterministic, the default) or the host's")  # fmt: skip

@@ -15,8 +15,8 @@ import mmap
 import struct
 import threading
 
-from bt.host.area import Area
 from bt.errors import BadUsage
+from bt.host.area import Area
 
 SIGSEGV, SIGFPE = 11, 8
 

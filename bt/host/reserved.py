@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from contextlib import suppress
 
 from bt.errors import BtError
 
@@ -23,6 +24,16 @@ def has_gs_base() -> bool:
     return bool(libc.getauxval(_AT_HWCAP2) & _HWCAP2_FSGSBASE)
 
 
+def vendor() -> str:
+    """Of the host's processor, as CPUID has it; empty where the host does not say."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip() == "vendor_id":
+                return value.strip()
+    return ""
+
+
 class Reserved:
     """`size` bytes of addresses at `address`, a multiple of `align`; until `close`.
 
@@ -34,8 +45,8 @@ class Reserved:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._libc.mmap.restype = ctypes.c_void_p
         self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-        for function in (self._libc.munmap, self._libc.mprotect):
-            function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int][: 2 + (function is self._libc.mprotect)]
+        self._libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self._libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         rights = mmap.PROT_READ | mmap.PROT_WRITE if writable else 0
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
         self._whole = size + 2 * margin

@@ -76,9 +76,7 @@ class Machine:
             held.callback(self.memory.close)
             self.library = shared_library() if library is None else library
             model = cpu_model.parse(self.config.cpu)
-            self.cpu: Engine = make_engine(
-                self.config.engine, self.library, self.memory, model, self.config.tier
-            )
+            self.cpu: Engine = make_engine(self.config.engine, self.library, self.memory, model, self.config.tier)
             held.callback(self.cpu.close)
             media = Media(self.config.drives, disk_error or _warn)
             held.callback(media.close)

@@ -67,8 +67,6 @@ PAT_RESET, APIC_BASE_RESET, MISC_ENABLE_RESET = 0x0007_0406_0007_0406, 0xFEE0_01
 FPU_CONTROL_RESET, MXCSR_RESET, MXCSR_MASKS = 0x40, 0x1F80, 0x1F80
 NEVER = (1 << 64) - 1
 
-VIEW_WANTED = 1 << 32  # in view_mode, above the mode
-
 PAGE_DIRTY = 1  # in the dirty log; 0: nothing was written to the page
 
 
@@ -263,7 +261,7 @@ FIELDS: tuple[Field, ...] = (
     Field("tlb_none", HOST, TLB_BYTES // 8),  # always empty: for accesses that are checked for alignment or breakpoints
     # -- tier 2 (bt/engine/identity)
     Field("view", HOST),  # host address of the view of guest memory (bt/memory/host_mmu), 0: there is none
-    Field("view_mode", HOST),  # the mode that units are for, with VIEW_WANTED while tier 2 may run
+    Field("view_wanted", HOST),  # 1: a view may be used, or opened
     Field("branch_table", HOST),  # host address of one slot a guest address
     Field("fault_registry", HOST),  # see bt/host/faults.py
     Field("view_open", DERIVED),  # 1: units may be entered in the present mode

@@ -78,4 +78,3 @@ def way_out(gate: Signature) -> str:
 def raw_crossings() -> dict[str, CodePiece]:
     """What is encoded by us, by symbol."""
     return {way_out(gate): _way_out(gate) for gate in WAYS_OUT} | {RESUME_UNIT.name: _way_in()}
-

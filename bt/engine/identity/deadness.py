@@ -36,7 +36,7 @@ def overwritten(i: Decoded) -> int | None:
 
 
 def strictly_dead(code: Sequence[tuple[Decoded, bool]], most: int) -> bool:
-    """Whether they are at the beginning of `code`, within `most` instructions: pairs of one and whether it can leave."""
+    """Whether they are where `code` begins, found out in `most` of it: instructions, and whether each can leave."""
     left = flags.ARITHMETIC
     for i, can_leave in code[:most]:
         if can_leave:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.engine.identity.layout import (
+    EAGER,
     HEAT_DONE,
     HEAT_ENTRIES,
     PATH_BLOCKS,
@@ -68,7 +69,8 @@ def emit_note_block(b: NativeContext) -> None:
         b.store(path + (count << 3), block.zext(64))
         CONTROL.put(b, control, "recorded_count", count + 1)
         CONTROL.put(b, control, "recorded_insns", insns + BLOCK.get(b, block, "count").zext(64))
-    with b.If(ends):
+    # eagerly it is the whole path, which has not even run
+    with b.If(ends | (b.get("heat_limit") == EAGER)):
         b.put("recording", 0)
         b.put("exit_reason", int(ExitReason.PROMOTE))
         b.ret(PATH_ENDS)

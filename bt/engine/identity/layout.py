@@ -41,6 +41,7 @@ NO_SITE = 0  # the number of none: the first is 1
 
 HEAT_ENTRIES = 1 << 16
 HEAT_DONE = 0xFFFF  # nothing to be gained: it has a unit, or can have none
+EAGER = 1  # heat_limit: each block becomes a unit by itself, before it has run
 MOST_TRAPS = 8  # of a site; then its unit is made anew without it
 TRAPPING = 1 << 10
 

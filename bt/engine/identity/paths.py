@@ -24,7 +24,6 @@ class GuestBlock:
     records: int
     host: int
     eip: int
-    mode: int
     count: int
     in_units: int
     usable: bool
@@ -38,8 +37,7 @@ class GuestBlock:
             return int.from_bytes(data[start : start + BLOCK.widths[name] // 8], "little")
 
         usable = not get("dead") and get("host") != 0 and get("physical2") == NO_PAGE
-        names = ("records", "host", "eip", "mode", "count", "in_units")
-        return cls(address, *(get(name) for name in names), usable)
+        return cls(address, get("records"), get("host"), get("eip"), get("count"), get("in_units"), usable)
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,7 @@ class _Handler:
 
     def _somebody_elses(self) -> None:
         b = self.b
-        previous = b.select(
-            self.signal == SIGSEGV, self.registry + PREVIOUS[SIGSEGV], self.registry + PREVIOUS[SIGFPE]
-        )
+        previous = b.select(self.signal == SIGSEGV, self.registry + PREVIOUS[SIGSEGV], self.registry + PREVIOUS[SIGFPE])
         handler = b.load(previous + ACTION_HANDLER, 64)
         with b.If(handler.ule(1)):  # the host's own way: it happens again, and ends the process
             b.store(previous + ACTION_HANDLER, b.const(0, 64))
@@ -126,7 +124,7 @@ class _Handler:
 
 
 _PLAIN_HANDLER = native("", "i32", PTR, PTR, result="void")
-assert ACTION_BYTES <= PREVIOUS[SIGFPE] - PREVIOUS[SIGSEGV]
+assert PREVIOUS[SIGFPE] - PREVIOUS[SIGSEGV] >= ACTION_BYTES
 
 
 def emit_fault_handler(b: NativeContext) -> None:

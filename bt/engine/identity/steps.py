@@ -1,4 +1,4 @@
-"""What each instruction of a unit becomes: itself, a few instructions for what the stack and transfers do, a service."""
+"""What each instruction of a unit becomes: itself, a few for what the stack and transfers do, or a service."""
 
 from __future__ import annotations
 

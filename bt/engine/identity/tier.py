@@ -10,17 +10,25 @@ import ctypes
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from bt.codegen.abi import FLAT_32
 from bt.codegen.arena import ArenaFull
 from bt.codegen.host_bytes import JUMP_REL32, based, move_immediate, rex
-from bt.codegen.abi import FLAT_32
-from bt.engine.identity.crossing import ENTER_TABLE, NOTE_ENTRY, UNIT_ENTER, UNIT_END, UNIT_FAULT, UNIT_MISS, UNIT_SERVICE
-from bt.engine.identity.crossing import add_to_budget, way_out
+from bt.engine.identity.crossing import (
+    ENTER_TABLE,
+    NOTE_ENTRY,
+    UNIT_END,
+    UNIT_ENTER,
+    UNIT_FAULT,
+    UNIT_MISS,
+    UNIT_SERVICE,
+    add_to_budget,
+    way_out,
+)
 from bt.engine.identity.layout import (
     BIAS,
     HEAT_DONE,
     HEAT_ENTRIES,
     MEMBERS,
-    PATH_BLOCKS,
     TRAPPING,
     UNIT,
     UNIT_BYTES,
@@ -31,12 +39,10 @@ from bt.engine.identity.layout import (
 from bt.engine.identity.paths import GuestBlock, Trace, trace_of
 from bt.engine.identity.unit import Unit, UnitWriter
 from bt.engine.structures import BLOCK, BLOCK_BYTES, IN_UNIT, UNIT_HEAD
-from bt.errors import BadUsage
 from bt.host.faults import FAULTS
-from bt.host.reserved import Refused, Reserved, has_gs_base
+from bt.host.reserved import Refused, Reserved, has_gs_base, vendor
 from bt.memory.host_mmu.mmu import HostMmu
 from bt.x86 import state
-from bt.x86.state import VIEW_WANTED
 
 if TYPE_CHECKING:
     from bt.engine.translator.vcpu import TranslatingVcpu
@@ -60,6 +66,8 @@ class IdentityTier:
         self._trapping: frozenset[int] = frozenset()
         if not has_gs_base():
             raise Refused("the host has no FSGSBASE")
+        if vendor() != "AuthenticAMD":  # bt's undefined flags are those of its processors, in both tiers
+            raise Refused("the host's processor is not known to leave undefined flags as bt does")
         mmu = cpu.mmu
         assert isinstance(mmu, HostMmu)
         library = cpu.library
@@ -84,8 +92,7 @@ class IdentityTier:
         }
         self._enter = library.symbols[UNIT_ENTER.name]
         units, members, sites = (
-            cpu.area(size, sparse=True)
-            for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
+            cpu.area(size, sparse=True) for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
         )
         trapping = cpu.area(4 * TRAPPING)
         self._units, self._members, self._sites, self._trapping_area = units, members, sites, trapping
@@ -100,7 +107,6 @@ class IdentityTier:
         }.items():
             cpu.set_control(name, value)
         cpu.state["branch_table"], cpu.state["fault_registry"] = self._table.address, registry
-        cpu.state["view_mode"] = VIEW_WANTED | cpu.state["mode"]
         self._miss_page = self._gates["miss"].to_bytes(8, "little") * (_TABLE_PAGE // _SLOT_BYTES)
         self._touched: set[int] = set()  # pages of the table
         self.forget()
@@ -121,10 +127,8 @@ class IdentityTier:
         head = path[0]
         self._note_trapping()
         trace = Trace(head, why="its place has had several already")
-        if self.places[head.eip] < _MOST_MADE:
+        if self._everything or self.places[head.eip] < _MOST_MADE:
             trace = trace_of(path, everything=self._everything, trapping=self._trapping)
-        if head.mode | VIEW_WANTED != self._cpu.state["view_mode"]:
-            trace.why = "it is of another mode"
         if not head.usable or head.in_units & UNIT_HEAD:
             trace.why = "its head is gone, or has a unit"
         if trace.why:

@@ -73,11 +73,12 @@ class Unit:
         )
 
 
-assert _SITE.size == UNIT_SITE_BYTES and list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28]
+assert _SITE.size == UNIT_SITE_BYTES
+assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28]
 
 
 class UnitWriter:
-    """Writes one unit at host address `start`; `gates`: ways out by what they are for; `first_site`: the next's number."""
+    """Writes one unit at host address `start`; `gates`: ways out by their use; `first_site`: the next number."""
 
     def __init__(self, trace: Trace, start: int, first_site: int, gates: Mapping[str, int]) -> None:
         self._trace, self._start, self._first_site, self._gates = trace, start, first_site, gates

@@ -16,8 +16,8 @@ from bt.engine.boundary import (
     emit_deliver_pending,
 )
 from bt.engine.decode import DECODE, emit_decode
-from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.identity import gates as identity_gates
+from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.meaning import packages
 from bt.engine.reencode import encode
 from bt.engine.translator.gates import gates

@@ -14,7 +14,7 @@ _RECORD = struct.Struct("<" + "".join(_CODES[width] for width in RECORD.widths.v
 
 
 class Decoded(NamedTuple):
-    """One RECORD; fields as there, and the address that it was read from."""
+    """One RECORD; fields as there, but for operands as `_slot`, and the address that it was read from."""
 
     handler: int
     eip: int
@@ -23,10 +23,10 @@ class Decoded(NamedTuple):
     immediate2: int
     displacement: int
     address_mask: int
-    base: int
-    index: int
-    reg: int
-    rm: int
+    base_slot: int
+    index_slot: int
+    reg_slot: int
+    rm_slot: int
     form: int
     number: int
     thunk: int
@@ -40,7 +40,7 @@ class Decoded(NamedTuple):
     index_number: int
     modrm: int
     flags_live: int
-    record: int = 0
+    record: int
 
     @property
     def is_memory(self) -> bool:
@@ -65,15 +65,13 @@ class Decoded(NamedTuple):
         return self.address_mask == 0xFFFF_FFFF and self.segment < FS and self.segment != CS
 
 
-assert tuple(RECORD.offsets) == Decoded._fields[:-1]
-_fields = tuple(RECORD.offsets.values())
-assert _fields == tuple(sorted(_fields))
-assert _RECORD.size <= RECORD_BYTES
+assert [name.removesuffix("_slot") for name in Decoded._fields[:-1]] == list(RECORD.offsets)
 
 
 def decoded_records(address: int, count: int) -> list[Decoded]:
     """The records from a host address on."""
     data = ctypes.string_at(address, count * RECORD_BYTES)
     return [
-        Decoded(*_RECORD.unpack_from(data, n * RECORD_BYTES), address + n * RECORD_BYTES) for n in range(count)
+        Decoded._make((*_RECORD.unpack_from(data, at), address + at))
+        for at in range(0, count * RECORD_BYTES, RECORD_BYTES)
     ]

@@ -24,9 +24,10 @@ _SIB_FOLLOWS, _NO_INDEX, _NO_BASE = 4, 4, 5
 _FIRST_HIGH = 4  # byte registers from here on are ah ch dh bh
 _BH = 7
 
-# What the host does alike in 64-bit mode: of these modules, but for what is not there or has a fixed register that moved.
+# What the host does alike in 64-bit mode: of these modules, but for what is not there, has a fixed register that moved,
+# or leaves other flags undefined than bt does (BSF and BSR of zero).
 _ALIKE = frozenset(("arith", "bits", "flags", "logic", "move", "shift"))
-_NOT_ALIKE = frozenset(("move.salc", "move.xlat", "arith.cmpxchg8b"))
+_NOT_ALIKE = frozenset(("move.salc", "move.xlat", "arith.cmpxchg8b", "bits.bsf", "bits.bsr"))
 _BIT_TESTS = frozenset(("bits.bt", "bits.bts", "bits.btr", "bits.btc"))
 
 
@@ -49,22 +50,27 @@ class _Shape:
     sized: bool  # the operand size has a say
 
 
-# One-byte forms whose opcode means something else in 64-bit mode, and the form with ModRM that does the same.
+# Opcodes that are undefined in 64-bit mode, and one that does the same; one-byte forms whose opcode means something
+# else there, and the form with ModRM for them.
+_ALIASES = {b"\x82": b"\x80"}
 _LONG_FORMS = {"arith.inc": (b"\xff", 0), "arith.dec": (b"\xff", 1)}
 
 
 @cache
 def _shape(number: int) -> _Shape:
     form = FORMS[number]
-    encoding = parse_encoding(form.encoding)
     alike = form.cls is InstructionClass.IDENTITY and form.meaning.split(".")[0] in _ALIKE
     alike = alike and form.meaning not in _NOT_ALIKE and "d" not in form.writes  # DF is the guest's
+    if not alike:  # undefined encodings among them
+        raise NotEncodable(form.name)
+    encoding = parse_encoding(form.encoding)
     known = encoding.opcode_map < 2 and form.cpuid in (None, "cmov") and not encoding.prefix
-    if not alike or not known:
+    if not known:
         raise NotEncodable(form.name)
     methods = {operand.method: operand for operand in form.operands}
     opcode_register = Method.OPCODE_REGISTER in methods
     opcode = encoding.escape + bytes((encoding.opcodes[0],))
+    opcode = _ALIASES.get(opcode, opcode)
     digit = encoding.regs[0] if encoding.modrm and len(encoding.regs) <= 2 else None
     modrm = encoding.modrm
     if opcode_register and form.meaning in _LONG_FORMS:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from bt.engine.identity.layout import HEAT_ENTRIES, PATH_BLOCKS
+from bt.engine.identity.layout import EAGER, HEAT_ENTRIES, PATH_BLOCKS
 from bt.engine.library.library import STENCIL_SECTIONS, Library
 from bt.engine.structures import BLOCK_ROOM, SITE_BYTES
 from bt.engine.vcpu import Vcpu
@@ -18,7 +18,6 @@ from bt.memory.map import PhysicalMap
 from bt.memory.mmu import Mmu
 from bt.x86.cpu_model import CpuModel
 from bt.x86.opcodes import FORMS
-from bt.x86.state import VIEW_WANTED
 
 if TYPE_CHECKING:
     from bt.engine.identity.tier import IdentityTier
@@ -51,7 +50,9 @@ _COUNTERS = (
 )
 Tier = Literal["1", "2", "auto"]
 # How often a place is come back to before it gets a unit; 0: never.
-_HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": 1, "auto": 1000}
+_HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
+# Instructions before tier 2 is so much as imported, which takes as long as tier 1 takes for these.
+PATIENCE = 20_000_000
 
 
 class TranslatingVcpu(Vcpu):
@@ -60,10 +61,20 @@ class TranslatingVcpu(Vcpu):
     name = "bt"
 
     def __init__(
-        self, library: Library, memory: PhysicalMap, model: CpuModel | None = None, *, tier: Tier = "auto"
+        self,
+        library: Library,
+        memory: PhysicalMap,
+        model: CpuModel | None = None,
+        *,
+        tier: Tier = "auto",
+        heat: int | None = None,
     ) -> None:
-        """`tier`: "1" has fragments only, "2" units as soon as possible, "auto" where they pay."""
+        """`tier`: "1" has fragments only, "2" units as soon as possible, "auto" where they pay.
+
+        `heat`: so many times a place runs before it gets a unit; EAGER: not once.
+        """
         self._tier = tier
+        self._heat_wanted = _HEAT_WANTED[tier] if heat is None else heat
         self.identity: IdentityTier | None = None  # there from the first promotion on
         self.refused = ""  # why there is none and will be none
         super().__init__(library, memory, model)
@@ -90,8 +101,8 @@ class TranslatingVcpu(Vcpu):
         self.set_control("callouts", self._callouts.address)
         self.set_control("heat", self.heat.address)
         self.set_control("recorded", self._recorded.address)
-        self.state["heat_wanted"] = _HEAT_WANTED[self._tier]
-        self.state["view_mode"] = VIEW_WANTED
+        self.state["heat_wanted"] = self._heat_wanted
+        self.state["view_wanted"] = int(self._tier != "1")
 
     def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
         """Have the translator note in `area` what it does (see trace.py).
@@ -151,7 +162,8 @@ class TranslatingVcpu(Vcpu):
     def _promote(self) -> None:
         count = self.control("recorded_count")
         self.set_control("recorded_count", 0)
-        if not count or self.refused:
+        impatient = self._tier == "2" or self.instructions >= PATIENCE
+        if not count or self.refused or not impatient:
             return
         # imported only now: most guests have nothing that is hot
         from bt.engine.identity.paths import GuestBlock
@@ -163,7 +175,7 @@ class TranslatingVcpu(Vcpu):
                 self.identity = IdentityTier(self, everything=self._tier == "2")
         except (Refused, BadUsage) as error:
             self.refused = str(error)
-            self.state["heat_wanted"] = self.state["view_mode"] = 0
+            self.state["heat_wanted"] = self.state["view_wanted"] = 0
             self.call("update_mode")
             return
         addresses = memoryview(self._recorded.map).cast("Q")[:count].tolist()

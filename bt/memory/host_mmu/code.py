@@ -15,7 +15,6 @@ from bt.memory.physical import PhysicalPage, code_map_slot, mark_dirty
 from bt.x86 import mode
 from bt.x86.context import FAULT, OK, Context
 from bt.x86.page import PAGE
-from bt.x86.state import VIEW_WANTED
 from bt.x86.system.registers.control_registers import CR0_PG
 
 # Let stores to a page of the view through, if they need no attention: linear address. FAULT: they do.
@@ -39,9 +38,8 @@ def system_call(b: Builder, number: int, first: Value, second: Value, third: Val
 def choose_rights(b: Context, user: Value, checked: Value, watched: Value) -> None:
     """What a change of mode means for accesses, through the view too (see AccessCode)."""
     ACCESS_CODE.choose_rights(b, user, checked, watched)
-    now, wanted = b.get("mode"), b.get("view_mode")
-    usable = ((now & mode.FLAT) == mode.FLAT) & ((b.get("cr0") & CR0_PG) == 0) & (b.get("a20_mask") == _ALL_LINES)
-    usable = usable & ((wanted == VIEW_WANTED) | (wanted == (now | VIEW_WANTED)))
+    usable = ((b.get("mode") & mode.FLAT) == mode.FLAT) & (b.get("view_wanted") != 0)
+    usable = usable & ((b.get("cr0") & CR0_PG) == 0) & (b.get("a20_mask") == _ALL_LINES)
     b.put("heat_limit", b.select(usable, b.get("heat_wanted"), 0))
     b.put("view_open", usable & (b.get("view") != 0))
 
@@ -60,7 +58,7 @@ def _change(b: NativeContext, at: Value, size: Value, rights: int) -> None:
     with b.Unlikely(status != 0):
         base, zero = b.get("view"), b.const(0, 64)
         system_call(b, _MUNMAP, base, b.const(VIEW_BYTES + GUARD_BYTES, 64), zero, zero)
-        for name in ("view", "view_open", "view_mode", "heat_limit"):
+        for name in ("view", "view_open", "view_wanted", "heat_limit"):
             b.put(name, 0)
 
 

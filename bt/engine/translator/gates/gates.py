@@ -22,6 +22,7 @@ from bt.engine.boundary import (
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.identity.heat import COLD, HOT, KILL_UNITS, NOTE_BLOCK, NOTE_HEAT, NOTED, prepare_units
+from bt.engine.identity.layout import EAGER
 from bt.engine.interp.context import DISPATCH
 from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, NO_X87_SEGMENT, RECORD, SITE, SITE_BYTES
 from bt.engine.translator.emit.emit import emit_translate
@@ -174,6 +175,8 @@ def _next_code(b: NativeContext) -> None:
                     block = b.get_pointer("block")
                     count = BLOCK.get(b, block, "count").zext(64)
                     with b.If(count.ule(budget)):
+                        with b.Unlikely(b.get("heat_limit") == EAGER), b.If(BLOCK.get(b, block, "in_units") == 0):
+                            b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32))
                         with b.Likely(b.get("recording") == 0):
                             b.ret(host)
                         with b.If(b.call(NOTE_BLOCK, b.cpu, block) == NOTED):
