@@ -20,8 +20,8 @@ from bt.devices.device import Line
 from bt.devices.display.memory import APERTURE, APERTURE_BYTES, VGA_BYTES
 from bt.devices.display.registers import FIRST_PORT, PORTS
 from bt.devices.display.vga import Vga
-from bt.devices.storage.ata_device import AtaDevice
-from bt.devices.storage.ide_channel import IdeChannel
+from bt.devices.storage.ata.ata_device import AtaDevice
+from bt.devices.storage.ata.ide_channel import IdeChannel
 from bt.machine import EngineName, Machine, MachineConfig
 from bt.memory.bus import Bus
 from guest_images.assembler import assemble

@@ -1,15 +1,14 @@
 """The manifest of guests that other people made, and where fetched ones lie."""
 
 import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
+
+_MANIFEST = Path(__file__).with_name("third_party.toml")
 
 
-@dataclass(frozen=True)
-class ThirdPartyImage:
+class ThirdPartyImage(NamedTuple):
     """One file of a Debian package; `sha256` maps the package versions we know to the file's hash in hex.
 
     `architecture`: whose package it is, if not this host's or everybody's.
@@ -26,7 +25,9 @@ class ThirdPartyImage:
 
 def manifest() -> dict[str, ThirdPartyImage]:
     """All third-party images by name, as third_party.toml lists them."""
-    tables = tomllib.loads(files("guest_images").joinpath("third_party.toml").read_text("utf-8"))
+    import tomllib  # 5 ms that a command that names a file need not wait for
+
+    tables = tomllib.loads(_MANIFEST.read_text("utf-8"))
     return {name: ThirdPartyImage(name=name, **table) for name, table in tables.items()}
 
 
@@ -45,4 +46,4 @@ def directory() -> Path:
 def locate(name: str) -> Path | None:
     """The fetched image of that name; None if it is unknown or has not been fetched."""
     path = directory() / name
-    return path if name in manifest() and path.is_file() else None
+    return path if path.is_file() and name in manifest() else None

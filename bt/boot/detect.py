@@ -11,14 +11,15 @@ from pathlib import Path
 from stat import S_ISREG
 
 from bt import arguments
-from bt.boot import elf, linux, multiboot
-from bt.boot.boot_sector import LARGEST, is_boot_sector
-from bt.boot.boot_sector import load as load_boot_sector
-from bt.boot.flat import load as load_flat
-from bt.boot.information import Module
-from bt.boot.placement import PhysicalMemory, low_ram
+from bt.boot.loaders import elf, linux, multiboot
+from bt.boot.loaders.boot_sector import LARGEST, is_boot_sector
+from bt.boot.loaders.boot_sector import load as load_boot_sector
+from bt.boot.loaders.flat import load as load_flat
+from bt.boot.loaders.information import Module
+from bt.boot.placement import PhysicalMemory
 from bt.boot.state import EntryState
 from bt.errors import BadImage, BadUsage
+from bt.memory.map_layout import low_ram
 
 Source = str | os.PathLike[str] | bytes
 
@@ -75,14 +76,14 @@ def load(
         full_line = _encode(name, f"{name} {append}" if append else name)
         return multiboot.load(name, contents, header, ram, command_line=full_line, modules=listed)
     if _MULTIBOOT_2 in contents[:_MULTIBOOT_2_BYTES]:
-        from bt.boot import multiboot2  # a loader that others need not wait for
+        from bt.boot.loaders import multiboot2  # a loader that others need not wait for
 
         if (header_2 := multiboot2.find_header(name, contents)) is not None:
             listed = [*_modules_from(initrd), *modules]
             line = _encode(name, append)
             return multiboot2.load(name, contents, header_2, ram, command_line=line, modules=listed)
     if _XEN_NOTE in contents and elf.is_elf(contents):
-        from bt.boot import pvh
+        from bt.boot.loaders import pvh
 
         if (entry := pvh.find_entry(name, contents)) is not None:
             listed = [*_modules_from(initrd), *modules]
@@ -97,14 +98,14 @@ def load(
 
 def _refuse_disk(name: str, contents: bytes) -> None:
     """Raise BadImage for a disk image: it may well have a boot sector, or a boot loader with a multiboot header."""
-    from bt.boot import foreign
+    from bt.boot.files import foreign
 
     foreign.refuse_disk(name, foreign.glance_at(contents))
 
 
 def _unknown(name: str, contents: bytes) -> BadImage:
     """What is wrong with an image that nobody starts."""
-    from bt.boot import foreign
+    from bt.boot.files import foreign
 
     if not contents:
         return BadImage(f"{name}: the file is empty")
@@ -145,7 +146,7 @@ def _load_boot_sector(
 ) -> EntryState:
     _refuse(name, "a boot sector", append=append, initrd=initrd, modules=modules)
     if contents and not is_boot_sector(contents):
-        from bt.boot import foreign
+        from bt.boot.files import foreign
 
         foreign.refuse_known(name, foreign.glance_at(contents))
     return load_boot_sector(name, contents, ram)
@@ -157,7 +158,7 @@ def _read_guest(name: str, source: Source, ram_size: int) -> bytes:
         _refuse_large(name, Path(source))
     contents = _read(source)
     if contents.startswith(_GZIP):
-        from bt.boot.unpack import gunzip  # and zlib with it: hardly anybody needs them
+        from bt.boot.files.unpack import gunzip  # and zlib with it: hardly anybody needs them
 
         return gunzip(name, contents, ram_size)
     return contents
@@ -169,7 +170,7 @@ def _refuse_large(name: str, path: Path) -> None:
         status = path.stat()
         if not S_ISREG(status.st_mode) or status.st_size <= _LARGE_FILE:
             return
-        from bt.boot import foreign
+        from bt.boot.files import foreign
 
         glance = foreign.glance_at_file(path)
     except (OSError, ValueError):

@@ -4,27 +4,21 @@ A loader first plans all it wants to store as `Piece`s, checks the plan, and onl
 out to be damaged leaves RAM untouched.
 """
 
-import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bt.errors import BadImage, BadUsage
-from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM, MOST_RAM
+from bt.firmware.e820 import EBDA
+from bt.memory.map_layout import DEVICE_HOLE, HIGH_MEMORY, HIGH_RAM, MOST_RAM, VIDEO_HOLE, low_ram
 from bt.x86.page import PAGE
 
 MIB = 1 << 20
 
-EBDA = 0x9_FC00  # extended BIOS data area: one KiB, where PC firmware keeps it
-VIDEO_HOLE = 0xA_0000  # adapters and ROMs from here up to 1 MiB: no RAM
-ROM = 0xF_0000
-HIGH_MEMORY = 0x10_0000
 LEAST_RAM = 2 << 20  # images load at 1 MiB
 MOST_LOW_RAM = DEVICE_HOLE  # what loaders place things in
 
-BIOS_DATA_AREA = 0x400
+BIOS_DATA_AREA, BIOS_DATA_AREA_BYTES = 0x400, 0x100
 TABLES_FROM = 0x8000  # where loaders without a fixed layout begin to look for room
 
 _ZEROES = bytes(MIB)
@@ -55,53 +49,7 @@ def check_address_lines(size: int, bits: int, who: str) -> None:
         )
 
 
-def low_ram(ram_size: int) -> int:
-    """Bytes of RAM below the addresses of devices; the rest begins at 4 GiB."""
-    return min(ram_size, DEVICE_HOLE)
-
-
-class MemoryType(IntEnum):
-    """Types of address ranges as INT 15h, AX=E820h reports them (ACPI 6.5, table 15.4)."""
-
-    USABLE = 1
-    RESERVED = 2
-
-
-@dataclass(frozen=True)
-class MemoryRange:
-    """One line of the memory map; `base` and `length` in bytes."""
-
-    base: int
-    length: int
-    type: MemoryType
-
-
-def memory_map(ram_size: int) -> list[MemoryRange]:
-    """The E820 map of a PC with `ram_size` bytes of RAM, ascending, without overlaps."""
-    usable, reserved = MemoryType.USABLE, MemoryType.RESERVED
-    ranges = [MemoryRange(0, min(EBDA, ram_size), usable)]
-    if ram_size > EBDA:
-        ranges.append(MemoryRange(EBDA, min(VIDEO_HOLE, ram_size) - EBDA, reserved))
-    ranges.append(MemoryRange(ROM, HIGH_MEMORY - ROM, reserved))
-    if ram_size > HIGH_MEMORY:
-        ranges.append(MemoryRange(HIGH_MEMORY, low_ram(ram_size) - HIGH_MEMORY, usable))
-    if ram_size > DEVICE_HOLE:
-        ranges.append(MemoryRange(HIGH_RAM, ram_size - DEVICE_HOLE, usable))
-    return ranges
-
-
-def lower_kib(ram_size: int) -> int:
-    """Conventional memory from address 0, in KiB."""
-    return min(EBDA, ram_size) // 1024
-
-
-def upper_kib(ram_size: int) -> int:
-    """Memory from 1 MiB up to the addresses of devices, in KiB."""
-    return max(low_ram(ram_size) - HIGH_MEMORY, 0) // 1024
-
-
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """What goes to physical [paddr, paddr + size): `data`, then zeroes. `what` names it in errors."""
 
     paddr: int
@@ -121,8 +69,7 @@ class Piece:
         return self.paddr < end and start < self.end
 
 
-@dataclass(frozen=True)
-class Executable:
+class Executable(NamedTuple):
     """A parsed image: its pieces, and the physical address in one of them where it starts."""
 
     entry: int
@@ -175,18 +122,10 @@ def _above(start: int, size: int, occupied: Sequence[Piece]) -> int:
     return start
 
 
-def bios_data_area(taken: Iterable[Piece]) -> list[Piece]:
-    """The words of the BIOS data area that kernels look at, unless the image itself occupies the place.
-
-    0x400 COM1's port, 0x40E the EBDA's segment, 0x413 conventional memory in KiB. Kernels follow the EBDA pointer
-    in search of ACPI and MP tables, and go astray if it is zero.
-    """
-    area = bytearray(0x100)
-    struct.pack_into("<H", area, 0x00, 0x3F8)
-    struct.pack_into("<H", area, 0x0E, EBDA >> 4)
-    struct.pack_into("<H", area, 0x13, EBDA // 1024)
-    block = piece(BIOS_DATA_AREA, bytes(area), "BIOS data area")
-    return [] if any(each.overlaps(block.paddr, block.end) for each in taken) else [block]
+def has_data_area(taken: Iterable[Piece]) -> bool:
+    """Whether an image leaves room for the BIOS data area and its extension, which a hand-over is to fill then."""
+    places = ((BIOS_DATA_AREA, BIOS_DATA_AREA + BIOS_DATA_AREA_BYTES), (EBDA, VIDEO_HOLE))
+    return not any(each.overlaps(*place) for each in taken for place in places)
 
 
 def store(ram: PhysicalMemory, pieces: Iterable[Piece]) -> None:

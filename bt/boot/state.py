@@ -5,8 +5,7 @@ of engines or devices.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 EntryKind = Literal["multiboot", "multiboot 2", "PVH", "linux", "flat", "boot sector"]
 
@@ -14,13 +13,20 @@ GENERAL_REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 SEGMENT_REGISTERS = ("es", "cs", "ss", "ds", "fs", "gs")
 
 
-# COM1's line control: eight data bits, no parity, one stop bit. After reset characters would have five bits, and many a
-# small guest just writes them.
-SERIAL_8N1 = ((0x3FB, 0x03),)
+# Line control of COM1 and COM2: eight data bits, no parity, one stop bit. After reset characters would have five
+# bits, and many a small guest just writes them.
+SERIAL_8N1 = ((0x3FB, 0x03), (0x2FB, 0x03))
+# The timer ticks 18.2 times a second. The interrupt controllers as on every PC, IRQ 0 to 7 at vectors 08-0F, IRQ 8 to
+# 15 at 70-77, and open what SeaBIOS serves: timer, keyboard, diskettes; RTC, mouse, FPU errors, the first IDE channel.
+# They come last: what has happened before is no request then.
+INTERRUPTS = (
+    *((0x43, 0x34), (0x40, 0x00), (0x40, 0x00)),
+    *((0x20, 0x11), (0x21, 0x08), (0x21, 0x04), (0x21, 0x01), (0x21, 0xB8)),
+    *((0xA0, 0x11), (0xA1, 0x70), (0xA1, 0x02), (0xA1, 0x01), (0xA1, 0x8E)),
+)
 
 
-@dataclass(frozen=True)
-class SegmentSetting:
+class SegmentSetting(NamedTuple):
     """A segment register, visible part and descriptor cache (SDM vol. 3A, 3.4.3).
 
     `selector` has 16 bits, `base` 32. `limit` is in bytes, granularity already applied: the last valid offset.
@@ -34,13 +40,13 @@ class SegmentSetting:
     flags32: bool
 
 
-@dataclass(frozen=True)
-class EntryState:
+class EntryState(NamedTuple):
     """The processor at entry. Whatever is not named here has its value after reset (SDM vol. 3A, table 10-1).
 
     `gpr` has all of `GENERAL_REGISTERS`, `segments` all of `SEGMENT_REGISTERS` and perhaps "tr", all values unsigned.
     `gdt_limit` is in bytes, as LGDT takes it. The A20 gate is open in every kind of entry. `port_writes` is what
-    firmware has told the devices by then: ports and the bytes written there.
+    firmware has told the devices by then, in which kinds of entry differ: ports and the bytes written there.
+    `has_data_area`: the BIOS data area and its extension are where a PC has them, and not part of the image.
     """
 
     entry_kind: EntryKind
@@ -51,4 +57,5 @@ class EntryState:
     gdt_base: int
     gdt_limit: int
     cr0: int
-    port_writes: tuple[tuple[int, int], ...] = SERIAL_8N1
+    port_writes: tuple[tuple[int, int], ...] = SERIAL_8N1 + INTERRUPTS
+    has_data_area: bool = True

@@ -15,11 +15,11 @@ from rich.text import Text
 from bt import machine
 from bt.cli import begin, library, options
 from bt.errors import BadUsage
-from bt.inspect import ignored, qemu_stub, single_step
 from bt.inspect.code import Instruction
-from bt.inspect.lockstep import LockStep, Report
-from bt.inspect.peer import MachinePeer
-from bt.inspect.single_step import SingleStep
+from bt.inspect.compare import ignored, qemu_stub, single_step
+from bt.inspect.compare.lockstep import LockStep, Report
+from bt.inspect.compare.peer import MachinePeer
+from bt.inspect.compare.single_step import SingleStep
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     library.load()  # a first start compiles here, with a progress bar
 
     def factory(engine: machine.EngineName) -> Callable[[], MachinePeer]:
-        # QEMU's processor is gone after a reset (bt/inspect/qemu_stub.py)
+        # QEMU's processor is gone after a reset (bt/inspect/compare/qemu_stub.py)
         config = machine.MachineConfig(memory=given.memory, cpu=given.cpu, engine=engine, no_reboot=judged)
         return lambda: MachinePeer(
             config,

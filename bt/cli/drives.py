@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from bt.cli.options import Parser
+from bt.arguments import nearest
+from bt.cli.options import Parser, pairs
 from bt.errors import BadUsage
 from bt.firmware.cmos import BOOT_LETTERS
 from bt.machine.config import MachineConfig, MachineName
-from bt.machine.media import Drive, Interface, Medium
+from bt.machine.media import Drive, DriveMedia, Interface
 from guest_images import third_party
 
 SHORT: dict[str, Drive] = {
@@ -21,8 +22,12 @@ SHORT: dict[str, Drive] = {
     **{f"-hd{'abcd'[n]}": Drive("", "ide", index=n) for n in range(4)},
     "-cdrom": Drive(None, "ide", "cdrom", index=2),
 }
+READ_ONLY = ("readonly", "read-only")  # two spellings of one option
+EFFECTIVE = ("file", "if", "media", "format", "index", "bus", "unit", "snapshot", *READ_ONLY)
 # -drive's options that change nothing here: what is written is the host's to cache, a flush is a flush
-WITHOUT_EFFECT = frozenset({"cache", "aio", "discard", "detect-zeroes", "werror", "rerror", "id", "serial"})
+WITHOUT_EFFECT = ("cache", "aio", "discard", "detect-zeroes", "werror", "rerror", "id", "serial")
+BOOT_WITHOUT_EFFECT = ("splash", "splash-time", "reboot-timeout", "strict")
+MACHINE_WITHOUT_EFFECT = ("accel", "usb", "pcspk-audiodev", "smm", "vmport", "kernel-irqchip")
 EMPTY_DRIVES = (Drive(None, "floppy"), Drive(None, "ide", "cdrom"))  # what QEMU's PC has, too
 
 
@@ -54,7 +59,11 @@ def _with_file(drive: Drive, file: str) -> Drive:
 
 def parse_drive(text: str) -> Drive:
     """-drive's argument. Raises BadUsage for what bt has not."""
-    given = dict(_pairs(text))
+    given = dict(pairs(text))
+    known = (*EFFECTIVE, *WITHOUT_EFFECT)
+    for name in given:
+        if name not in known:
+            raise BadUsage(f"-drive {text}: bt does not know {name}{nearest(name, known)}")
     file = given.pop("file", None)
     interface, media = given.pop("if", "ide"), given.pop("media", "disk")
     if (form := given.pop("format", "raw")) not in ("raw", "host_device"):
@@ -63,24 +72,13 @@ def parse_drive(text: str) -> Drive:
     bus, unit = given.pop("bus", None), given.pop("unit", None)
     if index is None and (bus is not None or unit is not None):
         index = str(2 * _number(text, bus or "0") + _number(text, unit or "0"))
-    read_only, snapshot = _is_on(text, given, "readonly"), _is_on(text, given, "snapshot")
-    given.pop("read-only", None)
-    if unknown := sorted(given.keys() - WITHOUT_EFFECT):
-        raise BadUsage(f"-drive {text}: bt does not know {', '.join(unknown)}")
+    is_on = {name: _is_on(text, given, name) for name in ("snapshot", *READ_ONLY)}
+    read_only = any(is_on[name] for name in READ_ONLY)
     place = None if index is None else _number(text, index)
     try:
-        return Drive(file, cast(Interface, interface), cast(Medium, media), place, read_only, snapshot)
+        return Drive(file, cast(Interface, interface), cast(DriveMedia, media), place, read_only, is_on["snapshot"])
     except BadUsage as error:
         raise BadUsage(f"-drive {text}: {error}") from None
-
-
-def _pairs(text: str) -> list[tuple[str, str]]:
-    """QEMU's lists: a comma in a value is written twice, what has no = is a switch that is on."""
-    pairs = []
-    for each in text.replace(",,", "\0").split(","):
-        name, is_given, value = each.partition("=")
-        pairs.append((name, value.replace("\0", ",") if is_given else "on"))
-    return pairs
 
 
 def _number(text: str, value: str) -> int:
@@ -99,17 +97,16 @@ def _is_on(text: str, given: dict[str, str], name: str) -> bool:
 def parse_boot(text: str) -> tuple[str, bool]:
     """-boot's argument: the order of devices, and whether to show a menu. Raises BadUsage."""
     order, menu = MachineConfig.boot_order, False
-    for name, value in _pairs(text) if text else []:
+    for name, value in pairs(text) if text else []:
         if name in ("order", "once"):
             order = value
         elif name == "menu":
             menu = value == "on"
         elif value == "on":
             order = name
-        elif name not in ("splash", "splash-time", "reboot-timeout", "strict"):
-            raise BadUsage(
-                f"-boot {text}: bt does not know {name}; letters of a, c, d, n or order=, menu=on are wanted"
-            )
+        elif name not in BOOT_WITHOUT_EFFECT:
+            known = ("order", "once", "menu", *BOOT_WITHOUT_EFFECT)
+            raise BadUsage(f"-boot {text}: bt does not know {name}{nearest(name, known)}, or letters of a, c, d, n")
     if not set(order) <= BOOT_LETTERS.keys():
         raise BadUsage(f"-boot {text}: letters are a (diskette), c (disk), d (CD-ROM), n (network)")
     rest = "".join(letter for letter in MachineConfig.boot_order if letter not in order)
@@ -120,8 +117,9 @@ def parse_machine(text: str) -> MachineName:
     """-M's argument: QEMU's names and versions of the PC. Raises BadUsage."""
     name, *options = text.split(",")
     for each in options:
-        if each.partition("=")[0] not in ("accel", "usb", "pcspk-audiodev", "smm", "vmport", "kernel-irqchip"):
-            raise BadUsage(f"-M {text}: bt does not know {each}")
+        option, _, _ = each.partition("=")
+        if option not in MACHINE_WITHOUT_EFFECT:
+            raise BadUsage(f"-M {text}: bt does not know {option}{nearest(option, MACHINE_WITHOUT_EFFECT)}")
     kind = name.removeprefix("type=")
     if kind == "isapc":
         return "isapc"

@@ -11,12 +11,14 @@ from rich.text import Text
 
 from bt import machine
 from bt.cli import begin, library, options
+from bt.engine.linear import Address, translate
 from bt.engine.translator.vcpu import TranslatingVcpu
-from bt.inspect import host_code, modes
-from bt.inspect.code import Address, translate
-from bt.inspect.diary import Fragment, GuestInstruction, Piece
-from bt.inspect.explain import Explainer
-from bt.inspect.interpreted import InterpretedBlock, InterpretedInstruction
+from bt.inspect import modes
+from bt.inspect.code import offset_text, place_text
+from bt.inspect.explanation import host_code
+from bt.inspect.explanation.diary import Fragment, GuestInstruction, Piece
+from bt.inspect.explanation.explain import Explainer
+from bt.inspect.explanation.interpreted import InterpretedBlock, InterpretedInstruction
 from bt.inspect.place import Place, looking_at
 from bt.x86.opcodes import InstructionClass
 from bt.x86.state import CS
@@ -83,7 +85,13 @@ def main(arguments: Sequence[str]) -> int:
             if isinstance(block, InterpretedBlock):
                 show_interpreted(block, console)
             else:
-                show(block, translate(cpu, block.eip), host_code.labels_of(block, pc.library), console)
+                show(
+                    block,
+                    place_text(cpu, block.eip),
+                    translate(cpu, block.eip),
+                    host_code.labels_of(block, pc.library),
+                    console,
+                )
                 translated = True
     if translated:
         console.print(_legend(), style="dim", highlight=False)
@@ -102,10 +110,10 @@ def _parser() -> options.Parser:
     return parser
 
 
-def show(fragment: Fragment, address: Address, labels: Mapping[int, str], console: Console) -> None:
+def show(fragment: Fragment, place: str, address: Address, labels: Mapping[int, str], console: Console) -> None:
     """Print a fragment: its instructions beside their host code, then what is off the hot path."""
     ratio = f"{fragment.guest_bytes} guest bytes -> {fragment.host_bytes} host bytes"
-    _heading(f"{fragment.eip:08x}", address, f"{len(fragment.instructions)} instructions, {ratio}", console)
+    _heading(place, address, f"{len(fragment.instructions)} instructions, {ratio}", console)
     console.print(_hot_table(fragment, labels))
     console.print()
     console.print(_cold_table(fragment, labels))
@@ -162,7 +170,7 @@ def _hot_table(fragment: Fragment, labels: Mapping[int, str]) -> Table:
     for instruction in fragment.instructions:
         style = _STYLES[instruction.form.cls]
         table.add_row(
-            f"{instruction.eip:08x}",
+            offset_text(fragment.mode, instruction.eip),
             Text(instruction.code.hex(), style="dim"),
             Text(instruction.text, style="bold" if instruction.is_callout else ""),
             Text(instruction.form.cls.value, style=style),
@@ -212,7 +220,7 @@ def _cold_table(fragment: Fragment, labels: Mapping[int, str]) -> Table:
 def _cold_pieces(fragment: Fragment) -> Iterator[tuple[str, Piece]]:
     yield from (("", piece) for piece in fragment.cold)
     for instruction in fragment.instructions:
-        yield from ((f"{instruction.eip:08x}", piece) for piece in instruction.cold)
+        yield from ((offset_text(fragment.mode, instruction.eip), piece) for piece in instruction.cold)
 
 
 def _legend() -> str:

@@ -116,6 +116,15 @@ def address(text: str) -> int:
     return value
 
 
+def pairs(text: str) -> list[tuple[str, str]]:
+    """QEMU's lists: a comma in a value is written twice, what has no = is a switch that is on."""
+    found = []
+    for each in text.replace(",,", "\0").split(","):
+        name, is_given, value = each.partition("=")
+        found.append((name, value.replace("\0", ",") if is_given else "on"))
+    return found
+
+
 def count(text: str) -> int:
     """A positive number; 1e9 and 5_000 are fine."""
     try:
@@ -143,8 +152,8 @@ def find_image(name: str) -> Path:
 
     Names win over files: a file called like a guest is written ./name.
     """
-    if name in guest_images.names():
-        return guest_images.image(name).path
+    if (built_in := guest_images.find(name)) is not None:
+        return built_in.path
     if (fetched := third_party.locate(name)) is not None:
         return fetched
     if Path(name).exists():

@@ -6,22 +6,22 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, Unpack
 
 from bt import __version__, machine
-from bt.boot.medium import Medium
-from bt.cli import drives, library, options
-from bt.cli.serial import SerialPort
+from bt.boot.files.medium import Medium
+from bt.cli import console, devices, drives, library, options
+from bt.cli.console import Sinks
 from bt.end import End, statuses
 from bt.errors import BadUsage
 
 RESULT_SCHEMA = "bt.run/1"
 EPILOG = """\
 IMAGE is a built-in or fetched guest (see `bt images`), a multiboot or plain ELF file, or a Linux bzImage; gzip'ed, too.
-With --serial stdio: Ctrl-C or Ctrl-A x stops, Ctrl-A b sends a break.
+On a terminal every key is the guest's, Ctrl-C too; Ctrl-A x stops, Ctrl-A c switches, Ctrl-A h lists the keys.
 
 exit status (a signal that ends bt, SIGTERM or SIGHUP or the SIGPIPE of closed output, is none: the shell adds 128):
 {statuses}
@@ -32,15 +32,21 @@ BT_DEBUG=1 to 5 in the environment shows on stderr what gets translated, in grow
 def main(arguments: Sequence[str]) -> int:
     given = parser().parse_args(arguments)
     image, medium = chosen(given)
-    serial = SerialPort(given.serial)
-    record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
-    pc = powered_on(given, image, medium, serial.send)
-    if os.environ.get("BT_DEBUG"):
-        from bt.inspect import debug  # what disassembles is no part of an ordinary start
+    with console.Console(given) as outside:
+        record = _open_record(given.json) if given.json else None  # before the run: its result must not be lost
+        pc = powered_on(given, image, medium, **outside.sinks())
+        if os.environ.get("BT_DEBUG"):
+            from bt.inspect.explanation import debug  # what disassembles is no part of an ordinary start
 
-        debug.attach(pc, debug.level(), lambda line: print(line, file=sys.stderr))
-    with serial.attached(pc):
-        result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
+            debug.attach(pc, debug.level(), lambda line: print(line, file=sys.stderr))
+        if given.log:
+            from bt.cli import log
+
+            log.attach(pc, given.log, given.log_file)
+        if given.stats:
+            pc.keep_accounts()
+        with outside.attached(pc):
+            result = pc.run(max_insns=given.max_insns, timeout=given.timeout)
     if record is not None:
         json.dump(_record(given, result), record, indent=1)
         record.write("\n")
@@ -62,22 +68,25 @@ def main(arguments: Sequence[str]) -> int:
     return result.status
 
 
-def powered_on(
-    given: Namespace, image: Path | None, medium: Medium | None, send: Callable[[int], None]
-) -> machine.Machine:
-    """The machine that a command line asks for, with what `chosen` says of it, about to start; `send` is COM1's."""
+def powered_on(given: Namespace, image: Path | None, medium: Medium | None, **sinks: Unpack[Sinks]) -> machine.Machine:
+    """The machine that a command line asks for, with what `chosen` says of it, about to start.
+
+    `sinks`: who gets what its ports send, by the names that `Machine` has for them.
+    """
     pc = machine.Machine(
         machine.MachineConfig(
             memory=given.memory,
             cpu=given.cpu,
             engine=given.engine,
             tier=given.tier,
-            clock=given.clock,
+            clock=console.chosen_clock(given),
             no_reboot=given.no_reboot,
+            devices=devices.chosen_devices(given),
+            graphics=not given.nographic,
             **drives.config_options(given, image, medium),
         ),
-        serial=send,
         library=library.load(),
+        **sinks,
     )
     if drives.boots_firmware(image, medium):
         pc.boot()
@@ -103,16 +112,19 @@ def parser() -> options.Parser:
     parser = options.Parser("bt run", "Run a guest until it ends.", EPILOG.format(statuses="\n".join(_statuses())))
     options.add_guest(parser, machine.MachineConfig.memory)
     drives.add_options(parser)
+    devices.add_options(parser)
+    console.add_options(parser)
     add = parser.add_argument
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
     add("--tier", choices=("1", "2", "auto"), default="auto",
         help="1: translate with stencils; 2: to the code itself as soon as it can; auto: where that pays")  # fmt: skip
-    add("--serial", metavar="TO", default="stdio", help="COM1: stdio (default), file:PATH or null")
-    add("--clock", choices=("icount", "host"), default="icount",
-        help="time from instructions (deterministic, the default) or the host's")  # fmt: skip
+    add("--clock", choices=("icount", "host"),
+        help="time from instructions (deterministic, the default) or the host's (default with a display)")  # fmt: skip
     add("-no-reboot", "--no-reboot", action="store_true", help="end when the guest resets the machine")
     add("--max-insns", metavar="N", type=options.count, help="stop after N instructions")
     add("--timeout", metavar="SECONDS", type=options.seconds, help="stop after that much time")
+    add("-d", metavar="ITEMS", dest="log", help="log of the guest as QEMU's: int,cpu_reset,in_asm,exec,guest_errors")
+    add("-D", metavar="FILE", dest="log_file", help="where it goes (default stderr)")
     add("--stats", action="store_true", help="show what the run cost, on stderr")
     add("--json", metavar="FILE", help="write the result there (- for stdout)")
     return parser
@@ -125,7 +137,7 @@ def _boots_by_itself(given: Namespace) -> bool:
 
 def _medium(image: Path) -> Medium | None:
     """What kind of disk the image is, if any."""
-    from bt.boot.medium import medium_of
+    from bt.boot.files.medium import medium_of
 
     try:
         return medium_of(image)
@@ -171,6 +183,7 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "status": result.status,
         "instructions": result.instructions,
         "resets": result.resets,
+        "host_cycles": result.host_cycles,
         "wall_seconds": result.seconds,
         "cpu_seconds": result.cpu_seconds,
         "exits": result.exits,

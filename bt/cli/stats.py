@@ -1,21 +1,30 @@
-"""What a run cost, as a table."""
+"""What a run cost, as tables."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 
 from bt.machine import Result
+from bt.machine.accounts import Served
+
+SHOWN = 12  # of the exits for devices: those that took longest
+_DEVICES = ("io", "mmio")
 
 
 def show(result: Result) -> None:
-    """Print the table on stderr: stdout belongs to the guest."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for name, value in rows(result):
-        table.add_row(name, value)
-    Console(stderr=True).print(table)
+    """Print the tables on stderr: stdout belongs to the guest."""
+    console = Console(stderr=True)
+    for lines in (rows(result), where_time_went(result), devices(result.served)):
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column()
+        for line in lines:
+            while len(table.columns) < len(line):
+                table.add_column(justify="right")
+            table.add_row(*line)
+        console.print(table)
 
 
 def rows(result: Result) -> list[tuple[str, str]]:
@@ -40,7 +49,6 @@ _SHARES = (
     ("chain rate of direct exits", ("chains",), ("exits",)),
     ("return prediction rate", ("return_hits",), ("return_hits", "branch_lookups")),
     ("branch cache misses", ("branch_misses",), ("branch_lookups",)),
-    ("time in the translator", ("translate_cycles",), ("run_cycles",)),
 )
 
 
@@ -55,3 +63,43 @@ def shares(statistics: dict[str, int]) -> list[tuple[str, str]]:
         host = statistics["host_bytes"] + statistics["cold_bytes"]
         lines.append(("host bytes a guest instruction", f"{host / statistics['translated_insns']:.1f}"))
     return lines
+
+
+# what of the engine's time is no guest code
+_WORK = (("decode", "decode_cycles"), ("translate", "translate_cycles"), ("fill the TLB", "tlb_fill_cycles"))
+
+
+def where_time_went(result: Result) -> list[tuple[str, ...]]:
+    """The parts of the time, in seconds and of the whole; those of the engine where it tells them apart (bt)."""
+    cycles, counts = result.host_cycles, result.statistics
+    if not cycles or "run_cycles" not in counts:
+        return []
+    second = cycles / result.seconds  # the machine has run once
+    parts = {name: counts[key] / second for name, key in _WORK}
+    in_engine = counts["run_cycles"] / second
+    parts["run guest code"] = in_engine - sum(parts.values())
+    parts["serve devices"] = sum(each.seconds for each in result.served if each.reason in _DEVICES)
+    parts["serve other exits"] = sum(each.seconds for each in result.served if each.reason not in _DEVICES)
+    parts["the rest, in Python"] = result.seconds - sum(parts.values())
+    ordered = sorted(parts.items(), key=lambda part: -part[1])
+    return [
+        ("time to", "", ""),
+        *((f"  {name}", f"{part:.3f} s", f"{part / result.seconds:.1%}") for name, part in ordered),
+    ]
+
+
+def devices(served: Iterable[Served]) -> list[tuple[str, ...]]:
+    """The accesses that left the guest, those that took longest."""
+    lines: list[tuple[str, ...]] = [("exits for devices", "", "times", "time", "each")]
+    for each in [each for each in served if each.reason in _DEVICES][:SHOWN]:
+        where = "" if each.address is None else f" {each.address:x}h"
+        lines.append(
+            (
+                f"  {each.device}{where}",
+                each.access,
+                f"{each.times:,}",
+                f"{each.seconds:.3f} s",
+                f"{each.seconds / each.times * 1e6:.1f} us",
+            )
+        )
+    return lines if len(lines) > 1 else []

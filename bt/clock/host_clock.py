@@ -59,7 +59,7 @@ class HostClock(VirtualClock):
     def spend(self, ns: int) -> None:
         pass
 
-    def _idle(self, ns: int) -> None:
+    def idle(self, ns: int) -> None:
         # rounded up to a microsecond: waking early would only make the caller halt once more
         self._host_sleep((ns + 999) // 1000 / 1_000_000)
 

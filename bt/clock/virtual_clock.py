@@ -99,16 +99,25 @@ class VirtualClock:
             ran += 1
         return ran
 
-    def skip_to_next_event(self) -> bool:
-        """The processor is halted: let time pass until the next event is due; False if there is none to wait for."""
+    @property
+    def ns_to_next_event(self) -> int | None:
+        """Nanoseconds until the next event is due, 0 or more; None if there is none to wait for."""
+        return None if self._due_ns == NEVER_NS else max(0, self._due_ns - self.now_ns)
+
+    def skip_to_next_event(self, limit_ns: int = NEVER_NS) -> bool:
+        """The processor is halted: let time pass until the next event is due, but not beyond `limit_ns`.
+
+        False if there is none to wait for.
+        """
         if self._due_ns == NEVER_NS:
             return False
-        wait_ns = self._due_ns - self.now_ns
+        wait_ns = min(self._due_ns, limit_ns) - self.now_ns
         if wait_ns > 0:
-            self._idle(wait_ns)
+            self.idle(wait_ns)
         return True
 
-    def _idle(self, ns: int) -> None:
+    def idle(self, ns: int) -> None:
+        """Let `ns` nanoseconds pass while the processor is halted."""
         self._beside_ns += ns
 
     def state(self) -> dict[str, Any]:

@@ -11,9 +11,7 @@ single push (checked by the library build).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from bt.codegen.builder import Signature
+from typing import NamedTuple
 
 CONVENTION = "preserve_nonecc"
 ARGUMENT_REGISTERS = ("r12", "r13", "r14", "r15", "rdi", "rsi", "rdx", "rcx", "r8", "r9", "r11", "rax")
@@ -22,8 +20,19 @@ ARGUMENT_REGISTERS = ("r12", "r13", "r14", "r15", "rdi", "rsi", "rdx", "rcx", "r
 _NUMBERED = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 
 
-@dataclass(frozen=True)
-class RegisterPlan:
+class Signature(NamedTuple):
+    """What a call needs to know: result type ("void" for none), parameter types, calling convention."""
+
+    name: str
+    result: str
+    parameters: tuple[str, ...]
+    convention: str = ""
+
+    def declare(self) -> str:
+        return f"declare hidden {self.convention} {self.result} @{self.name}({', '.join(self.parameters)})"
+
+
+class RegisterPlan(NamedTuple):
     """Which host register holds what in translated code of one kind of guest.
 
     `roles`: what each argument of a pinned function is, in the order of ARGUMENT_REGISTERS. Beside guest registers

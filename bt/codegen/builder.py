@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from bt.codegen.abi import Signature
 from bt.codegen.value import PTR, Value, int_type
 
 LIKELY = ", !prof !0"
@@ -28,19 +29,6 @@ MODULE_EPILOGUE = """
 attributes #0 = { nounwind noimplicitfloat optsize "frame-pointer"="none" "no-jump-tables"="true" "no-builtins" }
 attributes #1 = { nounwind noimplicitfloat "frame-pointer"="none" "no-jump-tables"="true" "no-builtins" }
 """
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What a call needs to know: result type ("void" for none), parameter types, calling convention."""
-
-    name: str
-    result: str
-    parameters: tuple[str, ...]
-    convention: str = ""
-
-    def declare(self) -> str:
-        return f"declare hidden {self.convention} {self.result} @{self.name}({', '.join(self.parameters)})"
 
 
 class Local:

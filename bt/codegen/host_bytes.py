@@ -43,6 +43,11 @@ def move(target: int, source: int) -> bytes:
     return _registers(b"\x89", source, target)
 
 
+def zero_extend_word(number: int) -> bytes:
+    """movzx r32, r16, both the same"""
+    return _registers(b"\x0f\xb7", number, number)
+
+
 def test(number: int) -> bytes:
     """test r32, r32, both the same"""
     return _registers(b"\x85", number, number)

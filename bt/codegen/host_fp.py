@@ -6,7 +6,7 @@ Specific to x86-64 hosts, like everything that executes guest FP instructions on
 
 from __future__ import annotations
 
-from bt.codegen.builder import Signature
+from bt.codegen.abi import Signature
 from bt.codegen.objectfile import CodePiece
 from bt.codegen.value import PTR
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bt.codegen.builder import Builder
 from bt.codegen.value import PTR, Value
+
+if TYPE_CHECKING:
+    from bt.codegen.builder import Builder
 
 
 class Layout:
@@ -22,6 +25,11 @@ class Layout:
             at += step
         self.size = size or (at + 7) // 8 * 8
         assert at <= self.size, f"fields take {at} bytes, {self.size} promised"
+
+    def read(self, data: bytes, name: str) -> int:
+        """A field of one structure's bytes, in Python."""
+        at = self.offsets[name]
+        return int.from_bytes(data[at : at + self.widths[name] // 8], "little")
 
     def pointer(self, base: Value, name: str) -> Value:
         return base + self.offsets[name]

@@ -1,7 +1,7 @@
 """LLVM as an assembler: IR text in, ELF relocatable object out.  Nothing is loaded or run here.
 
 llvmlite's own JITs take two mappings a module and never give the room back; an object file goes into our arena instead
-(objectfile.py reads it, arena.py links it).  llvmlite itself is imported at the first `assemble`: a warm start, which
+(objectfile.py reads it, linker.py links it).  llvmlite itself is imported at the first `assemble`: a warm start, which
 finds everything in the cache, needs only `target_identity` and must not pay for loading LLVM.
 """
 
@@ -30,10 +30,9 @@ _HOST_EXTENSIONS = {"abm": "lzcnt", "bmi1": "bmi", "bmi2": "bmi2", "popcnt": "po
 # personality, metadata or the body. Quoted names and attributes are stepped over whole; parentheses nest three deep.
 _QUOTED = r'"[^"]*"'
 _PARAMETERS = rf"\((?:[^()\"]|{_QUOTED}|\((?:[^()\"]|{_QUOTED}|\([^()]*\))*\))*\)"
-_DEFINITION_HEAD = re.compile(
+_DEFINITION_HEAD = (
     rf"^[ \t]*define\b[^\n@]*@(?P<name>{_QUOTED}|[-\w$.]+){_PARAMETERS}(?:[^\"{{]|{_QUOTED})*?"
-    r"(?=\s+(?:comdat\b|gc\b|prefix\b|prologue\b|personality\b|![a-zA-Z])|\s*\{)",
-    re.MULTILINE,
+    r"(?=\s+(?:comdat\b|gc\b|prefix\b|prologue\b|personality\b|![a-zA-Z])|\s*\{)"
 )
 
 
@@ -162,7 +161,7 @@ def _with_own_sections(ir: str) -> str:
             return head[0]
         return f'{head[0]} section ".text.{head["name"].strip(chr(34))}"'
 
-    return _DEFINITION_HEAD.sub(place, ir)
+    return re.sub(_DEFINITION_HEAD, place, ir, flags=re.MULTILINE)
 
 
 def module_title(ir: str, module_name: str) -> str:

@@ -36,8 +36,8 @@ _ALIGN = 64  # sections start on cache lines
 _KEPT_PER_NAME = 4  # two checkouts, with and without host features
 _ABANDONED_S = 3600  # a temporary file this old belongs to no live writer
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
-_TEMPORARY = re.compile(r"\..+-\d+-[0-9a-f]+\.tmp")
-_FORMER = re.compile(r"\.?object\.[a-z0-9_.]+(-[0-9a-f]{16}\.bin|\.lock|-\d+-[0-9a-f]{8}\.tmp)")
+_TEMPORARY = r"\..+-\d+-[0-9a-f]+\.tmp"
+_FORMER = r"\.?object\.[a-z0-9_.]+(-[0-9a-f]{16}\.bin|\.lock|-\d+-[0-9a-f]{8}\.tmp)"
 
 
 class Store:
@@ -67,7 +67,7 @@ class Store:
 
         with suppress(OSError), os.scandir(self.directory) as files:
             for file in files:
-                if _FORMER.fullmatch(file.name):
+                if re.fullmatch(_FORMER, file.name):
                     os.unlink(file.path)
         return Objects(self.directory / "objects.bin", self._warn)
 
@@ -136,7 +136,7 @@ class Store:
                 written_ns = file.stat().st_mtime_ns
                 if entry.fullmatch(file.name) and file.name != newest.name:
                     older.append((written_ns, file.path))
-                elif _TEMPORARY.fullmatch(file.name) and time.time() - written_ns / 1e9 > _ABANDONED_S:
+                elif re.fullmatch(_TEMPORARY, file.name) and time.time() - written_ns / 1e9 > _ABANDONED_S:
                     unwanted.append(file.path)
         older.sort(reverse=True)
         for path in [*unwanted, *(path for _, path in older[_KEPT_PER_NAME - 1 :])]:

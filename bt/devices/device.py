@@ -1,7 +1,6 @@
 """What devices are made of: registers at offsets, and wires between devices."""
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import Any, ClassVar
 
 from bt.errors import BadUsage
@@ -117,7 +116,7 @@ class Device:
 
     def save(self) -> dict[str, Any]:
         """`state()` with what `load` must know of it; JSON too, and nobody else's."""
-        return {"device": self.name, "version": self.version, "state": deepcopy(self.state())}
+        return {"device": self.name, "version": self.version, "state": _copy(self.state())}
 
     def check(self, saved: dict[str, Any]) -> None:
         """Raises BadUsage unless `load` can take it."""
@@ -130,7 +129,7 @@ class Device:
     def load(self, saved: dict[str, Any]) -> None:
         """Be as when `save` was called. Raises BadUsage if that was another version."""
         self.check(saved)
-        self.restore(deepcopy(saved["state"]))  # which may be loaded again
+        self.restore(_copy(saved["state"]))  # which may be loaded again
 
     def native_registers(self) -> Mapping[int, NativeRegister]:
         """What native code answers for on the port bus, by offset (bt/devices/native.py)."""
@@ -166,3 +165,11 @@ class Device:
     def release_mirror(self, offset: int) -> None:
         """Show what reads at `offset` return no more."""
         del self._mirrors[offset]
+
+
+def _copy(state: dict[str, Any]) -> dict[str, Any]:
+    """Nobody else's. Snapshots are measured by how soon they are back: pickle takes a tenth of deepcopy's time."""
+    import pickle  # no part of an ordinary start
+
+    copied: dict[str, Any] = pickle.loads(pickle.dumps(state, pickle.HIGHEST_PROTOCOL))
+    return copied

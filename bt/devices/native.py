@@ -9,18 +9,16 @@ tests hold it against (tests/devices/native).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from bt.codegen.builder import Module
     from bt.devices.native_device import NativeDevice
 
 
-@dataclass(frozen=True)
-class NativeCode:
+class NativeCode(NamedTuple):
     """What answers for registers; `name` is its symbol."""
 
     name: str
@@ -32,8 +30,7 @@ def native_code(body: Callable[[NativeDevice], None]) -> NativeCode:
     return NativeCode(f"{body.__module__.rpartition('.')[2]}_{body.__name__}", body)
 
 
-@dataclass(frozen=True)
-class NativeDevices:
+class NativeDevices(NamedTuple):
     """The native code of all devices: a part of the library (bt/engine/library/library.py).
 
     `modules` are those that it is in, and those that it takes numbers from.
@@ -64,12 +61,14 @@ NATIVE_DEVICES = NativeDevices(
     (
         "bt.devices.apic.message",
         "bt.devices.apic.local_apic_native",
+        "bt.devices.chipset.cmos_rtc_native",
+        "bt.devices.chipset.pic8259_native",
         "bt.devices.chipset.pit8254_native",
         "bt.devices.chipset.port61_native",
         "bt.devices.display.vga_native",
         "bt.devices.pci.piix4_pm_native",
         "bt.devices.debug.output_native",
         "bt.devices.serial.uart_native",
-        "bt.devices.storage.ide_native",
+        "bt.devices.storage.ata.ide_native",
     )
 )

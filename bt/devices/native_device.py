@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from bt.clock.virtual_clock import NS_PER_SECOND
 from bt.codegen.builder import Module
@@ -97,7 +96,7 @@ def device_module(codes: Iterable[NativeCode]) -> Module:
     """The functions as one module."""
     module = Module("devices")
     for code in codes:
-        b = NativeDevice(module, replace(SERVE, name=code.name), "#1")
+        b = NativeDevice(module, SERVE._replace(name=code.name), "#1")
         code.body(b)
         b.finish()
     return module

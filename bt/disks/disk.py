@@ -10,8 +10,6 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from bt.disks.image import SECTOR_BYTES, Image
-from bt.disks.overlay import Overlay
-from bt.disks.raw import RawImage
 from bt.errors import BadUsage, Closed
 
 READ, WRITE, FLUSH = "read", "write", "flush"
@@ -243,8 +241,12 @@ def open_disk(
 
     Raises BadUsage with a line that says what to do.
     """
+    from bt.disks.raw import RawImage  # a machine without disks imports neither
+
     image: Image = RawImage(path, read_only=read_only or snapshot)
     if snapshot and not read_only:
+        from bt.disks.overlay import Overlay
+
         try:
             image = Overlay(image)
         except OSError as error:

@@ -12,7 +12,7 @@ class RawImage:
     """The file at `path`. Nobody else opens it for the guest.
 
     A file that is no multiple of 512 bytes has one sector more, whose missing bytes read as zeros; writing that sector
-    makes the file longer (as QEMU's raw driver does: tests/devices/storage/test_ata_against_qemu.py). A file that
+    makes the file longer (as QEMU's raw driver does: tests/devices/storage/ata/test_ata_against_qemu.py). A file that
     somebody cuts short meanwhile reads as zeros, too.
     """
 

@@ -7,9 +7,10 @@ of freeing them: the block that is running may be the one that dies (self-modify
 
 from __future__ import annotations
 
-from bt.codegen.abi import native
-from bt.codegen.builder import Local, Signature
+from bt.codegen.abi import Signature, native
+from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
+from bt.engine.breakpoints import is_marked
 from bt.engine.decode import DECODE, DECODE_MORE, LOOK_AHEAD, MAX_LENGTH
 from bt.engine.structures import (
     BLOCK,
@@ -136,6 +137,7 @@ class _BlockMaker:
         self.count, self.bytes = b.local(32, 0), b.local(32, 0)
         self.second_page = b.local(64, NO_PAGE)
         self.eip = b.local(32, b.get("eip", width=32))
+        self.started = b.cycles()
 
     def build(self) -> None:
         b, control = self.b, self.control
@@ -153,9 +155,13 @@ class _BlockMaker:
             record = self._record()
             self._decode_one(record, length)
             loop.break_if(length.get() == 0)
+            marked = is_marked(b, control, record, self.physical + self.bytes.get().zext(64))
+            loop.break_if(marked & (count != 0))
+            with b.Unlikely(marked):
+                RECORD.put(b, record, "handler", CONTROL.get(b, control, "breakpoint_handler"))
             form = RECORD.get(b, record, "form").zext(64)
             shape = CONTROL.get_pointer(b, control, "shapes") + (form * SHAPE_BYTES)
-            ends.set((SHAPE.get(b, shape, "flags") & SHAPE_ENDS) != 0)
+            ends.set(marked | ((SHAPE.get(b, shape, "flags") & SHAPE_ENDS) != 0))
             RECORD.put(b, record, "number", count)
             self.count.set(count + 1)
             self.bytes.set(self.bytes.get() + length.get())
@@ -247,6 +253,7 @@ class _BlockMaker:
         with b.If(second != NO_PAGE):
             first_bytes = b.const(PAGE, 32) - (self.physical & (PAGE - 1)).trunc(32)
             self._track(block, number, "page2_next", second, self.bytes.get() - first_bytes)
+        CONTROL.count(b, control, "decode_cycles", b.cycles() - self.started)
         CONTROL.count(b, control, "blocks_made")
         CONTROL.count(b, control, "insns_decoded", self.count.get())
         b.ret(block)

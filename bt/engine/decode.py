@@ -60,8 +60,8 @@ def _byte(b: NativeContext, pointer: Value, at: Value | int = 0) -> Value:
     return b.load(pointer + (at if isinstance(at, int) else at.zext(64)), 8).zext(32)
 
 
-def _nibbles(b: NativeContext, values: tuple[int, ...], index: Value) -> Value:
-    """values[index] for a table of eight values below 16, i32."""
+def nibbles(b: NativeContext, values: tuple[int, ...], index: Value) -> Value:
+    """values[index] (i32) of eight values below 16, i32."""
     packed = sum(v << (4 * i) for i, v in enumerate(values))
     return (b.const(packed, 32) >> (index << 2)) & 15
 
@@ -275,8 +275,8 @@ class _Decoder:
         """16-bit addressing forms (SDM vol. 2 table 2-1)."""
         b = self.b
         mod, rm = self.modrm >> 6, self.modrm & 7
-        base.set(_nibbles(b, _BASES_16, rm))
-        index.set(_nibbles(b, _INDEXES_16, rm))
+        base.set(nibbles(b, _BASES_16, rm))
+        index.set(nibbles(b, _INDEXES_16, rm))
         at = position.get()
         only_displacement = (mod == 0) & (rm == 6)
         with b.If(mod == 1):

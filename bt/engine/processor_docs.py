@@ -57,8 +57,8 @@ The interpreter (`--engine interp`) has a handler for every form. The translator
 | control word | stencils that keep the host's control word apart from the guest's |
 | service | the fragment calls the interpreter's handler for this one instruction, then goes on |
 
-What follows *except* is served by the interpreter. All other code (16-bit, segments with bases or limits, breakpoints)
-is interpreted whole.
+What follows *except* is served by the interpreter. Code in other segments (16-bit, with bases or limits) is translated
+likewise, with a look at the segment before each access. Under breakpoints and alignment checks all is interpreted.
 
 """
 _WORDS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from bt.memory.bus import ByteCells
@@ -71,6 +72,21 @@ class Engine(Protocol):
 
     def flush(self) -> None:
         """Forget everything decoded and translated: guest memory or CPU state was changed from outside."""
+        ...
+
+    def stop_before(self, addresses: Collection[int]) -> None:
+        """From now on leave with BREAKPOINT before the instructions at these linear addresses, and at no others.
+
+        Where it has left it goes on when it is run again, and leaves when it comes there once more.
+        """
+        ...
+
+    def stop_before_instructions(self, mnemonics: Collection[str]) -> None:
+        """The same before instructions called so in the opcode table, wherever they are, and before no others."""
+        ...
+
+    def pass_breakpoint(self) -> None:
+        """Should the next run begin at such an instruction, it is not left there at once."""
         ...
 
     @property

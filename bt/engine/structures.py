@@ -119,7 +119,9 @@ CONTROL = Layout(
         ("stencil_code", 64),
         ("stencil_relocations", 64),
         ("stencil_index", 64),  # u32 stencil numbers that plans and helpers index
-        ("plans", 64),  # one PLAN a form and variant
+        ("flat_plans", 64),  # one PLAN a form and variant, for code in flat segments
+        ("real_plans", 64),  # for real mode and the like
+        ("other_plans", 64),
         ("hot_next", 64),  # host addresses in one piece of the code cache: fragments grow up, cold stubs grow down
         ("cold_next", 64),
         ("sites", 64),
@@ -142,6 +144,12 @@ CONTROL = Layout(
         ("callouts", 64),  # u64 a form: times the interpreter did it for translated code
         ("trace_next", 64),  # where the next TRACE goes; 0 = no diary is kept
         ("trace_end", 64),
+        ("decode_cycles", 64),  # host cycles in making blocks
+        # -- where to leave (bt/engine/breakpoints.py)
+        ("breakpoints", 64),  # host address of the table; 0: nowhere
+        ("breakpoint_handler", 64),
+        ("passed_at", 64),  # instruction count and EIP at which the guest was left, and goes on
+        ("passed_eip", 64),
         # -- tier 2 (bt/engine/identity)
         ("heat", 64),  # u16 an address, HEAT_ENTRIES of them
         ("recorded", 64),  # u64 a block: the path that was recorded
@@ -245,6 +253,7 @@ PLAN = Layout(
         ("stride_rm", 16),
         ("stride_reg", 16),
         ("stride_count", 16),
+        ("stride_address", 8),  # to the stencil for 16-bit addresses, of forms that count in CX or ECX by address size
         ("pre", 8),
         ("linear", 8),
         ("size", 8),  # bytes

@@ -5,18 +5,21 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from bt import arguments
+from bt.engine.breakpoints import Breakpoints
 from bt.engine.library.library import Library
 from bt.engine.library.pieces import Pieces
 from bt.engine.protocol import Engine, Exit
 from bt.engine.structures import (
+    BLOCK,
     BLOCK_BYTES,
     CONTROL,
+    DELIVERING_EXCEPTION,
     DELIVERING_INTERRUPT,
     HASH_ENTRIES,
     MAX_BLOCK_INSNS,
@@ -44,6 +47,7 @@ RECORDS = 1 << 20
 BLOCKS = 1 << 18
 THUNK_PIECES = 4  # 1 MiB
 PORTS = 1 << 16
+ALL_EXCEPTIONS = (1 << 32) - 1  # of trap_vectors
 _CACHE_FULL, _PROMOTE = int(ExitReason.CACHE_FULL), int(ExitReason.PROMOTE)
 _EXIT_REASON, _BUDGET = slot_number("exit_reason"), slot_number("budget")
 _CLOCK_OFFSET, _CLOCK_SCALE = slot_number("clock_offset"), slot_number("clock_scale")
@@ -52,8 +56,7 @@ _make_exit = partial(tuple.__new__, Exit)  # 0.2 us; Exit's own constructor take
 _MASK_64 = (1 << 64) - 1
 
 
-@dataclass(frozen=True)
-class VcpuSnapshot:
+class VcpuSnapshot(NamedTuple):
     """A processor between two runs, without RAM and time."""
 
     model: CpuModel
@@ -95,6 +98,7 @@ class Vcpu:
         library = self.library
         self._thunks = self.pieces(THUNK_PIECES)
         self.state = CpuState()
+        self._breakpoints = Breakpoints()
         self.mmu: Mmu = self._make_mmu()
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
         self._held.callback(self.state.close)
@@ -149,6 +153,7 @@ class Vcpu:
             "stale_handler": symbols["interp_stale"],
             "chain_handler": symbols["interp_chain"],
             "length_handler": symbols["interp_too_long"],
+            "breakpoint_handler": symbols["interp_breakpoint"],
             "blocks_base": self._blocks.address,
             "blocks_end": BLOCKS,
             "block_limit": MAX_BLOCK_INSNS,
@@ -164,8 +169,7 @@ class Vcpu:
         s["ram_entry"] = self.memory.ram_entry
         s["page_info"] = self._page_info.address
         s["port_access"], s["port_values"] = self.port_access.address, self.port_values.address
-        for place, value in enumerate(flags.COMPARISON_FLAGS):
-            s["comparison_flags", place] = value
+        s.put_all("comparison_flags", flags.COMPARISON_FLAGS)
 
     def control(self, name: str) -> int:
         """A field of the engine's control block (statistics among them)."""
@@ -191,6 +195,8 @@ class Vcpu:
             self._flush()
 
     def _flush(self) -> None:
+        if self._after_run is not None:
+            self._after_run()
         for area in (self._hash, self._page_blocks, self._page_info):
             area.clear()
         self.set_control("records_next", self._records.address)
@@ -259,6 +265,44 @@ class Vcpu:
     def protect(self, physical: int, size: int) -> None:
         """The next store to each of these pages goes into the dirty log. The map calls it."""
         self.mmu.protect(physical, size)
+
+    def watch_exceptions(self, wanted: bool) -> None:
+        """Leave with EXCEPTION before an exception is delivered, until `deliver_exception`; or deliver them at once."""
+        self.state["trap_vectors"] = ALL_EXCEPTIONS if wanted else 0
+
+    def deliver_exception(self, leave: Exit) -> None:
+        """Deliver what the processor was left for with EXCEPTION. Another one that comes of it leaves again."""
+        state = self.state
+        state["trap_vectors"] = ALL_EXCEPTIONS & ~(1 << leave.address)
+        state["delivering"] = DELIVERING_EXCEPTION
+        state["pushed_resume_flag"] = leave.extra >> 1
+        self.call("deliver_pending")
+        if not state["delivering"]:  # else a device takes part in it, and it goes on in the next run
+            state["trap_vectors"] = ALL_EXCEPTIONS
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard()` whenever a run has ended, and before anything decoded is forgotten."""
+        before = self._after_run
+
+        def both() -> None:
+            if before is not None:
+                before()
+            heard()
+
+        self._after_run = both
+
+    def blocks_since(self, number: int) -> Iterator[tuple[int, int, int, int]]:
+        """Physical address, EIP, mode key and bytes of each block decoded, from number `number` (1 at first) on."""
+        for each in range(number, self.block_count + 1):
+            at = each * BLOCK_BYTES
+            fields = self._blocks.map[at : at + BLOCK_BYTES]
+            physical, eip, mode, size = (BLOCK.read(fields, name) for name in ("physical", "eip", "mode", "bytes"))
+            yield physical, eip, mode, size
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks there are since all was last forgotten."""
+        return self.control("blocks_next") - 1
 
     def snapshot(self) -> VcpuSnapshot:
         """The processor after any exit, before or after `complete`. BadUsage while it runs."""
@@ -331,6 +375,23 @@ class Vcpu:
         """EFLAGS.IF."""
         return bool(self.state["eflags_system"] & flags.IF)
 
+    def stop_before(self, addresses: Collection[int]) -> None:
+        """From now on leave with BREAKPOINT before the instructions at these linear addresses, and at no others.
+
+        BadUsage for more of them than there is room for (bt/engine/breakpoints.py), and while it runs elsewhere.
+        """
+        with self.ram.sole_use:
+            self._breakpoints.at(self, addresses)
+
+    def stop_before_instructions(self, mnemonics: Collection[str]) -> None:
+        """The same before instructions called so in the opcode table, wherever they are, and before no others."""
+        with self.ram.sole_use:
+            self._breakpoints.on(self, mnemonics)
+
+    def pass_breakpoint(self) -> None:
+        """The next instruction is one that the guest was left before already, if the next run begins with it."""
+        self._breakpoints.pass_once(self)
+
     def interrupt(self, vector: int) -> None:
         """Take an external interrupt now (after an INTERRUPT_WINDOW exit). Raises BadUsage for a vector beyond 255."""
         arguments.whole_number("vector", vector, "a vector of 0 to 255 is wanted", least=0, most=255)
@@ -370,9 +431,9 @@ class Vcpu:
 
     def statistics(self) -> dict[str, int]:
         """Counters of the engine."""
-        names = ("blocks_made", "insns_decoded", "blocks_killed")
+        names = ("blocks_made", "insns_decoded", "blocks_killed", "decode_cycles")
         return {name: self.control(name) for name in names} | {
-            name: self.state[name] for name in ("tlb_fills", "tlb_flushes")
+            name: self.state[name] for name in ("tlb_fills", "tlb_fill_cycles", "tlb_flushes", "native_accesses")
         }
 
 

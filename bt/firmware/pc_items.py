@@ -2,23 +2,13 @@
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
+from bt.firmware.e820 import MemoryRange, MemoryType
 from bt.firmware.fw_cfg import FwCfg
 
 UUID, RAM_SIZE, NO_GRAPHIC, CPU_COUNT = 0x02, 0x03, 0x04, 0x05
 NUMA, BOOT_MENU, MAX_CPUS = 0x0D, 0x0E, 0x0F
 ACPI_TABLES, SMBIOS_ENTRIES, IRQ0_OVERRIDE = 0x8000, 0x8001, 0x8002
-
-E820_RAM, E820_RESERVED = 1, 2
-
-
-class MemoryRange(NamedTuple):
-    """An entry of the memory map, in bytes."""
-
-    start: int
-    length: int
-    kind: int = E820_RAM
 
 
 def describe_pc(
@@ -33,7 +23,7 @@ def describe_pc(
 ) -> None:
     """Fill in what every PC has. `boot_order`: paths as Open Firmware spells them; `option_roms`: by file name, of
     folder vgaroms/ or genroms/."""
-    ram = sum(part.length for part in memory if part.kind == E820_RAM)
+    ram = sum(part.length for part in memory if part.type == MemoryType.USABLE)
     for key, data in (
         (UUID, bytes(16)),
         (RAM_SIZE, struct.pack("<Q", ram)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.errors import BadImage, BadUsage
 
@@ -13,14 +13,14 @@ SYSTEM_DIRECTORIES = ("/usr/share/seabios", "/usr/share/qemu", "/usr/share/vgabi
 LARGEST_BIOS = 16 << 20  # bytes; QEMU takes as much
 
 
-@dataclass(frozen=True)
-class Firmware:
+class Firmware(NamedTuple):
     """File names for one kind of machine: its BIOS, and the option ROM of its display."""
 
     bios: str
     vga: str
 
 
+BUILTIN = "builtin"  # what -bios calls the one that is in bt itself (bt/firmware/builtin)
 FIRMWARE = {
     "pc": Firmware("bios-256k.bin", "vgabios-stdvga.bin"),
     "isapc": Firmware("bios.bin", "vgabios-isavga.bin"),

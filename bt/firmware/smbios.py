@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bt.firmware.linking import checksum
-from bt.memory.map_layout import DEVICE_HOLE, HIGH_RAM
+from bt.memory.map_layout import ram_ranges
 
 ANCHOR, STRUCTURES = "etc/smbios/smbios-anchor", "etc/smbios/smbios-tables"
 ANCHOR_BYTES, INTERMEDIATE = 0x1F, 0x10  # and where the anchor's second part begins, with a checksum of its own
@@ -111,8 +111,6 @@ def _memory(size: int) -> Iterator[bytes]:
         (array, NOT_PROVIDED, 0xFFFF, 0xFFFF, short, dimm, 0, 1, 0, ram, other_detail, 0, 2, 0, 0, 0, 0, extended, 0,
          0, 0, 0), ("DIMM 0", MAKER),
     )  # fmt: skip
-    low = min(size, DEVICE_HOLE)
-    for number, (start, end) in enumerate(((0, low), (HIGH_RAM, HIGH_RAM + size - low))):
-        if end > start:
-            kib = (start // KIB, (end - 1) // KIB)
-            yield _structure(RANGE, 0x1300 + number, "IIHBQQ", (*kib, array, 1, 0, 0), ())
+    for number, (start, length) in enumerate(ram_ranges(size)):
+        kib = (start // KIB, (start + length - 1) // KIB)
+        yield _structure(RANGE, 0x1300 + number, "IIHBQQ", (*kib, array, 1, 0, 0), ())

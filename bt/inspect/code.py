@@ -5,48 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from bt.engine.linear import read_linear
 from bt.engine.vcpu import Vcpu
 from bt.inspect.modes import describe_mode
-from bt.memory.ram import OutsideRam
-from bt.x86 import features
 from bt.x86.capstone_layout import Handle
 from bt.x86.decode import DecodeError, decode
 from bt.x86.mode import CODE_32, FLAT_CS
-from bt.x86.page import PAGE
 from bt.x86.state import ATTR_BIG, CS, ESP, SS
-from bt.x86.system.paging.pae_paging import (
-    FRAME,
-    LARGE_OFFSET,
-)
-from bt.x86.system.paging.paging import (
-    LARGE,
-    PRESENT,
-    PSE_36_BITS,
-    PSE_36_SHIFT,
-)
-from bt.x86.system.registers.control_registers import (
-    CR0_PG,
-    CR4_PAE,
-    CR4_PSE,
-)
 
 LONGEST_INSTRUCTION = 15  # bytes
 RPL, IN_LDT, SELECTOR_INDEX = 3, 4, 0xFFF8  # parts of a selector: privilege level, table, index in bytes
-_LARGE_PAGE = 4 << 20
 _32_BITS = (1 << 32) - 1
 _ADDRESS_SIZE, _ESCAPE = 0x67, 0x0F
 _SIGN_EXTENSIONS = {"cbw": ("cbw", "cwde"), "cwd": ("cwd", "cdq")}  # with operands of 16 and of 32 bits
 _WIDE_DISPLACEMENT = re.compile(r"\[0xffff([0-9a-f]{4})\]")  # 16 bits, sign-extended
 Bits = Literal[16, 32, 64]
-
-
-class Address(NamedTuple):
-    """A linear address and where it is in guest physical memory; None if its page is not mapped."""
-
-    linear: int
-    physical: int | None
 
 
 @dataclass(frozen=True)
@@ -59,65 +34,6 @@ class Instruction:
     text: str
     place: str  # EIP, with the selector of CS before it where that is not flat
     mode: str  # of the processor, in words
-
-
-def translate(cpu: Vcpu, linear: int) -> Address:
-    """Look up a linear address in the guest's page tables (SDM vol. 3A 4.3, 4.4), leaving accessed bits alone."""
-    linear &= _32_BITS
-    if not cpu.state["cr0"] & CR0_PG:
-        physical: int | None = linear
-    else:
-        physical = (_walk_pae if cpu.state["cr4"] & CR4_PAE else _walk)(cpu, linear)
-    return Address(linear, None if physical is None else physical & cpu.state["a20_mask"])
-
-
-def _walk(cpu: Vcpu, linear: int) -> int | None:
-    directory = _entry(cpu, (cpu.state["cr3"] & -PAGE) | (linear >> 20 & 0xFFC), 4)
-    if directory is None:
-        return None
-    if directory & LARGE and cpu.state["cr4"] & CR4_PSE:
-        pse_36 = features.shown_by(cpu.state, "pse36")
-        upper = (directory & PSE_36_BITS) << PSE_36_SHIFT if pse_36 else 0
-        return upper | (directory & -_LARGE_PAGE) | linear % _LARGE_PAGE
-    table = _entry(cpu, (directory & -PAGE) | (linear >> 10 & 0xFFC), 4)
-    return None if table is None else (table & -PAGE) | linear % PAGE
-
-
-def _walk_pae(cpu: Vcpu, linear: int) -> int | None:
-    pointer = cpu.state["pdpte", linear >> 30]
-    directory = _entry(cpu, (pointer & FRAME) | (linear >> 18 & 0xFF8), 8) if pointer & PRESENT else None
-    if directory is None:
-        return None
-    if directory & LARGE:
-        return (directory & FRAME & ~LARGE_OFFSET) | (linear & LARGE_OFFSET)
-    table = _entry(cpu, (directory & FRAME) | (linear >> 9 & 0xFF8), 8)
-    return None if table is None else (table & FRAME) | linear % PAGE
-
-
-def _entry(cpu: Vcpu, physical: int, size: int) -> int | None:
-    """A paging structure's entry; None if it is not present, or not in memory."""
-    physical &= cpu.state["a20_mask"]
-    try:
-        entry = int.from_bytes(cpu.memory.read(physical, size), "little")
-    except OutsideRam:
-        return None
-    return entry if entry & PRESENT else None
-
-
-def read_linear(cpu: Vcpu, linear: int, size: int) -> bytes:
-    """Up to `size` bytes at a linear address; fewer where memory or the mapping ends."""
-    found = bytearray()
-    while len(found) < size:
-        linear_now = (linear + len(found)) & _32_BITS
-        physical = translate(cpu, linear_now).physical
-        part = min(size - len(found), PAGE - linear_now % PAGE)
-        if physical is None:
-            break
-        try:
-            found += cpu.memory.read(physical, part)
-        except OutsideRam:
-            break
-    return bytes(found)
 
 
 def stack_top(cpu: Vcpu) -> int:
@@ -136,8 +52,12 @@ def place_text(cpu: Vcpu, eip: int) -> str:
     """An offset in CS for people: alone where code is flat, else behind the selector."""
     if cpu.state["mode"] & FLAT_CS:
         return f"{eip:08x}"
-    digits = 4 if code_bits(cpu.state["mode"]) == 16 and eip <= 0xFFFF else 8
-    return f"{cpu.state.segment(CS, 'selector'):04x}:{eip:0{digits}x}"
+    return f"{cpu.state.segment(CS, 'selector'):04x}:{offset_text(cpu.state['mode'], eip)}"
+
+
+def offset_text(mode: int, eip: int) -> str:
+    """An offset in CS alone, by the mode key."""
+    return f"{eip:04x}" if code_bits(mode) == 16 and eip <= 0xFFFF else f"{eip:08x}"
 
 
 def text_of(code: bytes, eip: int, bits: Literal[16, 32]) -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bt.end import End
+from bt.engine.linear import read_linear
 from bt.engine.protocol import Engine
 from bt.engine.vcpu import Vcpu, own_vcpu
-from bt.inspect.code import SELECTOR_INDEX, code_bits, fetch, read_linear
+from bt.inspect.code import SELECTOR_INDEX, code_bits, fetch
+from bt.inspect.compare.registers import describe, read_registers
 from bt.inspect.modes import describe_mode, operating_mode
-from bt.inspect.registers import describe, read_registers
 from bt.symbols.elf_symbols import Symbols
 from bt.x86.fault_chain import Failure
 from bt.x86.state import CS, GPR_NAMES, SEGMENT_NAMES

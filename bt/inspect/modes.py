@@ -59,11 +59,7 @@ def _flatness(key: int) -> str:
 def why_interpreted(key: int) -> str:
     """What keeps code of a mode from being translated; empty if nothing does."""
     missing = TRANSLATABLE & ~key
-    reasons = ["16-bit code"] * bool(missing & mode.CODE_32) + ["16-bit stack"] * bool(missing & mode.STACK_32)
-    bent = [SEGMENT_NAMES[number].upper() for number, bit in _SEGMENTS if missing & bit]
-    if bent:
-        reasons.append(f"base or limit in {' '.join(bent)}")
-    reasons += ["alignment checked"] * bool(missing & mode.ALIGNMENT_FREE)
+    reasons = ["alignment checked"] * bool(missing & mode.ALIGNMENT_FREE)
     reasons += ["breakpoints set"] * bool(missing & mode.BREAKPOINT_FREE)
     return ", ".join(reasons)
 

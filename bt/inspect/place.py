@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bt.engine.linear import read_linear
 from bt.engine.protocol import Engine
 from bt.engine.vcpu import Vcpu
 from bt.errors import BadUsage
-from bt.inspect.code import IN_LDT, SELECTOR_INDEX, read_linear
+from bt.inspect.code import IN_LDT, SELECTOR_INDEX
 from bt.inspect.modes import operating_mode
 from bt.x86.state import ATTR_CODE_OR_DATA, ATTR_DPL_SHIFT, ATTR_PRESENT, CS, LDTR, SEGMENT_FIELDS
 from bt.x86.system.segmentation import segment_cache

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from bt.boot.loaders.boot_sector import Stop
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.apic.local_apic import LocalApic
 from bt.devices.chipset.fpu_error import FpuError
@@ -20,7 +20,6 @@ from bt.devices.pci.config_ports import ConfigPorts
 from bt.devices.pci.function import PciFunction
 from bt.devices.pci.piix3 import IsaBridge
 from bt.devices.serial.uart16550 import Uart16550
-from bt.devices.storage.disk_port import Post
 from bt.engine.protocol import Engine
 from bt.errors import BadUsage
 from bt.firmware.roms import FIRMWARE
@@ -31,6 +30,9 @@ from bt.machine.system_memory import SystemMemory
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS, Bus
 from bt.memory.map import PhysicalMap
 from bt.x86.state import APIC_BASE_ENABLED, APIC_BASE_RESET
+
+if TYPE_CHECKING:
+    from bt.devices.storage.disk_port import Post
 
 APIC_ADDRESS, APIC_BYTES = 0xF_FFFF_F000, 0x1000  # where IA32_APIC_BASE has it, and its length
 _Device = TypeVar("_Device", bound=Device)
@@ -52,27 +54,29 @@ class Part(NamedTuple):
     make: Callable[[Board, Sequence[Line]], Device]
 
 
-@dataclass(frozen=True)
-class Outside:
+class Outside(NamedTuple):
     """What devices reach beyond the board."""
 
     serial: tuple[Sink, Sink]  # each takes every byte that COM1, COM2 sends
     console: Sink  # takes each byte written to port E9h
     firmware_log: Sink  # and to port 402h
-    heard: Callable[[], None]  # called when there is something for COM1 or port E9h
+    heard: Callable[[], None]  # called when there is something for COM1, port E9h, or COM2 where that is heard
     restart: Callable[[], None]  # the guest wants the machine to start again
     exit: Callable[[int], None]  # the guest ends the run with a status
     power_off: Callable[[], None]
+    panic: Callable[[], None]  # the guest's kernel has panicked
+    crash_loaded: Callable[[], None]  # it has, and another takes over
+    is_com2_heard: bool = False  # what it sends is output like COM1's
+    want: Callable[[Stop], None] = lambda stop: None  # the run ends: for want of something in the built-in firmware
+    warn: Callable[[str], None] = lambda line: None  # a line for the user
 
     def through(self, queue: OutputQueue) -> Outside:
         """The same, where native code queues what goes there."""
         com1, com2 = self.serial
-        unheard = partial(queue.output, is_heard=False)
-        return replace(
-            self,
-            serial=(queue.output(com1), unheard(com2)),
+        return self._replace(
+            serial=(queue.output(com1), queue.output(com2, is_heard=self.is_com2_heard)),
             console=queue.output(self.console),
-            firmware_log=unheard(self.firmware_log),
+            firmware_log=queue.output(self.firmware_log, is_heard=False),
         )
 
 
@@ -104,8 +108,9 @@ class Board:
         self.intr.watch(engine.set_intr)
         self.devices: dict[str, Device] = {}
         for part in parts:
-            self._add(part)
-        self.pic, self.com1 = self.part("PIC", Pic8259Pair), self.part("COM1", Uart16550)
+            self.add(part)
+        self.pic = self.part("PIC", Pic8259Pair)
+        self.com1, self.com2 = self.part("COM1", Uart16550), self.part("COM2", Uart16550)
         self.fpu_error = self.part("FPU error", FpuError)
         self.local_apic: LocalApic | None = None
         if "local APIC" in self.devices:
@@ -143,15 +148,6 @@ class Board:
         """Where no bridge says who answers below 1 MiB, the firmware is copied there."""
         if self.config.machine == "isapc":
             self.memory.copy_bios_down()
-
-    def hand_over(self) -> None:
-        """Leave the devices as firmware would to a guest that is loaded without it."""
-        if self.config.machine == "pc":
-            from bt.machine.hand_over import hand_over
-
-            hand_over(self)
-        if self.local_apic is not None:
-            self.local_apic.set_up_virtual_wire()
 
     def reset(self) -> None:
         """RESET: all devices start again."""
@@ -196,7 +192,8 @@ class Board:
         device.name = name
         self.devices[name] = device
 
-    def _add(self, part: Part) -> None:
+    def add(self, part: Part) -> None:
+        """Make the device of a line of the list, and put it where the line says. BusConflict where another one is."""
         device = part.make(self, [self.irq(number, part.name) for number in part.irqs])
         self.add_device(part.name, device)
         kind, _, rest = part.where.partition(" ")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from bt import arguments
 from bt.boot.placement import check_address_lines, check_ram_size
 from bt.devices.chipset import cmos_rtc
 from bt.firmware.cmos import BOOT_LETTERS
+from bt.machine.added import AddedDevice
 from bt.machine.media import Drive
 from bt.x86 import cpu_model
 
@@ -32,7 +34,8 @@ class MachineConfig:
     `machine`: "pc" has PCI (440FX, PIIX), "isapc" has none. `drives`: disks, CD-ROMs, diskettes. `bios`: the firmware
     that `Machine.boot` starts, a file, or a name looked for in `rom_directories` and where systems have it; SeaBIOS by
     default. `boot_order`: letters as QEMU's -boot has them: a diskette, c disk, d CD-ROM, n network. `graphics`:
-    firmware is to use the display; without, SeaBIOS shows its text on COM1.
+    firmware is to use the display; without, SeaBIOS shows its text on COM1. `devices`: what is there only if it is
+    asked for (bt/machine/added.py).
     """
 
     memory: int = 128 << 20
@@ -49,6 +52,7 @@ class MachineConfig:
     boot_order: str = "cad"
     boot_menu: bool = False
     graphics: bool = True
+    devices: tuple[AddedDevice, ...] = ()
 
     def __post_init__(self) -> None:
         arguments.whole_number("memory", self.memory, "a whole number of bytes is wanted, such as 64 << 20")
@@ -68,9 +72,44 @@ class MachineConfig:
             isinstance(self.drives, tuple) and all(isinstance(drive, Drive) for drive in self.drives),
             "drives", self.drives, "a tuple of Drive is wanted",
         )  # fmt: skip
+        good = isinstance(self.devices, tuple) and all(isinstance(each, AddedDevice) for each in self.devices)
+        arguments.require(good, "devices", self.devices, "a tuple of AddedDevice is wanted")
         is_virtio = any(drive.interface == "virtio" for drive in self.drives)
         arguments.require(not is_virtio or self.machine == "pc", "drives", self.drives, "virtio needs machine='pc'")
         letters = self.boot_order
         good = isinstance(letters, str) and set(letters) <= BOOT_LETTERS.keys() and len(set(letters)) == len(letters)
         arguments.require(good, "boot_order", letters, "letters are wanted, each once: a, c, d, n")
         arguments.instance("bios", self.bios, (str, type(None)), "the name of a file is wanted")
+
+
+class Options(TypedDict, total=False):
+    """The fields of MachineConfig, as `Machine` takes them by name."""
+
+    memory: int | str
+    engine: EngineName
+    clock: ClockMode
+    cpu: str
+    rtc_base: datetime
+    no_reboot: bool
+    machine: MachineName
+    drives: Sequence[Drive]
+    bios: str | None
+    rom_directories: Sequence[str]
+    boot_order: str
+    boot_menu: bool
+    graphics: bool
+    devices: Sequence[AddedDevice]
+
+
+def configured(config: MachineConfig | None, options: Options) -> MachineConfig:
+    """A configuration with other fields: memory may be "64M", sequences are what tuples are made of. BadUsage."""
+    found: dict[str, Any] = dict(options)
+    if isinstance(memory := found.get("memory"), str):
+        found["memory"] = arguments.size_in_bytes("memory", memory)
+    for name in ("drives", "rom_directories", "devices"):
+        if isinstance(found.get(name), list):
+            found[name] = tuple(found[name])
+    known = MachineConfig.__dataclass_fields__
+    for name in found:
+        arguments.require(name in known, name, found[name], f"no such option; there are {', '.join(known)}")
+    return replace(MachineConfig() if config is None else config, **found)

@@ -6,9 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from bt.boot.boot_sector import Stop, why_stopped
-from bt.clock.virtual_clock import VirtualClock
+from bt.boot.loaders.boot_sector import Stop, why_stopped
+from bt.clock.pace import Pace
+from bt.clock.virtual_clock import NEVER_NS, VirtualClock
 from bt.end import End
 from bt.engine.protocol import Engine, Exit
 from bt.machine.board import Board
@@ -17,7 +19,15 @@ from bt.memory.ram import GuestRam
 from bt.x86.exits import ExitReason
 from bt.x86.state import CS, EAX, ESP, SS
 
+if TYPE_CHECKING:
+    from bt.machine.accounts import Accounts
+
 SLICE_INSNS = 5_000_000  # the guest is left this often to look at Ctrl-C and the time limit
+# While somebody may type it is left more often where instructions take long, so that it hears of it soon: BIOS services
+# of GRUB, interpreted, had 5 million of them in 0.5 s.
+SLICE_SECONDS, LEAST_SLICE_INSNS = 0.01, 100_000
+Server = Callable[[Exit], None]
+RunEngine = Callable[[int, int, int], Exit]  # Engine.run
 IDLE_SECONDS = 0.1  # a halted guest sleeps no longer at a time
 
 
@@ -48,15 +58,24 @@ class Loop:
     def __init__(self, cpu: Engine, ram: GuestRam, clock: VirtualClock, mailbox: Mailbox) -> None:
         self._cpu, self._ram, self._clock, self._mailbox = cpu, ram, clock, mailbox
         self.input_open = False  # somebody may still `post`: a guest that waits with no event due has not ended
+        self._granted_insns = SLICE_INSNS  # fewer while somebody may type
+        self.pace: Pace | None = None  # idle time is the host's, too
         self.stop_requested = False
         self.is_running = False
         self.is_users_reset = False
+        self.is_paused = False  # the guest waits, and the run with it
         self.guest_status = 0  # the exit status that the guest chose (End.EXIT)
         self._deadline: float | None = None
+        self._limit_ns = NEVER_NS
         self._end: End | None = None
+        self._want: Stop | None = None
         self._unserved: Exit | None = None  # somebody outside has raised at what the guest sent before it
         self.exit_counts = [0] * len(ExitReason)
-        self._servers: list[Callable[[Exit], None]] = []
+        self.interrupt_counts = [0] * 256  # taken, by vector
+        self.run_engine: RunEngine = cpu.run  # what runs the guest: who traces it puts something around it
+        self.slice_insns = SLICE_INSNS
+        self.taken: Callable[[int], None] | None = None  # wants to know of interrupts before they are taken
+        self._servers: list[Server] = []
 
     # -- what devices do to the run -----------------------------------------------------------------------------------
 
@@ -67,6 +86,9 @@ class Loop:
     def guest_exit(self, status: int) -> None:
         self._end, self.guest_status = End.EXIT, status & 0xFF
 
+    def guest_panicked(self) -> None:
+        self._end = End.PANIC
+
     def forget_exit(self) -> None:
         """The guest is another from now on: what the one before has left for is not served any more."""
         self._unserved = None
@@ -74,24 +96,46 @@ class Loop:
     def power_off(self) -> None:
         self._end = End.POWER_OFF
 
+    def want(self, stop: Stop) -> None:
+        """End the run for want of what `stop` says."""
+        self._end, self._want = stop.end, stop
+
+    def come_true(self) -> None:
+        """What the run was to go on until has come."""
+        self._end = End.UNTIL
+
     # -- running ------------------------------------------------------------------------------------------------------
 
     def serve_with(self, board: Board) -> None:
         """From now on serve the guest with what is on `board`."""
         self._board = board
-        self._servers = [self._server(reason) for reason in ExitReason]  # by number: 16 ns instead of 400 by name
+        self._servers[:] = [self._server(reason) for reason in ExitReason]  # by number: 16 ns instead of 400 by name
 
-    def run(self, limit: int | None, deadline: float | None) -> End:
-        """Run until the end: at most to instruction `limit` by the clock, and to `deadline` by the host's."""
+    def account_to(self, accounts: Accounts) -> None:
+        """From now on note what each exit costs."""
+        self._servers[:] = [accounts.around(self._server(reason), reason) for reason in ExitReason]
+
+    def server(self, reason: ExitReason) -> Server:
+        """What is done when the guest leaves for `reason`."""
+        return self._servers[reason]
+
+    def serve(self, reason: ExitReason, server: Server) -> None:
+        """Do this from now on when the guest leaves for `reason`."""
+        self._servers[reason] = server
+
+    def run(self, limit: int | None, deadline: float | None, limit_ns: int = NEVER_NS) -> End:
+        """Run until the end: at most to instruction `limit` and to nanosecond `limit_ns` by the clock, and to
+        `deadline` by the host's.
+        """
         self.is_running = True
         try:
-            return self._run(limit, deadline)
+            return self._run(limit, deadline, limit_ns)
         finally:
             self.is_running = False
 
-    def _run(self, limit: int | None, deadline: float | None) -> End:
-        self._end, self._deadline = None, deadline
-        cpu, clock, mailbox = self._cpu, self._clock, self._mailbox
+    def _run(self, limit: int | None, deadline: float | None, limit_ns: int) -> End:
+        self._end, self._want, self._deadline, self._limit_ns = None, None, deadline, limit_ns
+        run, clock, mailbox = self.run_engine, self._clock, self._mailbox
         counts, servers, posted = self.exit_counts, self._servers, mailbox.posted
         outputs = self._board.outputs
         waiting = outputs.waiting
@@ -99,15 +143,29 @@ class Loop:
             leave, self._unserved = self._unserved, None
             servers[leave.code](leave)
             clock.run_due()
-        left = SLICE_INSNS
+        most = self._granted_insns
+        if self.is_paused:
+            self._do_posted()
         while not self._ended():
+            most = min(most, self.slice_insns)
             if limit is not None:
                 left = limit - clock.insns
-                if left > SLICE_INSNS:
-                    left = SLICE_INSNS
+                if left > most:
+                    left = most
                 elif left <= 0:
                     return End.MAX_INSNS
-            leave = cpu.run(*clock.grant(left))
+            else:
+                left = most
+            if limit_ns != NEVER_NS:  # an instruction takes a nanosecond at least
+                left = min(left, limit_ns - clock.now_ns)
+            if self.input_open:
+                began = time.monotonic()
+                leave = run(*clock.grant(left))
+                if leave.instructions >= LEAST_SLICE_INSNS:
+                    most = self._granted_insns = _slice(leave.instructions, time.monotonic() - began)
+            else:
+                leave = run(*clock.grant(left))
+                most = SLICE_INSNS
             code = leave.code
             clock.advance(leave.instructions, leave.beside_ns)
             counts[code] += 1
@@ -118,7 +176,7 @@ class Loop:
             servers[code](leave)
             clock.run_due()
             if posted:
-                mailbox.do_posted()
+                self._do_posted()
         assert self._end is not None
         return self._end
 
@@ -128,7 +186,9 @@ class Loop:
         return {reason.name.lower(): count for reason in ExitReason if (count := self.exit_counts[reason])}
 
     def want_of_firmware(self) -> Stop | None:
-        """What the guest has asked of the BIOS that we have not, if it has halted there."""
+        """What the guest has asked of the BIOS that we have not, if that is why it has ended, or has halted."""
+        if self._want is not None:
+            return self._want
         cpu = self._cpu.state
         stack = cpu.segment(SS, "base") + (cpu["gpr", ESP] & 0xFFFF)
         return why_stopped(cpu.segment(CS, "selector"), cpu["eip"], stack, cpu["gpr", EAX] & 0xFFFF, self._ram)
@@ -140,9 +200,18 @@ class Loop:
                 self._end = End.INTERRUPTED
             elif self._deadline is not None and time.monotonic() >= self._deadline:
                 self._end = End.TIMEOUT
+            elif self._limit_ns != NEVER_NS and self._clock.now_ns >= self._limit_ns:
+                self._end = End.GUEST_TIME
         return self._end is not None
 
-    def _server(self, reason: ExitReason) -> Callable[[Exit], None]:
+    def _do_posted(self) -> None:
+        """Do what was posted; while the machine is paused, wait for more."""
+        self._mailbox.do_posted()
+        while self.is_paused and not self._ended():
+            self._mailbox.sleep(IDLE_SECONDS)
+            self._mailbox.do_posted()
+
+    def _server(self, reason: ExitReason) -> Server:
         """What is done when the guest has left for `reason`."""
         match reason:
             case ExitReason.IO:
@@ -159,12 +228,12 @@ class Loop:
                 return self._msr_written
             case ExitReason.SHUTDOWN:
                 return self._shut_down
-            case ExitReason.BUDGET:
+            case ExitReason.BUDGET | ExitReason.BREAKPOINT:
                 return self._go_on
             case _:
                 return self._left_astray
 
-    def _access(self, bus: Bus) -> Callable[[Exit], None]:
+    def _access(self, bus: Bus) -> Server:
         read, write, complete, spend = bus.read, bus.write, self._cpu.complete, self._clock.spend
         access_ns = bus.access_ns
 
@@ -184,7 +253,11 @@ class Loop:
         self._halt(leave)
 
     def _interrupt(self, _: Exit) -> None:
-        self._cpu.interrupt(self._board.acknowledge())
+        vector = self._board.acknowledge()
+        self.interrupt_counts[vector] += 1
+        if self.taken is not None:
+            self.taken(vector)
+        self._cpu.interrupt(vector)
 
     def _msr_written(self, leave: Exit) -> None:
         self._board.apic_base_written(leave.value)
@@ -193,7 +266,7 @@ class Loop:
         self._end = End.TRIPLE_FAULT
 
     def _go_on(self, _: Exit) -> None:
-        """The budget is used up."""
+        """The budget is used up; or who wanted the guest to be left there wants it no more."""
 
     def _left_astray(self, leave: Exit) -> None:
         raise AssertionError(f"engine left with {leave}")
@@ -205,10 +278,27 @@ class Loop:
                 stop = self.want_of_firmware()
                 self._end = End.HALTED if stop is None else stop.end
                 return
-            if not self._clock.skip_to_next_event():
-                if not (self.input_open or self._board.media.is_busy or self._mailbox.posted):
-                    self._end = End.HALTED
-                    return
-                self._mailbox.sleep(IDLE_SECONDS)
+            if not self._idle():
+                self._end = End.HALTED
+                return
             self._clock.run_due()
-            self._mailbox.do_posted()
+            self._do_posted()
+
+    def _idle(self) -> bool:
+        """Let time pass, at most until the next event; False if there is nothing to wait for."""
+        if self.pace is None and self._clock.skip_to_next_event(self._limit_ns):
+            return True
+        if self._clock.ns_to_next_event is None and not (
+            self.input_open or self._board.media.is_busy or self._mailbox.posted
+        ):
+            return False
+        if self.pace is not None:
+            self.pace.idle()
+        else:
+            self._mailbox.sleep(IDLE_SECONDS)
+        return True
+
+
+def _slice(instructions: int, seconds: float) -> int:
+    """How many instructions to grant at a time, if so many have taken so long."""
+    return min(SLICE_INSNS, max(LEAST_SLICE_INSNS, int(instructions * SLICE_SECONDS / (seconds or SLICE_SECONDS))))

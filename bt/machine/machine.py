@@ -7,40 +7,51 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from bt import arguments
+from bt.api.received import Received
 from bt.boot.detect import load as load_image
-from bt.boot.information import Module
+from bt.boot.loaders.information import Module
 from bt.boot.state import EntryState
-from bt.clock.host_clock import HostClock
-from bt.clock.virtual_clock import VirtualClock
+from bt.clock.pace import Pace
+from bt.clock.virtual_clock import NEVER_NS, VirtualClock
 from bt.devices.native import NATIVE_DEVICES
+from bt.devices.pci.piix4_pm import PmRegisters
 from bt.end import End
 from bt.engine.library.library import Library
 from bt.engine.library.shared import shared_library
 from bt.engine.protocol import Engine
 from bt.engine.vcpu import Vcpu, own_vcpu
 from bt.errors import BadImage, BtError, Closed
-from bt.machine import firmware
 from bt.machine.board import Board, Outside
-from bt.machine.config import ClockMode, EngineName, MachineConfig, TierName
+from bt.machine.config import ClockMode, EngineName, MachineConfig, Options, TierName, configured
+from bt.machine.in_hand import InHand
 from bt.machine.loop import Loop, Mailbox
 from bt.machine.media import Media
 from bt.machine.parts import parts
 from bt.machine.restarts import Restarts
 from bt.machine.result import Result
-from bt.machine.snapshot import Parts, Snapshot
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
-from bt.x86 import cpu_model, fault_chain, reset
+from bt.x86 import cpu_model, reset
 from bt.x86.cpu_model import CpuModel
 
+if TYPE_CHECKING:
+    from bt.api.stops import Limit, Until
+    from bt.machine.accounts import Accounts
+    from bt.machine.conditions import Conditions
+    from bt.machine.snapshot import Parts, Snapshot
+    from bt.x86.fault_chain import Failure
 
-class Machine:
+_T = TypeVar("_T")
+
+
+class Machine(InHand):
     """A PC: one vCPU, RAM, the devices of an AT. Several machines can live in one process.
 
     `with` closes it at the end. Errors of the API are BtError (bt/errors.py): BadUsage for arguments and moments that
@@ -56,20 +67,30 @@ class Machine:
         config: MachineConfig | None = None,
         *,
         serial: Callable[[int], None] | None = None,
+        serial2: Callable[[int], None] | None = None,
         console: Callable[[int], None] | None = None,
+        firmware_log: Callable[[int], None] | None = None,
         library: Library | None = None,
-        disk_error: Callable[[str], None] | None = None,
+        notice: Callable[[str], None] | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        """`serial` gets each byte COM1 sends, `console` each byte written to port 0xE9: a line when complete, other
-        bytes when the guest is left for some reason, some milliseconds later at most.
+        """`options` are the fields of MachineConfig (bt/machine/config.py), in place of those of `config`:
+        Machine(memory="64M", cpu="pentium3", drives=[Drive("root.img")]).
 
-        `disk_error` gets a line for the user when the host cannot read or write a disk; stderr does otherwise.
+        `serial` gets each byte COM1 sends, `serial2` COM2, `console` each byte written to port 0xE9, `firmware_log`
+        to port 0x402: a line when complete, other bytes when the guest is left for some reason, some milliseconds later
+        at most.
+
+        `notice` gets a line for the user when the host cannot read or write a disk, or a crash kernel takes over in
+        the guest; stderr does otherwise.
 
         Machines without `library` share the process's, which stays when they are closed (engine/library/shared.py).
         Raises BadUsage and CodegenError, and has then nothing.
         """
-        self.config = MachineConfig() if config is None else config
-        _check_parts(self.config, serial, console, library)
+        arguments.instance("config", config, (MachineConfig, type(None)), "a MachineConfig is wanted")
+        self.config = configured(config, options)
+        sinks = {"serial": serial, "serial2": serial2, "console": console, "firmware_log": firmware_log}
+        _check_parts(sinks, library)
         with ExitStack() as held:
             self.ram = held.enter_context(GuestRam(self.config.memory))
             self.memory = PhysicalMap(self.ram)
@@ -78,30 +99,42 @@ class Machine:
             model = cpu_model.parse(self.config.cpu)
             self.cpu: Engine = make_engine(self.config.engine, self.library, self.memory, model, self.config.tier)
             held.callback(self.cpu.close)
-            media = Media(self.config.drives, disk_error or _warn)
+            media = Media(self.config.drives, notice or _warn)
             held.callback(media.close)
-            self._start(serial or _discard, console or _discard, media, held)
+            self._received = Received(serial)
+            self._start(sinks, notice or _warn, media, held)
             held.callback(self.cpu.close)  # first: it uses what the board has
             self._held = held.pop_all()  # what `close` gives back
 
     def _start(
-        self, serial: Callable[[int], None], console: Callable[[int], None], media: Media, held: ExitStack
+        self,
+        sinks: Mapping[str, Callable[[int], None] | None],
+        notice: Callable[[str], None],
+        media: Media,
+        held: ExitStack,
     ) -> None:
         self._load_again: Callable[[], EntryState] | None = None  # what the firmware does not load
         self._has_firmware = False
+        self._accounts: Accounts | None = None
+        self._host_cycles = 0  # in `run`
         self._restarts = Restarts(self.config.no_reboot)
         self._mailbox = Mailbox()
         self.clock = _make_clock(self.config.clock, self.cpu, self._mailbox.sleep)
         self._loop = Loop(self.cpu, self.ram, self.clock, self._mailbox)
         self.cpu.native_registers.symbols = self.library.part(NATIVE_DEVICES)
         outside = Outside(
-            (serial, _discard),
-            console,
-            _discard,
+            (self._received.receive, sinks["serial2"] or _discard),
+            sinks["console"] or _discard,
+            sinks["firmware_log"] or _discard,
             self._restarts.heard,
             self._loop.request_reset,
             self._loop.guest_exit,
             self._loop.power_off,
+            self._loop.guest_panicked,
+            partial(notice, "the guest's kernel panicked, and its crash kernel takes over"),
+            is_com2_heard=sinks["serial2"] is not None,
+            want=self._loop.want,
+            warn=notice,
         )
         post = self.post if self.config.clock == "host" else None
         wanted = parts(self.config, media.drives)
@@ -109,7 +142,7 @@ class Machine:
         held.callback(self.board.close)
         self._loop.serve_with(self.board)
         self.ports, self.mmio = self.board.ports, self.board.mmio
-        self.com1 = self.board.com1
+        self.com1, self.com2 = self.board.com1, self.board.com2
 
     @property
     def input_open(self) -> bool:
@@ -119,6 +152,19 @@ class Machine:
     @input_open.setter
     def input_open(self, still: bool) -> None:
         self._loop.input_open = still
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether idle time takes the host as long as the guest, for people; otherwise it is skipped.
+
+        Busy guests are never slowed. Instructions are counted as ever. With the clock in mode "host" it is no matter.
+        """
+        return self._loop.pace is not None or self.config.clock == "host"
+
+    @is_paced.setter
+    def is_paced(self, wanted: bool) -> None:
+        is_wanted = wanted and self.config.clock != "host"
+        self._loop.pace = Pace(self.clock, self._mailbox.sleep) if is_wanted else None
 
     @property
     def exits(self) -> dict[str, int]:
@@ -167,6 +213,8 @@ class Machine:
 
         Raises BadUsage while it runs, or where no firmware is found (bt/firmware/roms.py), BadImage where it is none.
         """
+        from bt.machine import firmware  # direct boots have no need of it
+
         with self._at_rest():
             if not self._has_firmware:
                 firmware.install(self.board)
@@ -183,9 +231,9 @@ class Machine:
         self.cpu.flush()
 
     def _enter(self, entry: EntryState) -> None:
-        self.board.hand_over()
-        for port, value in entry.port_writes:
-            self.ports.write(port, 1, value)
+        from bt.machine.hand_over.everything import hand_over  # firmware does it otherwise
+
+        hand_over(self.board, entry)
         reset.enter(self.cpu.state, entry)
         self._begin_at_zero()
         self.cpu.flush()
@@ -221,22 +269,46 @@ class Machine:
             raise BadImage(f"the machine was reset, and its image cannot be loaded again: {error}") from error
         self._enter(entry)
 
+    def power_button(self) -> None:
+        """Press it: a system that has ACPI hears of it, and shuts down as it likes; others do not notice.
+
+        Safe from other threads: it happens between two instructions, or in the next run. BadUsage for machine "isapc".
+        """
+        self.post(self.board.part("PM", PmRegisters).press_power_button)
+
     def snapshot(self) -> Snapshot:
         """The machine as it is now, between two runs: BadUsage in one. What was posted is not in it."""
+        from bt.machine.snapshot import Snapshot
+
         with self._at_rest():
             return Snapshot.take(self._parts())
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from `snapshot`, of any machine with the same memory, CPU model, clock and devices, or BadUsage."""
+        from bt.machine.snapshot import Snapshot
+
         arguments.instance("snapshot", snapshot, Snapshot, "what Machine.snapshot returned is wanted")
         with self._at_rest():
             self._loop.forget_exit()
+            if "keyboard" in self.__dict__:
+                self.keyboard.forget()
             snapshot.put_back(self._parts())
 
     def _parts(self) -> Parts:
+        from bt.machine.snapshot import Parts
+
         counts = (self._loop.exit_counts, self._restarts.counts)
         devices = tuple(self.board.devices.values())
         return Parts(own_vcpu(self.cpu), self.clock, devices, (self.ports, self.mmio), counts)
+
+    def keep_accounts(self) -> None:
+        """From now on note what each exit costs: `Result.served`. BadUsage while it runs."""
+        from bt.machine.accounts import Accounts
+
+        with self._at_rest():
+            if self._accounts is None:
+                self._accounts = Accounts(self.ports, self.mmio)
+                self._loop.account_to(self._accounts)
 
     def stop(self) -> None:
         """End the run under way, or else the next one at once. Safe from signal handlers and from other threads."""
@@ -251,11 +323,23 @@ class Machine:
         self._require_open()
         self._mailbox.post(action)
 
-    def run(self, *, max_insns: int | None = None, timeout: float | None = None) -> Result:
-        """Run until the guest ends the run or a limit is reached: `max_insns` instructions, `timeout` seconds.
+    def run(
+        self,
+        *,
+        until: Until | Sequence[Until] = (),
+        limit: Limit | None = None,
+        max_insns: int | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """Run until the guest ends the run, until one of `until` comes true, or a limit is reached.
+
+        `until`: Pattern, Address, Insns, GuestTime (bt/api/stops.py), one or several; the result's reason is End.UNTIL
+        then, and its `until` the one that came first. `limit`: Insns or GuestTime; `max_insns` instructions; `timeout`
+        seconds of the host's time.
 
         Raises what a device or a posted action raises, and BadUsage while it runs already; it can run again after both.
         """
+        conditions = _conditions(until, limit)
         if max_insns is not None:
             arguments.whole_number(
                 "max_insns", max_insns, "a whole number of instructions, 0 or more, is wanted", least=0
@@ -265,17 +349,22 @@ class Machine:
             arguments.require(good, "timeout", timeout, "a number of seconds, 0 or more, is wanted")
         with self.ram.sole_use.for_run():
             self._require_open()
-            return self._run_and_report(max_insns, timeout)
+            return self._run_and_report(max_insns, timeout, conditions)
 
-    def _run_and_report(self, max_insns: int | None, timeout: float | None) -> Result:
+    def _run_and_report(self, max_insns: int | None, timeout: float | None, conditions: Conditions | None) -> Result:
         start, cpu_start = time.monotonic(), time.process_time()
         deadline = None if timeout is None else start + timeout
         limit = None if max_insns is None else self.clock.insns + max_insns
+        started_at = self.cpu.host_cycles()
+        armed: AbstractContextManager[None] = nullcontext()
+        if conditions is not None:
+            armed = conditions.armed(self.cpu, self._loop, self._received, self.com1)
         try:
-            with self._interruptible():
-                end = self._run(limit, deadline)
+            with self._interruptible(), armed:
+                end = self._run(limit, deadline) if conditions is None else self._run_until(conditions, limit, deadline)
         finally:
             self._loop.stop_requested = False  # it was for this run, however that ended
+        self._host_cycles += self.cpu.host_cycles() - started_at
         return Result(
             end,
             end.exit_status(self._loop.guest_status),
@@ -287,11 +376,31 @@ class Machine:
             dict(self.cpu.callouts().most_common()),
             detail=stop.detail if (stop := self._loop.want_of_firmware()) is not None else "",
             resets=self._restarts.count,
-            fault_chain=fault_chain.read(self.cpu.state) if end is End.TRIPLE_FAULT else (),
+            host_cycles=self._host_cycles,
+            served=() if self._accounts is None else self._accounts.served(),
+            until=None if conditions is None else conditions.met,
+            match=None if conditions is None else conditions.match,
+            where=self.where,
+            fault_chain=self._fault_chain() if end is End.TRIPLE_FAULT else (),
         )
 
-    def _run(self, limit: int | None, deadline: float | None) -> End:
-        while (end := self._loop.run(limit, deadline)) is End.RESET:
+    def _fault_chain(self) -> tuple[Failure, ...]:
+        from bt.x86 import fault_chain
+
+        return fault_chain.read(self.cpu.state)
+
+    def _run_until(self, conditions: Conditions, limit: int | None, deadline: float | None) -> End:
+        if conditions.met is not None:
+            return End.UNTIL
+        insns, ns = conditions.limits(self.clock, limit)
+        end = conditions.judge(self._run(insns, deadline, ns))
+        if end is End.UNTIL and self.cpu.state["mmio_count"]:
+            # between two instructions registers may be written; this one waits for a device that has answered
+            self._run(self.clock.insns + 1, deadline)
+        return end
+
+    def _run(self, limit: int | None, deadline: float | None, limit_ns: int = NEVER_NS) -> End:
+        while (end := self._loop.run(limit, deadline, limit_ns)) is End.RESET:
             if not self._loop.is_users_reset and (final := self._restarts.end()) is not None:
                 return final
             self._restart()
@@ -341,9 +450,8 @@ class Machine:
             raise Closed("this machine is closed: make a new one")
 
 
-def _check_parts(config: object, serial: object, console: object, library: object) -> None:
-    arguments.instance("config", config, MachineConfig, "a MachineConfig is wanted")
-    for name, sink in (("serial", serial), ("console", console)):
+def _check_parts(sinks: Mapping[str, object], library: object) -> None:
+    for name, sink in sinks.items():
         arguments.require(sink is None or callable(sink), name, sink, "a function that takes a byte is wanted")
     arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
 
@@ -359,11 +467,23 @@ def make_engine(
 
 
 def _make_clock(mode: ClockMode, engine: Engine, sleep: Callable[[float], None]) -> VirtualClock:
-    return HostClock(engine.host_cycles, host_sleep=sleep) if mode == "host" else VirtualClock()
+    if mode == "icount":
+        return VirtualClock()
+    from bt.clock.host_clock import HostClock
+
+    return HostClock(engine.host_cycles, host_sleep=sleep)
 
 
 def _warn(line: str) -> None:
     print(f"bt: {line}", file=sys.stderr)
+
+
+def _conditions(until: Until | Sequence[Until], limit: Limit | None) -> Conditions | None:
+    if limit is None and until == ():
+        return None
+    from bt.machine.conditions import Conditions
+
+    return Conditions(until, limit)
 
 
 def _discard(byte: int) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from bt import arguments
-from bt.disks.disk import Disk, open_disk
 from bt.errors import BadUsage
 
+if TYPE_CHECKING:
+    from bt.disks.disk import Disk
+
 Interface = Literal["ide", "floppy", "virtio"]
-Medium = Literal["disk", "cdrom"]
+DriveMedia = Literal["disk", "cdrom"]
 PLACES: dict[Interface, int] = {"ide": 4, "floppy": 2, "virtio": 16}  # how many drives each has room for
 CDROM_PLACE = 2  # where a CD-ROM drive is that nobody has given a place
 
@@ -27,21 +29,19 @@ class Drive:
 
     file: str | None
     interface: Interface = "ide"
-    media: Medium = "disk"
+    media: DriveMedia = "disk"
     index: int | None = None
     read_only: bool = False
     snapshot: bool = False
 
     def __post_init__(self) -> None:
         arguments.one_of("interface", self.interface, get_args(Interface))
-        arguments.one_of("media", self.media, get_args(Medium))
+        arguments.one_of("media", self.media, get_args(DriveMedia))
         if self.index is not None:
             last = PLACES[self.interface] - 1
             arguments.whole_number("index", self.index, f"0 to {last} is wanted", least=0)
             arguments.require(self.index <= last, "index", self.index, f"0 to {last} is wanted")
-        has_medium = self.file is not None
-        removable = self.media == "cdrom" or self.interface == "floppy"
-        arguments.require(has_medium or removable, "file", self.file, "a disk drive needs its image")
+        arguments.require(self.file is not None or self.is_removable, "file", self.file, "a disk drive needs its image")
         is_cd = self.media == "cdrom" and self.interface != "ide"
         arguments.require(not is_cd, "media", self.media, f"a CD-ROM drive is on ide, not on {self.interface}")
 
@@ -49,6 +49,19 @@ class Drive:
     def place(self) -> str:
         """What the user calls the place."""
         return f"{self.interface} {self.index}"
+
+    @property
+    def is_removable(self) -> bool:
+        """Whether its medium can be taken out."""
+        return self.media == "cdrom" or self.interface == "floppy"
+
+    @property
+    def name(self) -> str:
+        """As QEMU's monitor calls it: "ide0-hd0", "ide1-cd0", "floppy0", "virtio0"."""
+        if self.interface != "ide":
+            return f"{self.interface}{self.index}"
+        channel, number = divmod(self.index or 0, 2)
+        return f"ide{channel}-{'cd' if self.media == 'cdrom' else 'hd'}{number}"
 
 
 def with_places(drives: Iterable[Drive]) -> tuple[Drive, ...]:
@@ -72,22 +85,44 @@ def _free_place(drive: Drive, taken: dict[tuple[Interface, int], Drive]) -> int:
     raise BadUsage(f"{drive.file}: all {PLACES[drive.interface]} places of {drive.interface} are taken")
 
 
+class Changer(Protocol):
+    """What of a device takes another medium: a CD-ROM drive, a diskette drive."""
+
+    @property
+    def is_locked(self) -> bool:
+        """The guest wants its medium to stay."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """The tray is out."""
+        ...
+
+    def insert(self, disk: Disk | None) -> None:
+        """Change the medium, or take it out; the caller closes the old one."""
+        ...
+
+
 class Media:
     """The drives, and the disks in them, which are open until `close`."""
 
     def __init__(self, drives: Sequence[Drive], on_error: Callable[[str], None]) -> None:
         """Raises BadUsage for a file that cannot be used; nothing is open then."""
         self.drives = with_places(drives)
-        self._disks: list[Disk] = []
+        self._changers: dict[str, Changer] = {}  # by the drive's name
+        self._on_error = on_error
+        self._disks: dict[str, Disk] = {}  # what is in them, by name
         with ExitStack() as held:
-            self._on_error = on_error
-            self._by_drive = {drive: self._open(drive, held) for drive in self.drives}
-            self._held = held.pop_all()
+            held.callback(self.close)
+            for drive in self.drives:
+                if drive.file is not None:
+                    self._disks[drive.name] = self._open(drive, drive.file)
+            held.pop_all()
 
     def of(self, interface: Interface) -> dict[int, tuple[Drive, Disk | None]]:
         """Drives and what is in them, by index."""
         return {
-            drive.index: (drive, self._by_drive[drive])
+            drive.index: (drive, self._disks.get(drive.name))
             for drive in self.drives
             if drive.interface == interface and drive.index is not None
         }
@@ -95,17 +130,54 @@ class Media:
     @property
     def is_busy(self) -> bool:
         """Whether somebody's request is not answered yet, as far as it is answered by calling back."""
-        return any(disk.outstanding for disk in self._disks)
+        return any(disk.outstanding for disk in self._disks.values())
 
     def close(self) -> None:
         """Do what was asked for, and give the files back; twice is fine."""
-        self._held.close()
+        while self._disks:
+            self._disks.popitem()[1].close()
 
-    def _open(self, drive: Drive, held: ExitStack) -> Disk | None:
-        if drive.file is None:
-            return None
+    # -- removable media ----------------------------------------------------------------------------------------------
+
+    def connect(self, drive: Drive, changer: Changer) -> None:
+        """What has the drive's medium."""
+        self._changers[drive.name] = changer
+
+    def changer(self, drive: Drive) -> Changer:
+        """It. Raises BadUsage where the medium cannot be taken out."""
+        if drive.name not in self._changers:
+            raise BadUsage(f"{drive.name}: its medium cannot be taken out")
+        return self._changers[drive.name]
+
+    def named(self, name: str) -> Drive:
+        """The drive of this name. Raises BadUsage."""
+        for drive in self.drives:
+            if drive.name == name:
+                return drive
+        raise BadUsage(f"no drive {name!r}: there are {', '.join(drive.name for drive in self.drives) or 'none'}")
+
+    def change(self, name: str, file: str | None, *, force: bool = False) -> None:
+        """Put `file` into a drive for what is there, or take that out (None). The guest notices.
+
+        Raises BadUsage, nothing changed, where that cannot be: the file is none, the drive's medium cannot be taken
+        out, or the guest has locked it and `force` is not given.
+        """
+        drive = self.named(name)
+        changer = self.changer(drive)
+        if changer.is_locked and not force:
+            raise BadUsage(f"{name}: the guest has locked it; have the guest eject it, or force it")
+        if file is not None and file == drive.file:
+            self.change(name, None, force=force)  # it may be open once only
+        new = None if file is None else self._open(drive, file)
+        changer.insert(new)
+        if (old := self._disks.pop(name, None)) is not None:
+            old.close()
+        if new is not None:
+            self._disks[name] = new
+        self.drives = tuple(replace(each, file=file) if each.name == name else each for each in self.drives)
+
+    def _open(self, drive: Drive, file: str) -> Disk:
+        from bt.disks.disk import open_disk
+
         read_only = drive.read_only or drive.media == "cdrom"
-        disk = open_disk(drive.file, read_only=read_only, snapshot=drive.snapshot, on_error=self._on_error)
-        held.callback(disk.close)
-        self._disks.append(disk)
-        return disk
+        return open_disk(file, read_only=read_only, snapshot=drive.snapshot, on_error=self._on_error)

@@ -19,7 +19,7 @@ from bt.devices.chipset.port92 import Port92
 from bt.devices.debug.debug_console import DebugConsole
 from bt.devices.debug.debug_exit import DebugExit
 from bt.devices.debug.post_port import PostPort
-from bt.devices.device import Line
+from bt.devices.device import Device, Line
 from bt.devices.display.vga_pci import FRAMEBUFFER, REGISTERS, REGISTERS_BYTES, vga_function
 from bt.devices.input.i8042 import I8042
 from bt.devices.input.keyboard import Keyboard
@@ -33,6 +33,7 @@ from bt.devices.serial.uart16550 import Uart16550
 from bt.firmware import roms
 from bt.firmware.fw_cfg import FwCfg
 from bt.machine import storage
+from bt.machine.added import AddedDevice
 from bt.machine.apic import io_apic, local_apic
 from bt.machine.board import Board, Part
 from bt.machine.config import MachineConfig
@@ -95,15 +96,22 @@ FIRST_VIRTIO_SLOT = 3
 
 def parts(config: MachineConfig, drives: Sequence[Drive]) -> Iterator[Part]:
     """The list of parts of a machine that has `drives`, each with its place."""
+    replaced = {added.row.instead_of for added in config.devices}
     yield PIC
     if "apic" in cpu_model.parse(config.cpu).features:
         yield LOCAL_APIC
         if config.machine == "pc":
             yield IO_APIC
-    yield from ISA
+    yield from (part for part in ISA if part.name not in replaced)
     if config.machine == "pc":
         yield from PCI
         yield from storage.virtio_parts(drives, FIRST_VIRTIO_SLOT)
+    for added in config.devices:
+        yield Part(f"{added.kind} {added.where}", added.where, (), partial(_added, added))
+
+
+def _added(added: AddedDevice, b: Board, irq: Sequence[Line]) -> Device:
+    return added.row.make(b, added.values)
 
 
 def _keyboard(b: Board, irq: Sequence[Line]) -> I8042:

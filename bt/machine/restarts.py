@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bt.end import End
 
 QUIET_RESETS = 3  # so many with no output in between are one too many: each start ends like the one before
@@ -12,6 +14,7 @@ class Restarts:
 
     def __init__(self, no_reboot: bool) -> None:
         self._no_reboot = no_reboot
+        self.noted: Callable[[], None] | None = None  # wants to know when the machine starts again
         self.counts = [0, 0]  # how often the machine has started again; the guest's resets since the last output
 
     @property
@@ -22,6 +25,8 @@ class Restarts:
     def note(self) -> None:
         """It has, once more."""
         self.counts[0] += 1
+        if self.noted is not None:
+            self.noted()
 
     def heard(self) -> None:
         """The guest has sent something."""

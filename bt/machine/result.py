@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from bt.end import End
-from bt.x86.fault_chain import Failure
+
+if TYPE_CHECKING:
+    import re
+
+    from bt.api.stops import Until
+    from bt.machine.accounts import Served
+    from bt.x86.fault_chain import Failure
+
+
+class Where(NamedTuple):
+    """The instruction that comes next: selector of CS, EIP in that segment, and the linear address of both."""
+
+    cs: int
+    eip: int
+    linear: int
+
+    def __str__(self) -> str:
+        return f"{self.cs:04x}:{self.eip:08x}"
+
+
+_NOWHERE = Where(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -26,4 +47,9 @@ class Result:
     callouts: dict[str, int] = field(default_factory=dict)
     detail: str = ""  # what BIOS service was called, which interrupt had no handler
     resets: int = 0  # how often the machine has started again
+    host_cycles: int = 0  # of the host's time stamp counter, in all runs of the machine
+    served: tuple[Served, ...] = ()  # what exits cost, if `Machine.keep_accounts` was called
+    until: Until | None = None  # what it was to run until, and has come (End.UNTIL)
+    match: re.Match[bytes] | None = None  # of a Pattern
+    where: Where = _NOWHERE  # the instruction that comes next
     fault_chain: tuple[Failure, ...] = ()  # of a triple fault; bt/inspect/fault_report.py puts it into words

@@ -9,10 +9,9 @@ from bt.devices.chipset.dma8237 import Dma8237Pair
 from bt.devices.device import Device, Line
 from bt.devices.pci.function import SUBSYSTEM, Bar, Identity, PciFunction, Space
 from bt.devices.pci.piix3 import IDE_BUS_MASTER, ide_function
-from bt.devices.storage.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
-from bt.devices.storage.floppy_controller import FloppyController
-from bt.devices.storage.floppy_media import FloppyDrive
-from bt.devices.storage.ide_channel import IdeChannel
+from bt.devices.storage.ata.ide_channel import IdeChannel
+from bt.devices.storage.floppy.floppy_controller import FloppyController
+from bt.devices.storage.floppy.floppy_media import FloppyDrive
 from bt.firmware import cmos
 from bt.machine.board import Board, Part
 from bt.machine.media import Drive, Media
@@ -33,11 +32,13 @@ def ide_channel(b: Board, number: int, irq: Line) -> IdeChannel:
         if index // 2 != number:
             continue
         if drive.media == "cdrom":
-            from bt.devices.storage.atapi_cdrom import AtapiCdrom
+            from bt.devices.storage.ata.atapi_cdrom import AtapiCdrom
 
-            channel.connect(AtapiCdrom(b.clock, disk, f"BT{index + 1:05}", post=b.post), index % 2)
+            cdrom = AtapiCdrom(b.clock, disk, f"BT{index + 1:05}", post=b.post)
+            channel.connect(cdrom, index % 2)
+            b.media.connect(drive, cdrom)
         else:
-            from bt.devices.storage.ata_disk import AtaDisk
+            from bt.devices.storage.ata.ata_disk import AtaDisk
 
             assert disk is not None
             channel.connect(AtaDisk(b.clock, disk, f"BT{index + 1:05}", post=b.post), index % 2)
@@ -46,7 +47,7 @@ def ide_channel(b: Board, number: int, irq: Line) -> IdeChannel:
 
 def bus_master(b: Board, number: int) -> Device:
     """The one of channel 0 or 1, whose interrupt it watches."""
-    from bt.devices.storage.bus_master_ide import BusMasterIde
+    from bt.devices.storage.ata.bus_master_ide import BusMasterIde
 
     channel = b.part(f"IDE {number + 1}", IdeChannel)
     master = BusMasterIde(b.dma_memory, channel.irq, channel.pump_dma)
@@ -67,7 +68,10 @@ def ide_pci_function(b: Board) -> PciFunction:
 
 def floppy_controller(b: Board, irq: Line) -> FloppyController:
     dma = b.part("DMA", Dma8237Pair)
-    drives = [FloppyDrive(disk) for _, disk in b.media.of("floppy").values()]
+    drives = []
+    for drive, disk in b.media.of("floppy").values():
+        drives.append(FloppyDrive(disk))
+        b.media.connect(drive, drives[-1])
     controller = FloppyController(b.clock, irq, dma, drives, b.post)
     dma.connect(FLOPPY_DMA, controller)
     return controller
@@ -82,8 +86,8 @@ def virtio_parts(drives: Sequence[Drive], slot: int) -> Iterator[Part]:
 
 
 def _virtio(index: int, b: Board, irq: Sequence[Line]) -> PciFunction:
-    from bt.devices.storage import virtio_pci
-    from bt.devices.storage.virtio_blk import VirtioBlk
+    from bt.devices.storage.virtio import virtio_pci
+    from bt.devices.storage.virtio.virtio_blk import VirtioBlk
 
     _, disk = b.media.of("virtio")[index]
     assert disk is not None
@@ -113,12 +117,19 @@ def _virtio(index: int, b: Board, irq: Sequence[Line]) -> PciFunction:
     return function
 
 
+def floppy_kinds(media: Media) -> list[int]:
+    """What CMOS RAM says of each diskette drive."""
+    return [FloppyDrive(disk).kind for _, disk in media.of("floppy").values()]
+
+
 def cmos_values(media: Media, boot_order: str) -> dict[int, int]:
     """What the setup program would have left, see bt/firmware/cmos.py. `boot_order`: letters as QEMU's -boot has."""
-    floppies = [cmos.FloppyDrive(FloppyDrive(disk).kind) for _, disk in media.of("floppy").values()]
+    floppies = [cmos.FloppyDrive(kind) for kind in floppy_kinds(media)]
     disks: list[cmos.DiskGeometry | None] = [None] * 4
     for index, (drive, disk) in media.of("ide").items():
         if drive.media == "disk" and disk is not None:
+            from bt.devices.storage.ata.ata_identify import HEADS, SECTORS_PER_TRACK, default_cylinders
+
             disks[index] = cmos.DiskGeometry(default_cylinders(disk.sectors), HEADS, SECTORS_PER_TRACK, TRANSLATION_LBA)
     order = [cmos.BOOT_LETTERS[letter] for letter in boot_order]
     return cmos.values(floppies=floppies, disks=disks, boot_order=order)

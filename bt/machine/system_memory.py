@@ -8,7 +8,7 @@ from functools import partial
 
 from bt.devices.display.memory import APERTURE, APERTURE_BYTES, Window
 from bt.devices.display.vga import MEMORY_BYTES
-from bt.devices.pci.i440fx import PAM, Target
+from bt.devices.pci.i440fx import Target
 from bt.machine.place import Place, place
 from bt.memory.map import PhysicalMap, Use
 from bt.memory.ram import GuestRam
@@ -17,6 +17,7 @@ from bt.x86.page import PAGE
 FOUR_GIB = 1 << 32
 SHADOW, SHADOW_BYTES = 0xE0000, 0x20000  # where the last 128 KiB of the BIOS are seen below 1 MiB
 OPTION_ROMS, ONE_MIB = 0xC0000, 0x100000
+UNIT = 0x4000  # of what a bridge says: no region is smaller
 
 
 class SystemMemory:
@@ -28,15 +29,18 @@ class SystemMemory:
         self._held = ExitStack()
         self._bios: GuestRam | None = None
         self._window: Window | None = None  # of the aperture that is in the map
-        self._regions: dict[int, tuple[int, Target, Target]] = {}  # by start: what a bridge has said of them
+        self._owners: dict[int, tuple[Target, Target]] = {}  # what a bridge has said of each unit
         self.video = self._held.enter_context(GuestRam(MEMORY_BYTES))
         memory.know(self.video)  # where it is mapped depends on how far the machine has come
         if has_bridge:
             memory.remove(APERTURE, ONE_MIB - APERTURE)
-            closed = ((start, length) for pair in PAM for start, length in pair if length)
-            self._regions |= {start: (length, Target.PCI, Target.PCI) for start, length in closed}
+            self._owners = dict.fromkeys(range(OPTION_ROMS, ONE_MIB, UNIT), (Target.PCI, Target.PCI))
         else:
             memory.remove(APERTURE, APERTURE_BYTES)
+
+    @property
+    def ram(self) -> GuestRam:
+        return self._map.ram
 
     # -- the BIOS -----------------------------------------------------------------------------------------------------
 
@@ -44,8 +48,8 @@ class SystemMemory:
         """Put it at the top of 4 GiB, whole pages of it."""
         self._bios = self._rom(image)
         self._map.add_rom(FOUR_GIB - self._bios.size, self._bios)
-        for start, region in self._regions.items():
-            self.set_region(start, *region)
+        for start, owners in self._owners.items():
+            self.set_region(start, UNIT, *owners)
 
     def copy_bios_down(self) -> None:
         """What a board without a bridge to say who answers there has below 1 MiB: the BIOS in writable RAM."""
@@ -54,18 +58,20 @@ class SystemMemory:
             self._map.ram.write(ONE_MIB - length, self._bios.read(self._bios.size - length, length))
 
     def set_region(self, start: int, length: int, reads: Target, writes: Target) -> None:
-        """A programmable attribute register has changed; see bt/devices/pci/i440fx.py."""
+        """What programmable attribute registers say of whole units has changed; see bt/devices/pci/i440fx.py."""
         if start < OPTION_ROMS:
             return  # RAM behind the display is for system management mode, which there is not
-        self._regions[start] = length, reads, writes
-        ram = self._map.ram
+        self._owners |= dict.fromkeys(range(start, start + length, UNIT), (reads, writes))
         if reads is Target.RAM:
-            self._map.remap(start, length, Use.RAM if writes is Target.RAM else Use.ROM, ram, start)
-        elif self._bios is not None and start >= ONE_MIB - min(self._bios.size, SHADOW_BYTES):
+            self._map.remap(start, length, Use.RAM if writes is Target.RAM else Use.ROM, self._map.ram, start)
+            return
+        end = start + length
+        shadow = ONE_MIB if self._bios is None else max(start, ONE_MIB - min(self._bios.size, SHADOW_BYTES))
+        if start < shadow:  # stores there that are for RAM vanish, too: who reads nothing back writes nothing
+            self._map.remove(start, min(end, shadow) - start)
+        if self._bios is not None and shadow < end:
             use = Use.ROM_OVER_RAM if writes is Target.RAM else Use.ROM
-            self._map.remap(start, length, use, self._bios, self._bios.size - ONE_MIB + start)
-        else:  # stores there that are for RAM vanish, too: who reads nothing back writes nothing
-            self._map.remove(start, length)
+            self._map.remap(shadow, end - shadow, use, self._bios, self._bios.size - ONE_MIB + shadow)
 
     def video_is_untouched(self) -> bool:
         """Nobody has read or written it yet."""

@@ -3,7 +3,6 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from bt.errors import BtError
@@ -88,21 +87,16 @@ class Mirror:
         self._native_access[self._address] = 0
 
 
-@dataclass(frozen=True, slots=True)
 class Region:
     """`length` addresses from `start`, which the device sees as offsets from `offset`."""
 
-    device: BusDevice
-    start: int
-    length: int
-    offset: int
-    end: int = field(init=False)
-    whole_sizes: frozenset[int] = field(init=False)  # access sizes the device takes in one piece
+    __slots__ = ("device", "end", "length", "offset", "start", "whole_sizes")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "end", self.start + self.length)
-        sizes = frozenset(size for size in (1, 2, 4, 8) if size <= self.device.widest_access)
-        object.__setattr__(self, "whole_sizes", sizes)
+    def __init__(self, device: BusDevice, start: int, length: int, offset: int) -> None:
+        self.device, self.start, self.length, self.offset = device, start, length, offset
+        self.end = start + length
+        # access sizes the device takes in one piece
+        self.whole_sizes = frozenset(size for size in (1, 2, 4, 8) if size <= device.widest_access)
 
     def __str__(self) -> str:
         return f"{self.device.name} at {self.start:#x}-{self.end - 1:#x}"
@@ -141,6 +135,7 @@ class Bus:
         self._starts: list[int] = []
         # by address: registers that an engine need not ask for, and whose offset each is
         self._native: dict[int, tuple[BusDevice, int]] = {}
+        self._served: set[tuple[BusDevice, int]] = set()  # all of those
         self._native_registers = NativeRegisters() if native is None else native
         self._is_small = width_bits <= PORT_WIDTH_BITS
         self._by_address: dict[int, Region] = {}  # of a small bus
@@ -175,6 +170,7 @@ class Bus:
         for address in range(region.start, region.end):
             del self._by_address[address]
             if (register := self._native.pop(address, None)) is not None:
+                self._served.remove(register)
                 self._ask_again(address, *register)
 
     def move(self, region: Region, start: int) -> Region:
@@ -187,6 +183,14 @@ class Bus:
         self.detach(region)
         self._insert(new)
         return new
+
+    def answers(self, address: int) -> bool:
+        """Whether a device is attached there."""
+        return self._find(address) is not None
+
+    def places(self) -> list[tuple[int, int, str]]:
+        """First address, the one behind the last, and name of each device that is attached, ascending."""
+        return [(region.start, region.end, region.device.name) for region in self._regions]
 
     def _require_room(self, new: Region, others: list[Region]) -> None:
         if new.start < 0 or new.length <= 0 or new.end > 1 << self.width_bits:
@@ -222,9 +226,11 @@ class Bus:
 
     def _serve_natively(self, device: BusDevice, offset: int, address: int, native: NativeRegister | None) -> None:
         """Have an engine answer for the register there. One that has two places is served at the first."""
-        if any(served == (device, offset) for served in self._native.values()):
+        register = device, offset
+        if register in self._served:
             return
-        self._native[address] = device, offset
+        self._native[address] = register
+        self._served.add(register)
         if native is not None:
             if number := self._native_registers.add(native, offset):
                 self.latch_values[address] = number

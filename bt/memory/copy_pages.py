@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bt.codegen.abi import native
-from bt.codegen.builder import Signature
+from bt.codegen.abi import Signature, native
 from bt.codegen.value import PTR, Value
 from bt.memory.access import Body, NativeContext
 from bt.memory.physical import code_map_slot

@@ -18,9 +18,8 @@ import struct
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bt import arguments
 from bt.errors import BtError
@@ -32,12 +31,12 @@ from bt.memory.map_layout import (
     CHUNK_PAGES,
     CHUNK_TABLE,
     CHUNKS,
-    DEVICE_HOLE,
-    HIGH_RAM,
     PAGE_MEMORY,
     PAGE_OVER_RAM,
     PAGE_WRITABLE,
     PAGES,
+    low_ram,
+    ram_ranges,
 )
 from bt.memory.ram import GuestRam, OutsideRam
 from bt.x86.page import PAGE
@@ -70,8 +69,7 @@ Layout = tuple[tuple[int, int, Use, int, int], ...]
 """Of each range start, length, use, number of its memory in `PhysicalMap.memories`, offset."""
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """`length` bytes of `memory`, from `offset` on, at physical `start`."""
 
     start: int
@@ -87,7 +85,7 @@ class Range:
     def part(self, start: int, end: int) -> Range:
         """What of it lies in [start, end); nothing: no positive length."""
         start, end = max(start, self.start), min(end, self.end)
-        return replace(self, start=start, length=end - start, offset=self.offset + start - self.start)
+        return self._replace(start=start, length=end - start, offset=self.offset + start - self.start)
 
     @property
     def is_writable(self) -> bool:
@@ -136,11 +134,11 @@ class PhysicalMap:
         self._processors: list[weakref.ref[Processor]] = []
         self._sources: list[_Source] = []  # of the memory that is mapped
         self.memories: list[GuestRam] = []  # all that was ever mapped, in that order; RAM first
-        low = min(ram.size & -PAGE, DEVICE_HOLE)
-        self.add_ram(0, low)
+        offset = 0
+        for start, length in ram_ranges(ram.size & -PAGE):
+            self.add_ram(start, length, offset)
+            offset += length
         self.ram_entry = self._ranges[0].entry  # of most of what a guest has
-        if high := (ram.size & -PAGE) - low:
-            self.add_ram(HIGH_RAM, high, low)
 
     # -- what is where ----------------------------------------------------------------------------------------------
 
@@ -174,7 +172,7 @@ class PhysicalMap:
         found = self.at(start)
         if found is None or found.start != start:
             raise MapConflict(f"nothing begins at {start:#x}: give the first address of what moves")
-        new = self._checked(replace(found, start=to))
+        new = self._checked(found._replace(start=to))
         self._require_free(new, found)
         self._change(start, found.length, [])
         self._change(to, new.length, [new])
@@ -220,7 +218,7 @@ class PhysicalMap:
         inside = new.offset >= 0 and new.offset % PAGE == 0 and new.offset + new.length <= new.memory.size
         if not inside:
             raise MapConflict(f"{new}: from {new.offset:#x} on its memory has less, or that is no page")
-        if new.use is Use.ROM_OVER_RAM and new.end > min(self.ram.size, DEVICE_HOLE):
+        if new.use is Use.ROM_OVER_RAM and new.end > low_ram(self.ram.size):
             raise MapConflict(f"{new}: there is no RAM behind it")
         return new
 

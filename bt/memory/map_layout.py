@@ -20,6 +20,19 @@ PAGE_WRITABLE = 2  # and written; without it stores vanish
 PAGE_OVER_RAM = 8  # not writable, but stores go to the RAM behind it
 CHUNK_TABLE = 4  # of a chunk: the rest is the address of its table
 
+VIDEO_HOLE = 0xA_0000  # adapters and ROMs from here up to HIGH_MEMORY
+HIGH_MEMORY = 0x10_0000
 DEVICE_HOLE = 0xE000_0000  # to 4 GiB: addresses of devices; what RAM there is beyond this begins at HIGH_RAM
 HIGH_RAM = 1 << 32
 MOST_RAM = (1 << ADDRESS_BITS) - (HIGH_RAM - DEVICE_HOLE)
+
+
+def low_ram(ram_bytes: int) -> int:
+    """Bytes of RAM from address 0 up to the addresses of devices, at most."""
+    return min(ram_bytes, DEVICE_HOLE)
+
+
+def ram_ranges(ram_bytes: int) -> list[tuple[int, int]]:
+    """Address and length of the RAM below the addresses of devices, and of that from 4 GiB up if there is any."""
+    low = low_ram(ram_bytes)
+    return [(0, low), *([(HIGH_RAM, ram_bytes - low)] if ram_bytes > low else [])]

@@ -8,7 +8,6 @@ but the device's (bt/devices/native.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from bt.codegen.abi import native
@@ -117,8 +116,7 @@ class NativeRegisters:
         self._window_table[0 : WINDOWS * WINDOW_BYTES] = table.ljust(WINDOWS * WINDOW_BYTES, b"\0")
 
 
-@dataclass(frozen=True)
-class _Window:
+class _Window(NamedTuple):
     start: int
     end: int
     fields: bytes

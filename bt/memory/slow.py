@@ -11,8 +11,7 @@ served natively runs again alone, if it does not already: then it is known how m
 
 from __future__ import annotations
 
-from bt.codegen.abi import native
-from bt.codegen.builder import Signature
+from bt.codegen.abi import Signature, native
 from bt.codegen.value import PTR, Value
 from bt.memory.access import ACCESS_CODE, Body, NativeContext
 from bt.memory.backend import (
@@ -90,6 +89,7 @@ def _note_served(b: NativeContext, access_ns: int) -> None:
     b.store(b.slot("mmio_value") + (made << 3), b.get("memory_value"))
     b.put("mmio_count", made + 1)
     b.put("mmio_used", made + 1)
+    b.count("native_accesses")
     b.ret(OK)
 
 

@@ -8,7 +8,7 @@ before the instruction, because it will run again.
 from __future__ import annotations
 
 from bt.codegen import host_fp
-from bt.codegen.builder import Signature
+from bt.codegen.abi import Signature
 from bt.codegen.value import Value
 from bt.memory.access import ACCESS_CODE, Body, NativeContext
 from bt.memory.backend import (

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from bt.boot.elf import is_elf
+from bt.boot.loaders.elf import is_elf
 
 _FILE_HEADER = struct.Struct("<28xII6xHHHHH")  # program and section headers: offset each, then size and number each
 _PROGRAM_HEADER = struct.Struct("<I4xII4xI8x")  # type, virtual and physical address, size in memory

@@ -15,7 +15,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
-from bt.codegen.builder import Builder, Signature
+from bt.codegen.abi import Signature
+from bt.codegen.builder import Builder
 from bt.codegen.value import PTR, Value
 from bt.x86 import state
 from bt.x86.state import ESP, SS
@@ -223,6 +224,20 @@ class Context(Builder, ABC):
         """An iteration of a repeated instruction is done for good: its accesses need not be replayed."""
         self.put("mmio_count", 0)
         self.put("mmio_used", 0)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def pass_time(self, ns: int) -> None:
+        """Let so much time pass beside the instruction, where instructions are time. What stencils do so must end its
+        block: an event may be due behind it."""
+        passed = self.select(self.get("clock_scale") == 0, self.const(ns, 64), 0)
+        self.put("clock_offset", self.get("clock_offset") + passed)
+        self.put("run_budget", self.get("run_budget") - passed)
+        self.shorten_budget(passed)
+
+    def shorten_budget(self, insns: Value) -> None:
+        """So many instructions (i64) fewer are left until the next event."""
+        raise TypeError(f"{self.signature.name}: only instructions have a budget")
 
     # -- ports and exits ---------------------------------------------------------------------------------------------
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 from bt.errors import BadUsage
 from bt.x86.features import ABSENT, FEATURE_WORDS, FEATURES, IMPLIED, NEEDS
-from bt.x86.opcodes import FORMS
 from bt.x86.state import CPUID_LEAVES, CpuState
 from bt.x86.system.registers import control_registers as cr
 
@@ -59,8 +58,7 @@ def _words(text: str) -> tuple[int, ...]:
     return tuple(int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4))
 
 
-@dataclass(frozen=True)
-class CpuModel:
+class CpuModel(NamedTuple):
     """One processor. `signature`: CPUID.1 EAX, and EDX after reset; `descriptors`: cache and TLB bytes of CPUID.2."""
 
     name: str
@@ -119,9 +117,8 @@ class CpuModel:
         cpu["physical_reserved"] = ((1 << 64) - 1) & ~((1 << self.address_bits) - 1)
         leaves = self.leaves()
         assert len(leaves) <= CPUID_LEAVES
-        for place in range(CPUID_LEAVES):
-            for part, value in enumerate(leaves[min(place, len(leaves) - 1)]):
-                cpu["cpuid", 5 * place + part] = value
+        leaves += [leaves[-1]] * (CPUID_LEAVES - len(leaves))
+        cpu.put_all("cpuid", [value for leaf in leaves for value in leaf])
 
     def lacks(self, feature: str | None) -> bool:
         """Whether a form that asks for `feature` is #UD."""
@@ -148,6 +145,8 @@ DEFAULT = "pentium4"
 @cache
 def available_features() -> frozenset[str]:
     """Features that bt has: those it is built for and those whose instructions are in the table."""
+    from bt.x86.opcodes import FORMS  # 20 ms that an ordinary start can do without
+
     return _BUILT | {form.cpuid for form in FORMS if form.cpuid is not None}
 
 
@@ -166,6 +165,7 @@ def _sorted(features: frozenset[str]) -> list[str]:
     return sorted(features - IMPLIED)
 
 
+@cache
 def parse(text: str = DEFAULT) -> CpuModel:
     """The model of "NAME,+feature,-feature,feature=on,feature=off"; BadUsage says what is not known."""
     name, *changes = text.split(",")
@@ -180,7 +180,7 @@ def parse(text: str = DEFAULT) -> CpuModel:
     for feature, needed in NEEDS.items():
         if feature in features and needed not in features:
             raise BadUsage(f"--cpu {text}: {feature} needs {needed}; give +{needed} or -{feature}")
-    return replace(MODELS[name], features=frozenset(features))
+    return MODELS[name]._replace(features=frozenset(features))
 
 
 def _change(text: str, change: str) -> tuple[bool, str]:

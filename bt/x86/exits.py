@@ -18,10 +18,12 @@ class ExitReason(IntEnum):
     HLT = 4
     SHUTDOWN = 5  # triple fault
     INTERRUPT_WINDOW = 6  # INTR is pending and the guest can take it now
-    EXCEPTION = 7  # vector exit_address is in trap_vectors; exit_value = error code, exit_extra = has one
+    # vector exit_address is in trap_vectors; exit_value = error code, exit_extra: bit 0 has one, bit 1 pushes RF
+    EXCEPTION = 7
     CALLOUT = 8  # exit_address = number of a rare instruction served in Python
     CACHE_FULL = 9  # no room for more code: flush and go on
     INTERNAL = 10  # a broken promise inside bt
     FP_ERROR = 11  # FERR#: an x87 exception with CR0.NE clear; the guest waits for the interrupt that comes of it
     MSR = 12  # register exit_address, which others than the processor read, was written: exit_value
-    PROMOTE = 13  # a path has been recorded that is worth a unit of tier 2
+    BREAKPOINT = 13  # before the instruction at linear address exit_address, where somebody outside wants it
+    PROMOTE = 14  # a path has been recorded that is worth a unit of tier 2

@@ -7,12 +7,13 @@ entry of the branch caches; it is derived from the state by the runtime function
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import and_
 
 from bt.codegen.value import Value
 from bt.x86 import flags, state
 from bt.x86.context import Context
-from bt.x86.services import BEGIN_EPOCH
-from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, SS
+from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, FS, GS, SS
 from bt.x86.system.registers.control_registers import (
     CR0_AM,
     DR7_ENABLED,
@@ -24,8 +25,12 @@ USER = 1 << 2  # CPL 3: with which rights translated code accesses memory
 FLAT_CS, FLAT_SS, FLAT_DS, FLAT_ES = 1 << 3, 1 << 4, 1 << 5, 1 << 6  # base 0, everything readable and writable
 ALIGNMENT_FREE = 1 << 7  # data accesses of any alignment are good: clear at CPL 3 with CR0.AM and EFLAGS.AC
 BREAKPOINT_FREE = 1 << 8  # DR7 enables no breakpoint
-# Flat 32-bit code and stack, nothing checked: what the translator knows.
-FLAT = CODE_32 | STACK_32 | FLAT_CS | FLAT_SS | FLAT_DS | FLAT_ES | ALIGNMENT_FREE | BREAKPOINT_FREE
+DATA_64_KIB = 1 << 11  # 16-bit stack, and no 16-bit offset is beyond a data segment or may not be written
+CS_64_KIB, CS_4_GIB = 1 << 9, 1 << 10  # the limit of CS is FFFFh, as in real mode; FFFFFFFFh
+REAL = DATA_64_KIB | CS_64_KIB  # as in real and virtual-8086 mode
+FLAT_32 = CODE_32 | STACK_32 | FLAT_CS | FLAT_SS | FLAT_DS | FLAT_ES  # as most systems have it
+# The same with nothing checked: what may become identity.
+FLAT = FLAT_32 | ALIGNMENT_FREE | BREAKPOINT_FREE
 MODE_BITS = 12
 EPOCH_BITS = 32 - MODE_BITS
 
@@ -39,8 +44,19 @@ def _flat(b: Context, segment: int) -> Value:
     return whole & (b.get_segment(segment, "read_high") == state.WHOLE_LIMIT) & (b.get_segment(segment, "base") == 0)
 
 
+def _reaches_64_kib(b: Context, segment: int) -> Value:
+    from_0 = (b.get_segment(segment, "read_low") | b.get_segment(segment, "write_low")) == 0
+    return from_0 & b.get_segment(segment, "read_high").uge(0xFFFF) & b.get_segment(segment, "write_high").uge(0xFFFF)
+
+
 def emit_begin_epoch(b: Context) -> None:
-    """Body of `begin_epoch`."""
+    """Body of `begin_epoch`: what linear addresses mean may have changed."""
+    epoch = _new_epoch(b)
+    b.put("mapped_since", epoch)
+    b.put("code_epoch", epoch)
+
+
+def _new_epoch(b: Context) -> Value:
     epoch = b.get("epoch") + 1
     b.put("epoch", epoch)
     with b.Unlikely((epoch & ((1 << EPOCH_BITS) - 1)) == 0):
@@ -52,6 +68,25 @@ def emit_begin_epoch(b: Context) -> None:
         ):
             with b.Range(entries * BRANCH_CACHE_ENTRY_BYTES, step=BRANCH_CACHE_ENTRY_BYTES) as at:
                 b.store(b.slot(cache) + at, b.const(-1, 64))
+        b.put("mapped_since", epoch)
+    return epoch
+
+
+def _enter_code_segment(b: Context, segment: Value) -> None:
+    """The epoch of another code segment: the one it had, if nothing else has changed since, or one of its own."""
+    b.put("code_segment", segment)
+    mixed = segment ^ (segment >> 8)  # bases end in zeros, of various lengths
+    place = ((mixed >> 4) ^ (mixed >> 8)) & (state.KNOWN_SEGMENTS - 1)
+    entry = b.slot("known_segments") + (place << 4)
+    known = (b.load(entry, 64) == segment) & b.load(entry + 8, 64).uge(b.get("mapped_since"))
+    with b.IfElse(known) as arm:
+        with arm.then():
+            b.put("code_epoch", b.load(entry + 8, 64))
+        with arm.otherwise():
+            epoch = _new_epoch(b)
+            b.put("code_epoch", epoch)
+            b.store(entry, segment)
+            b.store(entry + 8, epoch)
 
 
 def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value, Value], None]) -> None:
@@ -59,15 +94,22 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
 
     `choose_rights`: emits what memory wants to know of it (`AccessCode`, bt/memory/backend.py).
 
-    The caches are searched by EIP, so that another base of CS makes all that is in them useless, and another limit may.
+    The caches are searched by EIP, so that another base of CS makes all that is in them useless, and another limit may:
+    each code segment has an epoch of its own.
     """
     user = b.get("cpl") == 3
     mode = user.zext(64) * USER
     for segment, bit in FLAT_BIT.items():
         mode = mode | (_flat(b, segment).zext(64) * bit)
+    for limit, bit in ((0xFFFF, CS_64_KIB), (0xFFFFFFFF, CS_4_GIB)):
+        mode = mode | ((b.get_segment(CS, "limit") == limit).zext(64) * bit)
     for segment, bit in ((CS, CODE_32), (SS, STACK_32)):
         big = (b.get_segment(segment, "attributes") & state.ATTR_BIG) != 0
         mode = mode | (big.zext(64) * bit)
+    whole = b.local(1, 0)
+    with b.If((b.get_segment(SS, "attributes") & state.ATTR_BIG) == 0):  # the others need not pay for it
+        whole.set(reduce(and_, (_reaches_64_kib(b, segment) for segment in (ES, SS, DS, FS, GS))))
+    mode = mode | (whole.get().zext(64) * DATA_64_KIB)
     may_check = user & ((b.get("cr0") & CR0_AM) != 0)
     checked = may_check & ((b.get("eflags_system") & flags.AC) != 0)
     mode = mode | ((~checked).zext(64) * ALIGNMENT_FREE)
@@ -79,6 +121,5 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
     choose_rights(b, user, checked, debugging)
     code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
     with b.Unlikely(code_segment != b.get("code_segment")):
-        b.put("code_segment", code_segment)
-        b.call(BEGIN_EPOCH, b.cpu)
-    b.put("code_tag", ((b.get("epoch") << MODE_BITS) | mode) << 32)
+        _enter_code_segment(b, code_segment)
+    b.put("code_tag", ((b.get("code_epoch") << MODE_BITS) | mode) << 32)

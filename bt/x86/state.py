@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -47,6 +47,7 @@ MMIO_SLOTS = 128
 
 BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 4096, 16  # tag (code_tag | eip), host code or decoded record
 RETURN_STACK_ENTRIES = 16
+KNOWN_SEGMENTS = 16  # a BIOS and who calls it are some at a time
 CLOCK_SCALE_SHIFT = 24  # fractional bits of clock_scale: the cycles of an hour times it still fit into 64 bits
 VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
 CPUID_LEAVES = 16
@@ -149,8 +150,11 @@ FIELDS: tuple[Field, ...] = (
     Field("dr", ARCHITECTURAL, 8),
     Field("cpl", ARCHITECTURAL),
     Field("mode", DERIVED, compared=EXACTLY),  # translation mode key, see bt/x86/mode.py
-    Field("epoch", DERIVED),  # bumped whenever linear -> code mappings may have changed
+    Field("epoch", DERIVED),  # bumped whenever linear -> code mappings may have changed, and for each new code segment
     Field("code_segment", DERIVED),  # base of CS, and its limit << 32, when the epoch began
+    Field("code_epoch", DERIVED),  # the epoch that this code segment has: the one in tags
+    Field("mapped_since", DERIVED),  # epoch in which mappings changed last
+    Field("known_segments", DERIVED, 2 * KNOWN_SEGMENTS),  # code segments as above, and the epoch of each
     Field("sysenter_cs", ARCHITECTURAL),
     Field("sysenter_esp", ARCHITECTURAL),
     Field("sysenter_eip", ARCHITECTURAL),
@@ -252,7 +256,9 @@ FIELDS: tuple[Field, ...] = (
     Field("tlb_has_global", DERIVED),  # not 0: entries of global pages may be there
     Field("tlb_fills", DERIVED),
     Field("tlb_flushes", DERIVED),
-    Field("statistic", DERIVED, 32),
+    Field("tlb_fill_cycles", DERIVED),  # host cycles in the software TLB's fills, by samples
+    Field("native_accesses", DERIVED),  # to devices, answered by native code
+    Field("statistic", DERIVED, 30),  # room for others
     Field("return_stack", DERIVED, 2 * RETURN_STACK_ENTRIES),
     Field("branch_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),
     Field("record_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),
@@ -351,7 +357,6 @@ def register_offset(number: int, width: int) -> int:
     return offset("gpr", number)
 
 
-@dataclass
 class CpuState:
     """Python's view of one vCPU's block: `state["cr3"]`, `state["gpr", EAX]`, `state.segment(CS, "base")`.
 
@@ -364,9 +369,8 @@ class CpuState:
     BadUsage for slots that there are not, Closed after `close`.
     """
 
-    _area: Area = field(default_factory=lambda: Area(STATE_BYTES))
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self._area = Area(STATE_BYTES)
         self.slots: ctypes.Array[ctypes.c_uint64] | Released = (ctypes.c_uint64 * (STATE_BYTES // 8)).from_buffer(
             self._area.map
         )  # by `slot_number`
@@ -394,6 +398,11 @@ class CpuState:
         except (KeyError, TypeError):
             self[key]  # is it the key's fault?
             raise BadUsage(f"CPU state {key!r}: {value!r}: a whole number is wanted") from None
+
+    def put_all(self, name: str, values: Sequence[int]) -> None:
+        """Write to the slots of a field, from its first on."""
+        at = slot_number(name)
+        self._map[8 * at : 8 * (at + len(values))] = struct.pack(f"<{len(values)}Q", *values)
 
     def fill(self, field: Field, value: int) -> None:
         """Write `value` to all slots of a field."""

@@ -23,3 +23,8 @@ def machine(
     made = Machine(MachineConfig(memory=MEMORY, engine=engine), library=library, console=console)
     made.load(assemble(source, 32, CODE), flat=CODE)
     return made
+
+
+def sector(source: str) -> bytes:
+    """A boot sector of 16-bit code."""
+    return assemble(source, 16, 0x7C00).ljust(510, b"\0") + b"\x55\xaa"

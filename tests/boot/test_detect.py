@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bt.boot.detect import load
-from bt.boot.information import Module
+from bt.boot.loaders.information import Module
 from bt.errors import BadImage, BadUsage
 from tests.boot.images import Ram, Segment, bzimage, elf, multiboot_elf, multiboot_header, multiboot_raw
 

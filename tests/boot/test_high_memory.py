@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from bt.boot.detect import load
-from bt.boot.placement import memory_map, upper_kib
 from bt.errors import BadUsage
+from bt.firmware.e820 import memory_map, upper_kib
 from bt.machine import MachineConfig
 from bt.memory.ram import GuestRam
 from tests.boot.images import bzimage

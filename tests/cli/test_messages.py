@@ -12,7 +12,7 @@ import pytest
 import guest_images
 from bt.cli.main import main
 from bt.firmware import roms
-from tests.boot.foreign_images import FOREIGN, MEMORY_MIB, Foreign
+from tests.boot.files.foreign_images import FOREIGN, MEMORY_MIB, Foreign
 from tests.cli.conftest import Bt
 
 # what firmware is to boot: whether anything is in it is for its first sector to say
@@ -90,5 +90,5 @@ def test_a_guest_that_starts_does_not_wait_for_tables_of_others() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     loaded = set(done.stdout.split())
-    assert "bt.boot.multiboot" in loaded
-    assert loaded & {"bt.boot.foreign", "bt.boot.formats", "bt.boot.unpack", "gzip"} == set()
+    assert "bt.boot.loaders.multiboot" in loaded
+    assert loaded & {"bt.boot.files.foreign", "bt.boot.files.formats", "bt.boot.files.unpack", "gzip"} == set()

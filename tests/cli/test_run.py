@@ -95,7 +95,7 @@ def test_ctrl_c_ends_it_promptly(tmp_path: Path, engine: str, source: str) -> No
         (["run", "hello", "-m", "1"], "bt: argument -m/--memory: 1: a guest has 2M to 63.5G"),
         (["run", "hello", "-m", "70000000K"], "bt: argument -m/--memory: 70000000K: a guest has 2M to 63.5G"),
         (["run", "hello", "--engine", "jit"], "bt: argument -e/--engine: invalid choice: 'jit'"),
-        (["run", "hello", "--serial", "tcp"], "bt: --serial tcp: there are stdio, file:PATH and null"),
+        (["run", "hello", "--serial", "tcp"], "bt: --serial tcp: there are stdio, file:PATH, pty, tcp:HOST:PORT, "),
         (["run", "hello", "--serial", "file:/no/such/place"], "bt: --serial file:/no/such/place: No such file"),
         (["run", "hello", "--json", "/no/such/place"], "bt: --json /no/such/place: No such file"),
         (["run", "hello", "--max-insns", "0"], "bt: argument --max-insns: 0: must be positive"),
@@ -123,6 +123,11 @@ def test_errors_are_one_line(bt: Bt, arguments: list[str], said: str) -> None:
 def test_kernel_and_append_as_qemu_spells_them(bt: Bt) -> None:
     done = bt("run", "-kernel", str(HELLO.path), "-append", "n=3", "-m", "32M")
     assert done.stdout.count("Hello, world") == 3
+
+
+def test_python_m_bt_is_bt() -> None:
+    done = subprocess.run([sys.executable, "-m", "bt", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("bt ")
 
 
 def test_serial_to_a_file(bt: Bt, tmp_path: Path) -> None:
@@ -223,10 +228,10 @@ def test_ctrl_a_twice_is_one_ctrl_a(terminal: Terminal) -> None:
     assert terminal.wait() == (ord("q") << 1 | 1) & 0xFF
 
 
-def test_ctrl_c_on_the_terminal_stops_it(terminal: Terminal) -> None:
-    terminal.type(b"\x03")
-    assert b"bt: stopped by the user" in terminal.read_until(b"instructions")
-    assert terminal.wait() == 130
+def test_ctrl_c_on_the_terminal_is_the_guests(terminal: Terminal) -> None:
+    terminal.type(b"\x03\x1a\x1cq")
+    assert terminal.read_until(b"q") == b"\x03\x1a\x1cq"
+    assert terminal.wait() == (ord("q") << 1 | 1) & 0xFF
 
 
 @pytest.mark.parametrize("command", ["run", "diff", "explain"])

@@ -224,7 +224,7 @@ def test_without_a_standard_output(arguments: list[str], status: int) -> None:
 def test_a_signal_while_no_guest_runs(number: signal.Signals, status: int, said: str) -> None:
     """It comes while a comparison looks at pages."""
     program = (
-        "import os, sys; from bt.cli.main import main; from bt.inspect.peer import MachinePeer\n"
+        "import os, sys; from bt.cli.main import main; from bt.inspect.compare.peer import MachinePeer\n"
         f"def interrupted(self): os.kill(os.getpid(), {number}); return {{}}\n"
         "MachinePeer.pages = interrupted; sys.exit(main(sys.argv[1:]))"
     )

@@ -17,6 +17,8 @@ from bt.engine.library.library import (
 )
 from bt.machine import ClockMode, EngineName, Machine, MachineConfig, Result
 from bt.memory.bus import DEVICE_WINDOW_ACCESS_NS, PORT_ACCESS_NS
+from bt.x86.system.processor import PAUSE_NS
+from bt.x86.system.registers.cpuid import CPUID_NS
 from guest_images.assembler import assemble
 
 ENGINES: tuple[EngineName, ...] = ("interp", "bt")
@@ -31,6 +33,8 @@ WAITS = {
     "working": "inc esi",
     "polling": "in al, 0x61",
     "repeating": "mov ecx, 100\nrep stosd",
+    "pausing": "pause",
+    "identifying": "cpuid",
 }
 PROGRAM = """
     mov esp, 0x7000
@@ -193,6 +197,18 @@ def test_a_port_access_takes_a_microsecond(library: Library, engine: EngineName,
         (tsc,) = struct.unpack("<I", machine.ram.read(RESULTS, 4))
     access_ns = PORT_ACCESS_NS + (DEVICE_WINDOW_ACCESS_NS if "0xfeb00000" in access else 0)
     assert tsc == result.instructions - 1 + 1000 * access_ns, "a MOV has retired since, the last OUT has not"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("instruction", "ns"), [("pause", PAUSE_NS), ("xor eax, eax\nmov esi, ecx\ncpuid\nmov ecx, esi", CPUID_NS)]
+)
+def test_instructions_that_take_time(library: Library, engine: EngineName, instruction: str, ns: int) -> None:
+    with Machine(MachineConfig(memory=4 << 20, engine=engine), library=library) as machine:
+        machine.load(assemble(POLL.format(access=instruction, results=RESULTS), 32, CODE), flat=CODE)
+        result = machine.run()
+        (tsc,) = struct.unpack("<I", machine.ram.read(RESULTS, 4))
+    assert tsc == result.instructions - 1 + 1000 * ns, "a MOV has retired since, the OUT has not"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 
-from bt.codegen.arena import Arena, link
+from bt.codegen.arena import Arena
+from bt.codegen.linker import link
 from bt.codegen.llvm import assemble
 from bt.codegen.objectfile import merge, read_object
 

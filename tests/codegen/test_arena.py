@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from bt.codegen.arena import MAX_ARENA_SIZE, Arena, ArenaFull, link
+from bt.codegen.arena import MAX_ARENA_SIZE, Arena, ArenaFull
 from bt.codegen.errors import CodegenError
+from bt.codegen.linker import link
 from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
 from tests.codegen.native import callable_at
 

@@ -8,8 +8,9 @@ import struct
 
 import pytest
 
-from bt.codegen.arena import Arena, link
+from bt.codegen.arena import Arena
 from bt.codegen.errors import CodegenError
+from bt.codegen.linker import link
 from bt.codegen.llvm import assemble
 from bt.codegen.objectfile import CodePiece, RelocationKind, merge, read_object
 from tests.codegen.native import callable_at, load

@@ -9,10 +9,8 @@ from bt.clock.virtual_clock import (
     VirtualClock,
 )
 from bt.devices.chipset.fpu_error import FpuError
-from bt.devices.chipset.pit8254 import (
-    PIT_HZ,
-    Pit8254,
-)
+from bt.devices.chipset.pit8254 import Pit8254
+from bt.devices.chipset.pit8254_native import PIT_HZ
 from bt.devices.chipset.port61 import Port61
 from bt.devices.chipset.port61_native import REFRESH, REFRESH_PERIOD_TICKS
 from bt.devices.chipset.port92 import Port92

@@ -109,6 +109,7 @@ def test_a_null_in_a_name() -> None:
 AS_NOBODY = """
 import os, sys
 from bt.disks.disk import open_disk
+import bt.disks.overlay, bt.disks.raw  # nobody may read what is in this home
 from bt.errors import BadUsage
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

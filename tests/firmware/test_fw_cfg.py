@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from bt.firmware.e820 import MemoryRange, MemoryType
 from bt.firmware.fw_cfg import CHUNK, FwCfg
-from bt.firmware.pc_items import E820_RESERVED, MemoryRange, describe_pc
+from bt.firmware.pc_items import describe_pc
 from bt.memory.bus import Bus
 from bt.memory.ram import GuestRam
 from tests.devices.board import transplant
@@ -116,7 +117,7 @@ def test_dma_over_its_own_descriptor(ours: Ours) -> None:
 
 
 def test_what_a_pc_says(ours: Ours) -> None:
-    ram, hole = MemoryRange(0, 640 << 10), MemoryRange(0xFFFC0000, 0x40000, E820_RESERVED)
+    ram, hole = MemoryRange(0, 640 << 10), MemoryRange(0xFFFC0000, 0x40000, MemoryType.RESERVED)
     describe_pc(
         ours.config, [ram, hole], boot_order=["/rom@genroms/a.rom", "HALT"], option_roms={"vgaroms/v.bin": b"U"}
     )

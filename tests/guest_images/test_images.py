@@ -119,7 +119,7 @@ def test_unknown_name_lists_the_known() -> None:
         guest_images.image("nothing")
 
 
-# what the others are told differs with the firmware: tests/boot/test_multiboot2.py and test_pvh.py compare it
+# what the others are told differs with the firmware: tests/boot/loaders/test_multiboot2.py and test_pvh.py compare it
 @needs_qemu
 @pytest.mark.parametrize(
     "name", [image.name for image in guest_images.images() if image.format in ("multiboot", "boot sector")]

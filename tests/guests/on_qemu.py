@@ -17,7 +17,7 @@ from tests.guests.sessions import SESSIONS
 
 def play(session: Session, scratch: Path, shots: Path) -> None:
     """Take QEMU through a session. Raises AssertionError."""
-    vm = Qemu(session.command_line(scratch), scratch)
+    vm = Qemu(session.command_line(scratch, qemu=True), scratch)
     try:
         Player(vm, shots).play(session.steps)
     finally:

@@ -27,6 +27,7 @@ class Qemu:
         command = [PROGRAM, *arguments, "-display", "none", "-serial", "stdio", "-nic", "none", "-no-reboot"]
         command += ["-qmp", f"unix:{monitor},server=on,wait=off"]
         self.serial = bytearray()
+        self.tsc_mhz = float(re.findall(r"cpu MHz\s*: ([0-9.]+)", Path("/proc/cpuinfo").read_text())[0])  # the host's
         self._memory = directory / "text-window"
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdin is not None

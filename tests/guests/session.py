@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 STEP_SECONDS = 400  # of the host, in which a step must come true
+CLOCK_TOLERANCE = 0.01
 PROMPT = r"\n\S*# (\x1b\[6n)?$"  # a shell's, at the end of what has come; BusyBox asks the terminal where it is
 
 
@@ -20,6 +22,8 @@ class Vm(Protocol):
 
     serial: bytearray
     """Everything that COM1 has sent."""
+    tsc_mhz: float
+    """What its time stamp counter counts in a microsecond."""
 
     def go_on(self) -> None:
         """Let the guest run for a moment: a tenth of a second, less if it says something."""
@@ -57,6 +61,20 @@ class Serial:
 @dataclass(frozen=True)
 class Screen:
     """Something matches in the text on the screen, lines joined by newlines, trailing spaces gone."""
+
+    pattern: str
+
+
+@dataclass(frozen=True)
+class WholeScreen:
+    """The screen is this text, line by line; a ~ in it stands for any character, and lines may be longer by spaces."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Clock:
+    """On the screen a number matches, in group 1: megahertz, within 1 % of what the VM's time stamp counter counts."""
 
     pattern: str
 
@@ -107,7 +125,7 @@ class Ends:
     status: int = 0
 
 
-Step = Serial | Screen | Send | Keys | Press | Run | Shot | Ends
+Step = Serial | Screen | WholeScreen | Clock | Send | Keys | Press | Run | Shot | Ends
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,7 @@ class Session:
     """`arguments`: a command line in QEMU's spelling, {names} of images in it.
 
     `needs`: images by the name in the arguments: how each is had, given a directory for what the guest may write.
+    `qemu_needs`: those of them that QEMU cannot take as they are.
     `after`: looks at that directory when the VM has ended.
     """
 
@@ -122,10 +141,12 @@ class Session:
     arguments: str
     steps: Sequence[Step]
     needs: Mapping[str, Callable[[Path], Path]] = field(default_factory=dict)
+    qemu_needs: Mapping[str, Callable[[Path], Path]] = field(default_factory=dict)
     after: Callable[[Path], None] = lambda scratch: None
 
-    def command_line(self, scratch: Path) -> list[str]:
-        paths = {name: str(make(scratch)) for name, make in self.needs.items()}
+    def command_line(self, scratch: Path, *, qemu: bool = False) -> list[str]:
+        needs = {**self.needs, **self.qemu_needs} if qemu else self.needs
+        paths = {name: str(make(scratch)) for name, make in needs.items()}
         return [word.format(**paths) for word in shlex.split(self.arguments)]
 
 
@@ -167,6 +188,10 @@ class Player:
                 self._expect(pattern)
             case Screen(pattern):
                 self._until(lambda: re.search(pattern, _text(self._vm.screen()), re.MULTILINE) is not None)
+            case WholeScreen(text):
+                self._until(lambda: differences(text, _text(self._vm.screen())) == "")
+            case Clock(pattern):
+                self._check_clock(pattern)
             case Send(text):
                 self._vm.send(text.encode("latin-1"))
             case Keys(text):
@@ -182,6 +207,11 @@ class Player:
                 self._until(lambda: self._vm.status() is not None)
                 if self._vm.status() != status:
                     raise Failed(f"it ended with {self._vm.status()}; {self._what_there_is()}")
+
+    def _check_clock(self, pattern: str) -> None:
+        found = re.search(pattern, _text(self._vm.screen()), re.MULTILINE)
+        if found is None or abs(float(found[1]) / self._vm.tsc_mhz - 1) > CLOCK_TOLERANCE:
+            raise Failed(f"the time stamp counter counts {self._vm.tsc_mhz} MHz; {self._what_there_is()}")
 
     def _type(self, text: str) -> None:
         typed = ""
@@ -232,6 +262,16 @@ class Player:
 
 def _text(lines: Sequence[str]) -> str:
     return "\n".join(line.rstrip() for line in lines)
+
+
+def differences(wanted: str, shown: str) -> str:
+    """The lines of a screen that are not as wanted; a ~ in what is wanted stands for any character."""
+    lines = itertools.zip_longest(wanted.splitlines(), shown.splitlines(), fillvalue="")
+    return "".join(f"-{one}\n+{other}\n" for one, other in lines if not _is_like(one.rstrip(), other.rstrip()))
+
+
+def _is_like(wanted: str, shown: str) -> bool:
+    return all(one in ("~", other) for one, other in itertools.zip_longest(wanted, shown, fillvalue=" "))
 
 
 def _raw_length(text: str, without_returns: int) -> int:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.guests.busybox import BUSYBOX
 from tests.guests.on_bt import Bt
-from tests.guests.session import Player, Session
+from tests.guests.on_pty import OnPty
+from tests.guests.session import Player, Run, Serial, Session
 from tests.guests.sessions import SESSIONS
 
-DIRECT = "a kernel loaded without firmware finds IDE channels switched off, PCI interrupts unset and no text mode"
 SLOW = "firmware's waiting loops in 16-bit code are interpreted: minutes"
 # sessions that pass on QEMU only, and why; who changes that takes the line away
 NOT_YET = {
-    "busybox": DIRECT,
-    "installer-serial": "not tried to its end",
-    "installer-vga": DIRECT,
-    "memtest-bin": DIRECT,
     "debian-systemd": "not tried to its end",
-    "grub-firmware": "its search for disks waits for minutes, with nothing on the screen",
     "u-boot": "SeaBIOS's VGA BIOS gets #GP at C000:3B5A, a 32-bit address in real mode; QEMU checks no limits",
-    "grub-floppy": SLOW,
-    "grub-cd": SLOW,
-    "ipxe-iso": SLOW,
 }
 
 
@@ -45,6 +39,29 @@ def test_session(session: Session, tmp_path: Path) -> None:
     finally:
         vm.close()
     session.after(tmp_path)
+
+
+@pytest.mark.slow
+def test_busybox_on_a_terminal(tmp_path: Path) -> None:
+    vm = OnPty(BUSYBOX.command_line(tmp_path))
+    try:
+        Player(vm, tmp_path).play(BUSYBOX.steps)
+    finally:
+        vm.close()
+
+
+@pytest.mark.slow
+def test_a_second_on_a_terminal(tmp_path: Path) -> None:
+    """By the host's clock a second is one of the host's, too."""
+    vm = OnPty([*BUSYBOX.command_line(tmp_path), "--clock", "host"])
+    try:
+        player = Player(vm, tmp_path)
+        player.play([Serial("bt# "), Run("true")])
+        start = time.monotonic()
+        player.play([Run("sleep 1")])
+        assert 0.95 < time.monotonic() - start < 1.6
+    finally:
+        vm.close()
 
 
 def test_what_is_not_yet_is_a_session() -> None:

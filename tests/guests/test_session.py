@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.guests.session import Ends, Failed, Keys, Player, Run, Screen, Send, Serial, Session, Step, key_name
+from tests.guests.session import (
+    Clock,
+    Ends,
+    Failed,
+    Keys,
+    Player,
+    Run,
+    Screen,
+    Send,
+    Serial,
+    Session,
+    Step,
+    WholeScreen,
+    differences,
+    key_name,
+)  # fmt: skip
 from tests.guests.sessions import SESSIONS
 
 
 class Puppet:
     """A VM that says its lines one by one, echoes keys on its screen, and ends when it has said all."""
+
+    tsc_mhz = 500.0
 
     def __init__(self, lines: Sequence[bytes], status: int = 0) -> None:
         self.serial = bytearray()
@@ -83,6 +101,26 @@ def test_patience_ends() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wanted", "is_it"),
+    [("CLK ~~~ MHz", True), ("CLK 500 MHz\n", True), ("CLK 501 MHz", False), ("CLK ~~~ MHz ~", True), ("CLK", False)],
+)
+def test_a_whole_screen(wanted: str, is_it: bool) -> None:
+    vm = Puppet([])
+    vm.shown = "CLK 500 MHz"
+    assert (differences(wanted, "\n".join(vm.screen())) == "") is is_it
+    with nullcontext() if is_it else pytest.raises(Failed, match="the VM has ended"):
+        play(vm, WholeScreen(wanted))
+
+
+@pytest.mark.parametrize(("shown", "is_right"), [(496, True), (504, True), (494, False), (506, False)])
+def test_a_clock(shown: int, is_right: bool) -> None:
+    vm = Puppet([])
+    vm.shown = f"CLK {shown} MHz"
+    with nullcontext() if is_right else pytest.raises(Failed, match=r"counts 500\.0 MHz"):
+        play(vm, Clock(r"CLK +(\d+)"))
+
+
+@pytest.mark.parametrize(
     ("character", "name"), [("a", "a"), ("A", "shift-a"), ("7", "7"), ("(", "shift-9"), (" ", "spc")]
 )
 def test_keys(character: str, name: str) -> None:
@@ -97,3 +135,10 @@ def test_every_session_has_a_name_of_its_own() -> None:
 def test_a_command_line(tmp_path: Path) -> None:
     session = Session("x", "-M pc -drive file={disk},if=ide -append 'a b'", (), {"disk": lambda scratch: scratch / "d"})
     assert session.command_line(tmp_path) == ["-M", "pc", "-drive", f"file={tmp_path}/d,if=ide", "-append", "a b"]
+
+
+def test_what_qemu_cannot_take(tmp_path: Path) -> None:
+    gzipped, plain = {"kernel": lambda scratch: scratch / "k.gz"}, {"kernel": lambda scratch: scratch / "k"}
+    session = Session("x", "-kernel {kernel}", (), gzipped, plain)
+    assert session.command_line(tmp_path) == ["-kernel", f"{tmp_path}/k.gz"]
+    assert session.command_line(tmp_path, qemu=True) == ["-kernel", f"{tmp_path}/k"]

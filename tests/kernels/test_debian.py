@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bt.end import End
-from bt.inspect.registers import read_registers
+from bt.inspect.compare.registers import read_registers
 from bt.machine import ClockMode, EngineName, Machine, MachineConfig
 from tests.guests.images import required
 

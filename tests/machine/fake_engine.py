@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from bt.engine.protocol import Exit
 from bt.memory.native_registers import NativeRegisters
@@ -72,6 +72,15 @@ class FakeEngine:
 
     def host_cycles(self) -> int:
         return self.instructions
+
+    def stop_before(self, addresses: Collection[int]) -> None:
+        self.stops = set(addresses)
+
+    def stop_before_instructions(self, mnemonics: Collection[str]) -> None:
+        self.stopping_mnemonics = set(mnemonics)
+
+    def pass_breakpoint(self) -> None:
+        pass
 
     def statistics(self) -> dict[str, int]:
         return {"played": self.instructions}

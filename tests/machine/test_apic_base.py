@@ -59,6 +59,18 @@ def test_it_moves_and_goes(library: Library, engine: EngineName, kind: str) -> N
         assert machine.mmio.read(0xFEE0_0030, 4) == VERSION
 
 
+@pytest.mark.parametrize("engine", ["interp", "bt"])
+def test_cpuid_shows_one_while_it_is_enabled(library: Library, engine: EngineName) -> None:
+    """SDM vol. 3A, "Local APIC Status and Location"; other bits stay."""
+    ask = "mov eax, 1\ncpuid\nmov eax, edx\nstosd\n"
+    switch = "mov ecx, 0x1b\nrdmsr\nxor eax, 0x800\nwrmsr\n"
+    with Machine(MachineConfig(memory=4 << 20, engine=engine), library=library) as machine:
+        machine.load(assemble(f"mov edi, 0x200000\n{ask}{switch}{ask}{switch}{ask}cli\nhlt", 32, CODE), flat=CODE)
+        assert machine.run(max_insns=1000).reason is End.HALTED
+        on, off, again = (int.from_bytes(machine.ram.read(0x20_0000 + 4 * n, 4), "little") for n in range(3))
+    assert (on & 1 << 9, off, again) == (1 << 9, on & ~(1 << 9), on)
+
+
 def test_without_one() -> None:
     with Machine(MachineConfig(memory=4 << 20, cpu="pentium4,-apic")) as machine:
         machine.load(assemble("hlt", 32, CODE), flat=CODE)

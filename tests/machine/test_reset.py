@@ -33,7 +33,7 @@ change:
     out dx, al
     mov al, [variable]          ; of the image
     out dx, al
-    in al, 0x21                 ; the masks of the PIC
+    in al, 0x80                 ; what was shown last at the POST port
     add al, 'a'
     out dx, al
     lea eax, [ebp + '@']
@@ -48,7 +48,7 @@ copy:
     mov byte ptr [variable], 'w'
     mov byte ptr [change], 0x90 ; code, too
     mov al, 5
-    out 0x21, al
+    out 0x80, al
     {reset}
 never:
     mov al, '!'
@@ -143,7 +143,7 @@ def test_the_reset_button(engine: EngineName) -> None:
         pc.ports.write(0x21, 1, 0x5A)
         pc.ram.write(ADDRESS, b"\xf4")
         pc.reset()
-        assert (pc.cpu.state["eip"], pc.ports.read(0x21, 1)) == (entry.eip, 0)
+        assert (pc.cpu.state["eip"], pc.ports.read(0x21, 1)) == (entry.eip, 0xB8)
         assert pc.run(max_insns=100).resets == 1
         assert pc.ram.read(COUNTER, 1) == b"\2"
         pc.post(pc.reset)  # as another thread does
@@ -164,7 +164,7 @@ def test_the_button_restarts_what_halted_for_good_whatever_no_reboot_says() -> N
 def test_a_device_may_press_it() -> None:
     """In the midst of an access: the instruction that made it is not finished."""
     with machine("bt") as pc:
-        pc.load(assemble(f"inc dword ptr [{COUNTER}]\nmov eax, 77\nout 0x80, eax\nin al, 0x70\nhlt", 32, ADDRESS),
+        pc.load(assemble(f"inc dword ptr [{COUNTER}]\nmov eax, 77\nout 0x80, eax\nin al, 0x92\nhlt", 32, ADDRESS),
                 flat=ADDRESS)  # fmt: skip
         presses: list[int] = []
 
@@ -174,7 +174,7 @@ def test_a_device_may_press_it() -> None:
                 pc.reset()
             return 0x5A
 
-        pc.board.devices["RTC"].read = read  # type: ignore[method-assign]  # a device under test
+        pc.board.devices["port 92"].read = read  # type: ignore[method-assign]  # a device under test
         result = pc.run()
         assert (result.reason, result.resets) == (End.HALTED, 1)
         assert pc.cpu.state["gpr", EAX] == 0x5A

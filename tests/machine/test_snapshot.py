@@ -16,7 +16,7 @@ from bt.devices.device import Device, Line
 from bt.engine.library.library import Library, load_library
 from bt.engine.vcpu import own_vcpu
 from bt.errors import BadUsage, BtError, Closed
-from bt.inspect.registers import read_registers
+from bt.inspect.compare.registers import read_registers
 from bt.machine import ClockMode, EngineName, Machine, MachineConfig
 from bt.machine.snapshot import Snapshot
 from bt.memory.bus import ByteCells

@@ -15,10 +15,12 @@ BT = Path(state.__file__).parents[1]
 SOFT_MMU = BT / "memory/soft_mmu"
 STATE = BT / "x86/state.py"  # makes room for the tables
 MAY_CHOOSE = {"memory/access.py", "engine/library/runtime.py", "engine/vcpu.py"}  # which back-end there is
-MAY_NAME_PARTS = {"engine/structures.py": "HOLES", "inspect/host_code.py": "part_name"}
+SAYS_SO_TO_PEOPLE = {"monitor/paging.py": {"tlb"}}  # a command
+MAY_NAME_PARTS = {"engine/structures.py": "HOLES", "inspect/explanation/host_code.py": "part_name"}
 
-LAYOUT_NAMES = {name for name in vars(layout) if name.isupper()} - {"USER", "HOLES"} | {"entry_offset", "TLB_BYTES"}
-SLOTS = {name for name in state.OFFSETS if name.startswith("tlb")} - {"tlb_fills", "tlb_flushes"}
+LAYOUT_NAMES = {name for name in vars(layout) if name.isupper() and not name.startswith("_")}
+LAYOUT_NAMES = LAYOUT_NAMES - {"USER", "HOLES"} | {"entry_offset", "TLB_BYTES"}
+SLOTS = {name for name in state.OFFSETS if name.startswith("tlb")} - {"tlb_fills", "tlb_fill_cycles", "tlb_flushes"}
 
 
 def layout_knowledge(source: str) -> set[str]:
@@ -32,7 +34,7 @@ def layout_knowledge(source: str) -> set[str]:
 def test_only_its_folder_knows_the_layout() -> None:
     files = [path for path in BT.rglob("*.py") if SOFT_MMU not in path.parents and path != STATE]
     found = {str(path.relative_to(BT)): layout_knowledge(path.read_text(encoding="utf-8")) for path in files}
-    assert {file: names for file, names in found.items() if names} == {}
+    assert {file: names for file, names in found.items() if names} == SAYS_SO_TO_PEOPLE
 
 
 def test_few_files_import_the_folder() -> None:

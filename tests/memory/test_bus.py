@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bt.devices.chipset.pic8259 import Pic8259Pair
 from bt.devices.debug.post_port import PostPort
 from bt.devices.device import Device, Line
+from bt.devices.serial.uart16550 import Uart16550
 from bt.memory.bus import COUNTED_ADDRESSES, ELSEWHERE, NATIVE_READ, NATIVE_WRITE, Bus, BusConflict
 
 
@@ -192,24 +192,24 @@ def test_a_region_moves_and_may_overlap_where_it_was(bus: Bus) -> None:
 
 def test_latches_and_mirrors_come_and_go_with_their_region() -> None:
     ports = Bus("ports", 16)
-    post, pic = PostPort(), Pic8259Pair(Line("INTR"))
-    latches, masks = ports.attach(post, 0x80, 4), ports.attach(pic, 0x20, 2)
+    post, uart = PostPort(), Uart16550(Line("IRQ4"), lambda byte: None)
+    latches, enables = ports.attach(post, 0x80, 4), ports.attach(uart, 0x20, 2)
     ports.write(0x82, 1, 0x5A)
-    ports.write(0x21, 1, 0xFB)
-    latches, masks = ports.move(latches, 0x90), ports.move(masks, 0x30)
+    ports.write(0x21, 1, 0x0B)
+    latches, enables = ports.move(latches, 0x90), ports.move(enables, 0x30)
     assert native(ports) == {0x90, 0x91, 0x92, 0x93}
     assert [ports.native_access[port] for port in (0x21, 0x31)] == [0, NATIVE_READ]
-    assert [ports.read(port, 1) for port in (0x21, 0x31, 0x82, 0x92)] == [0xFF, 0xFB, 0xFF, 0x5A]
+    assert [ports.read(port, 1) for port in (0x21, 0x31, 0x82, 0x92)] == [0xFF, 0x0B, 0xFF, 0x5A]
     ports.latch_values[0x92] = 0x5B  # a guest's OUT, served by the engine
     ports.detach(latches)
-    ports.detach(masks)
+    ports.detach(enables)
     assert native(ports, 0xFF) == frozenset()
     ports.latch_values[0x92] = ports.latch_values[0x31] = 0  # whoever has these addresses next
-    pic.write(1, 1, 0x77)
-    assert (post.read(2, 1), pic.read(1, 1), ports.latch_values[0x31]) == (0x5B, 0x77, 0)
+    uart.write(1, 1, 0x07)
+    assert (post.read(2, 1), uart.read(1, 1), ports.latch_values[0x31]) == (0x5B, 0x07, 0)
     assert native(ports, 0xFF) == frozenset()
-    ports.attach(pic, 0x20, 2)
-    assert (ports.native_access[0x21], ports.latch_values[0x21]) == (NATIVE_READ, 0x77)
+    ports.attach(uart, 0x20, 2)
+    assert (ports.native_access[0x21], ports.latch_values[0x21]) == (NATIVE_READ, 0x07)
 
 
 def test_a_latch_at_two_places_is_one() -> None:

@@ -22,7 +22,7 @@ from random import Random
 from bt.engine.library.library import load_library
 from bt.engine.protocol import Exit
 from bt.engine.vcpu import Vcpu
-from bt.inspect.registers import read_registers
+from bt.inspect.compare.registers import read_registers
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import (

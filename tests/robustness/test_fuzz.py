@@ -12,7 +12,7 @@ import pytest
 from bt.engine.library.library import load_library
 from bt.x86.opcodes import lookup
 from tests.engines import factories
-from tests.inspect.planted import library_with_handler
+from tests.inspect.compare.planted import library_with_handler
 from tests.robustness.fuzz.campaign import Child, describe, how_it_died, read_account, run_campaign
 from tests.robustness.fuzz.guest import Guest
 from tests.robustness.fuzz.pair import Pair, minimise

@@ -10,7 +10,7 @@ import pytest
 
 from bt.engine.library.library import Library, load_library
 from bt.engine.vcpu import Vcpu
-from bt.inspect.registers import read_registers
+from bt.inspect.compare.registers import read_registers
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import reset

@@ -1,7 +1,9 @@
 """The I/O APIC: 24 interrupt inputs, each with its vector and destination."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from bt.devices.apic.message import DeliveryMode, Message
 from bt.devices.device import Device
@@ -16,6 +18,16 @@ VECTOR, MODE_SHIFT, LOGICAL, REMOTE_IRR, LEVEL, MASKED = 0xFF, 8, 1 << 11, 1 << 
 LOW_WRITABLE = 0x0001_AFFF  # delivery status and remote IRR are the chip's
 HIGH_WRITABLE = 0xFF00_0000
 DESTINATION_SHIFT = 56
+
+
+class IoApicRegisters(NamedTuple):
+    """What it holds, for who looks at it; `inputs`: a bit for each that is asserted."""
+
+    version: int
+    identification: int
+    selected: int
+    entries: tuple[int, ...]
+    inputs: int
 
 
 class IoApic(Device):
@@ -55,6 +67,10 @@ class IoApic(Device):
             if entry & REMOTE_IRR and entry & VECTOR == vector:
                 self._entries[number] = entry & ~REMOTE_IRR
                 self._deliver_level(number)
+
+    def registers(self) -> IoApicRegisters:
+        """All of them, without the effects of reading."""
+        return IoApicRegisters(self._version, self._id >> 24, self._index, tuple(self._entries), self._inputs)
 
     def read(self, offset: int, size: int) -> int:
         if offset == SELECT:

@@ -1,6 +1,5 @@
 """The real-time clock and its battery-backed RAM: Motorola MC146818A, as wired in the PC/AT."""
 
-from calendar import monthrange
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -11,30 +10,52 @@ from bt.clock.virtual_clock import (
     Event,
     VirtualClock,
 )
+from bt.devices.chipset.cmos_rtc_native import (
+    A_DIVIDER,
+    A_RATE,
+    A_UPDATE_IN_PROGRESS,
+    B_SET,
+    CALENDAR,
+    CENTURY,
+    D_VALID_RAM_AND_TIME,
+    DAY,
+    DIVIDER_RUNS,
+    HOURS,
+    HOURS_ALARM,
+    INDEX_BITS,
+    MINUTES,
+    MINUTES_ALARM,
+    MONTH,
+    REGISTER_A,
+    REGISTER_B,
+    REGISTER_C,
+    REGISTER_D,
+    SECONDS,
+    SECONDS_ALARM,
+    UPDATE_WARNING_NS,
+    WEEKDAY,
+    WRITE_ONLY,
+    YEAR,
+    RtcShared,
+    read_data,
+    read_index,
+    write_index,
+)
 from bt.devices.device import Device, Line
-from bt.memory.map_layout import DEVICE_HOLE
+from bt.devices.shared import address_of
+from bt.memory.map_layout import low_ram
+from bt.memory.native_registers import NativeRegister
 
 CRYSTAL_HZ = 32_768
 INDEX, DATA = 0, 1  # offsets
 
-SECONDS, SECONDS_ALARM, MINUTES, MINUTES_ALARM, HOURS, HOURS_ALARM, WEEKDAY, DAY, MONTH, YEAR = range(10)
-REGISTER_A, REGISTER_B, REGISTER_C, REGISTER_D = range(10, 14)
-CENTURY = 0x32  # a RAM byte by the data sheet, kept with the date by every PC
-CALENDAR = (SECONDS, MINUTES, HOURS, WEEKDAY, DAY, MONTH, YEAR, CENTURY)
-
-A_UPDATE_IN_PROGRESS, A_DIVIDER, A_RATE = 1 << 7, 0b111 << 4, 0b1111
-DIVIDER_RUNS = 0b010 << 4
-B_SET, B_PERIODIC, B_ALARM, B_UPDATE, B_SQUARE_WAVE, B_BINARY, B_24_HOUR, B_DAYLIGHT = (
-    1 << n for n in range(7, -1, -1)
-)
+B_PERIODIC, B_ALARM, B_UPDATE, B_SQUARE_WAVE, B_BINARY, B_24_HOUR, B_DAYLIGHT = (1 << n for n in range(6, -1, -1))
 INTERRUPT_ENABLES = B_PERIODIC | B_ALARM | B_UPDATE  # the flags in register C have the same positions
 C_INTERRUPT = 1 << 7
-D_VALID_RAM_AND_TIME = 1 << 7
 
 PM = 1 << 7
 ALARM_DONT_CARE = 0xC0  # and everything above
 
-UPDATE_WARNING_NS = 244_000 + 1_984_000  # UIP rises 244 us before an update of 1984 us, which ends on the second
 FIRST_UPDATE_NS = NS_PER_SECOND // 2  # after the divider leaves reset
 
 EPOCH = datetime(1, 1, 1)
@@ -44,7 +65,7 @@ DEFAULT_BASE = datetime(2000, 1, 1, tzinfo=UTC)
 KIB, MIB = 1 << 10, 1 << 20
 
 
-class CmosRtc(Device):
+class CmosRtc(RtcShared, Device):
     """MC146818A data sheet (Motorola); byte assignments of the RAM from the IBM PC/AT Technical Reference.
 
     Index at offset 0 (bit 7, the NMI mask, is ignored), data at 1. The clock shows UTC and starts at `base`, which has
@@ -52,7 +73,9 @@ class CmosRtc(Device):
     valid date when the clock starts from them; daylight saving is not applied, and the square wave goes nowhere.
     """
 
-    fields = ("_index", "_phase_ns", "_seconds", "_mark", "_weekday_shift", "_periods_seen", "_updates_seen")
+    version = 2
+    fields = ("_index", "_phase_ns", "_seconds", "_mark", "_weekday_shift", "_periods_seen", "_updates_seen",
+              "_true_until_ns")  # fmt: skip
 
     def __init__(
         self,
@@ -68,7 +91,9 @@ class CmosRtc(Device):
         self._clock = clock
         self._irq8 = irq8
         self._index = 0
-        self._ram = bytearray(128)  # calendar bytes are true while the clock stands, alarms and registers always
+        # calendar bytes are true while the clock stands and a second after they were read, alarms and registers always
+        self._ram = bytearray(128)
+        self._ram_address = address_of(self._ram)
         self._ram[REGISTER_A] = DIVIDER_RUNS | 0b0110  # 1024 Hz, the AT's initialization
         self._ram[REGISTER_B] = B_24_HOUR
         self._describe_machine(ram_bytes, nvram or {})
@@ -81,7 +106,7 @@ class CmosRtc(Device):
 
     def read(self, offset: int, size: int) -> int:
         if offset == INDEX:
-            return 0xFF  # write-only
+            return WRITE_ONLY
         index = self._index
         if index == REGISTER_A:
             return self._ram[REGISTER_A] | (A_UPDATE_IN_PROGRESS if self._update_in_progress() else 0)
@@ -92,17 +117,23 @@ class CmosRtc(Device):
             return flags
         if index == REGISTER_D:
             return D_VALID_RAM_AND_TIME
-        if index in CALENDAR and self._running():
-            return self._calendar()[index]
+        if index in CALENDAR and self._running() and self._clock.now_ns >= self._true_until_ns:
+            self._ram_from_calendar()
+            self._true_until_ns = self._phase_ns + (self._updates() + 1) * NS_PER_SECOND
         return self._ram[index]
+
+    def native_registers(self) -> dict[int, NativeRegister]:
+        index = NativeRegister(self.block, read_index, write_index)
+        return {INDEX: index, DATA: NativeRegister(self.block, read_data)}
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset == INDEX:
-            self._index = value & 0x7F
+            self._index = value & INDEX_BITS
             return
         index = self._index
         if index in (REGISTER_C, REGISTER_D):
             return
+        self._true_until_ns = 0
         self._collect_flags()
         was_running = self._running()
         if was_running:
@@ -146,7 +177,7 @@ class CmosRtc(Device):
     def _describe_machine(self, ram_bytes: int, nvram: Mapping[int, int]) -> None:
         """What firmware would have found: memory sizes, equipment, and the checksum over 0x10-0x2d."""
         self._ram[0x14] = 0x02  # equipment: a numeric coprocessor, no diskette
-        low_bytes = min(ram_bytes, DEVICE_HOLE)
+        low_bytes = low_ram(ram_bytes)
         extended_kib = max(0, min(ram_bytes - MIB, 0xFFFF * KIB)) // KIB
         for low, amount in (
             (0x15, min(ram_bytes, 640 * KIB) // KIB),
@@ -201,6 +232,8 @@ class CmosRtc(Device):
         field = {index: self._decode(self._ram[index]) for index in CALENDAR}
         year = max(1, min(field[CENTURY] * 100 + field[YEAR], 9999))
         month = max(1, min(field[MONTH], 12))
+        from calendar import monthrange  # and locale with it, 3 ms that most runs need not wait for
+
         date = datetime(year, month, max(1, min(field[DAY], monthrange(year, month)[1])))
         of_day = timedelta(
             hours=self._decode_hour(self._ram[HOURS]), minutes=min(field[MINUTES], 59), seconds=min(field[SECONDS], 59)

@@ -2,10 +2,11 @@
 
 from enum import IntEnum
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+from bt.devices.chipset.pic8259_native import PicShared, read_chosen, read_mask, write_command, write_mask
 from bt.devices.device import Device, Line
-from bt.memory.bus import Mirror
+from bt.memory.native_registers import NativeRegister
 
 CASCADE_INPUT = 2
 SPURIOUS_INPUT = 7
@@ -30,7 +31,20 @@ class Ocw2(IntEnum):
     ROTATE_ON_SPECIFIC_EOI = 0b111
 
 
-class Pic8259:
+class PicRegisters(NamedTuple):
+    """What one chip holds, for who looks at it: `highest` is the input of highest priority, `base` its vectors'."""
+
+    irr: int
+    imr: int
+    isr: int
+    highest: int
+    base: int
+    reads_isr: bool
+    elcr: int
+    is_nested: bool  # special fully nested mode
+
+
+class Pic8259(PicShared):
     """One 8259A (data sheet 231468): eight inputs, the lowest-numbered first unless rotated.
 
     A request is remembered while masked but withdrawn if its input falls before it is acknowledged.
@@ -54,12 +68,25 @@ class Pic8259:
         self._base = 0
         self._begin_initialization(ICW1_NEEDS_ICW4)
         self._next_icw = 0  # no ICW is awaited either: OCWs are obeyed
+        self.settle()
+
+    def settle(self) -> None:
+        """Whatever has changed: derive what native code goes by."""
+        self._requests = self.irr
+        special = self._special_mask or self.polled or self._icw4 & ICW4_SPECIAL_FULLY_NESTED
+        self._is_plain = self._lowest == 7 and not (special or self._next_icw)
 
     @property
     def irr(self) -> int:
         """Interrupt request register."""
         levels = 0xFF if self._icw1 & ICW1_LEVEL_TRIGGERED else self.elcr
         return self._inputs & (levels | self._edges)
+
+    def registers(self) -> PicRegisters:
+        """All of them, without the effects of reading."""
+        nested = bool(self._icw4 & ICW4_SPECIAL_FULLY_NESTED)
+        highest = self._lowest + 1 & 7
+        return PicRegisters(self.irr, self.imr, self._isr, highest, self._base, bool(self._read_isr), self.elcr, nested)
 
     @property
     def interrupt(self) -> bool:
@@ -203,8 +230,6 @@ class Pic8259Pair(Device):
     `line(irq)`. ELCR: 82371AB (PIIX4) data sheet 290562, section 4.2.3.
     """
 
-    mirrors = frozenset((1, 3))
-
     def __init__(self, intr: Line, name: str = "PIC") -> None:
         super().__init__(name)
         self._intr = intr
@@ -214,9 +239,17 @@ class Pic8259Pair(Device):
         for irq, line in self._lines.items():
             line.watch(partial(self._input_changed, irq))
 
-    def adopt_mirror(self, offset: int, mirror: Mirror) -> None:
-        super().adopt_mirror(offset, mirror)
-        self._show_masks()
+    def native_registers(self) -> dict[int, NativeRegister]:
+        found = {}
+        for offset, chip in ((0, self._master), (2, self._slave)):
+            found[offset] = NativeRegister(chip.block, read_chosen, write_command)
+            found[offset + 1] = NativeRegister(chip.block, read_mask, write_mask)
+        return found
+
+    @property
+    def chips(self) -> tuple[Pic8259, Pic8259]:
+        """Master and slave."""
+        return self._master, self._slave
 
     def line(self, irq: int) -> Line:
         """The request wire of ISA interrupt `irq`, 0-15 but not 2, which is the cascade."""
@@ -240,7 +273,6 @@ class Pic8259Pair(Device):
             return chip.imr if offset & 1 else chip.read_register()
         value = chip.poll()
         self._update()  # a poll is an acknowledgement
-        self._show_masks()
         return value
 
     def write(self, offset: int, size: int, value: int) -> None:
@@ -254,13 +286,11 @@ class Pic8259Pair(Device):
             case _:
                 self._slave.elcr = value & 0b1101_1110  # and so are 8 and 13
         self._update()
-        self._show_masks()
 
     def reset(self) -> None:
         self._master.reset()
         self._slave.reset()
         self._update()
-        self._show_masks()
 
     def state(self) -> dict[str, Any]:
         chips = {"master": self._master, "slave": self._slave}
@@ -271,22 +301,20 @@ class Pic8259Pair(Device):
             for name in chip.fields:
                 setattr(chip, name, state[role][name])
         self._update()
-        self._show_masks()
 
     def _input_changed(self, irq: int, level: bool) -> None:
-        chip = self._master if irq < 8 else self._slave
-        chip.set_input(irq & 7, level)
-        self._update()
+        if irq < 8:
+            self._master.set_input(irq, level)
+            self._update_master()
+        else:
+            self._slave.set_input(irq & 7, level)
+            self._update()
 
     def _update(self) -> None:
+        self._slave.settle()
         self._master.set_input(CASCADE_INPUT, self._slave.interrupt)
-        self._intr.set(self._master.interrupt)
+        self._update_master()
 
-    def _show_masks(self) -> None:
-        """IMR is what a read finds unless it is a poll."""
-        for offset, mirror in self._mirrors.items():
-            chip = self._master if offset < 2 else self._slave
-            if chip.polled:
-                mirror.hide()
-            else:
-                mirror.show(chip.imr)
+    def _update_master(self) -> None:
+        self._master.settle()
+        self._intr.set(self._master.interrupt)

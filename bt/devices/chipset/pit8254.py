@@ -12,12 +12,12 @@ from bt.devices.chipset.pit8254_native import (
     HIGH_BYTE,
     LOW_BYTE,
     LOW_THEN_HIGH,
+    PIT_HZ,
     CounterShared,
     PitShared,
     latch_count,
     read_count,
 )
-from bt.devices.chipset.pit8254_native import PIT_HZ as PIT_HZ
 from bt.devices.device import Device, Line
 from bt.memory.native_registers import NativeRegister
 

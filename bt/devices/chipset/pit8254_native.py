@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bt.devices.native import native_code
 from bt.devices.shared import Flag, OptionalWord, Shared, Word
@@ -31,11 +30,10 @@ class PitShared(Shared):
     _counter0, _counter1, _counter2 = Word(), Word(), Word()
 
 
-@dataclass(frozen=True)
-class _Counting:
+class _Counting(NamedTuple):
     """A counter at a tick (i64 each)."""
 
-    count: Value
+    start: Value  # what it counts down from
     elapsed: Value
     phase: Value  # within a period
     high: Value  # ticks of the high part of a period in mode 3
@@ -57,30 +55,30 @@ def _current(b: NativeDevice, block: Value) -> Value:
     """`Counter._current`, i64. Asks Python for a decimal count."""
     b.ask_if(b.is_set(CounterShared._bcd, block))
     at = _counting(b, block, b.periods(b.now_ns(), PIT_HZ))
-    value = b.local(64, at.count - at.elapsed)
-    with b.If(at.count != 0), b.Switch(b.word(CounterShared._mode, block)) as modes:
+    value = b.local(64, at.start - at.elapsed)
+    with b.If(at.start != 0), b.Switch(b.word(CounterShared._mode, block)) as modes:
         with modes.case(2):
-            value.set(at.count - at.phase)
+            value.set(at.start - at.phase)
         with modes.case(3):
             down = b.select(at.phase.ult(at.high), at.phase, at.phase - at.high)
-            value.set((at.count & -2) - (down << 1))
+            value.set((at.start & -2) - (down << 1))
     return value.get() & 0xFFFF
 
 
 def out(b: NativeDevice, block: Value, ticks: Value) -> Value:
     """`Counter.out` of the counter with that block, i1."""
     at = _counting(b, block, ticks)
-    stopped = (at.count == 0) | at.is_held
-    level = b.local(1, (at.count == 0) | (at.elapsed != at.count))
+    stopped = (at.start == 0) | at.is_held
+    level = b.local(1, (at.start == 0) | (at.elapsed != at.start))
     with b.Switch(b.word(CounterShared._mode, block)) as modes:
         with modes.case(0):
             by_halves = b.word(CounterShared._access, block) == LOW_THEN_HIGH
             half_written = by_halves & b.is_set(CounterShared._expect_high, block)
-            level.set((at.count != 0) & at.elapsed.uge(at.count) & ~half_written)
+            level.set((at.start != 0) & at.elapsed.uge(at.start) & ~half_written)
         with modes.case(1):
-            level.set(at.elapsed.uge(at.count))
+            level.set(at.elapsed.uge(at.start))
         with modes.case(2):
-            level.set(stopped | (at.phase != at.count - 1))
+            level.set(stopped | (at.phase != at.start - 1))
         with modes.case(3):
             level.set(stopped | at.phase.ult(at.high))
     return level.get()

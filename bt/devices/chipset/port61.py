@@ -4,7 +4,8 @@ from bt.clock.virtual_clock import (
     Oscillator,
     VirtualClock,
 )
-from bt.devices.chipset.pit8254 import PIT_HZ, Pit8254
+from bt.devices.chipset.pit8254 import Pit8254
+from bt.devices.chipset.pit8254_native import PIT_HZ
 from bt.devices.chipset.port61_native import OUT_2, REFRESH, REFRESH_PERIOD_TICKS, Port61Shared, read_port
 from bt.devices.device import Device
 from bt.memory.native_registers import NativeRegister

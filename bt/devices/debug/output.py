@@ -68,3 +68,8 @@ class Sender(SenderShared):
         self._sink = sink
         if isinstance(sink, Output):
             self._queue_block, self._output_number = sink.queue.block, sink.number
+
+    def send_at_once(self, wanted: bool) -> None:
+        """Have each byte leave to Python when it is sent; or, as before, wait in the queue for the next line's end."""
+        if isinstance(self._sink, Output):
+            self._queue_block = 0 if wanted else self._sink.queue.block

@@ -4,13 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bt.devices.device import Device
-from bt.devices.display.registers import (
-    GRAPHICS_MISC,
-    GRAPHICS_MODE,
-    MODE_SHIFT_256,
-    MODE_SHIFT_INTERLEAVED,
-    VgaRegisters,
-)
+from bt.devices.display.registers import MODE_SHIFT_256, MODE_SHIFT_INTERLEAVED, VgaRegisters
+from bt.devices.display.vga_native import GRAPHICS_MISC, GRAPHICS_MODE
 
 FIRST_PORT, PORT_COUNT = 0x1CE, 4
 INDEX, DATA, DATA_ALIGNED = 0, 1, 2  # offsets; the last is for processors that want words at even addresses

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from bt.devices.debug.output import OutputQueue, Sender
 from bt.devices.device import Device
 from bt.devices.display import registers as vga
+from bt.devices.display import vga_native
 from bt.devices.display.dispi import Dispi
 from bt.devices.display.registers import VgaRegisters
 from bt.devices.display.vga_native import EVERYWHERE, PAGE_BITS, VgaMemoryShared, read_memory, write_memory
@@ -50,7 +51,8 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
     `buffer` is at least 256 KiB, what it holds is kept by its owner and is not in `state()`. The VMM may let guests
     store into `window` without asking; `window_changed(window)` is called when the window has another place, or none,
     `stored(start, length)` when the device has written to the buffer; `is_untouched()`: it is all zeros. Loads from a
-    window do not fill the latches. Odd/even ignores the page bit of miscellaneous output.
+    window do not fill the latches. Odd/even ignores the page bit of miscellaneous output, and its bit that would take
+    memory away from the processor is storage, as on QEMU's display: firmware made for that leaves it clear.
     """
 
     widest_access = 8
@@ -94,6 +96,20 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
             return bytes(self.buffer[first + 2 * start + (number & 1) : first + min(2 * (start + length), _HALF) : 2])
         return bytes(self.buffer[4 * start + number : min(4 * (start + length), VGA_BYTES) : 4])
 
+    def put_map(self, number: int, start: int, data: bytes) -> None:
+        """Store bytes in one map from `start` on, as far as its 64 KiB go; see `map_bytes`."""
+        data = data[: max(0, (VGA_BYTES // 4) - start)]
+        if self._in_pairs:
+            first, step = (number >> 1) * _HALF + 2 * start + (number & 1), 2
+        else:
+            first, step = 4 * start + number, 4
+        if data:
+            length = step * (len(data) - 1) + 1
+            span = bytearray(self.buffer[first : first + length])  # of which slices with steps are 50 times as fast
+            span[::step] = data
+            self.buffer[first : first + length] = span
+            self._stored(first, length)
+
     def quads(self) -> bytes:
         """The VGA's 256 KiB in quads."""
         data = bytes(self.buffer[:VGA_BYTES])
@@ -104,7 +120,7 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
     def refresh(self) -> None:
         """A register has changed: find out what memory looks like."""
         registers, dispi = self._registers, self._dispi
-        graphics, mode = registers.graphics, registers.graphics[vga.GRAPHICS_MODE]
+        graphics, mode = registers.graphics, registers.graphics[vga_native.GRAPHICS_MODE]
         on_dispi = dispi.enabled
         self._linear = on_dispi and dispi.bits > 4
         self._chain_4 = bool(registers.sequencer[vga.MEMORY_MODE] & vga.MEMORY_CHAIN_4) and not on_dispi
@@ -112,13 +128,11 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
         if on_dispi != self._dispi_was_enabled:  # it may have cleared memory
             self._dispi_was_enabled = on_dispi
             self._stored(0, len(self.buffer))
-        start, length = MAPPED[graphics[vga.GRAPHICS_MISC] >> 2 & 3]
-        if not registers.miscellaneous & vga.MISC_RAM_ENABLED and not on_dispi:
-            length = 0
+        start, length = MAPPED[graphics[vga_native.GRAPHICS_MISC] >> 2 & 3]
         self._start, self._end = start, start + length
         self._bank = dispi.bank << BANK_BITS if on_dispi else 0
         self._write_mode = mode & 3
-        self._compares = bool(mode & vga.MODE_READ_COMPARE)
+        self._compares = bool(mode & vga_native.MODE_READ_COMPARE)
         if self._odd_even != self._in_pairs:
             self._rearrange(self._odd_even)
         registers.is_planar = not (on_dispi or self._chain_4 or self._odd_even)
@@ -131,12 +145,12 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
         """
         graphics = self._registers.graphics
         self._registers.drawing_changed_natively = False
-        maps = self._map_mask = self._registers.sequencer[vga.MAP_MASK]
-        self._set_reset = MAPS[graphics[vga.SET_RESET]]
-        enabled, rotate = graphics[vga.ENABLE_SET_RESET], graphics[vga.DATA_ROTATE]
+        maps = self._map_mask = self._registers.sequencer[vga_native.MAP_MASK]
+        self._set_reset = MAPS[graphics[vga_native.SET_RESET]]
+        enabled, rotate = graphics[vga_native.ENABLE_SET_RESET], graphics[vga_native.DATA_ROTATE]
         self._enable_set_reset = MAPS[enabled]
         self._rotate, self._function = rotate & 7, rotate >> 3
-        self._bit_mask = graphics[vga.BIT_MASK] * EVERYWHERE
+        self._bit_mask = graphics[vga_native.BIT_MASK] * EVERYWHERE
         window = None
         if self._linear:
             plain = True
@@ -144,7 +158,7 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
             plain = False
         else:
             plain = (self._chain_4 and maps == 0xF) or (
-                self._odd_even and maps == 0x3 and not graphics[vga.READ_MAP] & 2
+                self._odd_even and maps == 0x3 and not graphics[vga_native.READ_MAP] & 2
             )
         if plain:
             length = self._end - self._start
@@ -192,13 +206,13 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
         if self._chain_4:
             address, selected = offset >> 2, offset & 3
         elif self._odd_even:
-            address, selected = offset >> 1, graphics[vga.READ_MAP] & 2 | offset & 1
+            address, selected = offset >> 1, graphics[vga_native.READ_MAP] & 2 | offset & 1
         else:
-            address, selected = self._bank + offset, graphics[vga.READ_MAP]
+            address, selected = self._bank + offset, graphics[vga_native.READ_MAP]
         latch = self._latch = self._load(address)
         if not self._compares or self._chain_4:
             return latch >> 8 * selected & 0xFF
-        different = (latch ^ MAPS[graphics[vga.COLOUR_COMPARE]]) & MAPS[graphics[vga.COLOUR_DONT_CARE]]
+        different = (latch ^ MAPS[graphics[vga_native.COLOUR_COMPARE]]) & MAPS[graphics[vga_native.COLOUR_DONT_CARE]]
         different |= different >> 16
         return ~(different | different >> 8) & 0xFF
 
@@ -298,10 +312,9 @@ class VgaMemory(VgaMemoryShared, Sender, Device):
         self.refresh()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """After registers, DISPI and what the buffer held: the buffer is as `state` says, not as it was here."""
+        """After registers and DISPI. Whoever restores puts back what the buffer held, in the order `state` says."""
         super().restore(state)
         self._dispi_was_enabled = self._dispi.enabled
-        self._stored(0, len(self.buffer))
         self.refresh()
 
 

@@ -6,25 +6,17 @@ from typing import Any
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.device import Device
 from bt.devices.display.retrace import Raster
-from bt.devices.display.vga_native import BIT_MASK as BIT_MASK
-from bt.devices.display.vga_native import COLOUR_COMPARE as COLOUR_COMPARE
-from bt.devices.display.vga_native import COLOUR_DONT_CARE as COLOUR_DONT_CARE
-from bt.devices.display.vga_native import DATA_ROTATE as DATA_ROTATE
-from bt.devices.display.vga_native import ENABLE_SET_RESET as ENABLE_SET_RESET
 from bt.devices.display.vga_native import (
     GRAPHICS_BITS,
+    GRAPHICS_MISC,
+    GRAPHICS_MODE,
     INDEX_OFFSETS,
+    MAP_MASK,
     VgaRegistersShared,
     read_status,
     write_data,
     write_index,
 )
-from bt.devices.display.vga_native import GRAPHICS_MISC as GRAPHICS_MISC
-from bt.devices.display.vga_native import GRAPHICS_MODE as GRAPHICS_MODE
-from bt.devices.display.vga_native import MAP_MASK as MAP_MASK
-from bt.devices.display.vga_native import MODE_READ_COMPARE as MODE_READ_COMPARE
-from bt.devices.display.vga_native import READ_MAP as READ_MAP
-from bt.devices.display.vga_native import SET_RESET as SET_RESET
 from bt.devices.shared import address_of
 from bt.memory.native_registers import NativeRegister
 
@@ -33,7 +25,7 @@ PORTS = ((0x3B4, 2), (0x3BA, 1), (0x3C0, 16), (0x3D4, 2), (0x3DA, 1))  # first a
 _MONOCHROME = frozenset({0x04, 0x05, 0x0A})  # offsets that are decoded while IO_ADDRESS_SELECT is clear
 _COLOUR = frozenset({0x24, 0x25, 0x2A})  # the same registers, while it is set
 
-MISC_COLOUR, MISC_RAM_ENABLED = 1 << 0, 1 << 1
+MISC_COLOUR = 1 << 0
 MISC_WRITABLE = 0xEF
 
 RESET, CLOCKING_MODE, _, CHARACTER_MAP_SELECT, MEMORY_MODE = range(5)  # sequencer, but for MAP_MASK

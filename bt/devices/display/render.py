@@ -4,6 +4,7 @@ from functools import cache
 from typing import NamedTuple
 
 from bt.devices.display import registers as vga
+from bt.devices.display import vga_native
 from bt.devices.display.dispi import BITS_STORED
 from bt.devices.display.retrace import vertical_display_end
 from bt.devices.display.vga import Vga
@@ -33,7 +34,7 @@ class Image(NamedTuple):
 def text(device: Vga) -> TextScreen | None:
     """The characters on the screen; None in graphics modes and while the screen is off."""
     registers = device.registers
-    if device.dispi.enabled or registers.graphics[vga.GRAPHICS_MISC] & vga.MISC_GRAPHICS or _is_off(device):
+    if device.dispi.enabled or registers.graphics[vga_native.GRAPHICS_MISC] & vga.MISC_GRAPHICS or _is_off(device):
         return None
     crtc = registers.crtc
     columns, offset = crtc[0x01] + 1, 2 * crtc[OFFSET]
@@ -80,7 +81,7 @@ def _start(crtc: bytearray) -> int:
 def _dots(device: Vga) -> tuple[int, int]:
     """Width and height of what is shown, dots of half the clock counted twice."""
     crtc, clocking = device.registers.crtc, device.registers.sequencer[vga.CLOCKING_MODE]
-    graphics = device.registers.graphics[vga.GRAPHICS_MISC] & vga.MISC_GRAPHICS
+    graphics = device.registers.graphics[vga_native.GRAPHICS_MISC] & vga.MISC_GRAPHICS
     character = 8 if clocking & vga.CLOCKING_8_DOTS or graphics else 9
     twice = 2 if clocking & vga.CLOCKING_HALF and not device.dispi.enabled else 1
     return (crtc[0x01] + 1) * character * twice, vertical_display_end(crtc) + 1
@@ -100,14 +101,18 @@ def _colours(device: Vga) -> bytes:
     """256 times red, green, blue: what each pixel value of a VGA mode looks like."""
     registers = device.registers
     attributes, mode = registers.attributes, registers.attributes[vga.ATTRIBUTE_MODE]
-    direct = registers.graphics[vga.GRAPHICS_MODE] & vga.MODE_SHIFT_256
+    # all planes of text are shown whatever is enabled, as on QEMU's display: firmware made for that enables none
+    planes = (
+        attributes[vga.COLOUR_PLANES] & 0xF if registers.graphics[vga_native.GRAPHICS_MISC] & vga.MISC_GRAPHICS else 0xF
+    )
+    direct = registers.graphics[vga_native.GRAPHICS_MODE] & vga.MODE_SHIFT_256
     select = attributes[vga.COLOUR_SELECT]
     colours = bytearray()
     for value in range(256):
         if direct:
             index = value
         else:
-            index = attributes[value & attributes[vga.COLOUR_PLANES] & 0xF] | (select & 0b1100) << 4
+            index = attributes[value & planes] | (select & 0b1100) << 4
             if mode & vga.ATTRIBUTE_PALETTE_54:
                 index = index & 0xCF | (select & 0b11) << 4
         index &= registers.pel_mask
@@ -214,7 +219,7 @@ def _spread_pairs() -> tuple[int, ...]:
 
 def _graphics_lines(device: Vga, height: int) -> list[bytes]:
     registers = device.registers
-    crtc, mode = registers.crtc, registers.graphics[vga.GRAPHICS_MODE]
+    crtc, mode = registers.crtc, registers.graphics[vga_native.GRAPHICS_MODE]
     on_dispi = device.dispi.enabled
     memory = bytes(device.buffer) if on_dispi else device.memory.quads()
     addresses = len(memory) // 4

@@ -22,8 +22,9 @@ class Target(Enum):
     PCI = "PCI"  # and ISA behind it: ROM, adapters
 
 
-# The programmable attribute map: start and length of what a register's lower and upper nibble are about.
-PAM = (
+Region = tuple[int, int]  # start and length
+# The programmable attribute map: what a register's lower and upper nibble are about.
+PAM: tuple[tuple[Region, Region], ...] = (
     ((0, 0), (0xF0000, 0x10000)),
     ((0xC0000, 0x4000), (0xC4000, 0x4000)),
     ((0xC8000, 0x4000), (0xCC000, 0x4000)),
@@ -37,18 +38,16 @@ PAM = (
 class HostBridge(PciFunction):
     """Intel 440FX PCIset, 82441FX PMC (data sheet 290549): PAM registers 59h-5Fh, SMRAM 72h.
 
-    `set_region(start, length, reads, writes)` is called for each part whose owner has changed: after reset, reads and
-    writes of all of them are for PCI. Other registers (DRAM rows, timing, errors) are storage without effect; the
-    processor never is in system management mode, so that closed SMRAM is nobody's.
+    `set_region(start, length, reads, writes)` is called where the owner has changed, once for neighbours that have the
+    same from then on: after reset, reads and writes of all of them are for PCI. Other registers (DRAM rows, timing,
+    errors) are storage without effect; the processor never is in system management mode, so that closed SMRAM is
+    nobody's.
     """
 
     def __init__(self, set_region: Callable[[int, int, Target, Target], None], name: str = "host bridge") -> None:
         self._set_region = set_region
-        self._owners = {part: (Target.PCI, Target.PCI) for pair in PAM for part in pair} | {
-            SMRAM_RANGE: (Target.PCI, Target.PCI)
-        }
-        self._smram_locked = False
         super().__init__(name, IDENTITY, defaults=DEFAULTS)
+        self._owners = self._owners_now()
 
     def write(self, offset: int, size: int, value: int) -> None:
         before = self._config[SMRAM]
@@ -66,19 +65,31 @@ class HostBridge(PciFunction):
             self._show_regions()
 
     def _show_regions(self) -> None:
+        start = end = 0  # of changed neighbours
+        owners = Target.PCI, Target.PCI
+        for part, now in sorted(self._owners_now().items()):
+            if self._owners[part] == now:
+                continue
+            self._owners[part] = now
+            if part[0] != end or now != owners:
+                if end:
+                    self._set_region(start, end - start, *owners)
+                start, owners = part[0], now
+            end = sum(part)
+        if end:
+            self._set_region(start, end - start, *owners)
+
+    def _owners_now(self) -> dict[Region, tuple[Target, Target]]:
+        """What the registers say: who gets reads and writes of each part."""
+        smram = self._config[SMRAM]
+        owner = _target(smram & SMRAM_OPEN and smram & SMRAM_ENABLED)
+        found = {SMRAM_RANGE: (owner, owner)}
         for register, pair in enumerate(PAM, FIRST_PAM):
             for half, part in enumerate(pair):
                 bits = self._config[register] >> 4 * half
-                self._give(part, _target(bits & READ_ENABLE), _target(bits & WRITE_ENABLE))
-        smram = self._config[SMRAM]
-        owner = _target(smram & SMRAM_OPEN and smram & SMRAM_ENABLED)
-        self._give(SMRAM_RANGE, owner, owner)
-
-    def _give(self, part: tuple[int, int], reads: Target, writes: Target) -> None:
-        start, length = part
-        if length and self._owners[part] != (reads, writes):
-            self._owners[part] = reads, writes
-            self._set_region(start, length, reads, writes)
+                if part[1]:
+                    found[part] = _target(bits & READ_ENABLE), _target(bits & WRITE_ENABLE)
+        return found
 
 
 def _target(is_ram: int) -> Target:

@@ -6,8 +6,7 @@ few pieces are encoded by us, because compiled code can do with neither.
 
 from __future__ import annotations
 
-from bt.codegen.abi import FLAT_32
-from bt.codegen.builder import Signature
+from bt.codegen.abi import FLAT_32, Signature
 from bt.codegen.host_bytes import based, rex
 from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
 from bt.engine.identity.layout import BIAS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bt.codegen.abi import native
-from bt.codegen.builder import Module, Signature
+from bt.codegen.abi import Signature, native
+from bt.codegen.builder import Module
 from bt.codegen.value import PTR, Value
 from bt.engine.identity.crossing import RESUME_UNIT, UNIT_END, UNIT_ENTER, UNIT_FAULT, UNIT_MISS, UNIT_SERVICE
 from bt.engine.identity.heat import (

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bt.codegen.abi import handler
-from bt.codegen.builder import UNLIKELY, Signature
+from bt.codegen.abi import Signature, handler
+from bt.codegen.builder import UNLIKELY
 from bt.codegen.value import PTR, Value
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.structures import RECORD, RECORD_BYTES
@@ -64,6 +64,9 @@ class HandlerContext(MemoryContext):
         """The instruction is done: on to the next record."""
         if not self.terminated:
             self.go_record(self.record + RECORD_BYTES)
+
+    def shorten_budget(self, insns: Value) -> None:
+        self.budget = self.budget - insns
 
     # -- Context --------------------------------------------------------------------------------------------------
 

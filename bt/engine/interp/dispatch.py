@@ -13,6 +13,7 @@ from bt.engine.boundary import (
     end_run,
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
+from bt.engine.breakpoints import IS_BREAKPOINT
 from bt.engine.interp.context import (
     DISPATCH,
     EXHAUSTED,
@@ -21,12 +22,15 @@ from bt.engine.interp.context import (
     TROUBLE,
     HandlerContext,
 )
-from bt.engine.structures import BLOCK, CONTROL
+from bt.engine.structures import BLOCK, CONTROL, VARIANT_REPNZ, VARIANT_REPZ, VARIANTS
 from bt.x86.context import FAULT, Context
+from bt.x86.exits import ExitReason
+from bt.x86.state import CS
 
 # Run from state's eip until something leaves to Python; state's budget is what it may use and what is left.
 RUN_INTERP = native("run_interp", PTR)
 STALE_HANDLER, CHAIN_HANDLER, LENGTH_HANDLER = "interp_stale", "interp_chain", "interp_too_long"
+BREAKPOINT_HANDLER = "interp_breakpoint"
 
 
 def _dispatch(b: HandlerContext) -> None:
@@ -92,6 +96,31 @@ def _too_long(b: HandlerContext) -> None:
     b.fault(13, 0)  # an instruction of more than 15 bytes is #GP(0) (SDM vol. 3A 6.15, interrupt 13)
 
 
+def _breakpoint(b: HandlerContext) -> None:
+    """Leave before the instruction, unless the guest was left there already; then do what its own handler does."""
+    with b.Unlikely(b.budget.sle(0)):
+        b.go(EXHAUSTED)
+    control, eip, now = b.get_pointer("engine"), b.this_eip(), b.icount()
+    has_passed = CONTROL.get(b, control, "passed_at") == now
+    has_passed = has_passed & (CONTROL.get(b, control, "passed_eip") == eip.zext(64))
+    with b.If(~has_passed):
+        linear = b.segment_linear(CS, eip)
+        with b.If(b.call(IS_BREAKPOINT, b.cpu, b.record, linear) != 0):
+            CONTROL.put(b, control, "passed_at", now)
+            CONTROL.put(b, control, "passed_eip", eip.zext(64))
+            b.put("exit_reason", int(ExitReason.BREAKPOINT))
+            b.put("exit_address", linear.zext(64))
+            b.put("eip", eip)
+            b.go(DISPATCH)
+    variant = b.field("variant")
+    with b.If((variant & (VARIANT_REPZ | VARIANT_REPNZ)) != 0):  # it may come back here to repeat
+        CONTROL.put(b, control, "passed_at", now + 1)
+        CONTROL.put(b, control, "passed_eip", eip.zext(64))
+    number = b.field("form").zext(64) * VARIANTS + variant.zext(64)
+    target = b.load(CONTROL.get_pointer(b, control, "handlers") + (number << 3), PTR)
+    b.tail_call(target, b.signature, [b.record, b.cpu, "poison", b.budget])
+
+
 def _leave(b: HandlerContext) -> None:
     b.ret()
 
@@ -114,6 +143,7 @@ def emit_dispatch(module: Module) -> None:
         (handler(STALE_HANDLER), _stale),
         (handler(CHAIN_HANDLER), _chain),
         (handler(LENGTH_HANDLER), _too_long),
+        (handler(BREAKPOINT_HANDLER), _breakpoint),
     ):
         b = HandlerContext(module, signature)
         body(b)

@@ -16,8 +16,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from bt.codegen import host_fp
-from bt.codegen.arena import Arena, link
+from bt.codegen.arena import Arena
 from bt.codegen.builder import Module
+from bt.codegen.linker import link
 from bt.codegen.llvm import assemble_many, target_identity
 from bt.codegen.objectfile import CodePiece, merge, read_object
 from bt.codegen.objects import KEY_BYTES
@@ -79,8 +80,19 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),
         "fault_handler": handler.code,
+        "mnemonics": "\n".join(form.name for form in FORMS).encode(),
+        "feature_forms": json.dumps(_feature_forms()).encode(),
         **StencilTables(catalogue, plans, helpers, stencil_pieces).sections(),
     }
+
+
+def _feature_forms() -> dict[str, list[int]]:
+    """Numbers of the forms that ask for a CPUID feature."""
+    found: dict[str, list[int]] = {}
+    for form in FORMS:
+        if form.cpuid is not None:
+            found.setdefault(form.cpuid, []).append(form.id)
+    return found
 
 
 def build_part(store: Store, part: Part) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 from bt.codegen.arena import Arena
 from bt.codegen.llvm import target_identity
 from bt.codegen.store import Store, source_key
-from bt.engine.library.tables import ModelTables, missing_features
+from bt.engine.library.tables import ModelTables
 from bt.x86.cpu_model import CpuModel
 
 if TYPE_CHECKING:
@@ -33,7 +33,15 @@ RESERVED_BYTES = ARENA_BYTES // 4  # for the first pieces of machines to come, w
 _PACKAGE = Path(__file__).parents[2]
 _SOURCES = ("codegen", "x86", "memory", "engine")
 
-STENCIL_SECTIONS = ("stencils", "stencil_code", "stencil_relocations", "stencil_index", "plans")
+STENCIL_SECTIONS = (
+    "stencils",
+    "stencil_code",
+    "stencil_relocations",
+    "stencil_index",
+    "flat_plans",
+    "real_plans",
+    "other_plans",
+)
 Progress = Callable[[int, int], None]
 
 
@@ -73,6 +81,9 @@ class Library:
     stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
     stencil_names: bytes  # for people: in order of stencil numbers, one a line
     fault_handler: bytes  # machine code, see bt/host/faults.py
+    # what a warm start wants to know of the instruction table, which takes 20 ms to import
+    mnemonics: Sequence[str]  # by number of the form
+    feature_forms: Mapping[str, Sequence[int]]  # numbers of the forms that ask for a CPUID feature
     piece_bytes: int = PIECE_BYTES
     reserved_bytes: int = RESERVED_BYTES
     key: str = ""  # of the cache
@@ -87,12 +98,15 @@ class Library:
 
     def tables(self, model: CpuModel) -> ModelTables:
         """What native code reads for a vCPU of this model."""
-        missing = missing_features(model)
+        # models that lack the same have the same tables
+        missing = frozenset(feature for feature in self.feature_forms if model.lacks(feature))
         found = self._models.get(missing)
         if found is None:
             shared = {name: getattr(self, name) for name in ("handlers", "dispatch", "shapes", "fp_forms")}
             # another thread may have made them meanwhile
-            found = self._models.setdefault(missing, ModelTables(shared | self.stencils, missing))
+            gone = [number for feature in missing for number in self.feature_forms[feature]]
+            made = ModelTables(shared | self.stencils, len(self.mnemonics), gone)
+            found = self._models.setdefault(missing, made)
         return found
 
     def part(self, part: Part, store: Store | None = None) -> Mapping[str, int]:
@@ -159,6 +173,8 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
         {name: bytes(sections[name]) for name in STENCIL_SECTIONS},
         bytes(sections["stencil_names"]),
         bytes(sections["fault_handler"]),
+        bytes(sections["mnemonics"]).decode().split("\n"),
+        json.loads(bytes(sections["feature_forms"])),
         key=key,
     )
 

@@ -8,8 +8,8 @@ processor's.
 
 from __future__ import annotations
 
-from bt.codegen.abi import FLAT_32, RegisterPlan, native
-from bt.codegen.builder import Local, Signature
+from bt.codegen.abi import FLAT_32, RegisterPlan, Signature, native
+from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.engine.reencode.forms import (
     FIELD_GPR,

@@ -17,7 +17,6 @@ from bt.memory.host_mmu.mmu import HostMmu
 from bt.memory.map import PhysicalMap
 from bt.memory.mmu import Mmu
 from bt.x86.cpu_model import CpuModel
-from bt.x86.opcodes import FORMS
 
 if TYPE_CHECKING:
     from bt.engine.identity.tier import IdentityTier
@@ -86,7 +85,8 @@ class TranslatingVcpu(Vcpu):
         self._cache = self.pieces(CACHE_PIECES)
         self._filled_hot = self._filled_cold = 0  # bytes, in pieces before the current one
         self._sites = self.area(SITES * SITE_BYTES)
-        self._callouts = self.area(8 * len(FORMS))
+        self._read_diary: Callable[[], None] | None = None
+        self._callouts = self.area(8 * len(self.library.mnemonics))
 
     @staticmethod
     def _entry_name() -> str:
@@ -105,17 +105,17 @@ class TranslatingVcpu(Vcpu):
         self.state["view_wanted"] = int(self._tier != "1")
 
     def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
-        """Have the translator note in `area` what it does (see trace.py).
+        """Have the translator note in `area` what it does (see trace.py), and in no other from now on.
 
         `read` is called when a run has ended, and before what the diary speaks of is forgotten.
         """
-        self._after_run = read
+        if self._read_diary is None:
+            self.listen(lambda: self._read_diary and self._read_diary())
+        self._read_diary = read
         self.set_control("trace_next", area.address)
         self.set_control("trace_end", area.address + area.size)
 
     def _flush(self) -> None:
-        if self._after_run is not None:
-            self._after_run()
         if self.identity is not None:
             self.identity.forget()
         self.heat.clear()
@@ -195,9 +195,9 @@ class TranslatingVcpu(Vcpu):
         """How often the interpreter did an instruction for translated code, by mnemonic."""
         counts = memoryview(self._callouts.map).cast("Q")
         found: Counter[str] = Counter()
-        for form in FORMS:
-            if counts[form.id]:
-                found[form.name] += counts[form.id]
+        for name, count in zip(self.library.mnemonics, counts, strict=False):  # the area is whole pages
+            if count:
+                found[name] += count
         return found
 
     def statistics(self) -> dict[str, int]:

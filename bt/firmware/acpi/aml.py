@@ -6,6 +6,7 @@ text, bytes for a term made by another function. Names are given as paths: "\\_S
 
 import struct
 from collections.abc import Sequence
+from functools import cache
 
 Term = bytes | int | str
 
@@ -17,6 +18,7 @@ SYSTEM_IO, PCI_CONFIG = 0x01, 0x02  # spaces of an operation region
 BYTE_ACCESS = 0x01  # flags of a field: byte accesses, no lock, what is not written is preserved
 
 
+@cache
 def path(text: str) -> bytes:
     """A NameString (20.2.2)."""
     bare = text.lstrip("\\^")

@@ -1,5 +1,7 @@
 """The differentiated system description table of machine "pc": what is on the board, in AML."""
 
+from functools import cache
+
 from bt.firmware.acpi import aml
 
 PCI_MEMORY_END = 0xFEBF_FFFF  # the I/O APIC's window is the next
@@ -7,6 +9,7 @@ GPE_BASE, GPE_BYTES = 0xAFE0, 4
 SCI = 9
 PCI_IRQS = (5, 10, 11)  # what PCI interrupts may be routed to
 SLOTS, PINS = 32, 4
+EISA_ID = 7  # characters; ACPI's own have one more
 POWER_FUNCTION_SLOT = 1  # its pin A is the SCI
 LINKS = ("LNKA", "LNKB", "LNKC", "LNKD")
 ROUTED_NOWHERE = 0x80
@@ -14,8 +17,9 @@ PRESENT, HIDDEN = 0x0F, 0x0B  # there and working; not shown to people
 NOT_ENABLED = 0x09  # of a link device that is routed nowhere
 
 
-def dsdt(low_ram: int, processors: int) -> bytes:
-    """The body. `low_ram`: bytes of RAM below the addresses of devices."""
+@cache
+def dsdt(low_ram: int, processors: int, pvpanic: int | None = None) -> bytes:
+    """The body. `low_ram`: bytes of RAM below the addresses of devices; `pvpanic`: the port of such a device."""
     return b"".join(
         (
             aml.scope("\\_SB", *(aml.processor(f"CPU{number:X}", number) for number in range(processors))),
@@ -28,7 +32,7 @@ def dsdt(low_ram: int, processors: int) -> bytes:
                     aml.name("_UID", 0),
                     aml.name("_CRS", _bridge_windows(low_ram)),
                     aml.name("_PRT", _routing()),
-                    _isa_bridge(),
+                    _isa_bridge(pvpanic),
                     _reserved_ports(),
                 ),
                 *_links(),
@@ -108,7 +112,8 @@ def _sci_link() -> bytes:
     )
 
 
-def _isa_bridge() -> bytes:
+def _isa_bridge(pvpanic: int | None) -> bytes:
+    added = [] if pvpanic is None else [_isa_device("PEVT", "QEMU0001", aml.io(pvpanic, 1))]
     return aml.device(
         "ISA",
         aml.name("_ADR", 0x1_0000),
@@ -123,11 +128,13 @@ def _isa_bridge() -> bytes:
         _isa_device("COM1", "PNP0501", aml.io(0x3F8, 8), aml.irq(4), uid=1),
         _isa_device("COM2", "PNP0501", aml.io(0x2F8, 8), aml.irq(3), uid=2),
         _isa_device("FDC0", "PNP0700", aml.io(0x3F2, 4), aml.io(0x3F7, 1), aml.irq(6), aml.dma(2)),
+        *added,
     )
 
 
 def _isa_device(where: str, kind: str, *descriptors: bytes, uid: int | None = None) -> bytes:
-    terms = [aml.name("_HID", aml.eisa_id(kind)), aml.name("_STA", PRESENT)]
+    """`kind`: an identifier of PNP's, or of an ACPI vendor."""
+    terms = [aml.name("_HID", aml.eisa_id(kind) if len(kind) == EISA_ID else kind), aml.name("_STA", PRESENT)]
     if uid is not None:
         terms.append(aml.name("_UID", uid))
     return aml.device(where, *terms, aml.name("_CRS", aml.resources(*descriptors)))

@@ -1,4 +1,4 @@
-"""The ACPI tables of machine "pc" (ACPI 6.5, chapter 5): RSDP, RSDT, FADT, FACS, DSDT, MADT."""
+"""The ACPI tables of machine "pc" (ACPI 6.5, chapter 5): RSDP, RSDT, FADT, FACS, DSDT, MADT; WAET (Microsoft)."""
 
 import struct
 from typing import NamedTuple
@@ -22,6 +22,7 @@ FADT_FLAGS = 1 << 0 | 1 << 2 | 1 << 5 | 1 << 7 | 1 << 10 | 1 << 15
 
 LOCAL_APIC, IO_APIC = 0xFEE0_0000, 0xFEC0_0000
 ACTIVE_HIGH_LEVEL = 0b1101
+PM_TIMER_GOOD = 1 << 1  # of WAET: one read is enough
 TIMER_INPUT = 2  # of the I/O APIC
 ALL_PROCESSORS, NMI_PIN = 0xFF, 1
 
@@ -32,6 +33,7 @@ class Hardware(NamedTuple):
     low_ram: int  # bytes below the addresses of devices
     has_apics: bool
     processors: int = 1
+    pvpanic: int | None = None  # the port of such a device
 
 
 def acpi_tables(hardware: Hardware) -> Linkable:
@@ -41,11 +43,12 @@ def acpi_tables(hardware: Hardware) -> Linkable:
     linkable.add_file(ROOT, 16, LOW)
     facs = len(tables)
     tables += struct.pack("<4sIII", b"FACS", 64, 0, 0).ljust(64, b"\0")
-    dsdt_at = _add(linkable, b"DSDT", 1, dsdt(hardware.low_ram, hardware.processors))
+    dsdt_at = _add(linkable, b"DSDT", 1, dsdt(hardware.low_ram, hardware.processors, hardware.pvpanic))
     fadt_at = _add_fadt(linkable, facs, dsdt_at)
     listed = [fadt_at]
     if hardware.has_apics:
         listed.append(_add(linkable, b"APIC", 1, _madt(hardware.processors)))
+    listed.append(_add(linkable, b"WAET", 1, struct.pack("<I", PM_TIMER_GOOD)))
     rsdt_at = _add_rsdt(linkable, listed)
     linkable.files[ROOT] += struct.pack("<8sB6sBI", b"RSD PTR ", 0, OEM.ljust(6), 0, 0)
     linkable.point(ROOT, 16, 4, ACPI_FILE, rsdt_at)

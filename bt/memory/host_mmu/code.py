@@ -6,8 +6,8 @@ and it is no ROM. All others are read-only, or not there; what they stop comes b
 
 from __future__ import annotations
 
-from bt.codegen.abi import native
-from bt.codegen.builder import Builder, Signature
+from bt.codegen.abi import Signature, native
+from bt.codegen.builder import Builder
 from bt.codegen.value import PTR, Value
 from bt.memory.access import ACCESS_CODE, Body, NativeContext
 from bt.memory.host_mmu.layout import GUARD_BYTES, VIEW_BYTES

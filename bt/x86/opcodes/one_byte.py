@@ -163,7 +163,7 @@ _ROWS: Final = (
     Form("87 /r",     "xchg",     (Ev, Gv),      "move.xchg",             IDENTITY,   lock=True),
     Form("91-97",     "xchg",     (Zv, eAX),     "move.xchg",             IDENTITY),
     Form("90",        "nop",      (),            "move.nop",              IDENTITY),
-    Form("F3 90",     "pause",    (),            "move.nop",              IDENTITY),
+    Form("F3 90",     "pause",    (),            "processor.pause",       SENSITIVE,  ends_block=True),
     Form("8D /r",     "lea",      (Gv, M),       "move.lea",              IDENTITY),
     Form("98",        "cbw",      (),            "move.cbw",              IDENTITY),
     Form("99",        "cwd",      (),            "move.cwd",              IDENTITY),

@@ -75,4 +75,4 @@ def cmovcc(b: Context, dst: Operand, src: Operand) -> None:
 
 
 def nop(b: Context, *operands: Operand) -> None:
-    """NOP, PAUSE, prefetches, fences, reserved hints: operands are not accessed."""
+    """NOP, prefetches, fences, reserved hints: operands are not accessed."""

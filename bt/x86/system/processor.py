@@ -19,6 +19,10 @@ from bt.x86.system.registers.control_registers import (
 )
 from bt.x86.system.segmentation.descriptor import require_cpl_0
 
+# What is slow on every processor by design, at 1 GHz. Waiting loops are made of these: that each takes its time spares
+# the host most of their iterations.
+PAUSE_NS = 140  # Intel Optimization Reference Manual, "Pause Latency in Skylake"
+
 
 def _number(b: Context, register: NumberedRegister) -> Value:
     number = register.number
@@ -36,6 +40,11 @@ def hlt(b: Context) -> None:
     b.put("eip", b.next_eip())
     b.put("exit_reason", ExitReason.HLT)
     b.resume()
+
+
+def pause(b: Context) -> None:
+    """PAUSE: nothing, for a while (SDM vol. 2)."""
+    b.pass_time(PAUSE_NS)
 
 
 def mov_from_cr(b: Context, dst: Operand, src: NumberedRegister) -> None:

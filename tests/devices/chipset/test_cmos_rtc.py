@@ -11,7 +11,8 @@ from bt.clock.virtual_clock import (
     NS_PER_SECOND,
     VirtualClock,
 )
-from bt.devices.chipset.cmos_rtc import (
+from bt.devices.chipset.cmos_rtc import CmosRtc
+from bt.devices.chipset.cmos_rtc_native import (
     CENTURY,
     DAY,
     HOURS,
@@ -28,7 +29,6 @@ from bt.devices.chipset.cmos_rtc import (
     UPDATE_WARNING_NS,
     WEEKDAY,
     YEAR,
-    CmosRtc,
 )
 from bt.devices.device import Line
 from tests.devices.board import Edges, pass_time, transplant

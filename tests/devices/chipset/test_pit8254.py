@@ -11,11 +11,8 @@ from bt.clock.virtual_clock import (
     Oscillator,
     VirtualClock,
 )
-from bt.devices.chipset.pit8254 import (
-    CONTROL,
-    PIT_HZ,
-    Pit8254,
-)
+from bt.devices.chipset.pit8254 import CONTROL, Pit8254
+from bt.devices.chipset.pit8254_native import PIT_HZ
 from bt.devices.device import Line
 from tests.devices.board import Edges, pass_time, transplant
 

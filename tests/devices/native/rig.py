@@ -98,6 +98,7 @@ class Run:
     sent: list[int]
     devices: Sequence[Device] = ()
     held: list[Area] = field(default_factory=list)
+    edges: list[tuple[int, bool]] = field(default_factory=list)  # of INTR: when, and its level from then on
 
     @classmethod
     def of(
@@ -115,6 +116,7 @@ class Run:
         machine = Machine(config, serial=sent.append, console=lambda byte: sent.append(0x100 | byte), library=library)
         devices = [*machine.board.devices.values(), *attach(machine)]
         made = cls(machine, sent, devices)
+        machine.board.intr.watch(lambda level: made.edges.append((machine.clock.now_ns, level)))
         if not native:
             nothing = Area(1 << 16), Area(WINDOWS * WINDOW_BYTES)
             made.held.extend(nothing)
@@ -141,6 +143,7 @@ class Run:
             "now_ns": machine.clock.now_ns,
             "sent": list(self.sent),
             "intr": machine.cpu.state["intr_pending"],
+            "edges": list(self.edges),
             "devices": {device.name: device.state() for device in self.devices},
         }
 

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
+from bt.clock.virtual_clock import NS_PER_SECOND
 from bt.devices.apic.local_apic import LocalApic
+from bt.devices.chipset.cmos_rtc import CmosRtc
 from bt.devices.device import Device, Line
 from bt.devices.display.memory import APERTURE, APERTURE_BYTES, VGA_BYTES
 from bt.devices.display.registers import FIRST_PORT, PORTS
 from bt.devices.display.vga import Vga
 from bt.devices.display.vga_native import PAGE_BITS
 from bt.devices.pci.piix4_pm import PmRegisters
-from bt.devices.storage.ata_disk import AtaDisk
-from bt.devices.storage.atapi_cdrom import AtapiCdrom
-from bt.devices.storage.ide_channel import IdeChannel
+from bt.devices.storage.ata.ata_disk import AtaDisk
+from bt.devices.storage.ata.atapi_cdrom import AtapiCdrom
+from bt.devices.storage.ata.ide_channel import IdeChannel
 from bt.disks.disk import Disk
 from bt.engine.library.library import Library, load_library
 from bt.machine import EngineName, Machine
@@ -79,6 +81,45 @@ def serial(random: Random) -> Access:
             return Access("in16", UART + random.randrange(7))
         case _:
             return Access("in8", random.choice((0xE9, 0x80, *range(UART, UART + 8))))
+
+
+def pic(random: Random) -> Access:
+    """The 8259s, and what interrupts: 8254, RTC, UARTs. The guest has interrupts disabled: polls serve requests."""
+    chip = random.choice((0x20, 0x20, 0xA0))
+    match random.randrange(16):
+        case 0:
+            return random.choice(
+                (Access("out8", 0x43, 0x34), Access("out8", 0x40, random.randrange(256)), Access("out8", 0x40, 9))
+            )
+        case 1:
+            return random.choice((Access("out8", 0x70, 0x0B), Access("out8", 0x71, 0x42), Access("in8", 0x71)))
+        case 2:
+            return Access("out8", random.choice((UART, 0x2F8)) + random.choice((1, 4)), random.choice((0, 2, 8, 15)))
+        case 3:
+            return Access("out8", chip, random.choice((0xE7, 0xC7, 0xC7, 0x48, 0x48, 0x68, random.randrange(256))))
+        case 4:
+            return Access("out8", random.choice((0x4D0, 0x4D1)), random.choice((0, 0, 0x20, 0x08)))
+        case 5 | 6:
+            return Access("out8", chip, 0x0C)  # poll
+        case 7 | 8 | 9:
+            return Access("out8", chip, random.choice((0x20, 0x60 | random.randrange(8), 0x0A, 0x0B)))
+        case 10 | 11 | 12:
+            return Access("out8", chip + 1, random.choice((0x00, 0xFB, 0xFF, 0x01, random.randrange(256))))
+        case _:
+            return Access(random.choice(("in8", "in8", "in8", "in16")), chip + random.randrange(2))
+
+
+def rtc(random: Random) -> Access:
+    """The first second ends after a millisecond (`more_devices`): an update in progress is seen, too."""
+    match random.randrange(8):
+        case 0:
+            return Access("out8", 0x71, random.choice((0x26, 0x02, 0x82, 0x06, 0x20, 0x70, random.randrange(256))))
+        case 1 | 2 | 3:
+            return Access("out8", 0x70, random.choice((*range(0x10), 0x32, 0x8A, 0x15, random.randrange(256))))
+        case 4:
+            return Access(random.choice(("in8", "in16", "out16")), random.choice((0x70, 0x71)), 0x0A)
+        case _:
+            return Access("in8", 0x71)
 
 
 def keyboard(random: Random) -> Access:
@@ -194,10 +235,13 @@ def vga(random: Random) -> Access:
             return Access(random.choice(("write8", "write16", "write32")), place, random.randrange(1 << 32))
 
 
-MOST = {"ide": 0.9, "vga": 0.9}  # of the exits; often there is nothing to transfer, or memory is not planar
+# of the exits; often there is nothing to transfer, memory is not planar, or the 8259s are in a special mode
+MOST = {"ide": 0.9, "vga": 0.9, "pic": 0.9}
 TRAFFIC = {
     "timers": timers,
     "serial": serial,
+    "pic": pic,
+    "rtc": rtc,
     "keyboard": keyboard,
     "local_apic": local_apic,
     "pm": pm,
@@ -206,8 +250,21 @@ TRAFFIC = {
 }
 
 
+# What comes before: video memory is switched on, the 8259s are initialized and the 8254 interrupts every 84 us.
+FIRST = {
+    "vga": [Access("out8", 0x3C2, 0x63), Access("out16", 0x3C4, 0x0604)],
+    "pic": [
+        Access("out8", port, value)
+        for port, values in ((0x20, b"\x11"), (0x21, b"\x08\x04\x01\x00"), (0xA0, b"\x11"), (0xA1, b"\x70\x02\x01\x00"),
+                             (0x43, b"\x34"), (0x40, b"\x64\x00"))
+        for value in values
+    ],
+}  # fmt: skip
+
+
 def more_devices(machine: Machine) -> list[Device]:
     """What is not on every board."""
+    machine.board.part("RTC", CmosRtc)._phase_ns = 1_000_000 - NS_PER_SECOND
     intr = Line("INTR of the local APIC")
     intr.watch(machine.cpu.set_intr)
     apic = LocalApic(machine.clock, intr, external=lambda: 0, nmi=lambda: None)
@@ -258,8 +315,7 @@ class Picture(Device):
 
 def accesses(kind: str, seed: int) -> list[Access]:
     random = Random(f"{kind} {seed}")
-    first = [Access("out8", 0x3C2, 0x63), Access("out16", 0x3C4, 0x0604)] if kind == "vga" else []
-    return first + [TRAFFIC[kind](random)._replace(loops=random.choice(LOOPS)) for _ in range(ACCESSES)]
+    return FIRST.get(kind, []) + [TRAFFIC[kind](random)._replace(loops=random.choice(LOOPS)) for _ in range(ACCESSES)]
 
 
 def through(library: Library, engine: EngineName, traffic: list[Access], *, native: bool) -> dict[str, Any]:
@@ -283,14 +339,14 @@ def in_pieces(library: Library, kind: str, seed: int) -> dict[str, Any]:
     while not run.go(max_insns=random.randrange(1, 100_000) if moves else 50_000):
         if not moves:
             run.machine.com1.receive(b"What was typed meanwhile, more than a FIFO takes.")
-        snapshot, sent, exits = run.machine.snapshot(), run.sent, run.machine.exits
+        snapshot, before, exits = run.machine.snapshot(), run, run.machine.exits
         picture = run.devices[-1].state()
         run.close()
         moves += 1
         run = Run.of(library, ENGINES[moves % 2], traffic, native=moves % 3 != 0, attach=more_devices)
         run.devices[-1].restore(picture)
         run.machine.restore(snapshot)
-        run.sent[:] = sent
+        run.sent[:], run.edges[:] = before.sent, before.edges
         assert run.machine.exits == exits
     assert moves > 20
     seen = run.seen()

@@ -16,7 +16,7 @@ class Pc:
     def __init__(self) -> None:
         self.clock = VirtualClock()
         self.irqs = [Line(f"IRQ{number}") for number in range(16)]
-        self.regions: dict[int, tuple[int, Target, Target]] = {}
+        self.regions: dict[int, tuple[Target, Target]] = {}  # by start of each 16 KiB
         self.moves: list[tuple[str, int, int | None]] = []
         self.resets: list[bool] = []
         self.sci = Line("SCI")
@@ -37,7 +37,7 @@ class Pc:
         self.pm_registers = PmRegisters(self.clock, self.sci, self.power_off)
 
     def set_region(self, start: int, length: int, reads: Target, writes: Target) -> None:
-        self.regions[start] = (length, reads, writes)
+        self.regions |= dict.fromkeys(range(start, start + length, 0x4000), (reads, writes))
 
     def power_off(self) -> None:
         self.powered_off += 1

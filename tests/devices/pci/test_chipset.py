@@ -5,7 +5,7 @@ import pytest
 from bt.clock.virtual_clock import NS_PER_SECOND
 from bt.devices.device import Line
 from bt.devices.pci.function import Identity, PciFunction
-from bt.devices.pci.i440fx import Target
+from bt.devices.pci.i440fx import HostBridge, Target
 from bt.devices.pci.piix4_pm import ApmPorts, Gpe, PmFunction, SmBus
 from tests.devices.board import pass_time, transplant
 from tests.devices.pci.pc import Pc
@@ -24,28 +24,40 @@ def test_pam_as_seabios_writes_it(pc: Pc) -> None:
     assert pc.regions == {}
     pc.put(0, 0, 0x58, 0x33333000)
     pc.put(0, 0, 0x5C, 0x33333333)
-    assert pc.regions == {0xC0000 + n * 0x4000: (0x4000, RAM, RAM) for n in range(12)} | {0xF0000: (0x10000, RAM, RAM)}
+    assert pc.regions == {0xC0000 + n * 0x4000: (RAM, RAM) for n in range(16)}
     pc.put(0, 0, 0x58, 0x11111000)
     pc.put(0, 0, 0x5C, 0x33111111)
-    assert pc.regions[0xF0000] == (0x10000, RAM, PCI)  # read-only from now on
-    assert pc.regions[0xC0000] == (0x4000, RAM, PCI)
-    assert pc.regions[0xEC000] == (0x4000, RAM, RAM)
+    assert pc.regions[0xF0000] == (RAM, PCI)  # read-only from now on
+    assert pc.regions[0xC0000] == (RAM, PCI)
+    assert pc.regions[0xEC000] == (RAM, RAM)
     pc.put(0, 0, 0x59, 0x20, 1)
-    assert pc.regions[0xF0000] == (0x10000, PCI, RAM)
+    assert pc.regions[0xF0000] == (PCI, RAM)
     pc.host.reset()
-    assert set(pc.regions.values()) == {(0x4000, PCI, PCI), (0x10000, PCI, PCI)}
+    assert set(pc.regions.values()) == {(PCI, PCI)}
+
+
+def test_neighbours_change_at_once() -> None:
+    """Each change of the map costs the machine its TLBs: direct boots open all of it."""
+    heard: list[tuple[int, int, Target, Target]] = []
+    bridge = HostBridge(lambda *region: heard.append(region))
+    bridge.write(0x58, 4, 0x31333000)
+    assert heard == [(0xC0000, 0x8000, RAM, RAM), (0xC8000, 0x4000, RAM, PCI), (0xCC000, 0x4000, RAM, RAM),
+                     (0xF0000, 0x10000, RAM, RAM)]  # fmt: skip
+    heard.clear()
+    bridge.write(0x5C, 4, 0x33333333)
+    assert heard == [(0xD0000, 0x20000, RAM, RAM)]
 
 
 def test_smram_opens_and_locks(pc: Pc) -> None:
     pc.put(0, 0, 0x72, 0x4A, 1)
-    assert pc.regions[0xA0000] == (0x20000, RAM, RAM)
+    assert pc.regions[0xA0000] == (RAM, RAM)
     pc.put(0, 0, 0x72, 0x0A, 1)
-    assert pc.regions[0xA0000] == (0x20000, PCI, PCI)
+    assert pc.regions[0xA0000] == (PCI, PCI)
     pc.put(0, 0, 0x72, 0x5D, 1)
     assert pc.get(0, 0, 0x72, 1) == 0x1A  # locked, closed; base segment fixed
     pc.put(0, 0, 0x70, 0x004A_0000)
     assert pc.get(0, 0, 0x72, 1) == 0x1A
-    assert pc.regions[0xA0000] == (0x20000, PCI, PCI)
+    assert pc.regions[0xA0000] == (PCI, PCI)
     pc.host.reset()
     assert pc.get(0, 0, 0x72, 1) == 0x02
 

@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.device import Line
-from bt.devices.storage.ata_disk import AtaDisk
-from bt.devices.storage.atapi_cdrom import AtapiCdrom
-from bt.devices.storage.bus_master_ide import BusMasterIde
-from bt.devices.storage.ide_channel import IdeChannel
+from bt.devices.storage.ata.ata_disk import AtaDisk
+from bt.devices.storage.ata.atapi_cdrom import AtapiCdrom
+from bt.devices.storage.ata.bus_master_ide import BusMasterIde
+from bt.devices.storage.ata.ide_channel import IdeChannel
 from bt.disks.disk import Disk, open_disk
 from bt.memory.bus import Bus
 from bt.memory.ram import GuestRam

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from bt.devices.storage.ata_disk import AtaDisk
-from bt.devices.storage.bus_master_ide import BusMasterIde
-from bt.devices.storage.ide_channel import IdeChannel
+from bt.devices.storage.ata.ata_disk import AtaDisk
+from bt.devices.storage.ata.bus_master_ide import BusMasterIde
+from bt.devices.storage.ata.ide_channel import IdeChannel
 from bt.disks.disk import Disk
 from bt.engine.library.library import Library, load_library
 from bt.machine import EngineName, Machine, MachineConfig

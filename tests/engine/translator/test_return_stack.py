@@ -136,7 +136,8 @@ def test_what_was_predicted_in_an_epoch_with_the_same_tag(engine: str, way: str)
     epochs = [0, WRAP - 1]
 
     def external() -> None:
-        machine.cpu.state["epoch"] = epochs.pop(0)  # IRET makes the tag from it
+        epoch = epochs.pop(0)
+        machine.cpu.state["epoch"] = machine.cpu.state["code_epoch"] = epoch  # IRET makes the tag from it
 
     mapped, far_away = WAYS[way]
     memory = {

@@ -40,7 +40,7 @@ def _u32(data: bytes, offset: int) -> int:
 
 def test_every_table_is_whole() -> None:
     found = tables()
-    assert set(found) == {"RSDT", "FACP", "FACS", "DSDT", "APIC"}
+    assert set(found) == {"RSDT", "FACP", "FACS", "DSDT", "APIC", "WAET"}
     for signature, table in found.items():
         assert table[:4].decode() == signature
         assert signature == "FACS" or sum(table) & 0xFF == 0
@@ -72,6 +72,8 @@ def test_same_hardware_as_qemus_tables_tell() -> None:
     theirs, ours = _qemus_tables(), tables()
     at = theirs.index(b"APIC")
     assert theirs[at + 36 : at + _u32(theirs, at + 4)] == ours["APIC"][36:]
+    at = theirs.index(b"WAET")
+    assert theirs[at + 36 : at + _u32(theirs, at + 4)] == ours["WAET"][36:]
     at = theirs.index(b"FACP")
     fadt = theirs[at : at + _u32(theirs, at + 4)]
     differing = {offset for offset in range(44, len(fadt)) if fadt[offset] != ours["FACP"][offset]}
@@ -88,7 +90,7 @@ def _iasl(folder: Path, *arguments: str) -> str:
 
 
 @needs_iasl
-@pytest.mark.parametrize("signature", ["FACP", "APIC"])
+@pytest.mark.parametrize("signature", ["FACP", "APIC", "WAET"])
 def test_compiler_makes_the_same_bytes_of_data_tables(tmp_path: Path, signature: str) -> None:
     table = tables()[signature]
     (tmp_path / "table.dat").write_bytes(table)

@@ -24,13 +24,12 @@ from bt.engine.structures import (
     TRACE_BEGIN,
     TRACE_STENCIL,
 )
-from bt.engine.translator.gates.gates import TRANSLATABLE
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import RECORDS, Vcpu
-from bt.inspect.structure import Structure, find_block
+from bt.inspect.explanation.structure import Structure, find_block
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
-from bt.x86.mode import CODE_32, USER
+from bt.x86.mode import CODE_32, FLAT_32, USER
 from bt.x86.opcodes import FORMS
 from bt.x86.system.registers.control_registers import (
     CR0_PE,
@@ -51,7 +50,7 @@ Feature = tuple[str | int, ...]
 
 
 def _mode_class(mode: int) -> int:
-    flat = mode & TRANSLATABLE == TRANSLATABLE
+    flat = mode & FLAT_32 == FLAT_32
     return bool(mode & USER) | bool(mode & CODE_32) << 1 | flat << 2
 
 

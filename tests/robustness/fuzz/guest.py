@@ -10,7 +10,7 @@ from bt.engine.library.library import Library
 from bt.engine.structures import MAX_BLOCK_INSNS
 from bt.engine.translator.vcpu import SITES
 from bt.engine.vcpu import BLOCKS, Vcpu
-from bt.inspect.registers import FX_GUEST_SLOTS, FX_VISIBLE, read_registers
+from bt.inspect.compare.registers import FX_GUEST_SLOTS, FX_VISIBLE, read_registers
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import cpu_model, reset

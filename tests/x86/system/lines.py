@@ -132,7 +132,7 @@ def run_line(processor: Processor, text: str) -> None:
     before = [cpu["gpr", number] for number in range(8)]
     # a block of two instructions is translated if both may run
     leave = processor.vcpu.run(1 if bits == 16 or line.result.keys() & {"eip", "eflags"} else 2)
-    has_error_code = leave.extra and mode != "real"
+    has_error_code = leave.extra & 1 and mode != "real"
     _check_ending(processor, line, leave.reason, leave.address, leave.value if has_error_code else None)
     expected = {"eip": start if line.fault else start + len(code)}
     expected |= dict(zip(GPR_NAMES, before, strict=True))

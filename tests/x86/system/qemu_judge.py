@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from bt.inspect.qemu_stub import QemuStub
+from bt.inspect.compare.qemu_stub import QemuStub
 from bt.x86.state import CS, GPR_NAMES, SEGMENT_NAMES, SS
 from guest_images.assembler import assemble
 from tests.x86.system.lines import Line

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -98,7 +97,7 @@ def test_words_have_32_bits_and_no_feature_twice() -> None:
 def test_each_feature_has_its_bit(feature: str, leaf: int, register: int, bit: int) -> None:
     """Nothing else in CPUID changes but the number of leaves; those between are there, and empty."""
     plain = cpu_model.parse("486,-fpu")
-    model = replace(plain, features=plain.features | {feature})
+    model = plain._replace(features=plain.features | {feature})
     without = {number: registers for number, *registers in plain.leaves()}
     leaves = {number: registers for number, *registers in model.leaves()}
     assert leaves[leaf][register] ^ without.get(leaf, [0] * 4)[register] == 1 << bit

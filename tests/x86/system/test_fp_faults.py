@@ -153,7 +153,7 @@ def check(processor: Processor, vector: int, error: int | None = None, cr2: int 
     before = visible_state(processor)
     leave = processor.vcpu.run(2)
     assert leave.reason is ExitReason.EXCEPTION
-    assert (leave.address, leave.value if leave.extra else None) == (vector, error)
+    assert (leave.address, leave.value if leave.extra & 1 else None) == (vector, error)
     assert cr2 is None or processor.cpu["cr2"] == cr2
     assert visible_state(processor) == before
 

@@ -39,7 +39,7 @@ POINTERS = """
     movaps xmm0, xmm1
     fstp dword ptr [ebx + 32]
     fnstcw [ebx]
-    cpuid
+    bt eax, ebx
     fldz
     jmp next
 next:

@@ -10,8 +10,8 @@ from bt.engine.library.library import Library
 from bt.engine.structures import STENCIL
 from bt.engine.translator.emit.fp_run import COPY_BYTES
 from bt.engine.translator.vcpu import TranslatingVcpu
-from bt.inspect.diary import Fragment
-from bt.inspect.explain import Explainer
+from bt.inspect.explanation.diary import Fragment
+from bt.inspect.explanation.explain import Explainer
 from bt.x86.context import GP, PF
 from bt.x86.exits import ExitReason
 from bt.x86.state import ESI

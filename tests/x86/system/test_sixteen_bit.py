@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bt.engine.library.library import Library
-from bt.inspect.qemu_stub import PROGRAM, QemuStub
+from bt.inspect.compare.qemu_stub import PROGRAM, QemuStub
 from tests.x86.system.lines import Line, run_line
 from tests.x86.system.processor import Processor
 from tests.x86.system.qemu_judge import Judge, can_judge

@@ -33,9 +33,7 @@ from bt.engine.translator.emit.fp import FpBlock
 from bt.engine.translator.emit.instruction import Instruction
 from bt.engine.translator.emit.writer import STUB_BYTES, FragmentWriter, address_of
 from bt.engine.translator.gates.signatures import Gates
-from bt.engine.translator.plan.plan import Pre
 from bt.memory.access import NativeContext
-from bt.x86.state import CS
 
 SITES_PER_INSN = 3
 
@@ -126,11 +124,7 @@ class _Translator(FragmentWriter):
             self.note(TRACE_RECORD, record)
             plan = self.plan_of(record)
             step = b.local(32, 1)
-            plain = PLAN.get(b, plan, "live") != NO_PLAN
-            plain = plain & (RECORD.get(b, record, "address_mask") == 0xFFFFFFFF)
-            uses_memory = (PLAN.get(b, plan, "pre") == Pre.ADDRESS) | (PLAN.get(b, plan, "pre") == Pre.LOAD)
-            plain = plain & ~(uses_memory & (RECORD.get(b, record, "segment") == CS))
-            with b.IfElse(plain) as arm:
+            with b.IfElse(PLAN.get(b, plan, "live") != NO_PLAN) as arm:
                 with arm.then():
                     Instruction(self, record, plan, at, step, ended).emit()
                 with arm.otherwise(), b.IfElse(self.fp.can_translate(record)) as fp:

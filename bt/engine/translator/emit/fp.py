@@ -25,7 +25,6 @@ from bt.engine.translator.emit.writer import FragmentWriter
 from bt.engine.translator.plan.plan import Linear
 from bt.engine.translator.stencils.fp_stencils import OPERAND_SIZES
 from bt.x86 import state
-from bt.x86.state import CS, FS
 
 _FLDCW, _FLDCW_DIGIT = b"\xd9", 5
 _LDMXCSR, _LDMXCSR_DIGIT = b"\x0f\xae", 2
@@ -45,9 +44,9 @@ class FpBlock:
         """Whether a record is an FP instruction that is done inline (i1)."""
         b = self.b
         how = FP_FORM.get(b, fp_form(b, record), "inline")
-        segment = RECORD.get(b, record, "segment")
+        segment = RECORD.get(b, record, "segment").zext(32)
         memory = (RECORD.get(b, record, "variant") & VARIANT_MEMORY) != 0
-        plain = (RECORD.get(b, record, "address_mask") == 0xFFFFFFFF) & (segment != CS) & segment.ult(FS)
+        plain = (RECORD.get(b, record, "address_mask") == 0xFFFFFFFF) & self.outer.is_flat(segment)
         return (how != Inline.NOT) & (plain | ~memory)
 
     def look_ahead(self, record: Value, index: Value) -> None:

@@ -25,15 +25,17 @@ from bt.engine.structures import (
     STENCIL_IDENTITY,
     STENCIL_SERVICE,
     TRACE_JUMP,
+    VARIANT_SIZE_SHIFT,
 )
 from bt.engine.translator.emit import trace
 from bt.engine.translator.emit.writer import HELPER_PLACES, FragmentWriter, stencil_entry
 from bt.engine.translator.plan.plan import (
     Ending,
+    Linear,
     Pre,
 )
 from bt.x86.page import PAGE
-from bt.x86.state import FS, GS
+from bt.x86.state import CS
 
 
 class Instruction:
@@ -54,6 +56,7 @@ class Instruction:
     def emit(self) -> None:
         b, o = self.b, self.outer
         o.slot("IMMEDIATE", self._field("immediate"))
+        o.slot("TARGET", self._field("immediate"))  # of a transfer that looks at it
         o.slot("NEXT", self._field("next_eip"))
         o.slot("BEHIND", self.refund - 1)
         o.holes.access(PLAN.get(b, self.plan, "write"))
@@ -84,14 +87,19 @@ class Instruction:
         stride = PLAN.get(b, self.plan, "stride_count").zext(32)
         is_condition = (PLAN.get(b, self.plan, "effect") & FLAGS_CONDITION) != 0
         count = (self._field("immediate") & 31) * b.select(is_condition, b.const(0, 32), stride)
-        return rm + reg + count
+        narrow = b.select(self._is_narrow(), PLAN.get(b, self.plan, "stride_address").zext(32), 0)
+        return rm + reg + count + narrow
+
+    def _is_narrow(self) -> Value:
+        """Whether the address size is 16 bits (i1)."""
+        return self._field("address_mask") != 0xFFFFFFFF
 
     def _absolute(self) -> Value:
         """Distance to the stencil for an operand at a known address, within one page; 0 if this is none."""
         b, o = self.b, self.outer
         linear = self._field("displacement")
         known = (self._field("base_number") == NO_REGISTER) & (self._field("index_number") == NO_REGISTER)
-        known = known & self._field("segment").ult(FS)
+        known = known & o.is_flat(self._field("segment").zext(32)) & ~self._is_narrow()
         known = known & ((linear & (PAGE - 1)) + PLAN.get(b, self.plan, "size").zext(32)).ule(PAGE)
         o.holes.known(linear, PLAN.get(b, self.plan, "write") != 0)
         return b.select(known, PLAN.get(b, self.plan, "absolute"), 0)
@@ -114,8 +122,9 @@ class Instruction:
             with cases.case(Pre.LOAD):
                 self.address()
                 o.holes.access(0)
-                number = o.helper("load")
-                self._cold_slots(number, b.const(1, 8), b.const(4, 8), write=b.const(0, 8))
+                narrower = self._field("variant") >> VARIANT_SIZE_SHIFT
+                number = o.helper("load", narrower.zext(32))
+                self._cold_slots(number, b.const(Linear.T, 8), b.const(4, 8) >> narrower, write=b.const(0, 8))
                 o.emit(number)
                 o.holes.access(PLAN.get(b, self.plan, "write"))
 
@@ -141,22 +150,26 @@ class Instruction:
         with b.If(~no_base & ~no_index):
             place.set((((scale << 3) + base) << 3) + index + HELPER_PLACES["base_index"])
         o.emit(o.indexed(place.get()))
+        with b.If(self._is_narrow()):
+            o.emit(o.helper("wrap"))
         segment = self._field("segment").zext(32)
         size = PLAN.get(b, self.plan, "size")
-        with b.If(segment.uge(FS) & (size != 0)):
+        with b.If((size != 0) & ~o.is_flat(segment)):
             write = PLAN.get(b, self.plan, "write").zext(32)
             pre_load = PLAN.get(b, self.plan, "pre") == Pre.LOAD
             write = b.select(pre_load, b.const(0, 32), write)
             bytes_log = b.intrinsic("cttz", "i32", size.zext(32), "i1 true")
-            which = (segment == GS).zext(32) * 8 + write * 4 + bytes_log
-            number = o.helper("segment", which)
+            place = b.local(32, segment * 8 + write * 4 + bytes_log + HELPER_PLACES["segment"])
+            with b.If(o.is_real & self._is_narrow() & (segment != CS)):
+                place.set(segment * 4 + bytes_log + HELPER_PLACES["segment_real"])
+            number = o.indexed(place.get())
             self._cold_slots(number, b.const(0, 8), b.const(0, 8))
             o.emit(number)
 
     def _predict_return(self) -> None:
         b, o = self.b, self.outer
         back = self._field("next_eip")
-        with b.If(o.same_page(back)):
+        with b.If(o.can_chain(back)):
             slot = o.cold.get() - JUMP_BYTES
             o.cold.set(slot)
             trace.note(b, o.control, TRACE_JUMP, o.site_number.get(), slot)
@@ -217,14 +230,14 @@ class Instruction:
         direct = self._is_direct(jump)
         with b.If(direct & (ending == Ending.NEXT)):
             target = RECORD.get(b, jump, "immediate")
-            with b.IfElse(o.same_page(target)) as arm:
+            with b.IfElse(o.can_chain(target)) as arm:
                 with arm.then():
                     # the patch address is the stencil's own rel32, known once it has been copied
                     site = o.exit_site(target, 0)
                     o.slot("TAKEN", o.stub(site, o.gates.chain))
                     self.taken_site.set(site)
                 with arm.otherwise():
-                    o.slot("TAKEN", o.cold_far_exit(target))
+                    o.slot("TAKEN", o.cold_far_exit(target, jump))
                     o.slot("TARGET", target)
 
     def _is_direct(self, record: Value) -> Value:
@@ -242,11 +255,11 @@ class Instruction:
         ending = PLAN.get(b, plan, "ending")
         with b.If(self._is_direct(jump) & (ending == Ending.NEXT)):
             target = RECORD.get(b, jump, "immediate")
-            with b.If(o.same_page(target)):
+            with b.If(o.can_chain(target)):
                 where = CONTROL.get_pointer(b, o.control, "sites") + (self.taken_site.get() * SITE_BYTES)
                 SITE.put(b, where, "patch", b.load(o.slots + 8 * len(SLOTS), 64))
         with b.If(ending == Ending.JUMP):
-            o.exit(RECORD.get(b, jump, "immediate"))
+            o.exit(RECORD.get(b, jump, "immediate"), jump)
             self.ended.set(1)
         with b.If(ending == Ending.INDIRECT):
             o.at.set(o.jump_free(o.at.get()))

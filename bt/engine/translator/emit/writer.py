@@ -6,9 +6,10 @@ from the other, so that the hot code stays dense.
 
 from __future__ import annotations
 
-from bt.codegen.builder import Signature
+from bt.codegen.abi import Signature
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32, MOV_IMMEDIATE_BYTES, move_immediate
 from bt.codegen.value import PTR, Value
+from bt.engine.decode import nibbles
 from bt.engine.structures import (
     BLOCK,
     CONTROL,
@@ -32,15 +33,20 @@ from bt.engine.structures import (
 )
 from bt.engine.translator.emit import trace
 from bt.engine.translator.gates.signatures import EMIT_STENCIL, Gates
-from bt.engine.translator.plan.table import helper_offsets
+from bt.engine.translator.plan.table import PLAN_TABLES, helper_offsets
 from bt.memory.access import ACCESS_CODE, NativeContext
 from bt.memory.backend import AccessHoles
+from bt.x86 import mode
 from bt.x86.page import PAGE
+from bt.x86.state import DS, ES, SS
 
 SLOT_OFFSETS = {name: 8 * number for number, name in enumerate(SLOTS)}
 HELPER_PLACES = helper_offsets()
 STUB_BYTES = MOV_IMMEDIATE_BYTES + JUMP_BYTES
-FAR_EXIT_BYTES = 96  # room for the far_exit stencil and its jump
+FAR_EXIT_BYTES = 128  # room for the checked_exit stencil and its jump
+# Which bit of the mode key says that a segment is flat; of CS none, which writes may not go through.
+_NEVER = 15
+_FLAT_BITS = tuple((mode.FLAT_BIT[n] if n in (ES, SS, DS) else 1 << _NEVER).bit_length() - 1 for n in range(8))
 
 
 def write_base(b: NativeContext, control: Value, host: Value) -> Value:
@@ -118,6 +124,14 @@ class FragmentWriter:
         self.x87_eip = b.local(32, NO_X87_EIP)  # see SITE
         self.x87_segment = b.local(8, NO_X87_SEGMENT)
         self.page = BLOCK.get(b, self.block, "physical") & -PAGE
+        self.mode = BLOCK.get(b, self.block, "mode")
+        flat = (self.mode & mode.FLAT_32) == mode.FLAT_32
+        self.is_real = (self.mode & mode.REAL) == mode.REAL
+        flat_plans, real_plans, other_plans = (CONTROL.pointer(self.control, name) for name in PLAN_TABLES)
+        self.plans = b.load(b.select(flat, flat_plans, b.select(self.is_real, real_plans, other_plans)), PTR)
+        # EIPs that are known to be within CS: up to here; 0 if its limit is not part of the mode
+        all_of_it = b.select((self.mode & mode.CS_4_GIB) != 0, b.const(-1, 32), 0)
+        self.reach = b.select((self.mode & mode.CS_64_KIB) != 0, b.const(0xFFFF, 32), all_of_it)
 
     # -- small tools ----------------------------------------------------------------------------------------------
 
@@ -127,7 +141,11 @@ class FragmentWriter:
     def plan_of(self, record: Value) -> Value:
         b = self.b
         number = RECORD.get(b, record, "form").zext(64) * VARIANTS + RECORD.get(b, record, "variant").zext(64)
-        return CONTROL.get_pointer(b, self.control, "plans") + (number * PLAN_BYTES)
+        return self.plans + (number * PLAN_BYTES)
+
+    def is_flat(self, segment: Value) -> Value:
+        """Whether offsets into a data segment (i32) are linear addresses that need no look at it (i1)."""
+        return ((self.mode >> nibbles(self.b, _FLAT_BITS, segment)) & 1) != 0
 
     def indexed(self, index: Value) -> Value:
         """Stencil number at a place of the index."""
@@ -204,21 +222,41 @@ class FragmentWriter:
 
     # -- exits ----------------------------------------------------------------------------------------------------
 
-    def same_page(self, target: Value) -> Value:
-        return ((target ^ BLOCK.get(self.b, self.block, "eip").trunc(target.width)) & -PAGE) == 0
+    def can_chain(self, target: Value) -> Value:
+        """Whether a direct transfer may be patched to go to the fragment of its target (i1).
 
-    def exit(self, target: Value) -> None:
-        """A direct transfer at the end of the fragment."""
+        That must be in the block's page, so that no other page can be mapped there; and in a segment of known limit,
+        for there is nobody to find out that another one with a lower limit is used.
+        """
         b = self.b
-        with b.IfElse(self.same_page(target)) as arm:
+        distance = target - BLOCK.get(b, self.block, "eip").trunc(32)
+        place = BLOCK.get(b, self.block, "physical").trunc(32) & (PAGE - 1)
+        return (place + distance).ult(PAGE) & (self.reach != 0) & target.ule(self.reach)
+
+    def _far_exit(self, target: Value, jump: Value | None) -> Value:
+        """Stencil number of a transfer through the branch cache, its holes filled; `jump` may have to be refused."""
+        b = self.b
+        self.slot("TARGET", target)
+        number = b.local(32, self.helper("far_exit"))
+        if jump is not None:
+            with b.Unlikely(target.ugt(self.reach)):
+                number.set(self.helper("checked_exit"))
+                eip = RECORD.get(b, jump, "eip")
+                site = self.site(record=jump.zext(64), page=self.page, eip=eip, refund=1, ends=1)
+                self.slot("SERVICE", self.stub(site, self.gates.service))
+        return number.get()
+
+    def exit(self, target: Value, jump: Value | None = None) -> None:
+        """A direct transfer at the end of the fragment: by `jump`, or because nothing else follows."""
+        b = self.b
+        with b.IfElse(self.can_chain(target)) as arm:
             with arm.then():
                 at = self.at.get()
                 trace.note(b, self.control, TRACE_JUMP, self.site_number.get(), at)
                 stub = self.exit_stub(target, at + 1)
                 self.at.set(self.write_jump(at, stub))
             with arm.otherwise():
-                self.slot("TARGET", target)
-                self.emit(self.helper("far_exit"))
+                self.emit(self._far_exit(target, jump))
                 self.at.set(self.jump_free(self.at.get()))
 
     def exit_stub(self, target: Value, patch: Value) -> Value:
@@ -232,13 +270,12 @@ class FragmentWriter:
         end = BLOCK.get(b, self.block, "eip") + BLOCK.get(b, self.block, "bytes").zext(64)
         return self.site(patch=patch, page=self.page, eip=target, backward=target.zext(64).ult(end).zext(8))
 
-    def cold_far_exit(self, target: Value) -> Value:
-        """A transfer to another page, among the cold stubs; answers its host address."""
+    def cold_far_exit(self, target: Value, jump: Value) -> Value:
+        """A transfer that cannot be chained, among the cold stubs; answers its host address."""
         b = self.b
+        number = self._far_exit(target, jump)
         at = (self.cold.get() - FAR_EXIT_BYTES) & -16
         self.cold.set(at)
-        self.slot("TARGET", target)
-        number = self.helper("far_exit")
         end = b.call(EMIT_STENCIL, b.cpu, self.control, self.slots, number, at)
         self.jump_free(end)
         return at

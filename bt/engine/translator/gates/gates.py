@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bt.codegen.abi import RegisterPlan, native
-from bt.codegen.builder import Builder, Module, Signature
+from bt.codegen.abi import RegisterPlan, Signature, native
+from bt.codegen.builder import Builder, Module
 from bt.codegen.objectfile import CodePiece
 from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
@@ -37,10 +37,10 @@ from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import FP_PREPARE
 from bt.x86.page import PAGE
-from bt.x86.state import CS, EBP, ESP, GPR_NAMES
+from bt.x86.state import CS, EBP, ESP, GPR_NAMES, SS
 
-# Modes the translator knows: flat 32-bit code and stack. The rest is interpreted.
-TRANSLATABLE = mode.FLAT
+# Modes the translator knows: all but those where each access is looked at. The rest is interpreted.
+TRANSLATABLE = mode.ALIGNMENT_FREE | mode.BREAKPOINT_FREE
 INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
 
 RUN_BT = native("run_bt", PTR)
@@ -142,6 +142,9 @@ def _translated(b: NativeContext) -> None:
             deliver(b)
         b.ret(0)
     with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
+        b.ret(0)
+    handler = RECORD.get(b, BLOCK.get_pointer(b, block, "records"), "handler")
+    with b.Unlikely(handler == CONTROL.get(b, b.get_pointer("engine"), "breakpoint_handler")):
         b.ret(0)
     host = b.local(64, BLOCK.get(b, block, "host"))
     with b.If(host.get() == 0):
@@ -250,13 +253,17 @@ def _slow_exit(b: NativeContext) -> None:
     site = _site(b)
     linear = b.local(32, b.get("scratch", width=32))
     size = SITE.get(b, site, "size").zext(32)
+
+    def on_stack(offset: Value) -> None:
+        linear.set(b.segment_linear(SS, offset & b.stack_mask()))
+
     with b.Switch(SITE.get(b, site, "linear")) as cases:
         with cases.case(Linear.PUSH):
-            linear.set(b.get("gpr", ESP, width=32) - size)
+            on_stack(b.get("gpr", ESP, width=32) - size)
         with cases.case(Linear.POP):
-            linear.set(b.get("gpr", ESP, width=32))
+            on_stack(b.get("gpr", ESP, width=32))
         with cases.case(Linear.FRAME):
-            linear.set(b.get("gpr", EBP, width=32))
+            on_stack(b.get("gpr", EBP, width=32))
     write = SITE.get(b, site, "write").zext(32)
     inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
     with b.If(inside):
@@ -363,9 +370,9 @@ def _forget(b: NativeContext) -> None:
 def _run_bt(b: NativeContext) -> None:
     begin_run(b)
     prepare_units(b)
+    started = b.cycles()
     where = b.call(NEXT_CODE, b.cpu)
     arguments = _pinned_from_state(b, FLAT_32_GATES.plan, b.cpu, where)
-    started = b.cycles()
     b.call(FLAT_32_GATES.jump_free, *arguments)
     control = b.get_pointer("engine")
     CONTROL.count(b, control, "run_cycles", b.cycles() - started)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from bt.codegen.abi import FLAT_32, RegisterPlan, native
-from bt.codegen.builder import Signature
+from bt.codegen.abi import FLAT_32, RegisterPlan, Signature, native
 from bt.codegen.host_bytes import jump_register
 from bt.codegen.value import PTR
 

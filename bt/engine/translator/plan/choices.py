@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bt.engine.interp.handlers import Variant
 from bt.engine.translator.plan.shapes import Shape
+from bt.engine.translator.stencils.context import Segments
 from bt.engine.translator.stencils.recording import Effects
 from bt.x86 import flags
 
@@ -34,17 +35,19 @@ _PAIRS_32 = frozenset(
 _PAIRS_ALL_SIZES = frozenset(("move.xchg", "arith.xadd", "arith.cmpxchg"))
 # Global variables.
 _ABSOLUTE_32 = frozenset((*_ARITHMETIC, "logic.test", "move.mov", "move.movzx", "move.movsx", "arith.inc", "arith.dec"))
+# Their counter is CX or ECX by the address size: stencils for either.
+COUNTS = frozenset(("control.loop", "control.loope", "control.loopne", "control.jcxz"))
 # Beside comparisons, what a Jcc often follows: counting down, and differences, sums and masks of constants.
 _FUSE_32 = frozenset(("arith.dec", "arith.inc"))
 _FUSE_IMMEDIATE_32 = frozenset(("arith.sub", "arith.add", "logic.and_"))
 
 
-def is_worth_stencils(variant: Variant, effects: Effects) -> bool:
+def is_worth_stencils(variant: Variant, effects: Effects, segments: Segments) -> bool:
     """Whether a variant that can be stencils shall be."""
-    if variant.operand_size == 16:
+    if variant.operand_size == 16 and segments is Segments.FLAT:
         stack = any(access.register is not None for access in effects.accesses)
         if stack or not effects.goes_on:
-            return False  # 16-bit transfers in 32-bit code
+            return False  # 16-bit pushes and transfers in flat 32-bit code
     return variant.form.meaning not in _RARE
 
 

@@ -72,6 +72,7 @@ class Plan:
     stride_rm: int = 0
     stride_reg: int = 0
     stride_count: int = 0
+    stride_address: int = 0  # to the stencil for 16-bit addresses
     pre: Pre = Pre.NONE
     linear: Linear = Linear.NONE
     size: int = 0  # bytes of the memory access

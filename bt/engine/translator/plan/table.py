@@ -32,6 +32,7 @@ from bt.engine.structures import (
 from bt.engine.translator.plan.plan import Plan, Pre
 from bt.engine.translator.plan.plans import build_plans
 from bt.engine.translator.stencils.catalogue import Catalogue
+from bt.engine.translator.stencils.context import Segments
 from bt.engine.translator.stencils.fp_stencils import (
     FP_HELPER_SIZES,
     FpHelpers,
@@ -44,6 +45,11 @@ from bt.engine.translator.stencils.helper_stencils import (
 from bt.x86.capstone_layout import Handle
 from bt.x86.opcodes import FORMS
 
+PLAN_TABLES = {
+    "flat_plans": Segments.FLAT,
+    "real_plans": Segments.REAL,
+    "other_plans": Segments.ANY,
+}  # by CONTROL's name
 _KINDS = {
     RelocationKind.ABS32: RELOCATION_ABS32,
     RelocationKind.ABS32S: RELOCATION_ABS32,
@@ -69,10 +75,10 @@ def strip_continuation(piece: CodePiece) -> tuple[bytes, list[tuple[int, int, in
     return code, [(r.offset, _KINDS[r.kind], _SLOT_NUMBERS[r.symbol], r.addend) for r in relocations]
 
 
-def all_stencils() -> tuple[Catalogue, list[Plan], tuple[Helpers, FpHelpers]]:
-    """All stencils, the plans that use them, and the names of those that belong to no form."""
+def all_stencils() -> tuple[Catalogue, dict[str, list[Plan]], tuple[Helpers, FpHelpers]]:
+    """All stencils, the plans that use them by the name of their table, the names of those that belong to no form."""
     catalogue = Catalogue()
-    plans = build_plans(catalogue)
+    plans = {name: build_plans(catalogue, segments=segments) for name, segments in PLAN_TABLES.items()}
     return catalogue, plans, (helpers(catalogue), fp_helpers(catalogue))
 
 
@@ -81,7 +87,7 @@ class StencilTables:
     """Packs everything; `sections()` is what goes into the library file."""
 
     catalogue: Catalogue
-    plans: list[Plan]
+    plans: dict[str, list[Plan]]
     helpers: tuple[Helpers, FpHelpers]
     pieces: Mapping[str, CodePiece]
 
@@ -107,13 +113,13 @@ class StencilTables:
         code += bytes(2 * _CODE_PADDING)
         self._index: list[int] = []
         self._place_helpers()
-        plans = self._packed_plans()
+        plans = {name: self._packed_plans(plans) for name, plans in self.plans.items()}
         return {
             "stencils": bytes(table),
             "stencil_code": bytes(code),
             "stencil_relocations": bytes(relocations) + bytes(8),
             "stencil_index": struct.pack(f"<{len(self._index)}I", *self._index),
-            "plans": plans,
+            **plans,
             "stencil_names": "\n".join(name for name, _ in self._all_pieces()).encode(),
         }
 
@@ -148,9 +154,9 @@ class StencilTables:
                 assert len(names) == _HELPER_SIZES[item.name]
                 self._place(names)
 
-    def _packed_plans(self) -> bytes:
+    def _packed_plans(self, plans: list[Plan]) -> bytes:
         packed: dict[object, bytes] = {}
-        for plan in self.plans:
+        for plan in plans:
             packed[plan.variant] = self._pack(plan)
         without = bytearray(PLAN_BYTES)
         struct.pack_into("<3I", without, 0, NO_PLAN, NO_PLAN, NO_PLAN)
@@ -173,6 +179,7 @@ class StencilTables:
             "stride_rm": plan.stride_rm,
             "stride_reg": plan.stride_reg,
             "stride_count": stride_count,
+            "stride_address": plan.stride_address,
             "pre": plan.pre,
             "linear": plan.linear,
             "size": plan.size,
@@ -197,12 +204,15 @@ _HELPER_SIZES = {
     "base_displaced": 8,
     "index": 32,
     "base_index": 256,
-    "segment": 16,
+    "wrap": 1,
+    "segment": 48,
+    "segment_real": 24,
     "get": 8,
     "get_byte": 8,
-    "load": 1,
+    "load": 2,
     "head": 1,
     "far_exit": 1,
+    "checked_exit": 1,
     "push_return": 1,
 } | FP_HELPER_SIZES
 

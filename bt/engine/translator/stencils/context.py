@@ -1,14 +1,16 @@
 """Semantics as stencils: guest registers are pinned host registers, constants are holes that the emitter patches.
 
-A stencil is only ever used in flat 32-bit code (see `TRANSLATABLE` in gates.py), so segment checks and address
-masks vanish. It makes at most one guest memory access and commits nothing before it, so its cold path can hand the
-registers over as they came in: the slow path fills the TLB and starts the stencil again, or has the interpreter
+In flat 32-bit code segment checks and address masks vanish. Elsewhere operands come as linear addresses that have been
+checked (`segment_base`), and only stencils for the stack and for targets that have to be looked at know of segments
+(`segments`). A stencil makes at most one guest memory access and commits nothing before it, so its cold path can hand
+the registers over as they came in: the slow path fills the TLB and starts the stencil again, or has the interpreter
 execute the instruction.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NoReturn
 
 from bt.codegen.abi import FLAT_32, RegisterPlan
@@ -23,6 +25,7 @@ from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, ESP, RETURN_STACK_ENTRIES
 # Where a stencil leads. CONT is the next stencil; the others are patched to stubs and gates.
 EXTERNALS = CONT, TAKEN, COLD, SERVICE, BRANCH_MISS = ("CONT", "TAKEN", "COLD", "SERVICE", "BRANCH_MISS")
 
+REAL_LIMIT = 0xFFFF
 RETURN_STACK_BYTES = RETURN_STACK_ENTRIES * BRANCH_CACHE_ENTRY_BYTES
 
 # Holes: name -> range metadata (see MODULE_EPILOGUE). Signed ones become sign-extended imm32 or disp32.
@@ -42,6 +45,14 @@ HOLE_DECLARATIONS = [
 ]
 
 
+class Segments(Enum):
+    """What a stencil for the stack, or for a target that has to be looked at, knows of segments."""
+
+    FLAT = "flat"
+    REAL = "real"  # mode.REAL: a 16-bit offset is within them, and what begins there may end beyond
+    ANY = "any"
+
+
 class NotAStencil(Exception):
     """This meaning needs the interpreter."""
 
@@ -53,6 +64,8 @@ class StencilContext(HoleContext):
     plan: RegisterPlan = FLAT_32
     registers: list[Local] = field(default_factory=list)
     targets: set[str] = field(default_factory=set)  # values that are the direct target, for `jump`
+    segments: Segments = Segments.FLAT
+    address_size: int = 32  # of what counts in CX or ECX
     exit_follows: bool = False  # the jump is a direct exit of the fragment that the emitter puts behind the stencil
     returns: bool = False  # the jump is a RET: look at the return stack first
 
@@ -139,10 +152,26 @@ class StencilContext(HoleContext):
         self.go(COLD, original=True)
 
     def read_memory(self, segment: int | Value, offset: Value, width: int) -> Value:
-        return self.read_linear(offset, width)
+        return self.read_linear(self._linear(segment, offset, width // 8, write=False), width)
 
     def write_memory(self, segment: int | Value, offset: Value, value: Value) -> None:
-        self.write_linear(offset, value)
+        self.write_linear(self._linear(segment, offset, value.width // 8, write=True), value)
+
+    def _linear(self, segment: int | Value, offset: Value, size: int, *, write: bool) -> Value:
+        return offset if self.segments is Segments.FLAT else self.segment_address(segment, offset, size, write=write)
+
+    def segment_address(self, segment: int | Value, offset: Value, size: int, *, write: bool) -> Value:
+        """Linear address of segment:offset (i32), of an access within the segment; others are the interpreter's."""
+        if self.segments is Segments.REAL:
+            beyond = offset.ugt(REAL_LIMIT + 1 - size) if size > 1 else self.const(0, 1)
+        else:
+            kind = "write" if write else "read"
+            first = offset.zext(64)
+            low, high = self.get_segment(segment, f"{kind}_low"), self.get_segment(segment, f"{kind}_high")
+            beyond = first.ult(low) | (first + (size - 1)).ugt(high)
+        with self.Unlikely(beyond):
+            self.abandon()
+        return self.segment_linear(segment, offset)
 
     def read_linear(self, linear: Value, width: int, *, system: bool = False) -> Value:
         return self.load(self.host_pointer(linear, width // 8), width)
@@ -151,13 +180,22 @@ class StencilContext(HoleContext):
         self.store(self.host_pointer(linear, value.width // 8), value)
 
     def stack_mask(self) -> Value:
-        return self.const(-1, 32)
+        match self.segments:
+            case Segments.FLAT:
+                return self.const(-1, 32)
+            case Segments.REAL:
+                return self.const(REAL_LIMIT, 32)
+            case _:
+                return super().stack_mask()
 
     def set_stack_pointer(self, value: Value) -> None:
-        self.set_reg(ESP, value)
+        if self.segments is Segments.FLAT:
+            self.set_reg(ESP, value)
+        else:
+            super().set_stack_pointer(value)
 
     def address_mask(self) -> Value:
-        return self.const(-1, 32)
+        return self.const(REAL_LIMIT if self.address_size == 16 else -1, 32)
 
     # -- control --------------------------------------------------------------------------------------------------
 
@@ -165,12 +203,16 @@ class StencilContext(HoleContext):
         return self.hole("NEXT")
 
     def check_target(self, target: Value) -> None:
-        """Flat code has no limit to exceed."""
+        """Flat code has no limit to exceed, nor has a 16-bit target in real mode."""
+        within = self.segments is Segments.REAL and self.operand_size == 16
+        if self.segments is not Segments.FLAT and not within:
+            super().check_target(target)
 
     def jump(self, target: Value) -> None:
         if target.ref in self.targets:
             self.go(CONT if self.exit_follows else TAKEN)
         else:
+            self.check_target(target)
             self.jump_indirect(target)
 
     def jump_indirect(self, target: Value) -> None:
@@ -210,6 +252,9 @@ class StencilContext(HoleContext):
         """The block has been charged as a whole, and nothing is set aside while translated code runs."""
         charged = self.get("icount_base") + self.get("run_budget") - self.budget
         return charged - self.hole("BEHIND", 64)
+
+    def shorten_budget(self, insns: Value) -> None:
+        self.budget = self.budget - insns
 
     # -- what only the interpreter does -----------------------------------------------------------------------------
 
@@ -330,10 +375,5 @@ class KnownMemory(ScratchMemory):
 
 
 def segment_base(b: StencilContext, segment: int, size: int, *, write: bool) -> None:
-    """T = linear address of segment:T, after the limit check that FS and GS need."""
-    kind = "write" if write else "read"
-    first = b.t.trunc(32).zext(64)
-    low, high = b.get_segment(segment, f"{kind}_low"), b.get_segment(segment, f"{kind}_high")
-    with b.Unlikely(first.ult(low) | (first + (size - 1)).ugt(high)):
-        b.go(SERVICE, original=True)
-    b.t = (b.t.trunc(32) + b.get_segment(segment, "base", width=32)).zext(64)
+    """T = linear address of segment:T, once that is known to be within the segment."""
+    b.t = b.segment_address(segment, b.t.trunc(32), size, write=write).zext(64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bt.codegen.abi import RegisterPlan
-from bt.codegen.host_bytes import DISPLACEMENT_ONLY, NO_INDEX, SIB_FOLLOWS, move_immediate, rex
+from bt.codegen.host_bytes import DISPLACEMENT_ONLY, NO_INDEX, SIB_FOLLOWS, move_immediate, rex, zero_extend_word
 from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
 
 _LEA, _MOV, _MOV_IMMEDIATE, _GROUP_1 = 0x8D, 0x8B, 0xB8, 0x81
@@ -38,6 +38,7 @@ def _move(target: int, source: int) -> CodePiece:
 def raw_pieces(plan: RegisterPlan) -> Iterator[tuple[str, CodePiece]]:
     """All of them by stencil name, for guest registers that sit where `plan` says."""
     t = plan.number("t")
+    yield "ea_wrap", CodePiece(zero_extend_word(t), (), 1)
     yield "ea_abs", _hole(move_immediate(t), "OFFSET", RelocationKind.ABS32)
     for base, base_host in enumerate(plan.guest_numbers):
         yield f"ea_b{base}", _move(t, base_host)

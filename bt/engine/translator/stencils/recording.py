@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from bt.codegen.abi import FLAT_32
-from bt.codegen.builder import Module, Signature
+from bt.codegen.abi import FLAT_32, Signature
+from bt.codegen.builder import Module
 from bt.codegen.value import Value
 from bt.engine.translator.stencils.context import NotAStencil, StencilContext
 from bt.x86.state import GPR_NAMES

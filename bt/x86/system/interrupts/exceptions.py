@@ -116,7 +116,7 @@ def _deliver_fault(b: Context) -> None:
             b.put("exit_reason", ExitReason.EXCEPTION)
             b.put("exit_address", vector)
             b.put("exit_value", b.get("fault_error"))
-            b.put("exit_extra", b.get("fault_has_error"))
+            b.put("exit_extra", b.get("fault_has_error") | (b.get("pushed_resume_flag") << 1))
             b.ret(OK)
         note_delivery(b, vector, _pending_error(b))
         first = _lookup(b, CLASSES, vector)

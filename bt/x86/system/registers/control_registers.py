@@ -7,8 +7,9 @@ CR0_WP, CR0_AM, CR0_NW, CR0_CD, CR0_PG = (1 << n for n in (16, 18, 29, 30, 31))
 CR0_DEFINED = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG
 # What LMSW may change; PE it can only set.
 CR0_MACHINE_STATUS = CR0_PE | CR0_MP | CR0_EM | CR0_TS
-# What the software TLB's rights and mappings were computed from.
-CR0_PAGING = CR0_PE | CR0_PG | CR0_WP
+# What the software TLB's rights and mappings were computed from. Not PE: it changes only while there is no paging, so
+# boot loaders that go to real mode and back for each call of the BIOS keep their entries
+CR0_PAGING = CR0_PG | CR0_WP
 
 # What makes PAE paging read its page-directory-pointer table again (SDM vol. 3A 4.4.1).
 CR0_RELOADING = CR0_PG | CR0_CD | CR0_NW

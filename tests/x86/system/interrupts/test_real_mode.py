@@ -76,6 +76,21 @@ def test_epochs_whose_numbers_look_the_same_do_not_mix(real: Processor) -> None:
     assert (cpu["gpr", EAX], cpu["gpr", EBX]) == (9, 9)
 
 
+def test_a_segment_that_comes_back_has_its_epoch_unless_mappings_have_changed(real: Processor) -> None:
+    """A BIOS and who calls it do not lose what branch caches know of either."""
+
+    def tag(segment: int) -> int:
+        assert real.call("far_jump", segment, IP) is None
+        return real.cpu["code_tag"]
+
+    first, other = tag(START), tag(ELSEWHERE)
+    assert first != other
+    assert (tag(START), tag(ELSEWHERE)) == (first, other)
+    real.status("begin_epoch")
+    real.status("update_mode")
+    assert not {tag(START), tag(ELSEWHERE)} & {first, other}
+
+
 def test_a20_disabled_wraps_at_1_mib(real: Processor) -> None:
     """FFFF:0010 is 0, as on the 8086."""
     place(real, START, "mov ax, 0xffff; mov ds, ax; mov bl, [0x10]; hlt")

@@ -1,0 +1,208 @@
+"""Debian's kernel and BusyBox, side by side with QEMU's translator: `python -m benchmarks.boot [RUNS] [PART...]`.
+
+Claims: to the shell in at most 0.7 of the time that `qemu-system-i386 -accel tcg` takes on the same machine, with the
+same devices and command line; there, each task at least at TCG's rate; sectors from ATA (by DMA and by PIO) and virtio
+at least at TCG's. Parts: pc, isapc (no PCI), pio; all of them by default. bt and QEMU take turns; what is shown is the
+median of the pairs' ratios, the least and the most. Wall time, from the start of the process to the prompt, and from
+a command to its end.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import NamedTuple
+
+from bt.bench.process import MeasurementFailed
+from bt.cli import library
+from guest_images.disks.made import made
+from guest_images.third_party import locate
+
+BOOT_LIMIT, RATE_LIMIT = 0.7, 1.0  # bt's time by TCG's; bt's rate by TCG's
+PROMPT, DONE = rb"bt# $", "that is all"
+DISK_BYTES = 64 << 20
+PATIENCE_SECONDS = 120.0
+# fmt: off
+CONTENDERS: dict[str, tuple[str, ...]] = {
+    "bt": (sys.executable, "-m", "bt.cli.main", "run"),
+    "qemu": ("qemu-system-i386", "-accel", "tcg", "-nodefaults", "-vga", "std", "-display", "none",
+             "-serial", "stdio", "-no-reboot"),
+}
+# fmt: on
+
+
+class Task(NamedTuple):
+    """Something to do at the prompt: what is counted, how many of it, and the command."""
+
+    name: str
+    unit: str
+    amount: int
+    command: str
+    before: str = ":"  # not measured
+
+
+def _reading(device: str, how: str, mib: int) -> Task:
+    command = f"dd if=/dev/{device} of=/dev/null bs=64k count={16 * mib} 2>/dev/null"
+    return Task(f"{how}, reading", "sectors", mib << 11, command, "echo 3 >/proc/sys/vm/drop_caches")
+
+
+def _writing(device: str, how: str, mib: int) -> Task:
+    command = f"dd if=/dev/zero of=/dev/{device} bs=64k count={16 * mib} conv=fsync 2>/dev/null"
+    return Task(f"{how}, writing", "sectors", mib << 11, command)
+
+
+TASKS = (
+    Task("fork+exec", "processes", 300, "i=0; while [ $i -lt 300 ]; do /bin/busybox true; i=$((i+1)); done"),
+    Task("gzip", "bytes", 2 << 20, "gzip -c /tmp/text >/dev/null", "seq 1 1000000 | head -c 2097152 >/tmp/text"),
+    Task("sha256sum", "bytes", 8 << 20, "head -c 8388608 /dev/zero | sha256sum"),
+    Task("awk", "rounds", 300_000, "awk 'BEGIN {for (i = 0; i < 300000; i++) s += i * i % 7; print s}'"),
+    Task("shell loop", "rounds", 50_000, "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done"),
+    Task("pipe", "bytes", 30_000_000, "yes | head -c 30000000 | wc -c"),
+    Task("dd bs=1", "bytes", 300_000, "dd if=/dev/zero of=/dev/null bs=1 count=300000 2>/dev/null"),
+)
+DISK_TASKS = (
+    _reading("sda", "ATA by DMA", 48),
+    _writing("sda", "ATA by DMA", 48),
+    _reading("vda", "virtio", 48),
+    _writing("vda", "virtio", 48),
+)
+PIO_TASKS = (_reading("sda", "ATA by PIO", 8), _writing("sda", "ATA by PIO", 8))
+
+
+class Part(NamedTuple):
+    """A machine, what its kernel is told besides, and what is done there."""
+
+    machine: str
+    append: str
+    tasks: Sequence[Task]
+
+
+PARTS = {
+    "pc": Part("pc", "", TASKS + DISK_TASKS),
+    "isapc": Part("isapc", "", ()),
+    "pio": Part("pc", "libata.dma=0", PIO_TASKS),
+}
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds: to the prompt, and of each task."""
+
+    boot: float
+    tasks: tuple[float, ...]
+
+
+class Vm:
+    """One process, its serial port on pipes."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+        )
+        self._said = bytearray()
+
+    def wait_for(self, pattern: bytes) -> None:
+        """Until it has said so. Raises MeasurementFailed."""
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (found := re.search(pattern, self._said)) is None:
+            more = self._process.stdout.read(1 << 16)
+            self._said += more or b""
+            if not more or time.monotonic() > deadline:
+                raise MeasurementFailed(f"no {pattern!r} behind {bytes(self._said[-300:])!r}")
+        del self._said[: found.end()]
+
+    def do(self, command: str) -> float:
+        """Seconds that a command at the prompt takes."""
+        assert self._process.stdin is not None
+        start = time.monotonic()
+        self._process.stdin.write(f"{command}; echo {DONE.replace(' ', '  ')}\n".encode())
+        self.wait_for(DONE.encode())
+        seconds = time.monotonic() - start
+        self.wait_for(PROMPT)
+        return seconds
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+def command(contender: str, part: Part, scratch: Path) -> list[str]:
+    kernel = locate("debian-12-linux")
+    if kernel is None:
+        raise MeasurementFailed("debian-12-linux is not here: make guests")
+    # fmt: off
+    given = [*CONTENDERS[contender], "-M", part.machine, "-m", "256", "-kernel", str(kernel),
+             "-initrd", str(made("initramfs.gz")), "-append", f"console=ttyS0 {part.append}".strip(),
+             "-drive", f"file={scratch / 'ata.img'},format=raw,if=ide,index=0"]
+    # fmt: on
+    if part.machine == "pc":
+        given += ["-drive", f"file={scratch / 'virtio.img'},format=raw,if=virtio"]
+    return given
+
+
+def measure(contender: str, part: Part, scratch: Path) -> Times:
+    start = time.monotonic()
+    vm = Vm(command(contender, part, scratch))
+    try:
+        vm.wait_for(PROMPT)
+        boot = time.monotonic() - start
+        times = []
+        for task in part.tasks:
+            vm.do(f"task() {{ {task.command}; }}; {task.before}")  # so that little is typed while it is timed
+            times.append(vm.do("task"))
+        return Times(boot, tuple(times))
+    finally:
+        vm.close()
+
+
+def show(name: str, part: Part, pairs: Sequence[dict[str, Times]]) -> bool:
+    """Print the rows of a part; whether all claims hold."""
+
+    def row(title: str, values: dict[str, list[float]], form: str, limit: float, *, at_most: bool) -> bool:
+        ratios = sorted(bt / qemu for bt, qemu in zip(values["bt"], values["qemu"], strict=True))
+        mine, theirs = (format(median(values[each]), form) for each in ("bt", "qemu"))
+        ratio = median(ratios)
+        print(f"{title:28}{mine:>16}{theirs:>16}{ratio:8.2f} ({ratios[0]:.2f}..{ratios[-1]:.2f})", flush=True)
+        return ratio <= limit if at_most else ratio >= limit
+
+    boots = {each: [pair[each].boot for pair in pairs] for each in CONTENDERS}
+    kept = row(f"{name}: shell, seconds", boots, ".2f", BOOT_LIMIT, at_most=True)
+    for place, task in enumerate(part.tasks):
+        rates = {each: [task.amount / pair[each].tasks[place] for pair in pairs] for each in CONTENDERS}
+        kept &= row(f"{task.name}, {task.unit}/s", rates, ",.0f", RATE_LIMIT, at_most=False)
+    return kept
+
+
+def main() -> int:
+    chosen = sys.argv[1:]
+    runs = int(chosen.pop(0)) if chosen and chosen[0].isdigit() else 3
+    library.load()  # compiles it where that has not been done
+    kept = True
+    print(f"{'':28}{'bt':>16}{'TCG':>16}{'bt / TCG':>10}")
+    with tempfile.TemporaryDirectory() as directory:
+        scratch = Path(directory)
+        for disk in ("ata.img", "virtio.img"):
+            (scratch / disk).write_bytes(Random(disk).randbytes(DISK_BYTES))
+        for name in chosen or PARTS:
+            pairs = []
+            for run in range(runs):
+                order = list(CONTENDERS) if run % 2 else list(CONTENDERS)[::-1]
+                pairs.append({each: measure(each, PARTS[name], scratch) for each in order})
+            kept &= show(name, PARTS[name], pairs)
+    return int(not kept)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
