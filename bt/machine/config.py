@@ -87,6 +87,7 @@ class Options(TypedDict, total=False):
 
     memory: int | str
     engine: EngineName
+    tier: TierName
     clock: ClockMode
     cpu: str
     rtc_base: datetime

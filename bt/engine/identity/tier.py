@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bt.codegen.abi import FLAT_32
@@ -119,6 +120,7 @@ class IdentityTier:
         for page in self._touched:
             self._fill_table_page(page)
         self._next = self._code
+        self._extents: list[tuple[int, int]] = []  # host address and bytes of each unit
         for name, value in (("units_next", 1), ("members_next", 0), ("unit_sites_next", 1), ("trapping_next", 0)):
             self._cpu.set_control(name, value)
 
@@ -136,6 +138,11 @@ class IdentityTier:
         else:
             self._make(trace.unrolled())
         self._settle_heat(head.eip)
+
+    def emitted(self) -> Iterator[tuple[int, bytes]]:
+        """Host address and code of each unit there is, stubs and way in included."""
+        for start, size in self._extents:
+            yield start, ctypes.string_at(start, size)
 
     def _note_trapping(self) -> None:
         count = self._cpu.control("trapping_next")
@@ -165,6 +172,7 @@ class IdentityTier:
             return
         self._write(start, unit.code + entry)
         self._next = end
+        self._extents.append((start, end - start))
         packed = unit.packed_sites(number, self._code)
         at = site * UNIT_SITE_BYTES
         self._sites.map[at : at + len(packed)] = packed

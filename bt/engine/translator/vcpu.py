@@ -204,4 +204,6 @@ class TranslatingVcpu(Vcpu):
         hot, cold = self._used()
         counters = {name: self.control(name) for name in _COUNTERS}
         counters |= {name: self.state[name] for name in ("branch_lookups", "return_hits")}
+        refused = self._tier != "1" and not self.state["view_wanted"]
+        counters["tier_2_refused"] = int(refused)
         return super().statistics() | counters | {"host_bytes": hot, "cold_bytes": cold}
