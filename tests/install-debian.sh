@@ -13,6 +13,7 @@ else
     command -v bochs >/dev/null || wanted="$wanted bochs"
     [ -f /usr/share/seabios/bios.bin ] || wanted="$wanted seabios"
     command -v grub-mkrescue >/dev/null || wanted="$wanted grub-common grub-pc-bin mtools"
+    command -v tmux >/dev/null || wanted="$wanted tmux"
     command -v xorriso >/dev/null || wanted="$wanted xorriso"
     command -v debugfs >/dev/null || wanted="$wanted e2fsprogs"
     command -v iasl >/dev/null || wanted="$wanted acpica-tools"

@@ -46,7 +46,7 @@ def add_options(parser: Parser) -> None:
     add(
         "-boot", "--boot", metavar="ORDER", default="", help="letters of a c d n in the order to try, or order=,menu=on"
     )
-    add("-bios", "--bios", metavar="FILE", help="firmware (default: SeaBIOS, where it is installed)")
+    add("-bios", "--bios", metavar="FILE", help="firmware, or builtin (default: SeaBIOS, where it is found)")
     add("-L", dest="rom_directories", metavar="DIR", action="append", default=[], help="look for firmware there first")
 
 

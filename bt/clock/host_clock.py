@@ -30,6 +30,10 @@ class HostClock(VirtualClock):
     reproducible. Buses and idling take the time they take.
 
     An engine tells the time by the host's time stamp counter: from what it was when its run began, by the scale.
+
+    For devices time stands still while they serve one exit, as it does in mode "icount". A timer that reads the time to
+    start from, and again to see whether it has run out, must not lose its interrupt because the host ran somebody else
+    in between.
     """
 
     def __init__(
@@ -44,25 +48,38 @@ class HostClock(VirtualClock):
         self._host_ns = host_ns
         self._host_sleep = host_sleep
         self._origin_ns = host_ns()
+        self._now_ns = 0  # when the host's time was last looked at
         self._rate = CycleRate(cycles, host_ns)
 
     @property
     def now_ns(self) -> int:
-        return self._host_ns() - self._origin_ns
+        return self._now_ns
 
     def grant(self, limit: int) -> tuple[int, int, int]:
-        return self.budget(limit), self.now_ns, self._rate.scale()
+        scale = self._rate.scale()  # may wait
+        self._look()
+        return max(1, min(limit, self._due_ns - self._now_ns)), self._now_ns, scale
 
-    def budget(self, limit: int) -> int:
-        return max(1, min(limit, self._due_ns - self.now_ns))
+    def advance(self, insns: int, beside_ns: int = 0) -> None:
+        super().advance(insns, beside_ns)
+        self._look()
 
     def spend(self, ns: int) -> None:
         pass
 
+    def run_due(self) -> int:
+        self._look()
+        return super().run_due()
+
     def idle(self, ns: int) -> None:
         # rounded up to a microsecond: waking early would only make the caller halt once more
         self._host_sleep((ns + 999) // 1000 / 1_000_000)
+        self._look()
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
-        self._origin_ns = self._host_ns() - state["now_ns"]
+        self._now_ns = state["now_ns"]
+        self._origin_ns = self._host_ns() - self._now_ns
+
+    def _look(self) -> None:
+        self._now_ns = self._host_ns() - self._origin_ns

@@ -274,15 +274,15 @@ FLAGS_CONDITION = 8  # a Jcc: its condition code is in `stride_count`
 SITE_BYTES = 56
 SITE = Layout(
     (
-        ("retry", 64),  # host address: the stencil again (slow path), or what follows (interpreter service)
+        ("retry", 64),  # host address: the stencil again (slow path), what follows (interpreter service), or the head
         ("patch", 64),  # host address of the rel32 that a chained exit goes through
         ("record", 64),  # the decoded instruction
-        ("page", 64),  # guest physical page of the block
+        ("page", 64),  # guest physical page of the block; of a head: physical address
         ("eip", 64),  # of the instruction; of the target, for an exit
         ("refund", 32),  # instructions of the block from this one on
         ("x87_eip", 32),  # of the last x87 instruction of the block before it whose pointers are not noted yet
         ("linear", 8),
-        ("size", 8),
+        ("size", 8),  # of an access, bytes; of a head: how many fragments it replaces one after the other
         ("write", 8),
         ("ends", 8),  # 1: nothing of the block follows
         ("x87_segment", 8),  # of the last x87 operand

@@ -72,6 +72,7 @@ def install_builtin(board: Board) -> None:
         lambda: state["a20_mask"],
         partial(_ide_device, board),
         video.put_map,
+        video.map_bytes,
         facts(board),
     )
     bios = Bios(pc, AskingProcessor(state), Surroundings(board))

@@ -61,12 +61,11 @@ def complaints(
         cut = chance.randrange(len(log) + 1)
         image = bytearray(disk)
         after_power_failure(log, cut, chance, image)
-        for complaint in broken(image, [each for each in synced if each.position <= cut], scratch):
+        for complaint in _broken(image, [each for each in synced if each.position <= cut], scratch):
             yield cut, complaint
 
 
-def broken(image: bytes | bytearray, safe: Sequence[Synced], scratch: Path) -> Iterator[str]:
-    """What is wrong with a disk after a power failure, when these files had been safe before it."""
+def _broken(image: bytes | bytearray, safe: Sequence[Synced], scratch: Path) -> Iterator[str]:
     path, files = scratch / "after", scratch / "files"
     path.write_bytes(image)
     replay = _run("e2fsck", "-E", "journal_only", "-y", str(path))

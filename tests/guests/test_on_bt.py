@@ -13,11 +13,11 @@ from tests.guests.on_pty import OnPty
 from tests.guests.session import Player, Run, Serial, Session
 from tests.guests.sessions import SESSIONS
 
-SLOW = "firmware's waiting loops in 16-bit code are interpreted: minutes"
 # sessions that pass on QEMU only, and why; who changes that takes the line away
 NOT_YET = {
-    "debian-systemd": "not tried to its end",
-    "u-boot": "SeaBIOS's VGA BIOS gets #GP at C000:3B5A, a 32-bit address in real mode; QEMU checks no limits",
+    # it gives the VGA BIOS data segments of 64 KiB (GDT entry 30h), which reads the EDID at a 32-bit address in them:
+    # #GP on a processor, while QEMU's TCG checks no limits
+    "u-boot": "#GP in the VGA BIOS at C000:3B5A, beyond the limit that U-Boot has set",
 }
 
 
@@ -59,7 +59,7 @@ def test_a_second_on_a_terminal(tmp_path: Path) -> None:
         player.play([Serial("bt# "), Run("true")])
         start = time.monotonic()
         player.play([Run("sleep 1")])
-        assert 0.95 < time.monotonic() - start < 1.6
+        assert 0.95 < time.monotonic() - start < 3  # on a loaded host; it was 55 s once
     finally:
         vm.close()
 

@@ -60,16 +60,17 @@ class Pc:
         address_mask: Callable[[], int],
         drive: Callable[[int, int], AtaDevice | None],
         put_video_map: Callable[[int, int, bytes], None],
+        video_map: Callable[[int, int, int], bytes],
         facts: Facts,
     ) -> None:
         """`low_ram` is what is in `memory` below 640 KiB; `windows` answers where no memory is.
 
         `address_mask` is the A20 gate's; `drive` knows the devices by channel and position; `put_video_map(number,
-        start, data)` stores in one of the VGA's four maps.
+        start, data)` stores in one of the VGA's four maps, `video_map(number, start, n)` reads it.
         """
         self._low_ram, self._memory, self._windows, self._address_mask = low_ram, memory, windows, address_mask
         self.ports, self.clock, self.drive, self.facts = ports, clock, drive, facts
-        self.put_video_map = put_video_map
+        self.put_video_map, self.video_map = put_video_map, video_map
 
     def read(self, address: int, n: int) -> bytes:
         if address + n <= LOW_RAM_END:  # as most are: 1 us instead of 15

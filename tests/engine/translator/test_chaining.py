@@ -75,6 +75,60 @@ def test_a_loop_within_a_page_runs_by_itself(body: str) -> None:
     assert many == few
 
 
+def test_jumps_to_code_that_was_changed_find_it_by_themselves() -> None:
+    """As kernels patch themselves: each jump to the old code leaves translated code once more."""
+
+    def patched(times: int) -> dict[int, bytes]:
+        text = f"""
+            mov edi, 1
+            mov ebp, 10
+        again:
+            jmp victim
+        back:
+            dec ebp
+            jnz again
+            dec edi
+            js end
+            mov dword ptr [victim+1], {SECOND}
+            mov ebp, {times}
+            jmp again
+        end:
+            add ebx, eax
+            int {DONE}
+            .align 64
+        victim:
+            mov eax, {FIRST}
+            jmp back
+        """
+        return {PROGRAM: assemble(text, 32, PROGRAM)}
+
+    few, many = _counted(patched(10)), _counted(patched(1000))
+    assert many == few
+    assert {guest(engine).run(Mode(Paging.OFF, 0), patched(20))[1] for engine in factories()} == {SECOND}
+
+
+def test_code_that_changes_all_the_time_is_found_again() -> None:
+    """More often than fragments lead on to the next."""
+    text = f"""
+        xor ebx, ebx
+        mov ebp, 50
+    again:
+        jmp victim
+    back:
+        add ebx, eax
+        mov dword ptr [victim+1], ebp
+        dec ebp
+        jnz again
+        int {DONE}
+        .align 64
+    victim:
+        mov eax, 0
+        jmp back
+    """
+    memory = {PROGRAM: assemble(text, 32, PROGRAM)}
+    assert {guest(engine).run(Mode(Paging.OFF, 0), memory)[1] for engine in factories()} == {sum(range(2, 51))}
+
+
 def test_an_exit_to_another_page_is_looked_up() -> None:
     """It must be: only the linear page is known to go on in the same physical one."""
     far = PROGRAM + 0x1000

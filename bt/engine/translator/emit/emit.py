@@ -106,7 +106,8 @@ class _Translator(FragmentWriter):
     def _head(self) -> None:
         b = self.b
         eip = BLOCK.get(b, self.block, "eip")
-        site = self.site(eip=eip, refund=self.count, page=self.page)
+        physical = BLOCK.get(b, self.block, "physical")
+        site = self.site(eip=eip, refund=self.count, page=physical, retry=self.at.get(), size=0)
         self.slot("COUNT", self.count)
         self.slot("HEAD_COLD", self.stub(site, self.gates.head))
         BLOCK.put(b, self.block, "stale_stub", self.stub(site, self.gates.stale))

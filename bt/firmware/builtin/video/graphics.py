@@ -5,11 +5,11 @@ from __future__ import annotations
 from bt.firmware.builtin import data_area as area
 from bt.firmware.builtin.pc import Pc, linear
 from bt.firmware.builtin.video.modes import Kind, Mode
-from bt.firmware.builtin.video.registers import GRAPHICS, SEQUENCER
+from bt.firmware.builtin.video.registers import GRAPHICS
 
 CGA_BANK, CGA_LINE = 0x2000, 80
 XOR = 0x80  # of a colour
-MAP_MASK, SET_RESET, ENABLE_SET_RESET, FUNCTION, READ_MAP, WRITE_MODE, BIT_MASK = 2, 0, 1, 3, 4, 5, 8
+SET_RESET, ENABLE_SET_RESET, FUNCTION, READ_MAP, WRITE_MODE, BIT_MASK = 0, 1, 3, 4, 5, 8
 FUNCTION_XOR = 0x18
 UPPER_HALF = 0x80
 
@@ -127,6 +127,12 @@ def _cga_place(mode: Mode, x: int, y: int) -> tuple[int, int, int]:
 def scroll(pc: Pc, mode: Mode, rows: int, top: int, left: int, bottom: int, right: int, colour: int) -> None:
     """Cells of the window move up by `rows`, down if negative; what gets free is filled."""
     height = pc.word(area.CHARACTER_HEIGHT) & 0x1F or mode.height
+    # the data area may say anything, memory has what the mode has
+    bottom, right = min(bottom, mode.rows * mode.height // height - 1), min(right, mode.columns - 1)
+    if top > bottom or left > right:
+        return
+    if abs(rows) > bottom - top + 1:
+        rows = bottom - top + 1
     moved = bottom - top + 1 - abs(rows)
     order = range(top, top + moved) if rows > 0 else range(bottom, bottom - moved, -1)
     for row in order:
@@ -155,11 +161,9 @@ def _move_line(pc: Pc, mode: Mode, source: int, target: int, left: int, right: i
     if mode.kind is not Kind.PLANAR:
         pc.write(to, pc.read(start, n))
         return
-    pc.ports.write(GRAPHICS, 2, 0x01 << 8 | WRITE_MODE)  # latches to memory: all maps at once
-    for index in range(n):
-        pc.byte(start + index)
-        pc.put_byte(to + index, 0)
-    _reset_graphics(pc)
+    base = mode.segment << 4
+    for number in range(4):
+        pc.put_video_map(number, to - base, pc.video_map(number, start - base, n))
 
 
 def _fill_line(pc: Pc, mode: Mode, y: int, left: int, right: int, colour: int) -> None:
@@ -168,7 +172,5 @@ def _fill_line(pc: Pc, mode: Mode, y: int, left: int, right: int, colour: int) -
     if mode.kind is not Kind.PLANAR:
         pc.write(address, bytes((colour if mode.kind is Kind.LINEAR else 0,)) * n)
         return
-    pc.ports.write(GRAPHICS, 2, 0x02 << 8 | WRITE_MODE)
-    pc.ports.write(SEQUENCER, 2, 0x0F << 8 | MAP_MASK)
-    pc.write(address, bytes((colour & 0x0F,)) * n)
-    _reset_graphics(pc)
+    for number in range(4):
+        pc.put_video_map(number, address - (mode.segment << 4), bytes((0xFF * (colour >> number & 1),)) * n)
