@@ -174,7 +174,8 @@ CONTROL = Layout(
         ("units_made", 64),
         ("units_killed", 64),
         ("pages_opened", 64),  # for writing
-        ("views_lost", 64),  # the host refused a change
+        ("table_pages", 64),  # of the branch table, that have memory
+        ("table_limit", 64),  # when there are more, all of it is given back
     )
 )
 

@@ -371,6 +371,11 @@ class Vcpu:
         return not self._give_back.alive
 
     @property
+    def refused(self) -> str:
+        """Why the host does not have what makes guests fast (tier 2); empty while it does, or nobody has asked."""
+        return ""
+
+    @property
     def interrupts_enabled(self) -> bool:
         """EFLAGS.IF."""
         return bool(self.state["eflags_system"] & flags.IF)

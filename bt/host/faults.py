@@ -28,7 +28,11 @@ _SIGINFO, _ONSTACK, _NODEFER, _RESTORER = 4, 0x0800_0000, 0x4000_0000, 0x0400_00
 # The registry.
 NEW_ACTION, SCRATCH = 0, 96
 PREVIOUS = {SIGSEGV: 32, SIGFPE: 64}
-COUNT, ENTRIES, ENTRY_BYTES = 128, 192, 24  # of an entry begin and end of the code, state pointer
+COUNT, ENTRIES = 128, 192
+# Of an entry begin and end of a piece of code, state pointer, numbers of its first site and of the first behind it.
+_ENTRY = struct.Struct("<5Q")
+ENTRY_BYTES = _ENTRY.size
+ENTRY_END, ENTRY_STATE, ENTRY_FIRST_SITE, ENTRY_SITES_END = 8, 16, 24, 32
 _MOST = 4096
 
 _RETURN = bytes.fromhex("b80f000000 0f05")  # mov eax, 15 (rt_sigreturn); syscall
@@ -68,30 +72,47 @@ class _Faults:
         registry.map[NEW_ACTION : NEW_ACTION + ACTION_BYTES] = _ACTION.pack(begin, flags, restorer, 0)
         self._registry, self._code = registry, code
 
-    def enter(self, begin: int, end: int, state: int) -> int:
-        """Have faults in [begin, end) belong to the processor with this state; answers the number of the entry."""
+    def enter(self, begin: int, end: int, state: int, sites: tuple[int, int]) -> int:
+        """Have faults in [begin, end) belong to the processor with this state; answers the number of the entry.
+
+        `sites`: number of the first that lies there, and of the first that does not. Raises BadUsage when there are
+        too many. A handler in another thread may read the registry meanwhile: it comes upon nothing that is half there.
+        """
         with self._lock:
-            assert self._registry is not None
-            place = self._registry.map
-            count = int.from_bytes(place[COUNT : COUNT + 8], "little")
+            words = self._words()
+            count = words[COUNT // 8]
             for number in range(count):
-                at = ENTRIES + number * ENTRY_BYTES
-                if not any(place[at : at + ENTRY_BYTES]):
+                if not words[self._word(number) + 1]:
                     break
             else:
-                number, at = count, ENTRIES + count * ENTRY_BYTES
+                number = count
                 if number == _MOST:
-                    raise BadUsage(f"more than {_MOST} processors with code of their own in tier 2")
-            place[at : at + ENTRY_BYTES] = struct.pack("<3Q", begin, end, state)
-            place[COUNT : COUNT + 8] = max(count, number + 1).to_bytes(8, "little")
+                    raise BadUsage(f"more than {_MOST} pieces of code that the host's MMU interrupts")
+            at = self._word(number)
+            words[at], words[at + 2], words[at + 3], words[at + 4] = begin, state, *sites
+            words[at + 1] = end
+            words[COUNT // 8] = max(count, number + 1)
             return number
 
-    def leave(self, number: int) -> None:
-        """The processor is gone."""
+    def no_more_sites(self, number: int, behind: int) -> None:
+        """In this piece there are none from number `behind` on."""
         with self._lock:
-            assert self._registry is not None
-            at = ENTRIES + number * ENTRY_BYTES
-            self._registry.map[at : at + ENTRY_BYTES] = bytes(ENTRY_BYTES)
+            self._words()[self._word(number) + 4] = behind
+
+    def leave(self, number: int) -> None:
+        """The code is gone."""
+        with self._lock:
+            at = self._word(number)
+            self._words()[at + 1] = 0  # no address is in it from now on
+            self._words()[at] = 0
+
+    def _words(self) -> memoryview:
+        assert self._registry is not None
+        return memoryview(self._registry.map).cast("Q")
+
+    @staticmethod
+    def _word(number: int) -> int:
+        return (ENTRIES + number * ENTRY_BYTES) // 8
 
 
 # State of a module, because it is the state of a process: it has one handler a signal.

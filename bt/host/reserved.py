@@ -10,6 +10,7 @@ from bt.errors import BtError
 
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _NORESERVE, _FIXED = 0x4000, 0x10
+_DONTNEED, _NOHUGEPAGE = 4, 15
 _AT_HWCAP2, _HWCAP2_FSGSBASE = 26, 2
 
 
@@ -47,6 +48,7 @@ class Reserved:
         self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
         self._libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         self._libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        self._libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         rights = mmap.PROT_READ | mmap.PROT_WRITE if writable else 0
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
         self._whole = size + 2 * margin
@@ -62,6 +64,12 @@ class Reserved:
         if end > self._begin + self._whole:
             self._libc.munmap(self._begin + self._whole, end - self._begin - self._whole)
         self.size = size
+        if writable:  # little of it will be touched, so no huge pages; a kernel without them refuses, and gives none
+            self._libc.madvise(self.address, size, _NOHUGEPAGE)
+
+    def clear(self) -> None:
+        """Give back the memory of all of it: zeros from now on."""
+        self._libc.madvise(self.address, self.size, _DONTNEED)
 
     def map(self, offset: int, size: int, fd: int, file_offset: int, rights: int) -> None:
         """Put part of a file there, shared. Raises Refused."""

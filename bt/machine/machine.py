@@ -382,6 +382,7 @@ class Machine(InHand):
             match=None if conditions is None else conditions.match,
             where=self.where,
             fault_chain=self._fault_chain() if end is End.TRIPLE_FAULT else (),
+            refused=self.cpu.refused,
         )
 
     def _fault_chain(self) -> tuple[Failure, ...]:

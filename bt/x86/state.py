@@ -272,6 +272,7 @@ FIELDS: tuple[Field, ...] = (
     Field("fault_registry", HOST),  # see bt/host/faults.py
     Field("view_open", DERIVED),  # 1: units may be entered in the present mode
     Field("heat_wanted", HOST),  # so many times does a place run before it gets a unit
+    Field("patience", HOST),  # instruction count from which on places are counted at all, if they are not yet
     Field("heat_limit", DERIVED),  # the same while the mode is right, else 0
     Field("host_flags", DERIVED),  # at crossings: AH as LAHF has it, and OF in AL
     Field("host_frame", DERIVED),  # rbp of tier 1, while tier 2 has its table there

@@ -27,6 +27,13 @@ def _effects(form: int) -> tuple[int, int, int]:
     return each.reads_mask & flags.ARITHMETIC, each.kills_mask() & flags.ARITHMETIC, by_count
 
 
+def sets_flags(i: Decoded) -> bool | None:
+    """Whether a shift sets flags, which it does by any count other than zero; None: who knows."""
+    if not any(operand.method in (Method.IMMEDIATE, Method.ONE) for operand in FORMS[i.form].operands):
+        return None
+    return bool(i.immediate & 31) or any(operand.method is Method.ONE for operand in FORMS[i.form].operands)
+
+
 def overwritten(i: Decoded) -> int | None:
     """The arithmetic flags that an instruction overwrites, as EFLAGS bits; None if it reads any."""
     reads, kills, by_count = _effects(i.form)

@@ -33,6 +33,7 @@ from bt.memory.access import Body, NativeContext
 from bt.memory.host_mmu.code import OPEN_PAGE
 from bt.x86 import flags
 from bt.x86.context import OK
+from bt.x86.exits import ExitReason
 
 _SERVICE, _FAULT, _END, _MISS, _ENTER = (
     native(f"unit_{name}_exit", PTR, "i64", result="i64") for name in ("service", "fault", "end", "miss", "enter")
@@ -152,6 +153,10 @@ def _miss(b: NativeContext) -> None:
     _count(b, "unit_misses")
     eip = b.get("scratch", width=32)
     b.put("eip", eip)
+    control = b.get_pointer("engine")
+    with b.Unlikely(CONTROL.get(b, control, "table_pages").ugt(CONTROL.get(b, control, "table_limit"))):
+        b.put("exit_reason", int(ExitReason.PROMOTE))
+        b.ret(b.call(NEXT_CODE, b.cpu))
     with b.If(b.get("heat_limit") != 0), b.If(b.call(NOTE_HEAT, b.cpu, eip) == HOT):
         b.ret(b.call(NEXT_CODE, b.cpu))
     host = b.call(TRANSLATED, b.cpu)

@@ -20,6 +20,7 @@ from bt.engine.identity.layout import (
 )
 from bt.engine.structures import BLOCK, BLOCK_BYTES, CONTROL, IN_UNIT, UNIT_HEAD
 from bt.memory.access import NativeContext
+from bt.memory.host_mmu.code import view_usable
 from bt.x86.exits import ExitReason
 
 NOTE_HEAT = native("note_heat", PTR, "i32")  # EIP that tier 1 leads back to
@@ -78,8 +79,11 @@ def emit_note_block(b: NativeContext) -> None:
 
 
 def prepare_units(b: NativeContext) -> None:
-    """At the beginning of a run: GS for the view, the signal handler in its place, a path that was cut short."""
+    """At the beginning of a run: whether to begin with tier 2, a path that was cut short; GS for the view, the signal
+    handler in its place."""
     b.put("recording", 0)
+    with b.Unlikely((b.get("icount_base").uge(b.get("patience"))) & (b.get("exit_reason") == 0)), b.If(view_usable(b)):
+        b.put("exit_reason", int(ExitReason.PROMOTE))
     with b.Unlikely(b.get("view") != 0):
         b.asm("wrgsbase $0", "r", "void", b.get("view"))
         b.call(OWN_FAULTS, b.cpu)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
+from bt.engine.identity.deadness import sets_flags, strictly_dead
 from bt.engine.identity.steps import Ending, Step, step
+from bt.engine.identity.undefined_flags import SET_AF, HostFlags
 from bt.engine.reencode.decoded import decoded_records
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
 from bt.x86.opcodes import FORMS
@@ -48,6 +51,15 @@ class Placed:
     onward: int | None
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What instructions of a block may become."""
+
+    everything: bool  # have a unit even where that does not pay
+    trapping: frozenset[int]  # EIPs of what had better be a service
+    host_flags: HostFlags
+
+
 @dataclass
 class Trace:
     """What a unit is made of."""
@@ -65,14 +77,11 @@ class Trace:
         return Trace(self.head, self.steps * max(copies, 1), self.blocks, self.closes, self.exit)
 
 
-def trace_of(path: list[GuestBlock], *, everything: bool, trapping: frozenset[int]) -> Trace:
-    """The trace along a path whose last block is only where it went on.
-
-    `everything`: have a unit even where that does not pay. `trapping`: EIPs of what had better be a service.
-    """
+def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
+    """The trace along a path whose last block is only where it went on."""
     trace, cut_short = Trace(path[0]), False
     for block, following in zip(path, [*path[1:], None], strict=True):
-        steps = _steps(block, everything=everything, trapping=trapping)
+        steps = _steps(block, choice)
         if steps is None or len(trace.steps) + len(steps) > LONGEST_TRACE:
             trace.exit, cut_short = block.eip, steps is None
             break
@@ -90,24 +99,39 @@ def trace_of(path: list[GuestBlock], *, everything: bool, trapping: frozenset[in
             break
     if not trace.steps:
         trace.why = "its first block is none for tier 2"
-    elif cut_short and len(trace.steps) < FEW_INSNS and not everything:
+    elif cut_short and len(trace.steps) < FEW_INSNS and not choice.everything:
         trace.why = "too little of the path is for tier 2"
     return trace
 
 
-def _steps(block: GuestBlock, *, everything: bool, trapping: frozenset[int]) -> list[Step] | None:
+def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     """None: a block that tier 1 does better."""
     if not block.usable:
         return None
-    found = []
-    for i in decoded_records(block.records, block.count):
-        each = step(i)
-        if i.eip in trapping:
-            each = Step(i, (), Ending.LEAVES if FORMS[i.form].ends_block else Ending.NEXT, service=True)
-        if each.service and not everything and is_fp(FORMS[i.form]):
+    found = [step(i) for i in decoded_records(block.records, block.count)]
+    for index, each in enumerate(found):
+        form = FORMS[each.i.form]
+        if each.i.eip in choice.trapping:
+            found[index] = each.as_service()
+        elif each.service and not choice.everything and is_fp(form):
             return None
-        found.append(each)
+        elif form.meaning in choice.host_flags.unlike and not each.service:
+            kept = _with_undefined_flags(found, index, choice)
+            if kept is None:
+                return None
+            found[index] = kept
     return found
+
+
+def _with_undefined_flags(steps: Sequence[Step], index: int, choice: Choice) -> Step | None:
+    """The step at `index`, whose host instruction leaves undefined flags otherwise than bt; None: better in tier 1."""
+    each = steps[index]
+    if strictly_dead([(following.i, following.can_leave) for following in steps[index + 1 :]], LONGEST_TRACE):
+        return each
+    form = FORMS[each.i.form]
+    if form.meaning in choice.host_flags.without_af and (sets := sets_flags(each.i)) is not None:
+        return replace(each, parts=(*each.parts, (SET_AF, False))) if sets else each
+    return each.as_service() if choice.everything else None
 
 
 def _onward(last: Step, following: int | None) -> int | None:

@@ -17,6 +17,10 @@ from bt.host.faults import (
     COUNT,
     ENTRIES,
     ENTRY_BYTES,
+    ENTRY_END,
+    ENTRY_FIRST_SITE,
+    ENTRY_SITES_END,
+    ENTRY_STATE,
     NEW_ACTION,
     PREVIOUS,
     SCRATCH,
@@ -66,23 +70,25 @@ class _Handler:
         b = self.b
         with b.Range(b.load(self.registry + COUNT, 64)) as i:
             entry = self.registry + ((i * ENTRY_BYTES) + ENTRIES)
-            begin, end = b.load(entry, 64), b.load(entry + 8, 64)
+            begin, end = b.load(entry, 64), b.load(entry + ENTRY_END, 64)
             with b.If((self.rip - begin).ult(end - begin)):
-                self._in_unit(b.load(entry + 16, PTR))
-            with b.If((self.rip == 0) & (end != begin)):
-                self._empty_slot(b.load(entry + 16, PTR))
+                self._in_unit(entry, b.load(entry + ENTRY_STATE, PTR))
+            with b.If((self.rip == 0) & (end != 0)):
+                self._empty_slot(b.load(entry + ENTRY_STATE, PTR))
         self._somebody_elses()
 
     def _slot(self, cpu: Value, name: str) -> Value:
         return cpu + state.offset(name)
 
-    def _in_unit(self, cpu: Value) -> None:
+    def _in_unit(self, entry: Value, cpu: Value) -> None:
         """Goes on at the gate, if the fault is at a site."""
         b = self.b
         control = b.load(self._slot(cpu, "engine"), PTR)
         sites = CONTROL.get_pointer(b, control, "unit_sites")
         wanted = (self.rip - CONTROL.get(b, control, "unit_code")).trunc(32)
-        low, high = b.local(64, 1), b.local(64, CONTROL.get(b, control, "unit_sites_next"))
+        low = b.local(64, b.load(entry + ENTRY_FIRST_SITE, 64))
+        behind = b.load(entry + ENTRY_SITES_END, 64)
+        high = b.local(64, b.intrinsic("umin", "i64", behind, CONTROL.get(b, control, "unit_sites_next")))
         with b.Loop() as loop:
             loop.break_if(low.get().uge(high.get()))
             middle = (low.get() + high.get()) >> 1
@@ -105,10 +111,12 @@ class _Handler:
         table = b.load(self._slot(cpu, "branch_table"), 64)
         ours = (b.load(self.context + _R13, 64) == cpu.zext(64)) & (b.load(self.context + _RBP, 64) == table)
         with b.If(ours):
-            miss = CONTROL.get(b, b.load(self._slot(cpu, "engine"), PTR), "miss_gate")
+            control = b.load(self._slot(cpu, "engine"), PTR)
+            miss = CONTROL.get(b, control, "miss_gate")
             page = (table + (b.load(self.context + _R14, 64) << 3)) & -(8 * _SLOTS_A_PAGE)
             with b.Range(_SLOTS_A_PAGE) as i:
                 b.store((page + (i << 3)).to_pointer(), miss)
+            CONTROL.count(b, control, "table_pages")
             b.store(self.context + _RIP, miss)
             b.ret()
 

@@ -46,6 +46,10 @@ class Step:
     ending: Ending = Ending.NEXT
     service: bool = False
 
+    def as_service(self) -> Step:
+        """The same done by the interpreter."""
+        return Step(self.i, (), Ending.LEAVES if FORMS[self.i.form].ends_block else Ending.NEXT, service=True)
+
     @property
     def can_leave(self) -> bool:
         return self.service or self.ending not in (Ending.NEXT, Ending.JUMP) or any(faults for _, faults in self.parts)
@@ -67,7 +71,7 @@ def step(i: Decoded) -> Step:
             made = Step(i, ((code, touches or form.meaning in _DIVISIONS),))
         return made
     except NotEncodable:
-        return Step(i, (), Ending.LEAVES if form.ends_block else Ending.NEXT, service=True)
+        return Step(i, ()).as_service()
 
 
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bt.codegen.abi import FLAT_32
-from bt.codegen.arena import ArenaFull
 from bt.codegen.host_bytes import JUMP_REL32, based, move_immediate, rex
+from bt.engine.identity.code_space import CodeSpace
 from bt.engine.identity.crossing import (
     ENTER_TABLE,
     NOTE_ENTRY,
@@ -37,21 +37,22 @@ from bt.engine.identity.layout import (
     UNIT_SITES,
     UNITS,
 )
-from bt.engine.identity.paths import GuestBlock, Trace, trace_of
+from bt.engine.identity.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
+from bt.engine.identity.undefined_flags import ask_host
 from bt.engine.identity.unit import Unit, UnitWriter
 from bt.engine.structures import BLOCK, BLOCK_BYTES, IN_UNIT, UNIT_HEAD
 from bt.host.faults import FAULTS
-from bt.host.reserved import Refused, Reserved, has_gs_base, vendor
+from bt.host.reserved import Refused, Reserved, has_gs_base
 from bt.memory.host_mmu.mmu import HostMmu
 from bt.x86 import state
 
 if TYPE_CHECKING:
     from bt.engine.translator.vcpu import TranslatingVcpu
 
-CODE_BYTES = 4 << 20
 TABLE_BYTES = 8 << 32
 _SLOT_BYTES, _TABLE_PAGE = 8, 4096
-_ALIGNMENT = 64
+MOST_SITES = 4 * LONGEST_TRACE  # of a unit
+MOST_CODE = 32 << 10  # B, of a unit; the longest has about half as much
 _MOST_MADE = 8  # units from one place; what they were made from keeps changing
 _SUB_SHORT, _SUB_LONG, _JS = b"\x49\x83\xef", b"\x49\x81\xef", b"\x0f\x88"
 _STATE, _BUDGET, _FREE = FLAT_32.number("state"), FLAT_32.number("budget"), FLAT_32.number("free")
@@ -67,26 +68,19 @@ class IdentityTier:
         self._trapping: frozenset[int] = frozenset()
         if not has_gs_base():
             raise Refused("the host has no FSGSBASE")
-        if vendor() != "AuthenticAMD":  # bt's undefined flags are those of its processors, in both tiers
-            raise Refused("the host's processor is not known to leave undefined flags as bt does")
         mmu = cpu.mmu
         assert isinstance(mmu, HostMmu)
         library = cpu.library
         with cpu.undoing() as undo:
-            try:
-                offset = library.arena.claim(CODE_BYTES, leaving=library.reserved_bytes)
-            except ArenaFull:
-                raise Refused("no room for its code is left") from None
-            undo.callback(library.arena.release, offset, CODE_BYTES)
-            self._code = library.arena.exec_base + offset
-            self._to_write = library.arena.write_base - library.arena.exec_base
             self._table = Reserved(TABLE_BYTES, writable=True)
             undo.callback(self._table.close)
             registry = FAULTS.registry(library.fault_handler)
-            number = FAULTS.enter(self._code, self._code + CODE_BYTES, cpu.state.pointer)
-            undo.callback(FAULTS.leave, number)
+            self._space = CodeSpace(library, cpu.state.pointer)
+            undo.callback(self._space.close)
             mmu.open_view(cpu.memory, cpu.code_maps)
             undo.callback(mmu.close_view)
+        self._base = library.arena.exec_base  # what sites count from
+        self.host_flags = ask_host(self._for_a_moment)
         self._gates = {
             name: library.symbols[way_out(gate)]
             for name, gate in (("service", UNIT_SERVICE), ("end", UNIT_END), ("fault", UNIT_FAULT), ("miss", UNIT_MISS))
@@ -101,7 +95,7 @@ class IdentityTier:
             "units": units.address,
             "members": members.address,
             "unit_sites": sites.address,
-            "unit_code": self._code,
+            "unit_code": self._base,
             "fault_gate": self._gates["fault"],
             "miss_gate": self._gates["miss"],
             "trapping": trapping.address,
@@ -117,10 +111,13 @@ class IdentityTier:
 
     def forget(self) -> None:
         """All units: what they were made from is about to be forgotten, tier 1's code too."""
+        if self._cpu.control("table_pages") > self._cpu.control("table_limit"):
+            self._table.clear()
+            self._touched.clear()
+            self._cpu.set_control("table_pages", 0)
         for page in self._touched:
             self._fill_table_page(page)
-        self._next = self._code
-        self._extents: list[tuple[int, int]] = []  # host address and bytes of each unit
+        self._space.forget()
         for name, value in (("units_next", 1), ("members_next", 0), ("unit_sites_next", 1), ("trapping_next", 0)):
             self._cpu.set_control(name, value)
 
@@ -130,7 +127,8 @@ class IdentityTier:
         self._note_trapping()
         trace = Trace(head, why="its place has had several already")
         if self._everything or self.places[head.eip] < _MOST_MADE:
-            trace = trace_of(path, everything=self._everything, trapping=self._trapping)
+            choice = Choice(self._everything, self._trapping, self.host_flags)
+            trace = trace_of(path, choice)
         if not head.usable or head.in_units & UNIT_HEAD:
             trace.why = "its head is gone, or has a unit"
         if trace.why:
@@ -141,8 +139,13 @@ class IdentityTier:
 
     def emitted(self) -> Iterator[tuple[int, bytes]]:
         """Host address and code of each unit there is, stubs and way in included."""
-        for start, size in self._extents:
-            yield start, ctypes.string_at(start, size)
+        yield from self._space.written
+
+    def _for_a_moment(self, code: bytes) -> int:
+        """Put code where the next unit will be."""
+        at = self._space.scratch
+        self._space.write(at, code)
+        return at
 
     def _note_trapping(self) -> None:
         count = self._cpu.control("trapping_next")
@@ -161,19 +164,17 @@ class IdentityTier:
         cpu = self._cpu
         number, site = cpu.control("units_next"), cpu.control("unit_sites_next")
         members = cpu.control("members_next")
-        start = -(-self._next // _ALIGNMENT) * _ALIGNMENT
-        unit = UnitWriter(trace, start, site, self._gates).write()
-        entry, head = self._entry(trace.head, unit, number)
-        end = start + len(unit.code) + len(entry)
-        full = end > self._code + CODE_BYTES or number >= UNITS or site + len(unit.sites) > UNIT_SITES
-        if full or members + len(trace.blocks) > MEMBERS:
+        start = self._space.next(MOST_CODE, site)
+        if start is None or number >= UNITS or site + MOST_SITES > UNIT_SITES or members + len(trace.blocks) > MEMBERS:
             self.reasons["its areas are full"] += 1
             cpu.forget_everything()
             return
-        self._write(start, unit.code + entry)
-        self._next = end
-        self._extents.append((start, end - start))
-        packed = unit.packed_sites(number, self._code)
+        unit = UnitWriter(trace, start, site, self._gates).write()
+        entry, head = self._entry(trace.head, unit, number)
+        assert len(unit.code) + len(entry) <= MOST_CODE
+        assert len(unit.sites) <= MOST_SITES
+        self._space.add(start, unit.code + entry)
+        packed = unit.packed_sites(number, self._base)
         at = site * UNIT_SITE_BYTES
         self._sites.map[at : at + len(packed)] = packed
         self._enter_unit(trace, number, start, head)
@@ -185,10 +186,7 @@ class IdentityTier:
         # tier 1 goes to it from now on
         entry_at = start + len(unit.code)
         jump = (entry_at - (trace.head.host + 5)).to_bytes(4, "little", signed=True)
-        self._write(trace.head.host, bytes((JUMP_REL32,)) + jump)
-
-    def _write(self, host: int, code: bytes) -> None:
-        ctypes.memmove(host + self._to_write, code, len(code))
+        self._space.write(trace.head.host, bytes((JUMP_REL32,)) + jump)
 
     def _enter_unit(self, trace: Trace, number: int, start: int, head: bytes) -> None:
         slot = self._table.address + trace.head.eip * _SLOT_BYTES
@@ -207,6 +205,7 @@ class IdentityTier:
         if page not in self._touched:
             self._fill_table_page(page)
             self._touched.add(page)
+            self._cpu.set_control("table_pages", self._cpu.control("table_pages") + 1)
         ctypes.memmove(slot, start.to_bytes(8, "little"), 8)
 
     def _fill_table_page(self, page: int) -> None:

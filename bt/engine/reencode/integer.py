@@ -28,6 +28,7 @@ _BH = 7
 # or leaves other flags undefined than bt does (BSF and BSR of zero).
 _ALIKE = frozenset(("arith", "bits", "flags", "logic", "move", "shift"))
 _NOT_ALIKE = frozenset(("move.salc", "move.xlat", "arith.cmpxchg8b", "bits.bsf", "bits.bsr"))
+_UNDEFINED_RESULTS = frozenset(("shift.shld", "shift.shrd", "move.bswap"))  # with 16-bit operands
 _BIT_TESTS = frozenset(("bits.bt", "bits.bts", "bits.btr", "bits.btc"))
 
 
@@ -111,6 +112,8 @@ class IntegerEncoder:
     def encode(self, i: Decoded) -> bytes:
         """Host bytes of one instruction. Raises NotEncodable."""
         shape = _shape(i.form)
+        if i.operand_size == 16 and FORMS[i.form].meaning in _UNDEFINED_RESULTS:
+            raise NotEncodable("processors differ in the result")
         size = _OPERAND_SIZE if shape.sized and i.operand_size == 16 else b""
         immediate = self._immediate(shape, i)
         if not shape.modrm:

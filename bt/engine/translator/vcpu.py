@@ -17,6 +17,7 @@ from bt.memory.host_mmu.mmu import HostMmu
 from bt.memory.map import PhysicalMap
 from bt.memory.mmu import Mmu
 from bt.x86.cpu_model import CpuModel
+from bt.x86.page import PAGE
 
 if TYPE_CHECKING:
     from bt.engine.identity.tier import IdentityTier
@@ -49,9 +50,11 @@ _COUNTERS = (
 )
 Tier = Literal["1", "2", "auto"]
 # How often a place is come back to before it gets a unit; 0: never.
-_HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
-# Instructions before tier 2 is so much as imported, which takes as long as tier 1 takes for these.
+HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
+# Instructions before tier 2 is so much as imported, and places are counted: tier 1 takes for these as long as that.
 PATIENCE = 20_000_000
+_NEVER = (1 << 64) - 1
+TABLE_BYTES = 64 << 20  # of its branch table, that may have memory at once
 
 
 class TranslatingVcpu(Vcpu):
@@ -67,15 +70,17 @@ class TranslatingVcpu(Vcpu):
         *,
         tier: Tier = "auto",
         heat: int | None = None,
+        table_bytes: int = TABLE_BYTES,
     ) -> None:
         """`tier`: "1" has fragments only, "2" units as soon as possible, "auto" where they pay.
 
-        `heat`: so many times a place runs before it gets a unit; EAGER: not once.
+        `heat`: so many times a place runs before it gets a unit; EAGER: not once. `table_bytes`: what the branch table
+        of tier 2 may take.
         """
-        self._tier = tier
-        self._heat_wanted = _HEAT_WANTED[tier] if heat is None else heat
+        self._tier, self._table_bytes = tier, table_bytes
+        self._heat_wanted = HEAT_WANTED[tier] if heat is None else heat
         self.identity: IdentityTier | None = None  # there from the first promotion on
-        self.refused = ""  # why there is none and will be none
+        self._refused = ""
         super().__init__(library, memory, model)
 
     def _acquire(self) -> None:
@@ -101,8 +106,13 @@ class TranslatingVcpu(Vcpu):
         self.set_control("callouts", self._callouts.address)
         self.set_control("heat", self.heat.address)
         self.set_control("recorded", self._recorded.address)
-        self.state["heat_wanted"] = self._heat_wanted
+        self.set_control("table_limit", self._table_bytes // PAGE)
         self.state["view_wanted"] = int(self._tier != "1")
+        patience = PATIENCE if self._tier == "auto" else 0
+        if patience:
+            self.state["patience"] = patience
+        else:
+            self._lose_patience()
 
     def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
         """Have the translator note in `area` what it does (see trace.py), and in no other from now on.
@@ -162,8 +172,14 @@ class TranslatingVcpu(Vcpu):
     def _promote(self) -> None:
         count = self.control("recorded_count")
         self.set_control("recorded_count", 0)
-        impatient = self._tier == "2" or self.instructions >= PATIENCE
-        if not count or self.refused or not impatient:
+        if self.state["patience"] != _NEVER:
+            self._lose_patience()
+            self.flush()  # ways that lead back are short already, and nobody counts those
+            return
+        if self.identity is not None and self.control("table_pages") > self.control("table_limit"):
+            self.flush()
+            return
+        if not count or self._refused:
             return
         # imported only now: most guests have nothing that is hot
         from bt.engine.identity.paths import GuestBlock
@@ -174,12 +190,23 @@ class TranslatingVcpu(Vcpu):
             if self.identity is None:
                 self.identity = IdentityTier(self, everything=self._tier == "2")
         except (Refused, BadUsage) as error:
-            self.refused = str(error)
+            self._refused = str(error)
             self.state["heat_wanted"] = self.state["view_wanted"] = 0
             self.call("update_mode")
+            self.flush()  # ways back that were being counted become short again
             return
         addresses = memoryview(self._recorded.map).cast("Q")[:count].tolist()
         self.identity.promote([GuestBlock.at(address) for address in addresses])
+
+    @property
+    def refused(self) -> str:
+        if self._refused or self._tier == "1" or self.state["view_wanted"]:
+            return self._refused
+        return "the host refuses so many mappings"
+
+    def _lose_patience(self) -> None:
+        """Count places from now on."""
+        self.state["patience"], self.state["heat_wanted"] = _NEVER, self._heat_wanted
 
     def forget_everything(self) -> None:
         """When tier 2 has no room left."""
@@ -204,6 +231,5 @@ class TranslatingVcpu(Vcpu):
         hot, cold = self._used()
         counters = {name: self.control(name) for name in _COUNTERS}
         counters |= {name: self.state[name] for name in ("branch_lookups", "return_hits")}
-        refused = self._tier != "1" and not self.state["view_wanted"]
-        counters["tier_2_refused"] = int(refused)
+        counters["table_bytes"] = PAGE * self.control("table_pages")
         return super().statistics() | counters | {"host_bytes": hot, "cold_bytes": cold}

@@ -38,10 +38,15 @@ def system_call(b: Builder, number: int, first: Value, second: Value, third: Val
 def choose_rights(b: Context, user: Value, checked: Value, watched: Value) -> None:
     """What a change of mode means for accesses, through the view too (see AccessCode)."""
     ACCESS_CODE.choose_rights(b, user, checked, watched)
-    usable = ((b.get("mode") & mode.FLAT) == mode.FLAT) & (b.get("view_wanted") != 0)
-    usable = usable & ((b.get("cr0") & CR0_PG) == 0) & (b.get("a20_mask") == _ALL_LINES)
+    usable = view_usable(b)
     b.put("heat_limit", b.select(usable, b.get("heat_wanted"), 0))
     b.put("view_open", usable & (b.get("view") != 0))
+
+
+def view_usable(b: Context) -> Value:
+    """Whether accesses in the present mode could go through a view, i1."""
+    usable = ((b.get("mode") & mode.FLAT) == mode.FLAT) & (b.get("view_wanted") != 0)
+    return usable & ((b.get("cr0") & CR0_PG) == 0) & (b.get("a20_mask") == _ALL_LINES)
 
 
 def protect_view(b: NativeContext, first: Value, size: Value) -> None:

@@ -58,6 +58,7 @@ class HostMmu(SoftMmu):
                     self._lay(part)
         except Refused:
             self.close_view()
+            self._state["view_wanted"] = 0
             self.invalidate_all()
 
     def _lay(self, part: Range) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bt.engine.identity import tier
+from bt.engine.identity.undefined_flags import HostFlags
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
+from bt.x86.opcodes import FORMS
 from tests.cases.check import differences
 from tests.cases.model import Case, ExecutorError, Outcome
 from tests.cases.parse import parse_file
@@ -32,6 +35,20 @@ def interpreter() -> Iterator[EngineExecutor]:
 
 @pytest.fixture(scope="module")
 def tier_2() -> Iterator[EngineExecutor]:
+    executor = EngineExecutor(partial(TranslatingVcpu, tier="2"), paged=False)
+    yield executor
+    executor.close()
+
+
+EVERY_MEANING = frozenset(form.meaning for form in FORMS if form.undefines)
+SHIFTS = frozenset(("shift.shl", "shift.shr", "shift.sar"))
+OTHER_HOSTS = {"AF is clear": HostFlags(EVERY_MEANING, SHIFTS), "all are others": HostFlags(EVERY_MEANING)}
+
+
+@pytest.fixture(params=OTHER_HOSTS)
+def another_host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineExecutor]:
+    """Tier 2 as on a processor that leaves undefined flags otherwise."""
+    monkeypatch.setattr(tier, "ask_host", lambda write: OTHER_HOSTS[request.param])
     executor = EngineExecutor(partial(TranslatingVcpu, tier="2"), paged=False)
     yield executor
     executor.close()
@@ -78,3 +95,10 @@ def test_random_programs(kind: str, interpreter: EngineExecutor, tier_2: EngineE
         units += max(tier_2.statistics()["units_made"] - before, 0)
     assert not found, f"{len(found)} of {PROGRAMS} differ, e.g.\n" + "\n".join(found[:5])
     assert units > PROGRAMS // 2
+
+
+def test_other_hosts(interpreter: EngineExecutor, another_host: EngineExecutor) -> None:
+    found = differing(list(RANDOM["flags"](SEED, PROGRAMS // 4)), interpreter, another_host)
+    for name in ("arith.case", "shift.case"):
+        found += differing(list(parse_file(CASES / name, undefined_flags)), interpreter, another_host)
+    assert not found, f"{len(found)} differ, e.g.\n" + "\n".join(found[:5])
