@@ -146,8 +146,10 @@ class EngineExecutor:
     `paged=False`: without paging, everything at its linear address; what is not mapped is zero and may be written.
     """
 
-    def __init__(self, make_engine: EngineFactory, *, paged: bool = True) -> None:
+    def __init__(self, make_engine: EngineFactory, *, paged: bool = True, limit: int | None = None) -> None:
+        """`limit`: instructions that a case may take."""
         self._make_engine, self._paged = make_engine, paged
+        self._limit = limit or (INSTRUCTION_LIMIT if paged else _WILD_LIMIT)
         self._base = 0 if paged else _MONITOR  # physical address of the monitor's pages
         self._engines: dict[str, Vcpu] = {}
 
@@ -165,7 +167,7 @@ class EngineExecutor:
         engine.state["eip"] = _MONITOR + _ENTER
         # the host's first single step is on arrival, before anything has run: there are as many here as cases count
         for _ in range(case.steps or 1):
-            leave = engine.run(INSTRUCTION_LIMIT if self._paged else _WILD_LIMIT)
+            leave = engine.run(self._limit)
             stop = _STOP_FRAME.unpack(engine.ram.read(top - _STOP_FRAME.size, _STOP_FRAME.size))
             if leave.reason is not ExitReason.HLT or stop[11] & 3 != 3:
                 self.close()

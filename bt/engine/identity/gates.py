@@ -79,8 +79,12 @@ def _settle(b: NativeContext, refund: Value | int) -> None:
     _count(b, "unit_insns", b.get("unit_entered") - (b.get("budget") + refund))
 
 
-def _resume(b: NativeContext, place: Value) -> None:
-    """Go on in a unit, at a host address (i64), with the flags of the state."""
+def _resume(b: NativeContext, place: Value, charged: Value | int) -> None:
+    """Go on in a unit, at a host address (i64), with the flags of the state.
+
+    `charged`: so many instructions that are still to be executed there have been charged (i64).
+    """
+    _count(b, "unit_insns", charged)
     image = flags.read_arithmetic(b).zext(64)
     b.put("host_flags", ((image & 0xFF) << 8) | ((image >> _OVERFLOW_SHIFT) & 1))
     b.put("unit_target", place)
@@ -107,7 +111,7 @@ def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:
     stays = stays & (behind != 0) & (UNIT.get(b, unit, "dead") == 0) & (b.get("view_open") != 0)
     with b.If(stays & left.sge(BIAS)):
         b.put("budget", left)
-        _resume(b, _in_code(b, behind))
+        _resume(b, _in_code(b, behind), refund - 1)
     b.ret(b.call(NEXT_CODE, b.cpu))
 
 
@@ -122,7 +126,7 @@ def _fault(b: NativeContext) -> None:
         status = b.call(OPEN_PAGE, b.cpu, linear.trunc(32))
         with b.If((status == OK) & (b.get("view_open") != 0)):
             _count(b, "pages_opened")
-            _resume(b, _in_code(b, UNIT_SITE.get(b, site, "retry")))
+            _resume(b, _in_code(b, UNIT_SITE.get(b, site, "retry")), refund)
     traps = UNIT_SITE.get(b, site, "traps") + 1
     UNIT_SITE.put(b, site, "traps", traps)
     with b.If(traps == MOST_TRAPS):
@@ -167,7 +171,7 @@ def _miss(b: NativeContext) -> None:
 
 def _enter(b: NativeContext) -> None:
     """From the head of a fragment that a unit has taken over."""
-    _resume(b, UNIT.get(b, _unit(b, b.arguments[1]), "code"))
+    _resume(b, UNIT.get(b, _unit(b, b.arguments[1]), "code"), 0)
 
 
 RUNTIME: tuple[tuple[Signature, Body], ...] = (

@@ -57,6 +57,7 @@ class Choice:
 
     everything: bool  # have a unit even where that does not pay
     trapping: frozenset[int]  # EIPs of what had better be a service
+    missing: frozenset[int]  # forms that the guest's processor has not
     host_flags: HostFlags
 
 
@@ -111,7 +112,7 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     found = [step(i) for i in decoded_records(block.records, block.count)]
     for index, each in enumerate(found):
         form = FORMS[each.i.form]
-        if each.i.eip in choice.trapping:
+        if each.i.eip in choice.trapping or each.i.form in choice.missing:
             found[index] = each.as_service()
         elif each.service and not choice.everything and is_fp(form):
             return None

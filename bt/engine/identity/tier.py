@@ -66,6 +66,7 @@ class IdentityTier:
         self.places: Counter[int] = Counter()  # units made, by EIP
         self.reasons: Counter[str] = Counter()  # why paths became none
         self._trapping: frozenset[int] = frozenset()
+        self._missing = cpu.library.forms_without(cpu.model)
         if not has_gs_base():
             raise Refused("the host has no FSGSBASE")
         mmu = cpu.mmu
@@ -127,7 +128,7 @@ class IdentityTier:
         self._note_trapping()
         trace = Trace(head, why="its place has had several already")
         if self._everything or self.places[head.eip] < _MOST_MADE:
-            choice = Choice(self._everything, self._trapping, self.host_flags)
+            choice = Choice(self._everything, self._trapping, self._missing, self.host_flags)
             trace = trace_of(path, choice)
         if not head.usable or head.in_units & UNIT_HEAD:
             trace.why = "its head is gone, or has a unit"
