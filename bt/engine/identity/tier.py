@@ -72,12 +72,17 @@ class IdentityTier:
         mmu = cpu.mmu
         assert isinstance(mmu, HostMmu)
         library = cpu.library
+        units, members, sites = (
+            cpu.area(size, sparse=True) for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
+        )
+        trapping = cpu.area(4 * TRAPPING)
         with cpu.undoing() as undo:
             self._table = Reserved(TABLE_BYTES, writable=True)
             undo.callback(self._table.close)
             registry = FAULTS.registry(library.fault_handler)
             self._space = CodeSpace(library, cpu.state.pointer)
             undo.callback(self._space.close)
+            cpu.state["fault_registry"] = registry  # where there is a view, somebody will ask whose the signals are
             mmu.open_view(cpu.memory, cpu.code_maps)
             undo.callback(mmu.close_view)
         self._base = library.arena.exec_base  # what sites count from
@@ -87,10 +92,6 @@ class IdentityTier:
             for name, gate in (("service", UNIT_SERVICE), ("end", UNIT_END), ("fault", UNIT_FAULT), ("miss", UNIT_MISS))
         }
         self._enter = library.symbols[UNIT_ENTER.name]
-        units, members, sites = (
-            cpu.area(size, sparse=True) for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
-        )
-        trapping = cpu.area(4 * TRAPPING)
         self._units, self._members, self._sites, self._trapping_area = units, members, sites, trapping
         for name, value in {
             "units": units.address,
@@ -102,7 +103,7 @@ class IdentityTier:
             "trapping": trapping.address,
         }.items():
             cpu.set_control(name, value)
-        cpu.state["branch_table"], cpu.state["fault_registry"] = self._table.address, registry
+        cpu.state["branch_table"] = self._table.address
         self._miss_page = self._gates["miss"].to_bytes(8, "little") * (_TABLE_PAGE // _SLOT_BYTES)
         self._touched: set[int] = set()  # pages of the table
         self.forget()

@@ -208,6 +208,10 @@ class TranslatingVcpu(Vcpu):
         """Count places from now on."""
         self.state["patience"], self.state["heat_wanted"] = _NEVER, self._heat_wanted
 
+    def close(self) -> None:
+        super().close()
+        self.identity = None  # it refers to us
+
     def forget_everything(self) -> None:
         """When tier 2 has no room left."""
         self._flush()
