@@ -7,18 +7,17 @@ through IRET, exception delivery with a change of stacks, HLT and paging.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from bt.engine.library.library import (
     Library,
     load_library,
 )
+from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
@@ -308,15 +307,15 @@ def _library() -> Library:
     return load_library()
 
 
-def factories() -> dict[str, EngineFactory]:
-    """How to make each engine there is, by name."""
-    found: dict[str, EngineFactory] = {"interp": Vcpu}
-    translator = "bt.engine.translator.vcpu"
-    if importlib.util.find_spec(translator) is not None:
-        found["bt"] = importlib.import_module(translator).TranslatingVcpu
-    return found
+TIER_2 = "bt, tier 2"
+
+
+def factories(*, unpaged: bool = True) -> dict[str, EngineFactory]:
+    """How to make each engine there is, by name. `unpaged`: for guests that can have units of tier 2, all at once."""
+    found: dict[str, EngineFactory] = {"interp": Vcpu, "bt": TranslatingVcpu}
+    return found | ({TIER_2: partial(TranslatingVcpu, tier="2")} if unpaged else {})
 
 
 def executors() -> dict[str, EngineExecutor]:
     """An executor for each engine; nothing is built or loaded before the first case runs."""
-    return {name: EngineExecutor(factory) for name, factory in factories().items()}
+    return {name: EngineExecutor(factory) for name, factory in factories(unpaged=False).items()}

@@ -39,7 +39,7 @@ class CodeSpace:
             FAULTS.no_more_sites(self._entries[-1], first_site)
             self._begin_piece(first_site)
             start = self._next
-        return start
+        return start if start + most <= self._pieces.end else None
 
     def _begin_piece(self, first_site: int) -> None:
         begin, end = self._pieces.current, self._pieces.end

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, partial
 
 import pytest
 
-from bt.engine.library.library import load_library
-from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.x86.exits import ExitReason
 from bt.x86.state import EBP, ESP
 from guest_images.assembler import assemble
@@ -26,8 +23,8 @@ from tests.smc.guest import (
     TABLE,
     Mode,
     Paging,
-    SmcGuest,
     guest,
+    stencils,
 )
 
 FIRST, SECOND = 0x11111111, 0x22222222
@@ -47,14 +44,8 @@ EXITS = {
 }
 
 
-@cache
-def _stencils() -> SmcGuest:
-    """Tier 1 alone, where each way becomes short as soon as it is known."""
-    return SmcGuest(partial(TranslatingVcpu, tier="1"), load_library())
-
-
 def _counted(memory: Mapping[int, bytes]) -> dict[str, int]:
-    machine = _stencils()
+    machine = stencils()
     before = machine.cpu.statistics()
     machine.run(Mode(Paging.OFF, 0), memory)
     after = machine.cpu.statistics()
