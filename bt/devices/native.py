@@ -69,6 +69,7 @@ NATIVE_DEVICES = NativeDevices(
         "bt.devices.pci.piix4_pm_native",
         "bt.devices.debug.output_native",
         "bt.devices.serial.uart_native",
+        "bt.devices.storage.ata.bus_master_native",
         "bt.devices.storage.ata.ide_native",
     )
 )

@@ -92,6 +92,20 @@ class OptionalWord(Field):
         instance._words[self.place] = -1 if value is None else value
 
 
+class Bytes(Field):
+    """Eight bytes, to be read and written in place; assigned to as a whole."""
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: Shared, owner: type) -> memoryview: ...
+    def __get__(self, instance: Shared | None, owner: type) -> Self | memoryview:
+        return self if instance is None else instance._bytes[self.offset : self.offset + 8]
+
+    def __set__(self, instance: Shared, value: bytes) -> None:
+        instance._bytes[self.offset : self.offset + 8] = value
+
+
 class Bits(Field):
     """A whole number of so many bits, the low 64 first."""
 

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Protocol
 
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.shared import address_of
+from bt.devices.storage.ata.ide_native import BUSY as BUSY
+from bt.devices.storage.ata.ide_native import DATA_REQUEST as DATA_REQUEST
 from bt.devices.storage.ata.ide_native import AtaShared
 from bt.devices.storage.disk_port import DiskPort, Post
 from bt.disks.disk import Disk
@@ -16,7 +18,7 @@ from bt.disks.latency import SECTOR_NS
 DATA, ERROR, COUNT, LBA_LOW, LBA_MID, LBA_HIGH, DEVICE, STATUS = range(8)
 FEATURES, COMMAND = ERROR, STATUS
 
-BUSY, READY, FAULT, SEEK_COMPLETE, DATA_REQUEST = 0x80, 0x40, 0x20, 0x10, 0x08
+READY, FAULT, SEEK_COMPLETE = 0x40, 0x20, 0x10
 STATUS_ERROR = 0x01
 RESTING = READY | SEEK_COMPLETE  # bit 4 is "command dependent" since ATA-4; software still waits for it
 
@@ -70,8 +72,6 @@ class AtaDevice(AtaShared):
     status_after_reset: ClassVar[int]
 
     def __init__(self, clock: VirtualClock, disk: Disk | None, post: Post | None) -> None:
-        self.task = bytearray(8)
-        self.previous = bytearray(8)  # what the registers held before their last write: 48-bit addresses
         self.status = self.error = 0
         self.is_interrupting = False
         self.phase = Phase.IDLE
@@ -378,8 +378,7 @@ class AtaDevice(AtaShared):
         for name in self.fields:
             setattr(self, name, state[name])
         self.phase = Phase(state["phase"])
-        self.task[:] = bytes(state["task"])
-        self.previous[:] = bytes(state["previous"])
+        self.task, self.previous = bytes(state["task"]), bytes(state["previous"])
         data = bytes.fromhex(state["buffer"])
         self.buffer[: len(data)] = data
         self._port.restore(state["port"])

@@ -168,7 +168,7 @@ class AtaDisk(AtaDevice):
             settings = self._settings
             track, sector = divmod(lba, settings.sectors_per_track)
             cylinder, head = divmod(track, settings.heads)
-            task[LBA_LOW : LBA_HIGH + 1] = sector + 1, cylinder & 0xFF, cylinder >> 8 & 0xFF
+            task[LBA_LOW : LBA_HIGH + 1] = bytes((sector + 1 & 0xFF, cylinder & 0xFF, cylinder >> 8 & 0xFF))
             task[DEVICE] = task[DEVICE] & 0xF0 | head
             return
         else:

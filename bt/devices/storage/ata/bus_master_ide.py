@@ -4,18 +4,29 @@ from collections.abc import Callable
 
 from bt.devices.device import Device, Line
 from bt.devices.dma_memory import DmaMemory, GuestMemory
+from bt.devices.storage.ata.bus_master_native import (
+    ACTIVE,
+    DRIVE_FLAGS,
+    ERROR,
+    INTERRUPT,
+    START,
+    TO_MEMORY,
+    MasterShared,
+    read_command,
+    read_status,
+    write_command,
+    write_status,
+    write_table,
+)
+from bt.memory.native_registers import NativeRegister
 
 COMMAND, STATUS, TABLE = 0, 2, 4  # offsets; the table's address has four bytes
-
-START, TO_MEMORY = 0x01, 0x08  # command
-ACTIVE, ERROR, INTERRUPT = 0x01, 0x02, 0x04  # status; the latter two are cleared by writing ones
-DRIVE_FLAGS = 0x60  # "drive 0/1 DMA capable": software's notes to itself
 
 END_OF_TABLE = 0x80  # in the last byte of an entry
 ENTRY_BYTES = 8
 
 
-class BusMasterIde(Device):
+class BusMasterIde(MasterShared, Device):
     """One channel's eight registers, and its walk through the table of physical regions (PRD).
 
     Moves bytes when the device has some; the device asks with `is_running`, `to_memory`, `from_memory`. A device with
@@ -75,6 +86,13 @@ class BusMasterIde(Device):
             return
         for at in range(size):
             self._write_byte(offset + at, value >> 8 * at & 0xFF)
+
+    def native_registers(self) -> dict[int, NativeRegister]:
+        return {
+            COMMAND: NativeRegister(self.block, read_command, write_command),
+            STATUS: NativeRegister(self.block, read_status, write_status),
+            TABLE: NativeRegister(self.block, None, write_table),
+        }
 
     def reset(self) -> None:
         self._command = self._status = self._table = self._entry = self._address = self._left = 0

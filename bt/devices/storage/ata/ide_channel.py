@@ -14,12 +14,21 @@ from bt.devices.storage.ata.ata_device import (
     AtaDevice,
     Dma,
 )
-from bt.devices.storage.ata.ide_native import ChannelShared, read_alternate_status, read_data, read_status, write_data
+from bt.devices.storage.ata.ide_native import (
+    HIGH_ORDER,
+    SECOND,
+    ChannelShared,
+    read_alternate_status,
+    read_data,
+    read_status,
+    write_data,
+    write_device,
+    write_parameter,
+)
 from bt.memory.native_registers import NativeRegister
 
 CONTROL = 8  # offset of Device Control and Alternate Status, which are elsewhere on the bus (3F6h, 376h)
-NO_INTERRUPTS, SOFTWARE_RESET, HIGH_ORDER = 0x02, 0x04, 0x80  # Device Control: nIEN, SRST, HOB
-SECOND = 0x10  # DEVICE: device 1 is meant
+NO_INTERRUPTS, SOFTWARE_RESET = 0x02, 0x04  # Device Control: nIEN, SRST
 ALWAYS_SET = 0xA0  # DEVICE: "shall be set to one" until ATA-3, obsolete since
 DEVICE_RESET, EXECUTE_DEVICE_DIAGNOSTIC = 0x08, 0x90
 
@@ -76,6 +85,8 @@ class IdeChannel(ChannelShared, Device):
             DATA: NativeRegister(self.block, read_data, write_data),
             STATUS: NativeRegister(self.block, read_status),
             CONTROL: NativeRegister(self.block, read_alternate_status),
+            **{place: NativeRegister(self.block, None, write_parameter) for place in range(ERROR, DEVICE)},
+            DEVICE: NativeRegister(self.block, None, write_device),
         }
 
     def read(self, offset: int, size: int) -> int:

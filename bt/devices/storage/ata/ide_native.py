@@ -1,6 +1,6 @@
-"""The data port of an IDE channel in native code, and the status that software waits for.
+"""An IDE channel in native code: its data port, the status that software waits for, the parameters of commands.
 
-All but the last access to a block: what that leads to is Python's.
+All but the last access to a block, and all but the command itself: what those lead to is Python's.
 """
 
 from __future__ import annotations
@@ -8,25 +8,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bt.devices.native import native_code
-from bt.devices.shared import Flag, Shared, Word
+from bt.devices.shared import Bytes, Flag, Shared, Word
 
 if TYPE_CHECKING:
     from bt.codegen.value import Value
     from bt.devices.native_device import NativeDevice
 
+BUSY, DATA_REQUEST = 0x80, 0x08  # of the status
+SECOND, SECOND_SHIFT = 0x10, 4  # of DEVICE: device 1 is meant
+HIGH_ORDER = 0x80  # of Device Control: HOB
+
 
 class AtaShared(Shared):
-    """See `AtaDevice`; `_buffer_address` is where the host has its buffer."""
+    """See `AtaDevice`. `task` and `previous` are the registers by offset, and what they held before their last write:
+    48-bit addresses; `_buffer_address` is where the host has its buffer.
+    """
 
     status, is_interrupting = Word(), Flag()
+    task, previous = Bytes(), Bytes()
     position, read_end, write_end = Word(), Word(), Word()
     _buffer_address = Word()
 
 
 class ChannelShared(Shared):
-    """Which device is selected, and where the two have their blocks (0: there is none)."""
+    """Which device is selected, where the two have their blocks (0: there is none), and Device Control."""
 
     _selected, _block0, _block1 = Word(), Word(), Word()
+    _control = Word()
 
 
 def _selected(b: NativeDevice) -> Value:
@@ -85,3 +93,28 @@ def read_status(b: NativeDevice) -> None:
 def read_alternate_status(b: NativeDevice) -> None:
     b.ask_unless_size(1)
     _status(b, _selected(b))
+
+
+@native_code
+def write_parameter(b: NativeDevice) -> None:
+    """`IdeChannel.write` of what goes before a command: to both devices, unless they are busy."""
+    b.ask_unless_size(1)
+    selected = _selected(b)
+    with b.If(selected != 0):
+        b.ask_if((b.word(AtaShared.status, selected) & (BUSY | DATA_REQUEST)) != 0)
+    b.set_word(ChannelShared._control, b.word(ChannelShared._control) & ~HIGH_ORDER)
+    for place in (ChannelShared._block0, ChannelShared._block1):
+        device = b.other_block(place)
+        with b.If(device != 0), b.If((b.word(AtaShared.status, device) & (BUSY | DATA_REQUEST)) == 0):
+            register = b.offset.zext(64)
+            now = device + AtaShared.task.offset + register
+            b.store(device + AtaShared.previous.offset + register, b.load(now, 8))
+            b.store(now, b.written.trunc(8))
+    b.done()
+
+
+@native_code
+def write_device(b: NativeDevice) -> None:
+    """The same for DEVICE, if it does not select the other one."""
+    b.ask_if(((b.written & SECOND) >> SECOND_SHIFT) != b.word(ChannelShared._selected))
+    write_parameter.body(b)
