@@ -307,7 +307,7 @@ def _library() -> Library:
     return load_library()
 
 
-TIER_2 = "bt, tier 2"
+TIER_2 = "bt-tier2"
 
 
 def factories(*, unpaged: bool = True) -> dict[str, EngineFactory]:

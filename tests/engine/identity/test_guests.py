@@ -105,9 +105,11 @@ def test_the_address_line_and_remaps_close_and_change_it() -> None:
         cpu.set_a20(True)
         assert cpu.state["view_open"]
         view = cpu.state["view"]
-        made.memory.remove(24 * MIB, MIB)
-        made.memory.add_ram(24 * MIB, MIB, 24 * MIB)
-        made.ram.write(24 * MIB, b"there")
+        for at in (20 * MIB, 24 * MIB):
+            made.memory.remove(at, MIB)
+        made.memory.add_ram(24 * MIB, MIB, 20 * MIB)
+        made.memory.add_ram(20 * MIB, MIB, 24 * MIB)
+        made.ram.write(20 * MIB, b"there")
         assert ctypes.string_at(view + 24 * MIB, 5) == b"there"
 
 
