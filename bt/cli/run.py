@@ -188,4 +188,5 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "cpu_seconds": result.cpu_seconds,
         "exits": result.exits,
         "statistics": result.statistics,
+        "refused": result.refused,
     }
