@@ -116,8 +116,7 @@ def parser() -> options.Parser:
     console.add_options(parser)
     add = parser.add_argument
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
-    add("--tier", choices=("1", "2", "auto"), default="auto",
-        help="1: translate with stencils; 2: to the code itself as soon as it can; auto: where that pays")  # fmt: skip
+    options.add_tier(parser)
     add("--clock", choices=("icount", "host"),
         help="time from instructions (deterministic, the default) or the host's (default with a display)")  # fmt: skip
     add("-no-reboot", "--no-reboot", action="store_true", help="end when the guest resets the machine")
