@@ -19,5 +19,9 @@ def branch_tag(b: Context, eip: Value) -> Value:
 
 
 def branch_cache_offset(eip: Value) -> Value:
-    """Byte offset of the entry for EIP in the record cache and the branch cache, i64."""
-    return (eip.zext(64) & (BRANCH_CACHE_ENTRIES - 1)) << _ENTRY_SHIFT
+    """Byte offset of the entry for EIP in the record cache and the branch cache, i64.
+
+    Functions begin at multiples of 16: without the higher bits they would share a sixteenth of the entries.
+    """
+    mixed = (eip.zext(64) << _ENTRY_SHIFT) ^ eip.zext(64)
+    return mixed & (BRANCH_CACHE_ENTRIES - 1 << _ENTRY_SHIFT)

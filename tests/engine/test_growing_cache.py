@@ -154,7 +154,7 @@ def test_a_processor_goes_on_with_what_it_has_when_there_is_no_more(library: Lib
         outcome = run(engine, library)
     assert outcome.sums == EXPECTED
     assert outcome.begun > 0
-    assert outcome.grown == more * (outcome.begun + 1)
+    assert more * outcome.begun <= outcome.grown <= more * (outcome.begun + 1), "what comes last may fit without"
     assert outcome.instructions == run(engine, library).instructions
 
 

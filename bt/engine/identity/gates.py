@@ -23,9 +23,9 @@ from bt.engine.identity.signals import FAULT_HANDLER, emit_fault_handler, emit_o
 from bt.engine.structures import CONTROL, RECORD
 from bt.engine.translator.gates.gates import (
     NEXT_CODE,
-    TRANSLATED,
     address_of_code,
     emit_spilling_gates,
+    fragment,
     interpret_one,
 )
 from bt.engine.translator.gates.signatures import FLAT_32_GATES
@@ -163,10 +163,7 @@ def _miss(b: NativeContext) -> None:
         b.ret(b.call(NEXT_CODE, b.cpu))
     with b.If(b.get("heat_limit") != 0), b.If(b.call(NOTE_HEAT, b.cpu, eip) == HOT):
         b.ret(b.call(NEXT_CODE, b.cpu))
-    host = b.call(TRANSLATED, b.cpu)
-    with b.If(host == 0):
-        b.ret(b.call(NEXT_CODE, b.cpu))
-    b.ret(host)
+    b.ret(fragment(b))
 
 
 def _enter(b: NativeContext) -> None:

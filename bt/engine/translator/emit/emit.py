@@ -33,7 +33,9 @@ from bt.engine.translator.emit.fp import FpBlock
 from bt.engine.translator.emit.instruction import Instruction
 from bt.engine.translator.emit.writer import STUB_BYTES, FragmentWriter, address_of
 from bt.engine.translator.gates.signatures import Gates
+from bt.engine.translator.plan.plan import Linear
 from bt.memory.access import NativeContext
+from bt.x86.state import ES
 
 SITES_PER_INSN = 3
 
@@ -125,7 +127,7 @@ class _Translator(FragmentWriter):
             self.note(TRACE_RECORD, record)
             plan = self.plan_of(record)
             step = b.local(32, 1)
-            with b.IfElse(PLAN.get(b, plan, "live") != NO_PLAN) as arm:
+            with b.IfElse(self._has_plan(record, plan)) as arm:
                 with arm.then():
                     Instruction(self, record, plan, at, step, ended).emit()
                 with arm.otherwise(), b.IfElse(self.fp.can_translate(record)) as fp:
@@ -135,6 +137,15 @@ class _Translator(FragmentWriter):
                         self._service(record, at, ended)
             index.set(at + step.get())
         return ended.get()
+
+    def _has_plan(self, record: Value, plan: Value) -> Value:
+        """Whether stencils do this instruction (i1): elements of strings in flat segments only, at 32-bit addresses."""
+        b = self.b
+        linear = PLAN.get(b, plan, "linear")
+        segment = b.select(linear == Linear.SOURCE, RECORD.get(b, record, "segment").zext(32), b.const(ES, 32))
+        as_it_is = self.is_flat(segment) & (RECORD.get(b, record, "address_mask") == 0xFFFF_FFFF)
+        is_string = (linear == Linear.SOURCE) | (linear == Linear.DESTINATION)
+        return (PLAN.get(b, plan, "live") != NO_PLAN) & (~is_string | as_it_is)
 
     def _service(self, record: Value, index: Value, ended: Local) -> None:
         """Have the interpreter execute the instruction, and go on behind it."""

@@ -25,7 +25,17 @@ from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.identity.heat import COLD, HOT, KILL_UNITS, NOTE_BLOCK, NOTE_HEAT, NOTED, prepare_units
 from bt.engine.identity.layout import EAGER
 from bt.engine.interp.context import DISPATCH
-from bt.engine.structures import BLOCK, CONTROL, NO_PAGE, NO_X87_EIP, NO_X87_SEGMENT, RECORD, SITE, SITE_BYTES
+from bt.engine.structures import (
+    BLOCK,
+    CONTROL,
+    MAX_BLOCK_INSNS,
+    NO_PAGE,
+    NO_X87_EIP,
+    NO_X87_SEGMENT,
+    RECORD,
+    SITE,
+    SITE_BYTES,
+)
 from bt.engine.translator.emit.emit import emit_translate
 from bt.engine.translator.emit.writer import emit_emit_stencil
 from bt.engine.translator.gates.signatures import EMIT_STENCIL, FLAT_32_GATES, TRANSLATE, Gates
@@ -38,7 +48,7 @@ from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import FP_PREPARE
 from bt.x86.page import PAGE
-from bt.x86.state import CS, EBP, ESP, GPR_NAMES, SS
+from bt.x86.state import CS, EBP, EDI, ESI, ESP, GPR_NAMES, SS
 
 # Modes the translator knows: all but those where each access is looked at. The rest is interpreted.
 TRANSLATABLE = mode.ALIGNMENT_FREE | mode.BREAKPOINT_FREE
@@ -47,7 +57,8 @@ INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in othe
 
 RUN_BT = native("run_bt", PTR)
 NEXT_CODE = native("next_code", PTR, result="i64")  # everything afresh
-TRANSLATED = native("translated", PTR, result="i64")  # fragment for state's eip, 0 when there can be none
+TRANSLATED = native("translated", PTR, result="i64")  # fragment for state's eip; or one of these:
+LOOK_AFRESH, INTERPRET_ONE = 0, 1  # none, or not before something else; none, its only instruction crosses a page
 INTERPRET = native("interpret", PTR, "i64")  # so many instructions
 
 _CHAIN, _MISS, _SLOW = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("chain", "miss", "slow"))
@@ -135,33 +146,58 @@ def address_of_code(b: NativeContext, symbol: Signature) -> Value:
 def _translated(b: NativeContext) -> None:
     # with no budget left, looking would already be visible: as a fetch fault, or in the accessed bits of page tables
     with b.If(((b.get("mode") & TRANSLATABLE) != TRANSLATABLE) | b.get("budget").sle(0)):
-        b.ret(0)
+        b.ret(LOOK_AFRESH)
     block = b.call(FIND_BLOCK, b.cpu)
     with b.Unlikely(block == 0):
         control = b.get_pointer("engine")
         with b.If(CONTROL.get(b, control, "status") == FAULT):
             b.put("budget", b.get("budget") - 1)
             deliver(b)
-        b.ret(0)
-    with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
-        b.ret(0)
+        b.ret(LOOK_AFRESH)
     handler = RECORD.get(b, BLOCK.get_pointer(b, block, "records"), "handler")
     with b.Unlikely(handler == CONTROL.get(b, b.get_pointer("engine"), "breakpoint_handler")):
-        b.ret(0)
+        b.ret(LOOK_AFRESH)
+    with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
+        b.ret(INTERPRET_ONE)
     host = b.local(64, BLOCK.get(b, block, "host"))
     with b.If(host.get() == 0):
         with b.If(~PhysicalPage(b, BLOCK.get(b, block, "physical")).is_memory):
-            b.ret(0)
+            b.ret(LOOK_AFRESH)
         host.set(b.call(TRANSLATE, b.cpu, block))
         with b.Unlikely(host.get() == 0):
             b.put("exit_reason", int(ExitReason.CACHE_FULL))
-            b.ret(0)
+            b.ret(LOOK_AFRESH)
     b.put("block", block.zext(64))
     b.ret(host.get())
 
 
+def fragment(b: NativeContext) -> Value:
+    """The fragment for state's eip; if there is none, return with where to go on."""
+    host = b.call(TRANSLATED, b.cpu)
+    with b.If(host.ule(INTERPRET_ONE)):
+        with b.If(host == INTERPRET_ONE):
+            b.call(INTERPRET, b.cpu, 1)
+        b.ret(b.call(NEXT_CODE, b.cpu))
+    return host
+
+
+def _branch_entry(b: NativeContext, eip: Value) -> Value:
+    return b.slot("branch_cache") + branch_cache_offset(eip)
+
+
+def _remember(b: NativeContext, eip: Value, host: Value) -> None:
+    """Have the branch cache know where `eip` leads."""
+    entry = _branch_entry(b, eip)
+    b.store(entry, branch_tag(b, eip))
+    b.store(entry + 8, host)
+
+
 def _next_code(b: NativeContext) -> None:
-    """Where to go on at state's eip, in whatever mode, interpreting what cannot be translated on the way."""
+    """Where to go on at state's eip, in whatever mode, interpreting what cannot be translated on the way.
+
+    What the branch cache knows saves the walk to the block: behind instructions that cross a page and those that
+    transfer control through the interpreter, time and again the same.
+    """
     _count(b, "dispatches")
     with b.Loop() as loop:
         before = b.get("budget")
@@ -175,14 +211,20 @@ def _next_code(b: NativeContext) -> None:
                 b.call(INTERPRET, b.cpu, 1)
             with arm.otherwise():
                 eip = b.get("eip")
+                entry = _branch_entry(b, eip)
+                known = (b.load(entry, 64) == branch_tag(b, eip)) & budget.uge(MAX_BLOCK_INSNS)
+                with b.If(known & (b.get("recording") == 0) & (b.get("heat_limit") != EAGER)):
+                    b.ret(b.load(entry + 8, 64))
                 host = b.call(TRANSLATED, b.cpu)
-                with b.If(host != 0):
+                with b.If(host.ugt(INTERPRET_ONE)):
                     block = b.get_pointer("block")
                     count = BLOCK.get(b, block, "count").zext(64)
                     with b.If(count.ule(budget)):
                         with b.Unlikely(b.get("heat_limit") == EAGER), b.If(BLOCK.get(b, block, "in_units") == 0):
                             b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32))
                         with b.Likely(b.get("recording") == 0):
+                            with b.If(b.get("heat_limit") == 0):  # else ways are long until they have been counted
+                                _remember(b, eip, host)
                             b.ret(host)
                         with b.If(b.call(NOTE_BLOCK, b.cpu, block) == NOTED):
                             b.call(INTERPRET, b.cpu, count)
@@ -192,7 +234,7 @@ def _next_code(b: NativeContext) -> None:
                 still = (b.get("exit_reason") == 0) & (b.get("eip") == eip) & (b.get("budget") == budget)
                 with b.If(still):
                     translatable = (b.get("mode") & TRANSLATABLE) == TRANSLATABLE
-                    chunk = b.select(translatable & (host == 0), b.const(1, 64), INTERPRET_CHUNK)
+                    chunk = b.select(translatable & host.ule(INTERPRET_ONE), b.const(1, 64), INTERPRET_CHUNK)
                     b.call(INTERPRET, b.cpu, b.intrinsic("umin", "i64", chunk, budget))
 
 
@@ -210,9 +252,7 @@ def _chain_exit(b: NativeContext) -> None:
     """A direct exit inside its page, taken for the first time: find the target and patch the jump."""
     site = _site(b)
     b.put("eip", SITE.get(b, site, "eip"))
-    host = b.call(TRANSLATED, b.cpu)
-    with b.If(host == 0):
-        b.ret(b.call(NEXT_CODE, b.cpu))
+    host = fragment(b)
     with b.Unlikely((b.get("heat_limit") != 0) & (SITE.get(b, site, "backward") != 0)):
         heat = b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32))
         with b.If(heat == HOT):
@@ -234,18 +274,14 @@ def _miss_exit(b: NativeContext) -> None:
     _count(b, "branch_misses")
     eip = b.get("scratch", width=32)
     b.put("eip", eip)
-    host = b.call(TRANSLATED, b.cpu)
-    with b.If(host == 0):
-        b.ret(b.call(NEXT_CODE, b.cpu))
+    host = fragment(b)
     with b.Unlikely(b.get("heat_limit") != 0):
         heat = b.call(NOTE_HEAT, b.cpu, eip)
         with b.If(heat == HOT):
             b.ret(b.call(NEXT_CODE, b.cpu))
         with b.If(heat == COLD):
             b.ret(host)
-    entry = b.slot("branch_cache") + branch_cache_offset(eip)
-    b.store(entry, branch_tag(b, eip))
-    b.store(entry + 8, host)
+    _remember(b, eip, host)
     b.ret(host)
 
 
@@ -266,6 +302,9 @@ def _slow_exit(b: NativeContext) -> None:
             on_stack(b.get("gpr", ESP, width=32))
         with cases.case(Linear.FRAME):
             on_stack(b.get("gpr", EBP, width=32))
+        for string, register in ((Linear.SOURCE, ESI), (Linear.DESTINATION, EDI)):
+            with cases.case(string):
+                linear.set(b.get("gpr", register, width=32))
     write = SITE.get(b, site, "write").zext(32)
     inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
     with b.If(inside):
@@ -358,9 +397,7 @@ def _stale_exit(b: NativeContext) -> None:
     """
     site = _site(b)
     b.put("eip", SITE.get(b, site, "eip"))
-    host = b.call(TRANSLATED, b.cpu)
-    with b.If(host == 0):
-        b.ret(b.call(NEXT_CODE, b.cpu))
+    host = fragment(b)
     control, block, replaced = _count(b, "dispatches"), b.get_pointer("block"), SITE.get(b, site, "size")
     same_place = BLOCK.get(b, block, "physical") == SITE.get(b, site, "page")
     with b.If(same_place & replaced.ult(MOST_REPLACED)):

@@ -10,13 +10,12 @@ from bt.engine.translator.plan.shapes import Shape
 from bt.engine.translator.stencils.context import Segments
 from bt.engine.translator.stencils.recording import Effects
 from bt.x86 import flags
+from bt.x86.state import EDI, ESI
 
 # Could be stencils, but hardly any code executes them often: the interpreter does.
 _RARE = frozenset(
     (
         *(f"bcd.{name}" for name in ("aaa", "aad", "aam", "aas", "daa", "das")),
-        *(f"bits.{name}" for name in ("bt", "btc", "btr", "bts")),
-        "arith.cmpxchg8b",
         "move.salc",
         "msr.rdpmc",
         "processor.invd",
@@ -44,6 +43,8 @@ _FUSE_IMMEDIATE_32 = frozenset(("arith.sub", "arith.add", "logic.and_"))
 
 def is_worth_stencils(variant: Variant, effects: Effects, segments: Segments) -> bool:
     """Whether a variant that can be stencils shall be."""
+    if segments is not Segments.FLAT and any(access.register in (ESI, EDI) for access in effects.accesses):
+        return False  # strings elsewhere than in flat segments
     if variant.operand_size == 16 and segments is Segments.FLAT:
         stack = any(access.register is not None for access in effects.accesses)
         if stack or not effects.goes_on:

@@ -12,7 +12,7 @@ from enum import IntEnum
 from bt.engine.interp.handlers import Variant
 from bt.engine.translator.stencils.recording import Access, Effects
 from bt.x86 import flags
-from bt.x86.state import EBP, ESP
+from bt.x86.state import EBP, EDI, ESI, ESP
 
 
 class Pre(IntEnum):
@@ -33,6 +33,8 @@ class Linear(IntEnum):
     PUSH = 2  # ESP - size
     POP = 3  # ESP
     FRAME = 4  # EBP (LEAVE)
+    SOURCE = 5  # ESI, in a flat segment that may be overridden
+    DESTINATION = 6  # EDI, in a flat ES
 
 
 def linear_of(access: Access) -> Linear:
@@ -42,6 +44,8 @@ def linear_of(access: Access) -> Linear:
         (ESP, -access.size): Linear.PUSH,
         (ESP, 0): Linear.POP,
         (EBP, 0): Linear.FRAME,
+        (ESI, 0): Linear.SOURCE,
+        (EDI, 0): Linear.DESTINATION,
     }[access.register, access.displacement]
 
 

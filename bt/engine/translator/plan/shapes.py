@@ -24,7 +24,8 @@ Index = tuple[int, int, int]  # register numbers rm and reg, count
 class Shape:
     """How one operand of a plan's stencils is given, and which.
 
-    Kinds: r (register), m (memory), a (memory at a known address), i (immediate), k (known immediate), t, j (target).
+    Kinds: r (register), m (memory), a (memory at a known address), i (immediate), k (known immediate), t, j (target),
+    s (an element of a string: its meaning reads and writes it by the index register).
     """
 
     kind: str
@@ -44,7 +45,7 @@ class Shape:
         match self.kind:
             case "r":
                 return NamedRegister(b, self.width, {"rm": rm, "reg": reg}.get(self.source, self.number))
-            case "m":
+            case "m" | "s":
                 return ScratchMemory(b, self.width)
             case "a":
                 return KnownMemory(b, self.width)
@@ -74,6 +75,8 @@ def shapes_of(variant: Variant) -> list[Shape] | None:
                 shapes.append(Shape("r", width, "reg"))
             case Method.FIXED_REGISTER:
                 shapes.append(Shape("r", width, "fixed", operand.number))
+            case Method.SOURCE_STRING | Method.DESTINATION_STRING:
+                shapes.append(Shape("s", width))
             case Method.ONE:
                 shapes.append(Shape("k", width, "", 1))
             case Method.RELATIVE:

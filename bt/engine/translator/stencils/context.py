@@ -20,7 +20,7 @@ from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.memory.access import ACCESS_CODE
 from bt.memory.backend import HoleContext
 from bt.x86 import context as x86
-from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, ESP, RETURN_STACK_ENTRIES
+from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, DS, ESP, RETURN_STACK_ENTRIES
 
 # Where a stencil leads. CONT is the next stencil; the others are patched to stubs and gates.
 EXTERNALS = CONT, TAKEN, COLD, SERVICE, BRANCH_MISS = ("CONT", "TAKEN", "COLD", "SERVICE", "BRANCH_MISS")
@@ -197,6 +197,12 @@ class StencilContext(HoleContext):
     def address_mask(self) -> Value:
         return self.const(REAL_LIMIT if self.address_size == 16 else -1, 32)
 
+    def source_segment(self) -> int | Value:
+        """Of a string: one that is flat, the emitter has looked (`Linear.SOURCE`)."""
+        if self.segments is not Segments.FLAT:
+            self.interpreter_only()
+        return DS
+
     # -- control --------------------------------------------------------------------------------------------------
 
     def next_eip(self) -> Value:
@@ -263,9 +269,6 @@ class StencilContext(HoleContext):
         raise NotAStencil(self.signature.name)
 
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
-        self.interpreter_only()
-
-    def source_segment(self) -> int | Value:
         self.interpreter_only()
 
     def repeat(self) -> None:
