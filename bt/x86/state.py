@@ -277,6 +277,7 @@ FIELDS: tuple[Field, ...] = (
     Field("host_flags", DERIVED),  # at crossings: AH as LAHF has it, and OF in AL
     Field("host_frame", DERIVED),  # rbp of tier 1, while tier 2 has its table there
     Field("unit_target", DERIVED),  # where a crossing leads
+    Field("unit_number", DERIVED),  # of the unit where tier 2 was entered
     Field("unit_entered", DERIVED),  # the budget when tier 2 was entered
     Field("fault_linear", DERIVED),  # of an access that the view does not let through
     Field("fault_write", DERIVED),

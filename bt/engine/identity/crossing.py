@@ -45,6 +45,11 @@ ENTER_TABLE = _wide(b"\x89", TABLE, "host_frame") + _wide(b"\x8b", TABLE, "branc
 NOTE_ENTRY = _wide(b"\x89", _BUDGET, "unit_entered")
 
 
+def note_number(number: int) -> bytes:
+    """Note in which unit tier 2 is entered."""
+    return _slot(b"\xc7", 0, "unit_number") + number.to_bytes(4, "little")
+
+
 def _way_out(gate: Signature) -> CodePiece:
     """Everything as tier 1 has it, flags into the state, then to the gate."""
     code = SAVE_FLAGS + _slot(b"\x89", _RAX, "host_flags") + bytes.fromhex("4889d8")

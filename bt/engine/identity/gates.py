@@ -8,6 +8,7 @@ from bt.codegen.value import PTR, Value
 from bt.engine.identity.crossing import RESUME_UNIT, UNIT_END, UNIT_ENTER, UNIT_FAULT, UNIT_MISS, UNIT_SERVICE
 from bt.engine.identity.heat import (
     HOT,
+    INDIFFERENT,
     KILL_UNIT,
     KILL_UNITS,
     NOTE_BLOCK,
@@ -17,8 +18,21 @@ from bt.engine.identity.heat import (
     emit_kill_units,
     emit_note_block,
     emit_note_heat,
+    heat_slot,
 )
-from bt.engine.identity.layout import BIAS, MOST_TRAPS, TRAPPING, UNIT, UNIT_BYTES, UNIT_SITE, UNIT_SITE_BYTES
+from bt.engine.identity.layout import (
+    BIAS,
+    EAGER,
+    HEAT_DONE,
+    MOST_SHORT,
+    MOST_TRAPS,
+    SHORT_STAY,
+    TRAPPING,
+    UNIT,
+    UNIT_BYTES,
+    UNIT_SITE,
+    UNIT_SITE_BYTES,
+)
 from bt.engine.identity.signals import FAULT_HANDLER, emit_fault_handler, emit_own_faults
 from bt.engine.structures import CONTROL, RECORD
 from bt.engine.translator.gates.gates import (
@@ -161,13 +175,32 @@ def _miss(b: NativeContext) -> None:
     with b.Unlikely(CONTROL.get(b, control, "table_pages").ugt(CONTROL.get(b, control, "table_limit"))):
         b.put("exit_reason", int(ExitReason.PROMOTE))
         b.ret(b.call(NEXT_CODE, b.cpu))
-    with b.If(b.get("heat_limit") != 0), b.If(b.call(NOTE_HEAT, b.cpu, eip) == HOT):
-        b.ret(b.call(NEXT_CODE, b.cpu))
+    with b.If(b.get("heat_limit") != 0):
+        heat = b.call(NOTE_HEAT, b.cpu, eip)
+        with b.If(heat == HOT):
+            b.ret(b.call(NEXT_CODE, b.cpu))
+        with b.If((heat == INDIFFERENT) & (b.get("heat_limit") != EAGER)):
+            _judge_stay(b)
     b.ret(fragment(b))
+
+
+def _judge_stay(b: NativeContext) -> None:
+    """Give a unit up with which tier 2 is left, for what stays in tier 1, as soon as it is entered, time and again."""
+    unit = _unit(b, b.get("unit_number"))
+    short = UNIT.get(b, unit, "short")
+    with b.IfElse((b.get("unit_entered") - b.get("budget")).ult(SHORT_STAY)) as arm:
+        with arm.then():
+            UNIT.put(b, unit, "short", short + 1)
+            with b.Unlikely(short == MOST_SHORT):
+                b.call(KILL_UNIT, b.cpu, b.get("unit_number"))
+                b.store(heat_slot(b, UNIT.get(b, unit, "eip")), b.const(HEAT_DONE, 16))
+        with arm.otherwise(), b.If(short != 0):
+            UNIT.put(b, unit, "short", short - 1)
 
 
 def _enter(b: NativeContext) -> None:
     """From the head of a fragment that a unit has taken over."""
+    b.put("unit_number", b.arguments[1])
     _resume(b, UNIT.get(b, _unit(b, b.arguments[1]), "code"), 0)
 
 

@@ -32,7 +32,8 @@ KILL_UNIT = native("kill_unit", PTR, "i64")  # by number
 OWN_FAULTS = native("own_faults", PTR)  # see bt/engine/identity/signals.py
 
 
-def _heat_slot(b: NativeContext, eip: Value) -> Value:
+def heat_slot(b: NativeContext, eip: Value) -> Value:
+    """Where it is counted how often a place was come back to."""
     control = b.get_pointer("engine")
     place = (eip ^ (eip >> 16)).zext(64) & (HEAT_ENTRIES - 1)
     return CONTROL.get_pointer(b, control, "heat") + (place << 1)
@@ -40,7 +41,7 @@ def _heat_slot(b: NativeContext, eip: Value) -> Value:
 
 def emit_note_heat(b: NativeContext) -> None:
     """Body of `note_heat`."""
-    slot = _heat_slot(b, b.arguments[1])
+    slot = heat_slot(b, b.arguments[1])
     heat = b.load(slot, 16)
     with b.If(heat == HEAT_DONE):
         b.ret(INDIFFERENT)
@@ -118,4 +119,4 @@ def emit_kill_unit(b: NativeContext) -> None:
     BLOCK.put(b, block, "in_units", in_units & IN_UNIT)
     where = BLOCK.get(b, block, "host") + CONTROL.get(b, control, "write_delta")
     b.store(where.to_pointer(), UNIT.get(b, unit, "head"))
-    b.store(_heat_slot(b, UNIT.get(b, unit, "eip")), b.const(0, 16))
+    b.store(heat_slot(b, UNIT.get(b, unit, "eip")), b.const(0, 16))

@@ -17,6 +17,7 @@ UNIT = Layout(
         ("code", 64),  # host address
         ("eip", 32),
         ("dead", 32),
+        ("short", 32),  # how much more often a stay that began here was short than long
     ),
     UNIT_BYTES,
 )
@@ -44,5 +45,8 @@ HEAT_DONE = 0xFFFF  # nothing to be gained: it has a unit, or can have none
 EAGER = 1  # heat_limit: each block becomes a unit by itself, before it has run
 MOST_TRAPS = 8  # of a site; then its unit is made anew without it
 TRAPPING = 1 << 10
+
+SHORT_STAY = 24  # instructions, for which leaving tier 1 and coming back was not worth it
+MOST_SHORT = 500  # then the unit is given up, and its place stays in tier 1
 
 PATH_BLOCKS, PATH_INSNS = 32, 96

@@ -23,6 +23,7 @@ from bt.engine.identity.crossing import (
     UNIT_MISS,
     UNIT_SERVICE,
     add_to_budget,
+    note_number,
     way_out,
 )
 from bt.engine.identity.layout import (
@@ -199,6 +200,7 @@ class IdentityTier:
             "code": start,
             "eip": trace.head.eip,
             "dead": 0,
+            "short": 0,
         }
         for name, value in fields.items():
             at = number * UNIT_BYTES + UNIT.offsets[name]
@@ -245,7 +247,7 @@ class IdentityTier:
         code += b"\x0f\x8c" + bytes(4)  # jl back
         second_hole = len(code) - 4
         if unit.head_is_dead:
-            code += NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
+            code += note_number(number) + NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
             target = unit.start
         else:
             code += move_immediate(_FREE) + number.to_bytes(4, "little")

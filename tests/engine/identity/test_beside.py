@@ -13,6 +13,7 @@ import guest_images
 from bt.api.stops import Address
 from bt.end import End
 from bt.engine.library.shared import shared_library
+from bt.engine.translator import vcpu
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from bt.machine import Machine, MachineConfig
@@ -70,6 +71,17 @@ def test_the_memory_of_the_branch_table_is_bounded() -> None:
         result = made.run()
         assert cpu.statistics()["table_bytes"] <= 4 * 4096
     assert (bytes(out), result.instructions, []) == run("interp", "1", "quicksort")
+
+
+def test_units_that_lead_to_tier_1_at_once_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short stretches of integers between floating point: each crossing costs more than they do."""
+    monkeypatch.setattr(vcpu, "PATIENCE", 0)
+    with Machine(MachineConfig(memory=32 * MIB), library=shared_library()) as made:
+        made.load(guest_images.image("mandel-x87").path, append="n=3")
+        made.run()
+        counts = made.cpu.statistics()
+    assert counts["units_made"]
+    assert counts["unit_misses"] < 10_000
 
 
 def test_an_interrupt_from_the_keyboard() -> None:
