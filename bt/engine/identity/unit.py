@@ -64,6 +64,7 @@ class Unit:
     charge_at: int  # number of the instruction that it charges in front of
     charged_dead: bool  # where no flags are that anybody sees
     head_is_dead: bool  # whoever enters need not bring any flags
+    begins: list[int]  # host address of each instruction, of the charge in front of it; then of the stubs
 
     def packed_sites(self, number: int, base: int) -> bytes:
         """As UNIT_SITEs of unit `number`, behind the host address `base`."""
@@ -133,17 +134,20 @@ class UnitWriter:
 
     def write(self) -> Unit:
         trace = self._trace
+        begins = []
         for index, placed in enumerate(trace.steps):
+            begins.append(self._here)
             if index == self._charge_at:
                 self._charge(index)
             self._instruction(index, placed)
         if trace.exit is not None and trace.steps[-1].onward is not None:
             self._code += go_to_table(trace.exit)
+        begins.append(self._here)
         for hole, stub in self._stubs:
             self._fill(hole, self._here)
             stub()
         dead = strictly_dead(self._leaves, _LOOK_AHEAD)
-        return Unit(self._start, bytes(self._code), self._sites, self._total, self._charge_at, self._dead, dead)
+        return Unit(self._start, bytes(self._code), self._sites, self._total, self._charge_at, self._dead, dead, begins)
 
     def _fill(self, hole: int, target: int) -> None:
         self._code[hole : hole + 4] = (target - (self._start + hole + 4)).to_bytes(4, "little", signed=True)
