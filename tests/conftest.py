@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.cases.collect import EXECUTORS, CaseFile, executors
+from tests.promoting import promote_at_once
 
 # The same examples in every run: a new counterexample is for somebody who looks for one (--hypothesis-profile=explore),
 # not for whoever happens to run the tests.
@@ -31,11 +32,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long a test may take, setup and teardown included."""
     parser.addini("everyday_seconds", "the process ends when a test takes longer", default=str(EVERYDAY_SECONDS))
     parser.addini("slow_seconds", "the same for tests marked slow", default=str(SLOW_SECONDS))
+    parser.addoption("--promote", action="store_true", help="have every block that can become a unit of tier 2 at once")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the real stderr: during a test its descriptor is a file of pytest's."""
     config.stash[_STDERR] = os.dup((sys.__stderr__ or sys.stderr).fileno())
+    if config.getoption("--promote"):
+        promote_at_once()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,18 +7,17 @@ through IRET, exception delivery with a change of stacks, HLT and paging.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from bt.engine.library.library import (
     Library,
     load_library,
 )
+from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
@@ -54,6 +53,9 @@ _LDT, _TSS = _TABLES + 0x400, _TABLES + 0x800  # behind the GDT in its page
 _MEMORY_BYTES = sum(region.size for region in layout.REGIONS)
 
 _CR0 = 0x8005_0031  # PG, AM, WP, NE, ET, PE: as Linux has it
+_FLAT_END = 0x100_000  # of what cases reach without paging, but for wild addresses
+_WILD_LIMIT = 4000  # instructions; without paging nothing stops a case that has gone wild
+_CR0_PG = 0x8000_0000
 _CR4 = 0x600  # OSFXSR, OSXMMEXCPT
 _KERNEL_CODE, _KERNEL_DATA, _TSS_SELECTOR, _LDT_SELECTOR = 0x10, 0x18, 0x40, 0x50
 _LDT_BYTES, _STUB_BYTES = 16, 16
@@ -138,38 +140,65 @@ def _region_pages() -> dict[int, int]:
 
 
 class EngineExecutor:
-    """Executor on one engine; a vCPU and its memory are made at the first run of a CPU model and used for all cases."""
+    """Executor on one engine; a vCPU and its memory are made at the first run of a CPU model and used for all cases.
 
-    def __init__(self, make_engine: EngineFactory) -> None:
-        self._make_engine = make_engine
+    `paged=False`: without paging, everything at its linear address; what is not mapped is zero and may be written.
+    """
+
+    def __init__(self, make_engine: EngineFactory, *, paged: bool = True, limit: int | None = None) -> None:
+        """`limit`: instructions that a case may take."""
+        self._make_engine, self._paged = make_engine, paged
+        self._limit = limit or (INSTRUCTION_LIMIT if paged else _WILD_LIMIT)
+        self._base = 0 if paged else _MONITOR  # physical address of the monitor's pages
         self._engines: dict[str, Vcpu] = {}
 
     def run(self, case: Case) -> Outcome:
         """Run one case; ExecutorError if it does not end, or brings down the monitor."""
         engine = self._engines.get(case.cpu) or self._boot(case.cpu)
         images = case.images()
-        engine.ram.write(_REGIONS, b"".join(images.values()))
+        self._write_regions(engine, images)
         frame = _enter_frame(case)
-        top = _STACK + layout.PAGE_BYTES
+        top = self._base + _STACK + layout.PAGE_BYTES
         engine.ram.write(top - len(frame), frame)
-        self._set_stack(engine, _MONITOR + top - len(frame), case)
+        self._set_stack(engine, _MONITOR + _STACK + layout.PAGE_BYTES - len(frame), case)
         reset.initialize_fp(engine.state, _FPU_CONTROL, tags=0)
         engine.state["ignore_fp_error"] = 0
         engine.state["eip"] = _MONITOR + _ENTER
         # the host's first single step is on arrival, before anything has run: there are as many here as cases count
         for _ in range(case.steps or 1):
-            leave = engine.run(INSTRUCTION_LIMIT)
+            leave = engine.run(self._limit)
             stop = _STOP_FRAME.unpack(engine.ram.read(top - _STOP_FRAME.size, _STOP_FRAME.size))
             if leave.reason is not ExitReason.HLT or stop[11] & 3 != 3:
                 self.close()
                 raise ExecutorError(f"{case.where or 'case'}: {case}: {leave} in engine {engine.name}")
             if stop[8] != _DEBUG:
                 break
-        return _outcome(case, stop, engine.state["cr2"], _memory_after(engine.ram, images))
+        return _outcome(case, stop, engine.state["cr2"], _memory_after(self._regions(engine), images))
 
     def run_many(self, cases: Iterable[Case]) -> list[Outcome]:
         """Run cases one after another."""
         return [self.run(case) for case in cases]
+
+    def _write_regions(self, engine: Vcpu, images: Mapping[int, bytes]) -> None:
+        if self._paged:
+            engine.ram.write(_REGIONS, b"".join(images.values()))
+            return
+        gaps = {0: bytes(layout.REGIONS[0].start)} | {
+            region.end: bytes((following.start if following else _FLAT_END) - region.end)
+            for region, following in zip(layout.REGIONS, (*layout.REGIONS[1:], None), strict=True)
+        }
+        for start, data in {**images, **gaps}.items():
+            if engine.ram.read(start, len(data)) != data:  # units live on where code is what it was
+                engine.ram.write(start, data)
+
+    def _regions(self, engine: Vcpu) -> bytes:
+        if self._paged:
+            return engine.ram.read(_REGIONS, _MEMORY_BYTES)
+        return b"".join(engine.ram.read(region.start, region.size) for region in layout.REGIONS)
+
+    def statistics(self) -> Counter[str]:
+        """What the engines counted, all together."""
+        return sum((Counter(engine.statistics()) for engine in self._engines.values()), Counter())
 
     @property
     def units(self) -> int:
@@ -203,20 +232,22 @@ class EngineExecutor:
 
     def _boot(self, model: str) -> Vcpu:
         """An engine at CPL 0 with the monitor in memory."""
-        ram = GuestRam(_REGIONS + _MEMORY_BYTES)
+        ram = GuestRam(_REGIONS + _MEMORY_BYTES if self._paged else _MONITOR + _REGIONS)
+        base = self._base
         user = tables.WRITABLE | tables.USER
         ram.write(
-            _DIRECTORY, tables.page_table({0: _LOW_TABLE | user, _MONITOR >> 22: _MONITOR_TABLE | tables.WRITABLE})
+            base + _DIRECTORY,
+            tables.page_table({0: _LOW_TABLE | user, _MONITOR >> 22: _MONITOR_TABLE | tables.WRITABLE}),
         )
-        ram.write(_LOW_TABLE, tables.page_table(_region_pages()))
+        ram.write(base + _LOW_TABLE, tables.page_table(_region_pages()))
         ram.write(
-            _MONITOR_TABLE,
+            base + _MONITOR_TABLE,
             tables.page_table({page >> 12: page | tables.WRITABLE for page in range(0, _REGIONS, 0x1000)}),
         )
-        ram.write(_TABLES, _descriptor_tables())
-        ram.write(_IDT, _interrupt_table())
-        ram.write(_CODE, assemble(_MONITOR_CODE, 32, _MONITOR + _CODE))
-        ram.write(_STUBS, _stubs())
+        ram.write(base + _TABLES, _descriptor_tables())
+        ram.write(base + _IDT, _interrupt_table())
+        ram.write(base + _CODE, assemble(_MONITOR_CODE, 32, _MONITOR + _CODE))
+        ram.write(base + _STUBS, _stubs())
         engine = self._make_engine(_library(), PhysicalMap(ram), cpu_model.parse(model))
         cpu = engine.state
         reset.power_on(cpu)
@@ -227,7 +258,8 @@ class EngineExecutor:
         ):
             base = _MONITOR + physical
             segment_cache.fill(cpu, number, selector=selector, base=base, limit=size - 1, access=access, big=False)
-        cpu["cr0"], cpu["cr3"], cpu["cr4"] = _CR0, _DIRECTORY, _CR4
+        cr0 = _CR0 if self._paged else _CR0 & ~_CR0_PG
+        cpu["cr0"], cpu["cr3"], cpu["cr4"] = cr0, _DIRECTORY, _CR4
         cpu["gdtr_base"], cpu["gdtr_limit"] = _MONITOR + _TABLES, 0x5F
         cpu["idtr_base"], cpu["idtr_limit"] = _MONITOR + _IDT, 0x7FF
         engine.flush()
@@ -261,9 +293,8 @@ def _outcome(case: Case, stop: tuple[int, ...], cr2: int, memory: dict[int, byte
     return Outcome(replace(state, eflags=eflags & VISIBLE_FLAGS | EFLAGS_FIXED), trap)
 
 
-def _memory_after(ram: GuestRam, before: Mapping[int, bytes]) -> dict[int, bytes]:
+def _memory_after(everything: bytes, before: Mapping[int, bytes]) -> dict[int, bytes]:
     """The regions' contents; unchanged ones share their bytes with `before`, which saves most of the time."""
-    everything = ram.read(_REGIONS, _MEMORY_BYTES)
     images, position = {}, 0
     for start, old in before.items():
         images[start] = old if everything.startswith(old, position) else everything[position : position + len(old)]
@@ -276,15 +307,15 @@ def _library() -> Library:
     return load_library()
 
 
-def factories() -> dict[str, EngineFactory]:
-    """How to make each engine there is, by name."""
-    found: dict[str, EngineFactory] = {"interp": Vcpu}
-    translator = "bt.engine.translator.vcpu"
-    if importlib.util.find_spec(translator) is not None:
-        found["bt"] = importlib.import_module(translator).TranslatingVcpu
-    return found
+TIER_2 = "bt-tier2"
+
+
+def factories(*, unpaged: bool = True) -> dict[str, EngineFactory]:
+    """How to make each engine there is, by name. `unpaged`: for guests that can have units of tier 2, all at once."""
+    found: dict[str, EngineFactory] = {"interp": Vcpu, "bt": TranslatingVcpu}
+    return found | ({TIER_2: partial(TranslatingVcpu, tier="2")} if unpaged else {})
 
 
 def executors() -> dict[str, EngineExecutor]:
     """An executor for each engine; nothing is built or loaded before the first case runs."""
-    return {name: EngineExecutor(factory) for name, factory in factories().items()}
+    return {name: EngineExecutor(factory) for name, factory in factories(unpaged=False).items()}

@@ -38,6 +38,14 @@ class Contender(Protocol):
         ...
 
 
+# options of `bt run`, by what the engine is called in reports
+ENGINES = {
+    "bt": ("--engine", "bt"),
+    "tier-1": ("--engine", "bt", "--tier", "1"),
+    "interp": ("--engine", "interp"),
+}
+
+
 class OurEngine:
     """One of bt's engines."""
 
@@ -53,7 +61,7 @@ class OurEngine:
         return True
 
     def command(self, workload: Workload, n: int) -> list[str]:
-        run = [sys.executable, "-m", "bt.cli.main", "run", workload.image.name, "--engine", self.name, "-m", MEMORY]
+        run = [sys.executable, "-m", "bt.cli.main", "run", workload.image.name, *ENGINES[self.name], "-m", MEMORY]
         return [*run, "-append", workload.append(n), "--json", str(self._record)]
 
     def record(self) -> dict[str, Any]:

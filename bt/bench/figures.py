@@ -8,10 +8,11 @@ from math import exp, log
 from statistics import median
 from typing import Any
 
+from bt.bench.contender import ENGINES
 from bt.bench.schema import Measurement, Report, WorkloadResult
 
 SHORTEST_SECONDS = 0.005  # below, the cost is noise of starting and ending a process
-SUBJECTS = ("bt", "interp")
+SUBJECTS = tuple(ENGINES)
 
 
 @dataclass(frozen=True)

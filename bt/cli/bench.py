@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 
 from bt.bench import figures, peers, schema, table, workload
-from bt.bench.contender import Contender, OurEngine
+from bt.bench.contender import ENGINES, Contender, OurEngine
 from bt.bench.runner import Settings, measure
 from bt.cli import library, options
 from bt.errors import BadUsage
 
-ENGINES = ("bt", "interp")
+DEFAULT_ENGINES = "bt,interp"
 QUICK = Settings(rounds=3, target_seconds=0.2)
 EPILOG = """\
 GUEST is a compute or nano guest, with options if wanted: sieve:size=16777216. All of them by default.
@@ -46,7 +46,7 @@ def _parser() -> options.Parser:
     parser = options.Parser("bt bench", "Measure the engines, against each other and against their peers.", EPILOG)
     add = parser.add_argument
     add("guests", metavar="GUEST", nargs="*", help="what to run")
-    add("--engines", default=",".join(ENGINES), help="of ours: bt, interp or both, separated by commas (default)")
+    add("--engines", default=DEFAULT_ENGINES, help=f"of ours: {', '.join(ENGINES)} (default: {DEFAULT_ENGINES})")
     add("--peers", default="", help=f"others: {', '.join(peers.PEERS)}, separated by commas, or all (default: none)")
     add("--runs", metavar="N", type=options.count, help=f"rounds (default {Settings.rounds})")
     add("--seconds", metavar="S", type=options.seconds, help=f"work for so long (default {Settings.target_seconds:g})")

@@ -52,7 +52,9 @@ def main(arguments: Sequence[str]) -> int:
 
     def factory(engine: machine.EngineName) -> Callable[[], MachinePeer]:
         # QEMU's processor is gone after a reset (bt/inspect/compare/qemu_stub.py)
-        config = machine.MachineConfig(memory=given.memory, cpu=given.cpu, engine=engine, no_reboot=judged)
+        config = machine.MachineConfig(
+            memory=given.memory, cpu=given.cpu, engine=engine, tier=given.tier, no_reboot=judged
+        )
         return lambda: MachinePeer(
             config,
             lambda pc: pc.load(
@@ -86,6 +88,7 @@ def _parser() -> options.Parser:
         help="what to compare: interp, bt; as the second also qemu (default interp,bt)")  # fmt: skip
     add("--max-insns", metavar="N", type=options.count, help="compare no more than N instructions")
     add("--every", metavar="N", type=options.count, help="instructions between comparisons (default: more and more)")
+    options.add_tier(parser)
     begin.add(parser, "with qemu: ")
     add("--ignore", metavar="NAMES", type=_ignored, default=(), help="with qemu: what may differ")
     add("--differences", metavar="N", type=options.count, help="with qemu: go on with the engine's state, show N")

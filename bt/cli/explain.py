@@ -19,6 +19,7 @@ from bt.inspect.explanation import host_code
 from bt.inspect.explanation.diary import Fragment, GuestInstruction, Piece
 from bt.inspect.explanation.explain import Explainer
 from bt.inspect.explanation.interpreted import InterpretedBlock, InterpretedInstruction
+from bt.inspect.explanation.units import ExplainedUnit, explained_unit
 from bt.inspect.place import Place, looking_at
 from bt.x86.opcodes import InstructionClass
 from bt.x86.state import CS
@@ -54,6 +55,10 @@ _STYLES = {
 EPILOG = """\
 Blocks are shown in order of address from the entry (or PLACE) on, in the mode that the processor is in then.
 PLACE is a linear address (0x7c00), or selector and offset in hexadecimal (f000:fff0).
+
+With --tier 2 the unit of each block follows, as it would be if the block were hot by itself; real units follow the
+path that is taken, and repeat short loops. There `sub r15` charges, gs: leads to the view, rbp to the branch table.
+Only flat 32-bit code without paging becomes units.
 
 `=` marks an instruction whose translation is the instruction itself with its registers renamed, `!` a callout: the
 interpreter does it. [names] in host code are slots of the CPU state, <names> where a jump leads. Below each block come
@@ -93,6 +98,8 @@ def main(arguments: Sequence[str]) -> int:
                     console,
                 )
                 translated = True
+                if given.tier == "2":
+                    show_unit(explained_unit(cpu, block.eip), console)
     if translated:
         console.print(_legend(), style="dim", highlight=False)
     return 0
@@ -104,6 +111,7 @@ def _parser() -> options.Parser:
     add = parser.add_argument
     add("--at", metavar="PLACE", type=begin.place, help="explain the code there, not at the entry")
     begin.add(parser)
+    add("--tier", choices=("1", "2"), default="1", help="2: show the unit that each block could become besides")
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--blocks", metavar="N", type=options.count, help=f"so many blocks (default {DEFAULT_BLOCKS})")
     amount.add_argument("--insns", metavar="N", type=options.count, help="blocks that make up so many instructions")
@@ -143,6 +151,20 @@ def show_interpreted(block: InterpretedBlock, console: Console) -> None:
             Text(instruction.operands),
             Text(_consequences(instruction)),
         )
+    console.print(table)
+    console.print()
+
+
+def show_unit(unit: ExplainedUnit, console: Console) -> None:
+    """Print what tier 2 makes of a block: the instructions themselves, where they are charged, how they are left."""
+    console.print(f"{unit}\n", style="bold", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("guest", "instruction", "", "host code"):
+        table.add_column(heading, no_wrap=True)
+    for line in unit.lines:
+        style = "green" if line.mark == "=" else "bold yellow"
+        table.add_row(f"{line.eip:08x}", Text(line.text), Text(line.mark, style=style), Text("\n".join(line.host)))
+    table.add_row("", Text("(off the hot path)", style="dim"), "", Text("\n".join(unit.stubs)))
     console.print(table)
     console.print()
 

@@ -150,6 +150,12 @@ def add_guest(parser: Parser, default_memory: int) -> None:
     add("--flat", metavar="ADDRESS", type=address, help="IMAGE is raw code: load and enter it there, 32-bit")
 
 
+def add_tier(parser: Parser) -> None:
+    """What the translator may do."""
+    parser.add_argument("--tier", choices=("1", "2", "auto"), default="auto",
+        help="1: translate with stencils; 2: to the code itself as soon as it can; auto: where that pays")  # fmt: skip
+
+
 def chosen_image(given: argparse.Namespace) -> Path:
     """The file that IMAGE or its like names. Raises BadUsage unless it is named once, BadImage if it is no guest."""
     ways = {"IMAGE": given.image, "-kernel": given.kernel, "--boot-sector": given.boot_sector}

@@ -125,6 +125,7 @@ def configured(given: Namespace, image: Path | None, medium: Medium | None) -> m
         memory=given.memory,
         cpu=given.cpu,
         engine=given.engine,
+        tier=given.tier,
         clock=console.chosen_clock(given),
         no_reboot=given.no_reboot,
         triple_fault=given.triple_fault,
@@ -171,6 +172,7 @@ def parser(program: str = "bt run") -> options.Parser:
     add("-e", "--engine", choices=("bt", "interp"), default="bt", help="translate (bt, the default) or interpret")
     add("-rtc", metavar="base=TIME", type=_checked_rtc, default="",
         help="what the clock shows at first: utc, localtime, or 2024-05-01T12:00:00 (default 2000-01-01)")  # fmt: skip
+    options.add_tier(parser)
     add("--clock", choices=("icount", "host"),
         help="time from instructions (deterministic, the default) or the host's (default with a display)")  # fmt: skip
     add("-no-reboot", action="store_true", help="end when the guest resets the machine")
@@ -280,4 +282,5 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "cpu_seconds": result.cpu_seconds,
         "exits": result.exits,
         "statistics": result.statistics,
+        "refused": result.refused,
     }

@@ -40,6 +40,8 @@ def rows(result: Result) -> list[tuple[str, str]]:
     lines += [(f"exits: {kind}", f"{number:,}") for kind, number in sorted(result.exits.items())]
     lines += [(f"callouts: {name}", f"{number:,}") for name, number in result.callouts.items()]
     lines += [(name.replace("_", " "), f"{number:,}") for name, number in result.statistics.items()]
+    if result.refused:
+        lines.append(("no tier 2", result.refused))
     return lines + shares(result.statistics)
 
 

@@ -249,6 +249,7 @@ class _BlockMaker:
             ("count", self.count.get()),
             ("bytes", self.bytes.get()),
             ("dead", b.const(0, 8)),
+            ("in_units", b.const(0, 8)),
         ):
             BLOCK.put(b, block, name, value)
         b.store(slot, number.trunc(32))

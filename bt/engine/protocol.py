@@ -146,6 +146,11 @@ class Engine(Protocol):
         """What it counted; docs/results.md lists the names."""
         ...
 
+    @property
+    def refused(self) -> str:
+        """Why the host does not have what makes guests fast (tier 2); empty while it does, or nobody has asked."""
+        ...
+
     def callouts(self) -> Counter[str]:
         """How often the interpreter did an instruction for translated code, by mnemonic."""
         ...

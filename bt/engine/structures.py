@@ -64,9 +64,11 @@ BLOCK = Layout(
         ("count", 16),  # instructions
         ("bytes", 16),
         ("dead", 8),
+        ("in_units", 8),  # tier 2: IN_UNIT, and UNIT_HEAD if one begins here
     ),
     BLOCK_BYTES,
 )
+IN_UNIT, UNIT_HEAD = 1, 2
 NO_PAGE = (1 << 64) - 1
 MAX_BLOCK_INSNS = 64
 
@@ -149,6 +151,32 @@ CONTROL = Layout(
         ("breakpoint_handler", 64),
         ("passed_at", 64),  # instruction count and EIP at which the guest was left, and goes on
         ("passed_eip", 64),
+        # -- tier 2 (bt/engine/identity)
+        ("heat", 64),  # u16 an address, HEAT_ENTRIES of them
+        ("recorded", 64),  # u64 a block: the path that was recorded
+        ("recorded_count", 64),
+        ("recorded_insns", 64),
+        ("units", 64),  # UNIT
+        ("units_next", 64),
+        ("members", 64),  # u32 block, u32 unit that has code from it
+        ("members_next", 64),
+        ("unit_sites", 64),  # UNIT_SITE, in the order of their host addresses
+        ("unit_sites_next", 64),
+        ("unit_code", 64),  # host address that sites count from
+        ("fault_gate", 64),  # where the signal handler goes on
+        ("miss_gate", 64),
+        ("trapping", 64),  # u32 EIP of instructions whose accesses keep trapping
+        ("trapping_next", 64),
+        ("unit_insns", 64),  # statistics: instructions retired in units
+        ("unit_faults", 64),
+        ("unit_services", 64),
+        ("unit_misses", 64),
+        ("unit_ends", 64),  # the budget did not cover the next unit
+        ("units_made", 64),
+        ("units_killed", 64),
+        ("pages_opened", 64),  # for writing
+        ("table_pages", 64),  # of the branch table, that have memory
+        ("table_limit", 64),  # when there are more, all of it is given back
     )
 )
 
@@ -260,6 +288,7 @@ SITE = Layout(
         ("write", 8),
         ("ends", 8),  # 1: nothing of the block follows
         ("x87_segment", 8),  # of the last x87 operand
+        ("backward", 8),  # 1: an exit that leads back, as loops do
     ),
     SITE_BYTES,
 )

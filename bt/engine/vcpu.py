@@ -49,7 +49,7 @@ BLOCKS = 1 << 18
 THUNK_PIECES = 4  # 1 MiB
 PORTS = 1 << 16
 ALL_EXCEPTIONS = (1 << 32) - 1  # of trap_vectors
-_CACHE_FULL = int(ExitReason.CACHE_FULL)
+_CACHE_FULL, _PROMOTE = int(ExitReason.CACHE_FULL), int(ExitReason.PROMOTE)
 _EXIT_REASON, _BUDGET = slot_number("exit_reason"), slot_number("budget")
 _CLOCK_OFFSET, _CLOCK_SCALE = slot_number("clock_offset"), slot_number("clock_scale")
 _MMIO_COUNT, _MMIO_VALUE = slot_number("mmio_count"), slot_number("mmio_value")
@@ -100,7 +100,7 @@ class Vcpu:
         self._thunks = self.pieces(THUNK_PIECES)
         self.state = CpuState()
         self._breakpoints = Breakpoints()
-        self.mmu: Mmu = SoftMmu(self.state, self.call, library.symbols)
+        self.mmu: Mmu = self._make_mmu()
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
         self._held.callback(self.state.close)
         self._records, self._blocks = self.area(RECORDS * RECORD_BYTES), self.area(BLOCKS * BLOCK_BYTES)
@@ -126,6 +126,9 @@ class Vcpu:
         self._forget_marked = ctypes.CFUNCTYPE(
             ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
         )(library.symbols["forget_marked"])
+
+    def _make_mmu(self) -> Mmu:
+        return SoftMmu(self.state, self.call, self.library.symbols)
 
     def area(self, size: int, *, sparse: bool = False) -> Area:
         """Memory of `size` bytes for generated code, given back with the vCPU's own."""
@@ -220,6 +223,9 @@ class Vcpu:
         self._begin_thunks()
         return True
 
+    def _promote(self) -> None:
+        """After PROMOTE: a path has been recorded. The interpreter records none."""
+
     def written(self, physical: int, size: int) -> None:
         """Forget what was decoded from `size` bytes at a guest physical address: they were written from outside.
 
@@ -257,7 +263,7 @@ class Vcpu:
     def remapped(self, physical: int, size: int) -> None:
         """Forget what was known of these addresses: something else is there now. The map calls it."""
         self.written(physical, size)
-        self.mmu.invalidate_all()
+        self.mmu.remapped(physical, size)
 
     def protect(self, physical: int, size: int) -> None:
         """The next store to each of these pages goes into the dirty log. The map calls it."""
@@ -342,13 +348,15 @@ class Vcpu:
             record = state.exit_record()
             slots[_EXIT_REASON] = 0  # only now: what `interrupt` came upon is an exit too
             leave: Exit = _make_exit(record)
-            if record[0] != _CACHE_FULL:
+            if record[0] != _CACHE_FULL and record[0] != _PROMOTE:
                 if self._after_run is not None:
                     self._after_run()
                 if retired or beside_ns:
                     return leave.after(retired, beside_ns)
                 return leave
-            if not self._grow():
+            if record[0] == _PROMOTE:
+                self._promote()
+            elif not self._grow():
                 self.flush()
             retired, beside_ns = retired + leave.instructions, beside_ns + leave.beside_ns
             budget -= leave.instructions + leave.beside_ns
@@ -364,6 +372,11 @@ class Vcpu:
     @property
     def closed(self) -> bool:
         return not self._give_back.alive
+
+    @property
+    def refused(self) -> str:
+        """Why the host does not have what makes guests fast (tier 2); empty while it does, or nobody has asked."""
+        return ""
 
     @property
     def interrupts_enabled(self) -> bool:

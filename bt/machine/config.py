@@ -16,6 +16,7 @@ from bt.machine.media import Drive
 from bt.x86 import cpu_model
 
 EngineName = Literal["interp", "bt"]
+TierName = Literal["1", "2", "auto"]
 MachineName = Literal["pc", "isapc"]
 DisplayName = Literal["std", "none"]
 ClockMode = Literal["icount", "host"]
@@ -28,7 +29,8 @@ class MachineConfig:
 
     `memory` in bytes, 2 MiB to 63.5 GiB in whole pages, above 3.5 only with a processor that has more than 32 address
     lines; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
-    is deterministic, "host" follows the host; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
+    is deterministic, "host" follows the host; `tier`: what the translator may do, "1" stencils only, "2" identity as
+    soon as it can, "auto" where that pays; `cpu` as QEMU spells it; `rtc_base`: what the RTC shows at power-on, with
     a time zone; `no_reboot`: the guest's reset ends the run (End.RESET) instead of starting the machine again.
     `triple_fault`: "end" ends the run (End.TRIPLE_FAULT); "reset" resets the machine, as a PC does, and lets a guest
     that does nothing else go on with it for ever.
@@ -42,6 +44,7 @@ class MachineConfig:
 
     memory: int = 128 << 20
     engine: EngineName = "bt"
+    tier: TierName = "auto"
     clock: ClockMode = "icount"
     cpu: str = cpu_model.DEFAULT
     rtc_base: datetime = cmos_rtc.DEFAULT_BASE
@@ -61,6 +64,7 @@ class MachineConfig:
         arguments.whole_number("memory", self.memory, "a whole number of bytes is wanted, such as 64 << 20")
         check_ram_size(self.memory, f"memory={self.memory}")
         arguments.one_of("engine", self.engine, get_args(EngineName))
+        arguments.one_of("tier", self.tier, get_args(TierName))
         arguments.one_of("clock", self.clock, get_args(ClockMode))
         arguments.instance("cpu", self.cpu, str, f"the name of a processor is wanted, such as {cpu_model.DEFAULT!r}")
         model = cpu_model.parse(self.cpu)
@@ -104,6 +108,7 @@ class Options(TypedDict, total=False):
 
     memory: int | str
     engine: EngineName
+    tier: TierName
     clock: ClockMode
     cpu: str
     rtc_base: datetime

@@ -29,7 +29,7 @@ from bt.engine.protocol import Engine
 from bt.engine.vcpu import Vcpu, own_vcpu
 from bt.errors import BadImage, BtError, Closed
 from bt.machine.board import Board, Outside
-from bt.machine.config import ClockMode, EngineName, MachineConfig, Options, configured
+from bt.machine.config import ClockMode, EngineName, MachineConfig, Options, TierName, configured
 from bt.machine.in_hand import InHand
 from bt.machine.loop import Loop, Mailbox
 from bt.machine.media import Media
@@ -97,7 +97,7 @@ class Machine(InHand):
             held.callback(self.memory.close)
             self.library = shared_library() if library is None else library
             model = cpu_model.parse(self.config.cpu)
-            self.cpu: Engine = make_engine(self.config.engine, self.library, self.memory, model)
+            self.cpu: Engine = make_engine(self.config.engine, self.library, self.memory, model, self.config.tier)
             held.callback(self.cpu.close)
             media = Media(self.config.drives, notice or _warn)
             held.callback(media.close)
@@ -382,6 +382,7 @@ class Machine(InHand):
             match=None if conditions is None else conditions.match,
             where=self.where,
             fault_chain=self._fault_chain() if end is End.TRIPLE_FAULT else (),
+            refused=self.cpu.refused,
         )
 
     def _fault_chain(self) -> tuple[Failure, ...]:
@@ -457,12 +458,14 @@ def _check_parts(sinks: Mapping[str, object], library: object) -> None:
     arguments.instance("library", library, (Library, type(None)), "a Library is wanted")
 
 
-def make_engine(name: EngineName, library: Library, memory: PhysicalMap, model: CpuModel) -> Engine:
+def make_engine(
+    name: EngineName, library: Library, memory: PhysicalMap, model: CpuModel, tier: TierName = "auto"
+) -> Engine:
     if name == "interp":
         return Vcpu(library, memory, model)
     from bt.engine.translator.vcpu import TranslatingVcpu
 
-    return TranslatingVcpu(library, memory, model)
+    return TranslatingVcpu(library, memory, model, tier=tier)
 
 
 def _make_clock(mode: ClockMode, engine: Engine, sleep: Callable[[float], None]) -> VirtualClock:

@@ -53,3 +53,4 @@ class Result:
     match: re.Match[bytes] | None = None  # of a Pattern
     where: Where = _NOWHERE  # the instruction that comes next
     fault_chain: tuple[Failure, ...] = ()  # of a triple fault; bt/inspect/fault_report.py puts it into words
+    refused: str = ""  # why the host does not have what makes guests fast (docs/architecture.md, Tier 2)

@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 from bt import arguments
 from bt.errors import BtError
 from bt.host.area import Area
-from bt.memory.dirty_log import runs
+from bt.memory.dirty_log import Marks, runs
 from bt.memory.map_layout import (
     ADDRESS_BITS,
     CHUNK_BYTES,
@@ -86,6 +86,11 @@ class Range(NamedTuple):
         """What of it lies in [start, end); nothing: no positive length."""
         start, end = max(start, self.start), min(end, self.end)
         return self._replace(start=start, length=end - start, offset=self.offset + start - self.start)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether stores go to this memory."""
+        return bool(_FLAGS[self.use] & PAGE_WRITABLE)
 
     @property
     def entry(self) -> int:
@@ -392,6 +397,18 @@ class PhysicalMap:
             if marks is None:
                 return list(range(0, memory.size, PAGE))
             return [page * PAGE for first, end in runs(marks) for page in range(first, end)]
+
+    def presume_written(self, part: Range) -> None:
+        """Mark all pages of it, if nobody keeps a log of its memory: until then nobody asks.
+
+        So whoever has to attend to each first store has nothing to attend to.
+        """
+        if part.is_writable and not part.memory.is_logged:
+            self._dirty.map[part.start // PAGE : part.end // PAGE] = bytes((PAGE_DIRTY,)) * (part.length // PAGE)
+
+    def marks(self, first: int, last: int) -> Marks:
+        """What processors have marked of the pages from number `first` to before `last`."""
+        return self._dirty.map[first:last]
 
     def hand_over(self, part: Range) -> None:
         """Let its memory know what processors have written there; from now on they note it anew."""

@@ -28,6 +28,10 @@ class Mmu(ABC):
         """Forget the translations of `size` bytes from a linear address on, or more."""
 
     @abstractmethod
+    def remapped(self, physical: int, size: int) -> None:
+        """Something else is at these physical addresses now."""
+
+    @abstractmethod
     def protect(self, physical: int, size: int) -> None:
         """Have the next store to each of these pages noted in the dirty log."""
 

@@ -127,6 +127,11 @@ class GuestRam:
                 collect()
         return self._log
 
+    @property
+    def is_logged(self) -> bool:
+        """Whether anybody has asked for the log yet."""
+        return self._log is not None
+
     def log_from(self, collect: Callable[[], object]) -> None:
         """Call a method, which notes what it knows of with `note_dirty`, when somebody asks for the log."""
         self._collectors = [each for each in self._collectors if each() is not None]

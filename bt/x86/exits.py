@@ -26,3 +26,4 @@ class ExitReason(IntEnum):
     FP_ERROR = 11  # FERR#: an x87 exception with CR0.NE clear; the guest waits for the interrupt that comes of it
     MSR = 12  # register exit_address, which others than the processor read, was written: exit_value
     BREAKPOINT = 13  # before the instruction at linear address exit_address, where somebody outside wants it
+    PROMOTE = 14  # a path has been recorded that is worth a unit of tier 2

@@ -29,6 +29,8 @@ DATA_64_KIB = 1 << 11  # 16-bit stack, and no 16-bit offset is beyond a data seg
 CS_64_KIB, CS_4_GIB = 1 << 9, 1 << 10  # the limit of CS is FFFFh, as in real mode; FFFFFFFFh
 REAL = DATA_64_KIB | CS_64_KIB  # as in real and virtual-8086 mode
 FLAT_32 = CODE_32 | STACK_32 | FLAT_CS | FLAT_SS | FLAT_DS | FLAT_ES  # as most systems have it
+# The same with nothing checked: what may become identity.
+FLAT = FLAT_32 | ALIGNMENT_FREE | BREAKPOINT_FREE
 MODE_BITS = 12
 EPOCH_BITS = 32 - MODE_BITS
 

@@ -265,6 +265,23 @@ FIELDS: tuple[Field, ...] = (
     Field("tlb_supervisor", DERIVED, TLB_BYTES // 8),
     Field("tlb_user", DERIVED, TLB_BYTES // 8),
     Field("tlb_none", HOST, TLB_BYTES // 8),  # always empty: for accesses that are checked for alignment or breakpoints
+    # -- tier 2 (bt/engine/identity)
+    Field("view", HOST),  # host address of the view of guest memory (bt/memory/host_mmu), 0: there is none
+    Field("view_wanted", HOST),  # 1: a view may be used, or opened
+    Field("branch_table", HOST),  # host address of one slot a guest address
+    Field("fault_registry", HOST),  # see bt/host/faults.py
+    Field("view_open", DERIVED),  # 1: units may be entered in the present mode
+    Field("heat_wanted", HOST),  # so many times does a place run before it gets a unit
+    Field("patience", HOST),  # instruction count from which on places are counted at all, if they are not yet
+    Field("heat_limit", DERIVED),  # the same while the mode is right, else 0
+    Field("host_flags", DERIVED),  # at crossings: AH as LAHF has it, and OF in AL
+    Field("host_frame", DERIVED),  # rbp of tier 1, while tier 2 has its table there
+    Field("unit_target", DERIVED),  # where a crossing leads
+    Field("unit_number", DERIVED),  # of the unit where tier 2 was entered
+    Field("unit_entered", DERIVED),  # the budget when tier 2 was entered
+    Field("fault_linear", DERIVED),  # of an access that the view does not let through
+    Field("fault_write", DERIVED),
+    Field("recording", DERIVED),  # 1: the path that is taken is noted
 )
 
 

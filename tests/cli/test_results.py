@@ -21,6 +21,7 @@ NEVER_OF_A_MACHINE = {
     ExitReason.EXCEPTION,
     ExitReason.CALLOUT,
     ExitReason.CACHE_FULL,
+    ExitReason.PROMOTE,
     ExitReason.INTERNAL,
 }
 """A machine has no debugger that asks for exceptions, the engine flushes a full cache itself, and the others would be

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +17,7 @@ from bt.engine.library.library import Library, load_library
 from bt.engine.library.pieces import Pieces
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
+from bt.memory.map import PhysicalMap
 from guest_images.assembler import assemble
 from tests.smc.guest import DONE, PROGRAM, Mode, Paging, SmcGuest
 
@@ -59,7 +60,10 @@ class _CountingTranslating(_Counting, TranslatingVcpu):
     """The same for the translator."""
 
 
-KINDS: dict[str, type[_Counting]] = {"interp": _Counting, "bt": _CountingTranslating}
+KINDS: dict[str, Callable[[Library, PhysicalMap], _Counting]] = {
+    "interp": _Counting,
+    "bt": partial(_CountingTranslating, tier="1"),  # what tier 2 forgets is no question here
+}
 
 
 @cache

@@ -18,6 +18,7 @@ class FakeEngine:
     """Runs ten instructions to each exit of `script`, and after the last to the end of every budget."""
 
     name = "fake"
+    refused = ""
 
     def __init__(self, script: Iterable[Exit] = ()) -> None:
         self.state = CpuState()

@@ -14,7 +14,12 @@ from bt.x86 import state
 BT = Path(state.__file__).parents[1]
 SOFT_MMU = BT / "memory/soft_mmu"
 STATE = BT / "x86/state.py"  # makes room for the tables
-MAY_CHOOSE = {"memory/access.py", "engine/library/runtime.py", "engine/vcpu.py"}  # which back-end there is
+MAY_CHOOSE = {  # which back-end there is
+    "memory/access.py",
+    "engine/library/runtime.py",
+    "engine/vcpu.py",
+    "memory/host_mmu/mmu.py",
+}
 SAYS_SO_TO_PEOPLE = {"monitor/paging.py": {"tlb"}}  # a command
 MAY_NAME_PARTS = {"engine/structures.py": "HOLES", "inspect/explanation/host_code.py": "part_name"}
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from bt.engine.translator.vcpu import TranslatingVcpu
+from bt.host.reserved import has_gs_base
 from bt.x86.opcodes import FORMS
 from tests.cases.collect import executors
 from tests.cases.model import Outcome
-from tests.engines import EngineExecutor
+from tests.engines import INSTRUCTION_LIMIT, EngineExecutor
 from tests.engines import executors as engine_executors
 from tests.oracles.bulk.__main__ import chosen, main, table
 from tests.oracles.bulk.batch import REGISTER_BYTES
@@ -184,6 +187,19 @@ def test_engines_agree_with_the_host(host: HostCpu, engines: dict[str, EngineExe
     for name in engines:
         assert bulk.tally.cases(name) >= EVERYDAY_CASES
         assert set(bulk.tally.rows[name]) == {family(form) for form in forms(Treatment.BULK)} | {FAULTS}
+
+
+def test_tier_2_agrees_with_the_host(host: HostCpu) -> None:
+    """The same without paging, where there are units."""
+    executor = EngineExecutor(partial(TranslatingVcpu, tier="2"), paged=False, limit=INSTRUCTION_LIMIT)
+    try:
+        bulk = Bulk(host, {"tier 2": executor})
+        bulk.run(SEED, chosen(None)[0], EVERYDAY_CASES)
+        reports = [report for found in bulk.tally.reports.values() for report in found]
+        assert not bulk.tally.differing(), "\n".join(reports[:8])
+        assert executor.statistics()["unit_insns"] > 10 * EVERYDAY_CASES or not has_gs_base()
+    finally:
+        executor.close()
 
 
 @pytest.mark.slow

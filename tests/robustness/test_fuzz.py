@@ -55,7 +55,7 @@ def test_programs_are_the_same_for_the_same_seed(setting: str) -> None:
 def test_a_wrong_instruction_is_found_and_alone_remains() -> None:
     """The translator does DAS in place of DAA."""
     library, broken = load_library(), library_with_handler(DAA, DAS)
-    (left_name, left), (right_name, right) = factories().items()
+    (left_name, left), (right_name, right) = factories(unpaged=False).items()
     pair = Pair(Guest(left_name, left, library, "pentium4"), Guest(right_name, right, broken, "pentium4"))
     random, wanted = Random("planted"), (lookup(0, int(DAA, 16)).id,)
     programs = (generate(random, wanted, "flat") for _ in range(50))

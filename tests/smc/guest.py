@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 
 from bt.engine.library.library import (
     Library,
     load_library,
 )
+from bt.engine.translator.vcpu import TranslatingVcpu
+from bt.engine.vcpu import Vcpu
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import (
@@ -105,6 +107,11 @@ class SmcGuest:
             self.ram.write(target, state["gpr", EDX].to_bytes(4, "little"))
         raise AssertionError("does not end")
 
+    def start(self, mode: Mode, memory: Mapping[int, bytes], switch: str = "") -> Vcpu:
+        """The processor about to run what is in memory."""
+        self._start(mode, memory, switch)
+        return self.cpu
+
     def _start(self, mode: Mode, memory: Mapping[int, bytes], switch: str) -> None:
         self.ram.write(0, bytes(0x60000))
         for address, data in {**_tables(), **memory, _MAP_AT: _map_handler(switch)}.items():
@@ -177,3 +184,9 @@ def _map_handler(switch: str) -> bytes:
 def guest(engine: str) -> SmcGuest:
     """The guest of an engine; there is one for the whole session, because code caches are large."""
     return SmcGuest(factories()[engine], load_library())
+
+
+@cache
+def stencils() -> SmcGuest:
+    """The same of tier 1 alone, where each way becomes short as soon as it is known."""
+    return SmcGuest(partial(TranslatingVcpu, tier="1"), load_library())

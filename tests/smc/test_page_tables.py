@@ -40,7 +40,7 @@ HISTORIES = {
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-@pytest.mark.parametrize("engine", factories())
+@pytest.mark.parametrize("engine", factories(unpaged=False))
 def test_accessed_and_dirty_bits_change_code(engine: str, history: str) -> None:
     code, first_byte, expected = HISTORIES[history]
     program = assemble(f"{SETUP.format(first_byte=first_byte)}\n{code}\nint {DONE}", 32, PROGRAM)
@@ -49,7 +49,7 @@ def test_accessed_and_dirty_bits_change_code(engine: str, history: str) -> None:
         assert eax == expected, paging
 
 
-@pytest.mark.parametrize("engine", factories())
+@pytest.mark.parametrize("engine", factories(unpaged=False))
 def test_an_instruction_whose_second_page_marks_it(engine: str) -> None:
     """The last entry of a table is the beginning of an instruction that ends in the page it maps.
 

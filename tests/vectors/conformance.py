@@ -47,4 +47,4 @@ def read_batch(opcode: str, limit: int | None = None) -> Batch:
 
 def make_runner(engine: str, library: Library) -> VectorRunner:
     """A runner on the engine of this name."""
-    return VectorRunner(factories()[engine], library)
+    return VectorRunner(factories(unpaged=False)[engine], library)

@@ -42,9 +42,12 @@ LEAST_RATE = 20_000  # vectors a second of processor time
 
 
 def main(arguments: Sequence[str]) -> int:
-    engines = list(arguments) or list(factories())
-    if unknown := set(engines) - factories().keys():
-        print(f"conformance: no engine {' '.join(sorted(unknown))}; there are {' '.join(factories())}", file=sys.stderr)
+    engines = list(arguments) or list(factories(unpaged=False))
+    if unknown := set(engines) - factories(unpaged=False).keys():
+        print(
+            f"conformance: no engine {' '.join(sorted(unknown))}; there are {' '.join(factories(unpaged=False))}",
+            file=sys.stderr,
+        )
         return 2
     runners = {name: make_runner(name, load_library()) for name in engines}
     total, failures = Counter[str](), list[str]()

@@ -18,7 +18,7 @@ from tests.vectors.vectors import Piece, Vector, load, opcodes
 SAMPLE = 12  # of each opcode, in the everyday run
 
 
-@pytest.fixture(scope="module", params=factories())
+@pytest.fixture(scope="module", params=factories(unpaged=False))
 def runner(request: pytest.FixtureRequest) -> Iterator[VectorRunner]:
     """A runner on each engine in turn."""
     runner = make_runner(request.param, load_library())

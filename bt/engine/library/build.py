@@ -23,6 +23,9 @@ from bt.codegen.llvm import assemble_many, target_identity
 from bt.codegen.objectfile import CodePiece, merge, read_object
 from bt.codegen.objects import KEY_BYTES
 from bt.codegen.store import Store
+from bt.engine.identity.crossing import raw_crossings
+from bt.engine.identity.gates import emit_unit_gates
+from bt.engine.identity.signals import FAULT_HANDLER
 from bt.engine.interp.dispatch import emit_dispatch
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
 from bt.engine.library.abi_check import check_abi
@@ -63,6 +66,9 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
     objects = _compile(store, [*stencils, *runtime], progress)
     stencil_pieces = _pieces(objects[source.name] for source in stencils)
     pieces = _pieces(objects[source.name] for source in runtime) | raw_gates(FLAT_32_GATES) | host_fp.PIECES
+    pieces |= raw_crossings()
+    handler = pieces[FAULT_HANDLER.name]
+    assert not handler.relocations, "the signal handler is copied to where it stays: it refers to nothing"
     image, symbols = _linked(pieces)
     names = handler_names()
     wanted = {name: at for name, at in symbols.items() if not name.startswith("interp_op")}
@@ -73,6 +79,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),
+        "fault_handler": handler.code,
         "mnemonics": "\n".join(form.name for form in FORMS).encode(),
         "feature_forms": json.dumps(_feature_forms()).encode(),
         **StencilTables(catalogue, plans, helpers, stencil_pieces).sections(),
@@ -142,9 +149,10 @@ def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
 
 def _runtime_modules() -> Iterator[Source]:
     """Runtime functions, continuations, gates and interpreter handlers."""
-    modules = [*runtime_modules(), Module("dispatch"), Module("gates")]
-    emit_dispatch(modules[-2])
-    emit_gates(modules[-1], FLAT_32_GATES)
+    modules = [*runtime_modules(), Module("dispatch"), Module("gates"), Module("unit_gates")]
+    emit_dispatch(modules[-3])
+    emit_gates(modules[-2], FLAT_32_GATES)
+    emit_unit_gates(modules[-1])
     wanted = list({variant.name: variant for form in FORMS for variant in variants(form)}.values())
 
     def family(variant: Variant) -> str:

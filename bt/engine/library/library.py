@@ -80,6 +80,7 @@ class Library:
     fp_forms: bytes
     stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
     stencil_names: bytes  # for people: in order of stencil numbers, one a line
+    fault_handler: bytes  # machine code, see bt/host/faults.py
     # what a warm start wants to know of the instruction table, which takes 20 ms to import
     mnemonics: Sequence[str]  # by number of the form
     feature_forms: Mapping[str, Sequence[int]]  # numbers of the forms that ask for a CPUID feature
@@ -87,7 +88,7 @@ class Library:
     reserved_bytes: int = RESERVED_BYTES
     key: str = ""  # of the cache
     # by what the model lacks; as long as a vCPU uses them
-    _models: WeakValueDictionary[frozenset[str], ModelTables] = field(default_factory=WeakValueDictionary, init=False)
+    _models: WeakValueDictionary[frozenset[int], ModelTables] = field(default_factory=WeakValueDictionary, init=False)
     _parts: dict[str, dict[str, int]] = field(default_factory=dict, init=False)  # their symbols by name
     _loading: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -98,15 +99,19 @@ class Library:
     def tables(self, model: CpuModel) -> ModelTables:
         """What native code reads for a vCPU of this model."""
         # models that lack the same have the same tables
-        missing = frozenset(feature for feature in self.feature_forms if model.lacks(feature))
+        missing = self.forms_without(model)
         found = self._models.get(missing)
         if found is None:
             shared = {name: getattr(self, name) for name in ("handlers", "dispatch", "shapes", "fp_forms")}
             # another thread may have made them meanwhile
-            gone = [number for feature in missing for number in self.feature_forms[feature]]
-            made = ModelTables(shared | self.stencils, len(self.mnemonics), gone)
+            made = ModelTables(shared | self.stencils, len(self.mnemonics), missing)
             found = self._models.setdefault(missing, made)
         return found
+
+    def forms_without(self, model: CpuModel) -> frozenset[int]:
+        """Numbers of the forms that a vCPU of this model lacks."""
+        lacking = (numbers for feature, numbers in self.feature_forms.items() if model.lacks(feature))
+        return frozenset(number for numbers in lacking for number in numbers)
 
     def part(self, part: Part, store: Store | None = None) -> Mapping[str, int]:
         """Host addresses of the functions of a later layer, from the cache, compiled first where needed."""
@@ -171,6 +176,7 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
         bytes(sections["fp_forms"]),
         {name: bytes(sections[name]) for name in STENCIL_SECTIONS},
         bytes(sections["stencil_names"]),
+        bytes(sections["fault_handler"]),
         bytes(sections["mnemonics"]).decode().split("\n"),
         json.loads(bytes(sections["feature_forms"])),
         key=key,

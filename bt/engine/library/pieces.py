@@ -16,10 +16,12 @@ class Pieces:
     forget what is there, fill it again.
     """
 
-    def __init__(self, library: Library, most: int) -> None:
-        """Raises ArenaFull when there is not one piece left, Closed if the library is."""
+    def __init__(self, library: Library, most: int, *, vital: bool = True) -> None:
+        """`vital`: its owner cannot do without. Raises ArenaFull when there is not one piece left, Closed if the
+        library is.
+        """
         self._library, self._most = library, most
-        self._pieces = [library.claim(first=True)]
+        self._pieces = [library.claim(first=vital)]
         self.bytes = library.piece_bytes  # of one
 
     @property

@@ -17,12 +17,14 @@ from bt.engine.boundary import (
     emit_deliver_pending,
 )
 from bt.engine.decode import DECODE, emit_decode
+from bt.engine.identity import gates as identity_gates
 from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.meaning import packages
 from bt.engine.reencode import encode
 from bt.engine.translator.gates import gates
 from bt.memory import copy_pages, slow, wide
-from bt.memory.access import ACCESS_CODE, Body, NativeContext
+from bt.memory.access import Body, NativeContext
+from bt.memory.host_mmu import code as host_mmu
 from bt.memory.soft_mmu import runtime as soft_mmu
 from bt.x86 import mode, services
 
@@ -37,16 +39,18 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
             (DELIVER_PENDING, emit_deliver_pending),
             (RUN_INTERP, emit_run_interp),
             (services.BEGIN_EPOCH, mode.emit_begin_epoch),
-            (services.UPDATE_MODE, partial(mode.emit_update_mode, choose_rights=ACCESS_CODE.choose_rights)),
+            (services.UPDATE_MODE, partial(mode.emit_update_mode, choose_rights=host_mmu.choose_rights)),
         ),
     )
     yield "memory", (*soft_mmu.RUNTIME, *slow.RUNTIME)
+    yield "host_mmu", host_mmu.RUNTIME
     yield "wide", wide.RUNTIME
     yield "copy_pages", copy_pages.RUNTIME
     yield "fp", encode.RUNTIME
     yield "blocks", blocks.RUNTIME
     yield "breakpoints", breakpoints.RUNTIME
     yield "translator", gates.RUNTIME
+    yield "identity", identity_gates.RUNTIME
     for package in packages():
         for info in iter_modules(import_module(package).__path__):
             functions = getattr(import_module(f"{package}.{info.name}"), "RUNTIME", ())

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Literal
 
-from bt.engine.library.library import STENCIL_SECTIONS
+from bt.engine.identity.layout import EAGER, HEAT_ENTRIES, PATH_BLOCKS
+from bt.engine.library.library import STENCIL_SECTIONS, Library
 from bt.engine.structures import BLOCK_ROOM, SITE_BYTES
 from bt.engine.vcpu import Vcpu
+from bt.errors import BadUsage
 from bt.host.area import Area
+from bt.memory.host_mmu.mmu import HostMmu
+from bt.memory.map import PhysicalMap
+from bt.memory.mmu import Mmu
+from bt.x86.cpu_model import CpuModel
+from bt.x86.page import PAGE
+
+if TYPE_CHECKING:
+    from bt.engine.identity.tier import IdentityTier
 
 CACHE_PIECES = 96  # 24 MiB
 SITES = 1 << 20
@@ -27,16 +39,54 @@ _COUNTERS = (
     "interpreted_runs",
     "exits",
     "run_cycles",
+    "unit_insns",
+    "unit_faults",
+    "unit_services",
+    "unit_misses",
+    "unit_ends",
+    "units_made",
+    "units_killed",
+    "pages_opened",
 )
+Tier = Literal["1", "2", "auto"]
+# How often a place is come back to before it gets a unit; 0: never.
+HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
+# Instructions before tier 2 is so much as imported, and places are counted: tier 1 takes for these as long as that.
+PATIENCE = 100_000_000
+_NEVER = (1 << 64) - 1
+TABLE_BYTES = 64 << 20  # of its branch table, that may have memory at once
 
 
 class TranslatingVcpu(Vcpu):
-    """Binary translation: fragments in a code cache inside the library's arena."""
+    """Binary translation: fragments in a code cache inside the library's arena, and units where code is hot."""
 
     name = "bt"
 
+    def __init__(
+        self,
+        library: Library,
+        memory: PhysicalMap,
+        model: CpuModel | None = None,
+        *,
+        tier: Tier = "auto",
+        heat: int | None = None,
+        table_bytes: int = TABLE_BYTES,
+    ) -> None:
+        """`tier`: "1" has fragments only, "2" units as soon as possible, "auto" where they pay.
+
+        `heat`: so many times a place runs before it gets a unit; EAGER: not once. `table_bytes`: what the branch table
+        of tier 2 may take.
+        """
+        self._tier, self._table_bytes = tier, table_bytes
+        self._heat_wanted = HEAT_WANTED[tier] if heat is None else heat
+        self.identity: IdentityTier | None = None  # there from the first promotion on
+        self._refused = ""
+        super().__init__(library, memory, model)
+
     def _acquire(self) -> None:
         super()._acquire()
+        self.heat = self.area(2 * HEAT_ENTRIES, sparse=True)
+        self._recorded = self.area(8 * (PATH_BLOCKS + 1))
         self._cache = self.pieces(CACHE_PIECES)
         self._filled_hot = self._filled_cold = 0  # bytes, in pieces before the current one
         self._sites = self.area(SITES * SITE_BYTES)
@@ -54,6 +104,15 @@ class TranslatingVcpu(Vcpu):
         self.set_control("sites", self._sites.address)
         self.set_control("sites_end", SITES)
         self.set_control("callouts", self._callouts.address)
+        self.set_control("heat", self.heat.address)
+        self.set_control("recorded", self._recorded.address)
+        self.set_control("table_limit", self._table_bytes // PAGE)
+        self.state["view_wanted"] = int(self._tier != "1")
+        patience = PATIENCE if self._tier == "auto" else 0
+        if patience:
+            self.state["patience"] = patience
+        else:
+            self._lose_patience()
 
     def keep_diary(self, area: Area, read: Callable[[], None]) -> None:
         """Have the translator note in `area` what it does (see trace.py), and in no other from now on.
@@ -67,6 +126,10 @@ class TranslatingVcpu(Vcpu):
         self.set_control("trace_end", area.address + area.size)
 
     def _flush(self) -> None:
+        if self.identity is not None:
+            self.identity.forget()
+        self.heat.clear()
+        self.set_control("recorded_count", 0)
         super()._flush()
         self._cache.shrink()
         self._filled_hot = self._filled_cold = 0
@@ -89,6 +152,70 @@ class TranslatingVcpu(Vcpu):
         self._begin_piece()
         return True
 
+    # -- tier 2 ----------------------------------------------------------------------------------------------------
+
+    def _make_mmu(self) -> Mmu:
+        return HostMmu(self.state, self.call, self.library.symbols)
+
+    @property
+    def code_maps(self) -> Area:
+        """One u64 a physical page: which of its granules hold code (bt/memory/physical.py)."""
+        return self._page_info
+
+    @contextmanager
+    def undoing(self) -> Iterator[ExitStack]:
+        """For what is acquired together: all of it is given back at an error, else with the vCPU's own."""
+        with ExitStack() as undo:
+            yield undo
+            self._held.callback(undo.pop_all().close)
+
+    def _promote(self) -> None:
+        count = self.control("recorded_count")
+        self.set_control("recorded_count", 0)
+        if self.state["patience"] != _NEVER:
+            self._lose_patience()
+            self.flush()  # ways that lead back are short already, and nobody counts those
+            return
+        if self.identity is not None and self.control("table_pages") > self.control("table_limit"):
+            self.flush()
+            return
+        if not count or self._refused:
+            return
+        # imported only now: most guests have nothing that is hot
+        from bt.engine.identity.paths import GuestBlock
+        from bt.engine.identity.tier import IdentityTier
+        from bt.host.reserved import Refused
+
+        try:
+            if self.identity is None:
+                self.identity = IdentityTier(self, everything=self._tier == "2")
+        except (Refused, BadUsage) as error:
+            self._refused = str(error)
+            self.state["heat_wanted"] = self.state["view_wanted"] = 0
+            self.call("update_mode")
+            self.flush()  # ways back that were being counted become short again
+            return
+        addresses = memoryview(self._recorded.map).cast("Q")[:count].tolist()
+        self.identity.promote([GuestBlock.at(address) for address in addresses])
+
+    @property
+    def refused(self) -> str:
+        if self._refused or self._tier == "1" or self.state["view_wanted"]:
+            return self._refused
+        return "the host refuses so many mappings"
+
+    def _lose_patience(self) -> None:
+        """Count places from now on."""
+        self.state["patience"], self.state["heat_wanted"] = _NEVER, self._heat_wanted
+
+    def close(self) -> None:
+        super().close()
+        self.identity = None  # it refers to us
+
+    def forget_everything(self) -> None:
+        """When tier 2 has no room left."""
+        self._flush()
+
     def _used(self) -> tuple[int, int]:
         """Bytes of code on the hot path, and of stubs off it."""
         hot = self.control("hot_next") - self._cache.current
@@ -108,4 +235,5 @@ class TranslatingVcpu(Vcpu):
         hot, cold = self._used()
         counters = {name: self.control(name) for name in _COUNTERS}
         counters |= {name: self.state[name] for name in ("branch_lookups", "return_hits")}
+        counters["table_bytes"] = PAGE * self.control("table_pages")
         return super().statistics() | counters | {"host_bytes": hot, "cold_bytes": cold}

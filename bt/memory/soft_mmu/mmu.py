@@ -47,6 +47,9 @@ class SoftMmu(Mmu):
         for page in range(linear & -_PAGE, linear + size, _PAGE):
             self.invalidate_page(page)
 
+    def remapped(self, physical: int, size: int) -> None:
+        self.invalidate_all()
+
     def protect(self, physical: int, size: int) -> None:
         self._protect(self._state.pointer, physical, size)
 

@@ -6,6 +6,7 @@ from bt.codegen.abi import Signature
 from bt.codegen.value import PTR
 from bt.memory.access import Body, NativeContext
 from bt.memory.backend import ACCESS_FETCH, ACCESS_SYSTEM, DIRECT, PROTECT, RESOLVE
+from bt.memory.host_mmu.code import protect_view
 from bt.memory.physical import PhysicalPage, code_map_slot, is_dirty, mark_dirty
 from bt.memory.soft_mmu.code import entry_offset
 from bt.memory.soft_mmu.layout import (
@@ -148,6 +149,7 @@ def _protect(b: NativeContext) -> None:
             with b.If(((b.load(base + at + PHYSICAL, 64) & ~PHYSICAL_FLAGS) - first).ult(size)):
                 b.store(base + at + WRITE_TAG, b.const(INVALID_TAG, 64))
             index.set(at + TLB_ENTRY_BYTES)
+    protect_view(b, first, size)
 
 
 RUNTIME: tuple[tuple[Signature, Body], ...] = (

@@ -24,6 +24,7 @@ from tests.smc.guest import (
     Mode,
     Paging,
     guest,
+    stencils,
 )
 
 FIRST, SECOND = 0x11111111, 0x22222222
@@ -44,7 +45,7 @@ EXITS = {
 
 
 def _counted(memory: Mapping[int, bytes]) -> dict[str, int]:
-    machine = guest("bt")
+    machine = stencils()
     before = machine.cpu.statistics()
     machine.run(Mode(Paging.OFF, 0), memory)
     after = machine.cpu.statistics()

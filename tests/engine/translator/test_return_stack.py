@@ -21,6 +21,7 @@ from tests.smc.guest import (
     Mode,
     Paging,
     guest,
+    stencils,
 )
 
 FIRST, SECOND = 0x11111111, 0x22222222
@@ -58,7 +59,7 @@ def _recursion(depth: int, times: int) -> bytes:
 @pytest.mark.parametrize("depth", [1, 2, RETURN_STACK_ENTRIES - 1, RETURN_STACK_ENTRIES])
 def test_returns_are_predicted(depth: int) -> None:
     """All of them, as deep as the return stack is: once all blocks are there none is looked up."""
-    machine, times = guest("bt"), 50
+    machine, times = stencils(), 50
     before = machine.cpu.statistics()
     assert machine.run(FLAT, {PROGRAM: _recursion(depth, times)})[1] == depth * times
     after = machine.cpu.statistics()

@@ -14,6 +14,7 @@ from bt.errors import BadUsage
 from bt.inspect.compare.lockstep import LockStep, Report
 from bt.inspect.compare.peer import MachinePeer, PeerFactory
 from bt.machine import EngineName, Machine, MachineConfig
+from bt.machine.config import TierName
 from guest_images import third_party
 from tests.inspect.compare.planted import (
     ADDRESS,
@@ -49,9 +50,9 @@ def compare(left: PeerFactory, right: PeerFactory, *, every: int | None = None, 
     return LockStep(left, right, every=every, limit=limit).run()
 
 
-def built_in(name: str, engine: EngineName, append: str = "") -> PeerFactory:
+def built_in(name: str, engine: EngineName, append: str = "", tier: TierName = "auto") -> PeerFactory:
     path = guest_images.image(name).path
-    config = MachineConfig(memory=64 << 20, engine=engine)
+    config = MachineConfig(memory=64 << 20, engine=engine, tier=tier)
     return lambda: MachinePeer(config, lambda machine: machine.load(path, append=append))
 
 
@@ -66,8 +67,9 @@ def built_in(name: str, engine: EngineName, append: str = "") -> PeerFactory:
         ("switch", "n=30"),
     ],
 )
-def test_engines_agree(name: str, append: str) -> None:
-    report = compare(built_in(name, "interp", append), built_in(name, "bt", append))
+@pytest.mark.parametrize("tier", ["1", "2"])
+def test_engines_agree(name: str, append: str, tier: TierName) -> None:
+    report = compare(built_in(name, "interp", append), built_in(name, "bt", append, tier))
     assert report.identical, report
     assert report.ended == "exit with status 1"
     assert report.instructions > 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -241,3 +242,13 @@ def test_run_obeys_the_environment(monkeypatch: pytest.MonkeyPatch, capfd: pytes
     monkeypatch.setenv("BT_DEBUG", "6")
     with pytest.raises(BadUsage, match="BT_DEBUG=6: give 0 to 5"):
         run.main(["hello", "--serial", "null"])
+
+
+def test_the_unit_of_a_block(capsys: pytest.CaptureFixture[str]) -> None:
+    """The instructions themselves; memory through the view; what is charged, and where it leads."""
+    assert explain.main(["crc", "--tier", "2", "--after", "40000", "--blocks", "1"]) == 0
+    said = capsys.readouterr().out.partition("unit 0010030e: 7 instructions")[2]
+    assert "entered without flags" in said
+    assert re.search(r"mov byte ptr \[ecx \+ 0x112400\], dl +=  mov byte ptr gs:\[ecx \+ 0x112400\], dl", said)
+    assert re.search(r"add eax, 0x3c6ef35f +=  sub r15, 7 *\n +js <below>", said)
+    assert "jmp <unit_end_way_out>" in said

@@ -19,10 +19,7 @@ import time
 from pathlib import Path
 
 from bt.engine.library.library import load_library
-from tests.engines import factories
-from tests.robustness.fuzz.campaign import MANY, Child, describe, run_campaign
-from tests.robustness.fuzz.guest import Guest
-from tests.robustness.fuzz.pair import Pair
+from tests.robustness.fuzz.campaign import MANY, TIERS, Child, describe, make_pair, run_campaign
 from tests.robustness.fuzz.program import Program
 from tests.robustness.fuzz.report import lines
 from tests.robustness.fuzz.settings import SETTINGS
@@ -68,11 +65,11 @@ def replay(path: Path) -> int:
         if not line.removeprefix("at first ").startswith("["):
             continue
         program = Program.from_line(line.removeprefix("at first "))
-        left, right = (Guest(name, factory, library, program.model) for name, factory in factories().items())
-        pair = Pair(left, right)
-        differs = pair.run(program) is not None
-        print(describe(pair, program) if differs else "no difference")
-        status |= differs
+        for tier in TIERS:
+            pair = make_pair(library, program.model, tier)
+            differs = pair.run(program) is not None
+            print(describe(pair, program) if differs else "no difference")
+            status |= differs
     return status
 
 

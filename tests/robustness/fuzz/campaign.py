@@ -15,7 +15,9 @@ import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -23,8 +25,8 @@ from bt.engine.library.library import (
     Library,
     load_library,
 )
-from bt.engine.translator.vcpu import TranslatingVcpu
-from tests.engines import factories
+from bt.engine.translator.vcpu import Tier, TranslatingVcpu
+from bt.engine.vcpu import Vcpu
 from tests.robustness.fuzz.coverage import Coverage, StencilDiary
 from tests.robustness.fuzz.guest import Guest
 from tests.robustness.fuzz.pair import Difference, Pair, minimise
@@ -34,6 +36,8 @@ from tests.robustness.fuzz.settings import SETTINGS
 CPU_SECONDS = 20.0
 """A program that takes longer hangs."""
 MANY = 1 << 62
+TIERS: tuple[Tier, ...] = ("1", "2")
+"""Of the translator, by turns."""
 _SAVE_SECONDS = 10
 _CHANCE_OF_MUTATION = 0.4
 _DIARY_EVERY, _STEPPED_EVERY = 5, 50  # programs
@@ -52,6 +56,8 @@ class Totals:
 
     programs: int = 0
     instructions: int = 0
+    unit_instructions: int = 0
+    """Of these, so many in units of tier 2."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     restarts: int = 0
@@ -73,8 +79,8 @@ class Child:
         self.corpus = [Program.from_line(line) for line in _lines(directory / "corpus.txt")]
         self._current = os.open(directory / "current.txt", os.O_RDWR | os.O_CREAT)
         self._cpu = time.process_time()
-        self._pairs: dict[str, Pair] = {}
-        self._diaries: dict[str, StencilDiary] = {}
+        self._pairs: dict[tuple[str, Tier], Pair] = {}
+        self._diaries: dict[tuple[str, Tier], StencilDiary] = {}
 
     def run(self, seconds: float, programs: int) -> None:
         """The loop: until the time is over or so many programs have been run in all."""
@@ -93,13 +99,16 @@ class Child:
 
     def _one(self) -> None:
         program = self._choose()
-        pair = self._pair(program.model)
-        diary = self._diaries[program.model]
+        tier = TIERS[self.totals.programs % len(TIERS)]
+        pair = self._pair(program.model, tier)
+        diary = self._diaries[program.model, tier]
+        before = pair.right.cpu.control("unit_insns")
         self.totals.programs += 1
         diary.keep(self.totals.programs % _DIARY_EVERY == 0)
         try:
             difference = pair.run(program)
             self.totals.instructions += pair.left.instructions
+            self.totals.unit_instructions += pair.right.cpu.control("unit_insns") - before
             self.totals.restarts += pair.left.restarts - 1
             self.totals.unfinished += pair.left.ended
             if difference is not None:
@@ -111,7 +120,7 @@ class Child:
             self._write_finding(type(error).__name__, program, traceback.format_exc())
             for guest in (pair.left, pair.right):
                 guest.close()
-            del self._pairs[program.model]
+            del self._pairs[program.model, tier]
 
     def _choose(self) -> Program:
         setting = self.setting or self.random.choices(list(SETTINGS), [s.weight for s in SETTINGS.values()])[0]
@@ -121,14 +130,14 @@ class Child:
             return mutate(self.random, self.random.choice(self.corpus), self.corpus, wanted)
         return generate(self.random, wanted, setting)
 
-    def _pair(self, model: str) -> Pair:
-        if model not in self._pairs:
-            guests = [Guest(name, factory, self.library, model) for name, factory in factories().items()]
-            translator = guests[1].cpu
+    def _pair(self, model: str, tier: Tier) -> Pair:
+        if (model, tier) not in self._pairs:
+            pair = make_pair(self.library, model, tier, self._watch)
+            translator = pair.right.cpu
             assert isinstance(translator, TranslatingVcpu)
-            self._pairs[model] = Pair(guests[0], guests[1], self._watch)
-            self._diaries[model] = StencilDiary(translator, self.coverage.stencils)
-        return self._pairs[model]
+            self._pairs[model, tier] = pair
+            self._diaries[model, tier] = StencilDiary(translator, self.coverage.stencils)
+        return self._pairs[model, tier]
 
     def _watch(self, program: Program) -> None:
         arm(CPU_SECONDS)
@@ -176,6 +185,13 @@ class Child:
         temporary.replace(self.directory / "account.json")
 
 
+def make_pair(library: Library, model: str, tier: Tier, watch: Callable[[Program], object] | None = None) -> Pair:
+    """The interpreter, and the translator with this tier where a guest can have it."""
+    left = Guest("interp", Vcpu, library, model)
+    right = Guest(f"bt, tier {tier}", partial(TranslatingVcpu, tier=tier), library, model)
+    return Pair(left, right, watch or (lambda program: None))
+
+
 def _key(found: Difference, history: list[str]) -> str:
     """What findings of one cause probably have in common: the instruction and the registers."""
     instruction = " ".join(history[-1].split()[4:5]) if history else "?"
@@ -185,7 +201,8 @@ def _key(found: Difference, history: list[str]) -> str:
 def describe(pair: Pair, program: Program) -> str:
     """Where the engines part, and what led there."""
     found = pair.locate(program)
-    lines = [f"{program.setting}, {program.model}: alike after {found.good} instructions, not after {found.bad}"]
+    where = f"{program.setting}, {program.model}, {pair.right.engine}"
+    lines = [f"{where}: alike after {found.good} instructions, not after {found.bad}"]
     lines += [f"  {name}: {left} / {right}"[:400] for name, (left, right) in found.what.items()]
     return "\n".join([*lines, *pair.history(program, found.good)])
 

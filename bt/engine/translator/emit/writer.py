@@ -267,7 +267,8 @@ class FragmentWriter:
         """Claim the site of a chainable exit; answers its number."""
         b = self.b
         CONTROL.count(b, self.control, "exits")
-        return self.site(patch=patch, page=self.page, eip=target)
+        end = BLOCK.get(b, self.block, "eip") + BLOCK.get(b, self.block, "bytes").zext(64)
+        return self.site(patch=patch, page=self.page, eip=target, backward=target.zext(64).ult(end).zext(8))
 
     def cold_far_exit(self, target: Value, jump: Value) -> Value:
         """A transfer that cannot be chained, among the cold stubs; answers its host address."""

@@ -7,6 +7,8 @@ Python is entered only from there: registers are then in the state.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bt.codegen.abi import RegisterPlan, Signature, native
 from bt.codegen.builder import Builder, Module
 from bt.codegen.host_bytes import JUMP_BYTES, MOV_IMMEDIATE_BYTES
@@ -20,6 +22,8 @@ from bt.engine.boundary import (
     end_run,
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
+from bt.engine.identity.heat import COLD, HOT, KILL_UNITS, NOTE_BLOCK, NOTE_HEAT, NOTED, prepare_units
+from bt.engine.identity.layout import EAGER
 from bt.engine.interp.context import DISPATCH
 from bt.engine.structures import (
     BLOCK,
@@ -105,8 +109,13 @@ def _pinned_from_state(b: Builder, plan: RegisterPlan, cpu: Value, free: Value) 
 
 def emit_gates(module: Module, gates: Gates) -> None:
     """Add the gates to a module."""
+    emit_spilling_gates(module, gates, _exits(gates))
+
+
+def emit_spilling_gates(module: Module, gates: Gates, exits: Iterable[tuple[Signature, Signature]]) -> None:
+    """Add gates to a module, each of which asks its function with everything in the state."""
     plan = gates.plan
-    for gate, function in _exits(gates):
+    for gate, function in exits:
         b = Builder(module, gate, "#1")
         cpu, site = b.arguments[plan.place("state")], b.arguments[plan.place("free")]
         for role in plan.roles:
@@ -129,7 +138,7 @@ def _count(b: NativeContext, name: str) -> Value:
     return control
 
 
-def _address(b: NativeContext, symbol: Signature) -> Value:
+def address_of_code(b: NativeContext, symbol: Signature) -> Value:
     b.module.need(symbol)
     return Value(b, f"ptrtoint (ptr @{symbol.name} to i64)", "i64")
 
@@ -162,7 +171,7 @@ def _translated(b: NativeContext) -> None:
     b.ret(host.get())
 
 
-def _fragment(b: NativeContext) -> Value:
+def fragment(b: NativeContext) -> Value:
     """The fragment for state's eip; if there is none, return with where to go on."""
     host = b.call(TRANSLATED, b.cpu)
     with b.If(host.ule(INTERPRET_ONE)):
@@ -190,11 +199,11 @@ def _next_code(b: NativeContext) -> None:
     transfer control through the interpreter, time and again the same.
     """
     _count(b, "dispatches")
-    with b.Loop():
+    with b.Loop() as loop:
         before = b.get("budget")
         budget = b.call(BEFORE_NEXT, b.cpu, before)
         with b.Unlikely(budget.slt(0)):
-            b.ret(_address(b, FLAT_32_GATES.leave))
+            b.ret(address_of_code(b, FLAT_32_GATES.leave))
         b.put("budget", budget)
         alone = b.get("deferred") != 0
         with b.IfElse(alone) as arm:
@@ -203,15 +212,24 @@ def _next_code(b: NativeContext) -> None:
             with arm.otherwise():
                 eip = b.get("eip")
                 entry = _branch_entry(b, eip)
-                with b.If((b.load(entry, 64) == branch_tag(b, eip)) & budget.uge(MAX_BLOCK_INSNS)):
+                known = (b.load(entry, 64) == branch_tag(b, eip)) & budget.uge(MAX_BLOCK_INSNS)
+                with b.If(known & (b.get("recording") == 0) & (b.get("heat_limit") != EAGER)):
                     b.ret(b.load(entry + 8, 64))
                 host = b.call(TRANSLATED, b.cpu)
                 with b.If(host.ugt(INTERPRET_ONE)):
                     block = b.get_pointer("block")
                     count = BLOCK.get(b, block, "count").zext(64)
                     with b.If(count.ule(budget)):
-                        _remember(b, eip, host)
-                        b.ret(host)
+                        with b.Unlikely(b.get("heat_limit") == EAGER), b.If(BLOCK.get(b, block, "in_units") == 0):
+                            b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32))
+                        with b.Likely(b.get("recording") == 0):
+                            with b.If(b.get("heat_limit") == 0):  # else ways are long until they have been counted
+                                _remember(b, eip, host)
+                            b.ret(host)
+                        with b.If(b.call(NOTE_BLOCK, b.cpu, block) == NOTED):
+                            b.call(INTERPRET, b.cpu, count)
+                        loop.continue_()
+                b.put("recording", 0)
                 # not translated, or longer than what is left: a stretch in the interpreter, unless a fault moved on
                 still = (b.get("exit_reason") == 0) & (b.get("eip") == eip) & (b.get("budget") == budget)
                 with b.If(still):
@@ -234,7 +252,13 @@ def _chain_exit(b: NativeContext) -> None:
     """A direct exit inside its page, taken for the first time: find the target and patch the jump."""
     site = _site(b)
     b.put("eip", SITE.get(b, site, "eip"))
-    host = _fragment(b)
+    host = fragment(b)
+    with b.Unlikely((b.get("heat_limit") != 0) & (SITE.get(b, site, "backward") != 0)):
+        heat = b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32))
+        with b.If(heat == HOT):
+            b.ret(b.call(NEXT_CODE, b.cpu))
+        with b.If(heat == COLD):
+            b.ret(host)
     block = b.get_pointer("block")
     same_page = (BLOCK.get(b, block, "physical") & -PAGE) == SITE.get(b, site, "page")
     with b.If(same_page):
@@ -250,7 +274,13 @@ def _miss_exit(b: NativeContext) -> None:
     _count(b, "branch_misses")
     eip = b.get("scratch", width=32)
     b.put("eip", eip)
-    host = _fragment(b)
+    host = fragment(b)
+    with b.Unlikely(b.get("heat_limit") != 0):
+        heat = b.call(NOTE_HEAT, b.cpu, eip)
+        with b.If(heat == HOT):
+            b.ret(b.call(NEXT_CODE, b.cpu))
+        with b.If(heat == COLD):
+            b.ret(host)
     _remember(b, eip, host)
     b.ret(host)
 
@@ -294,10 +324,20 @@ def _service_exit(b: NativeContext) -> None:
     _count(b, "services")
     site = _site(b)
     _note_x87(b, site)
-    eip = SITE.get(b, site, "eip").zext(64)
-    b.put("eip", eip)
     refund = SITE.get(b, site, "refund").zext(64)
-    record = SITE.get_pointer(b, site, "record")
+    stays, left = interpret_one(b, SITE.get_pointer(b, site, "record"), refund)
+    with b.If(stays & (SITE.get(b, site, "ends") == 0) & left.sge(0)):
+        b.put("budget", left)
+        b.ret(SITE.get(b, site, "retry"))
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def interpret_one(b: NativeContext, record: Value, refund: Value) -> tuple[Value, Value]:
+    """Have the interpreter execute one instruction, on which `refund` of the budget (i64) has been charged before.
+
+    Answers whether what follows it may go on (i1), and the budget that it has then, everything charged as before.
+    """
+    b.put("eip", RECORD.get(b, record, "eip"))
     control = b.get_pointer("engine")
     counter = CONTROL.get_pointer(b, control, "callouts") + (RECORD.get(b, record, "form").zext(64) << 3)
     b.store(counter, b.load(counter, 64) + 1)
@@ -311,12 +351,8 @@ def _service_exit(b: NativeContext) -> None:
     b.put("service", 0)
     unmoved = b.get("eip", width=32) == RECORD.get(b, record, "next_eip")
     stays = (b.get("exit_reason") == 0) & unmoved & (b.get("code_tag") == tag)
-    stays = stays & (RECORD.get_pointer(b, record, "handler") == handler) & (SITE.get(b, site, "ends") == 0)
-    left = b.get("budget") - (refund - 1)  # an access to a device may have used it up
-    with b.If(stays & left.sge(0)):
-        b.put("budget", left)
-        b.ret(SITE.get(b, site, "retry"))
-    b.ret(b.call(NEXT_CODE, b.cpu))
+    stays = stays & (RECORD.get_pointer(b, record, "handler") == handler)
+    return stays, b.get("budget") - (refund - 1)  # an access to a device may have used it up
 
 
 def _note_x87(b: NativeContext, site: Value) -> None:
@@ -361,7 +397,7 @@ def _stale_exit(b: NativeContext) -> None:
     """
     site = _site(b)
     b.put("eip", SITE.get(b, site, "eip"))
-    host = _fragment(b)
+    host = fragment(b)
     control, block, replaced = _count(b, "dispatches"), b.get_pointer("block"), SITE.get(b, site, "size")
     same_place = BLOCK.get(b, block, "physical") == SITE.get(b, site, "page")
     with b.If(same_place & replaced.ult(MOST_REPLACED)):
@@ -377,6 +413,8 @@ def _stale_exit(b: NativeContext) -> None:
 def _forget(b: NativeContext) -> None:
     """A block died: whoever still jumps to its fragment finds a jump to its stale stub."""
     block = b.arguments[1]
+    with b.Unlikely(BLOCK.get(b, block, "in_units") != 0):
+        b.call(KILL_UNITS, b.cpu, block)
     host = BLOCK.get(b, block, "host")
     with b.If(host != 0):
         control = b.get_pointer("engine")
@@ -387,6 +425,7 @@ def _forget(b: NativeContext) -> None:
 
 def _run_bt(b: NativeContext) -> None:
     begin_run(b)
+    prepare_units(b)
     started = b.cycles()
     where = b.call(NEXT_CODE, b.cpu)
     arguments = _pinned_from_state(b, FLAT_32_GATES.plan, b.cpu, where)

@@ -216,7 +216,7 @@ def test_a_page_that_was_read_cannot_be_executed(engine: Processor, nxe: bool) -
 
 def test_xd_bit_disable_makes_the_bit_of_entries_reserved(library: Library) -> None:
     """At once: the page is in the TLB when bit 34 of IA32_MISC_ENABLE takes EFER.NXE away."""
-    for make in factories().values():
+    for make in factories(unpaged=False).values():
         processor = Processor(library, partial(make, model=cpu_model.parse("pentium4,+nx")))
         map_low_memory(processor, TARGET, NX)
         read = "mov ebx, [0x12000]\n"

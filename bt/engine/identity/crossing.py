@@ -1,0 +1,84 @@
+"""Between the tiers: what units leave through, and what leads into them.
+
+No register moves, only flags do, from EFLAGS to the state and back, and the budget, which is biased in tier 2. These
+few pieces are encoded by us, because compiled code can do with neither.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.abi import FLAT_32, Signature
+from bt.codegen.host_bytes import based, rex
+from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
+from bt.engine.identity.layout import BIAS
+from bt.x86 import state
+
+_STATE, _BUDGET = FLAT_32.number("state"), FLAT_32.number("budget")
+_RAX, _RBX, _RBP = 0, 3, 5
+TABLE = _RBP  # tier 1 keeps it, so that it is the same again when a unit is left
+
+SAVE_FLAGS = bytes.fromhex("4889c3 9f 0f90c0")  # mov rbx, rax; lahf; seto al
+LOAD_FLAGS = bytes.fromhex("047f 9e 4889d8")  # add al, 7Fh (which sets OF if al was 1); sahf; mov rax, rbx
+
+
+def _slot(opcode: bytes, reg: int, name: str) -> bytes:
+    return based(opcode, reg, _STATE, state.offset(name))
+
+
+def _wide(opcode: bytes, reg: int, name: str) -> bytes:
+    """The same with 64 bits."""
+    return bytes((rex(reg, base=_STATE) | 8,)) + _slot(opcode, reg, name)[1:]
+
+
+def add_to_budget(amount: int) -> bytes:
+    """lea r15, [r15 + amount]: no flag changes"""
+    short = -128 <= amount < 128
+    code = based(b"\x8d", _BUDGET, _BUDGET, amount, short=short)
+    return bytes((code[0] | 8,)) + code[1:]
+
+
+def jump_relative(symbol: str) -> tuple[bytes, Relocation]:
+    """jmp symbol, and the hole in it, which counts from the jump's own beginning."""
+    return b"\xe9" + bytes(4), Relocation(1, RelocationKind.PC32, symbol, -4)
+
+
+ENTER_TABLE = _wide(b"\x89", TABLE, "host_frame") + _wide(b"\x8b", TABLE, "branch_table")
+NOTE_ENTRY = _wide(b"\x89", _BUDGET, "unit_entered")
+
+
+def note_number(number: int) -> bytes:
+    """Note in which unit tier 2 is entered."""
+    return _slot(b"\xc7", 0, "unit_number") + number.to_bytes(4, "little")
+
+
+def _way_out(gate: Signature) -> CodePiece:
+    """Everything as tier 1 has it, flags into the state, then to the gate."""
+    code = SAVE_FLAGS + _slot(b"\x89", _RAX, "host_flags") + bytes.fromhex("4889d8")
+    code += add_to_budget(BIAS) + _wide(b"\x8b", TABLE, "host_frame")
+    jump, hole = jump_relative(gate.name)
+    return CodePiece(code + jump, (hole._replace(offset=len(code) + 1),), 16)
+
+
+def _way_in() -> CodePiece:
+    """To `unit_target`, with the flags of the state."""
+    code = NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
+    code += bytes.fromhex("4889c3") + _slot(b"\x8b", _RAX, "host_flags") + LOAD_FLAGS
+    return CodePiece(code + _slot(b"\xff", 4, "unit_target"), (), 16)
+
+
+_gate = FLAT_32.signature
+UNIT_SERVICE, UNIT_FAULT = _gate("unit_service_gate"), _gate("unit_fault_gate")  # number of a site in the free argument
+UNIT_END = _gate("unit_end_gate")  # the budget does not cover the unit; a site as well
+UNIT_MISS = _gate("unit_miss_gate")  # no unit begins at the address in T
+WAYS_OUT = (UNIT_SERVICE, UNIT_FAULT, UNIT_END, UNIT_MISS)
+UNIT_ENTER = _gate("unit_enter_gate")  # from tier 1, whose budget covers BIAS: number of a unit in the free argument
+RESUME_UNIT = _gate("resume_unit")
+
+
+def way_out(gate: Signature) -> str:
+    """Symbol of what a unit jumps to in order to leave by a gate."""
+    return gate.name.replace("_gate", "_way_out")
+
+
+def raw_crossings() -> dict[str, CodePiece]:
+    """What is encoded by us, by symbol."""
+    return {way_out(gate): _way_out(gate) for gate in WAYS_OUT} | {RESUME_UNIT.name: _way_in()}

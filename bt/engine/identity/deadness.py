@@ -1,0 +1,57 @@
+"""Where arithmetic flags are *strictly dead*: all six overwritten before anything reads them, can fault or leaves.
+
+There a unit may use EFLAGS for itself. Liveness in the usual sense is not enough: a fault pushes all flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from bt.engine.reencode.decoded import Decoded
+from bt.x86 import flags
+from bt.x86.opcodes import FORMS, Method
+
+# Shifts whose count, if it is given and not zero, leaves no flag as it was. (Rotates leave four; through the carry a
+# count of 9 or 17 may be none at all.)
+_SHIFTS = frozenset(("shift.shl", "shift.shr", "shift.sar"))
+
+
+@cache
+def _effects(form: int) -> tuple[int, int, int]:
+    """Flags read, flags certainly overwritten, and those overwritten if the immediate is a count other than zero."""
+    each = FORMS[form]
+    by_count = 0
+    if each.meaning in _SHIFTS and any(operand.method is Method.IMMEDIATE for operand in each.operands):
+        by_count = each.changes_mask & flags.ARITHMETIC
+    return each.reads_mask & flags.ARITHMETIC, each.kills_mask() & flags.ARITHMETIC, by_count
+
+
+def sets_flags(i: Decoded) -> bool | None:
+    """Whether a shift sets flags, which it does by any count other than zero; None: who knows."""
+    if not any(operand.method in (Method.IMMEDIATE, Method.ONE) for operand in FORMS[i.form].operands):
+        return None
+    return bool(i.immediate & 31) or any(operand.method is Method.ONE for operand in FORMS[i.form].operands)
+
+
+def overwritten(i: Decoded) -> int | None:
+    """The arithmetic flags that an instruction overwrites, as EFLAGS bits; None if it reads any."""
+    reads, kills, by_count = _effects(i.form)
+    if reads:
+        return None
+    return kills | (by_count if i.immediate & 31 else 0)
+
+
+def strictly_dead(code: Sequence[tuple[Decoded, bool]], most: int) -> bool:
+    """Whether they are where `code` begins, found out in `most` of it: instructions, and whether each can leave."""
+    left = flags.ARITHMETIC
+    for i, can_leave in code[:most]:
+        if can_leave:
+            return False
+        gone = overwritten(i)
+        if gone is None:
+            return False
+        left &= ~gone
+        if not left:
+            return True
+    return False

@@ -1,0 +1,219 @@
+"""What units leave for, and how they are entered: the functions that the gates ask (see translator/gates)."""
+
+from __future__ import annotations
+
+from bt.codegen.abi import Signature, native
+from bt.codegen.builder import Module
+from bt.codegen.value import PTR, Value
+from bt.engine.identity.crossing import RESUME_UNIT, UNIT_END, UNIT_ENTER, UNIT_FAULT, UNIT_MISS, UNIT_SERVICE
+from bt.engine.identity.heat import (
+    HOT,
+    INDIFFERENT,
+    KILL_UNIT,
+    KILL_UNITS,
+    NOTE_BLOCK,
+    NOTE_HEAT,
+    OWN_FAULTS,
+    emit_kill_unit,
+    emit_kill_units,
+    emit_note_block,
+    emit_note_heat,
+    heat_slot,
+)
+from bt.engine.identity.layout import (
+    BIAS,
+    EAGER,
+    HEAT_DONE,
+    MOST_SHORT,
+    MOST_TRAPS,
+    SHORT_STAY,
+    TRAPPING,
+    UNIT,
+    UNIT_BYTES,
+    UNIT_SITE,
+    UNIT_SITE_BYTES,
+)
+from bt.engine.identity.signals import FAULT_HANDLER, emit_fault_handler, emit_own_faults
+from bt.engine.structures import CONTROL, RECORD
+from bt.engine.translator.gates.gates import (
+    NEXT_CODE,
+    address_of_code,
+    emit_spilling_gates,
+    fragment,
+    interpret_one,
+)
+from bt.engine.translator.gates.signatures import FLAT_32_GATES
+from bt.memory.access import Body, NativeContext
+from bt.memory.host_mmu.code import OPEN_PAGE
+from bt.x86 import flags
+from bt.x86.context import OK
+from bt.x86.exits import ExitReason
+
+_SERVICE, _FAULT, _END, _MISS, _ENTER = (
+    native(f"unit_{name}_exit", PTR, "i64", result="i64") for name in ("service", "fault", "end", "miss", "enter")
+)
+_GATES = (
+    (UNIT_SERVICE, _SERVICE),
+    (UNIT_FAULT, _FAULT),
+    (UNIT_END, _END),
+    (UNIT_MISS, _MISS),
+    (UNIT_ENTER, _ENTER),
+)
+
+_OVERFLOW_SHIFT = flags.OF.bit_length() - 1
+
+
+def emit_unit_gates(module: Module) -> None:
+    """Add the gates to a module."""
+    emit_spilling_gates(module, FLAT_32_GATES, _GATES)
+
+
+def _site(b: NativeContext) -> Value:
+    control = b.get_pointer("engine")
+    return CONTROL.get_pointer(b, control, "unit_sites") + (b.arguments[1] * UNIT_SITE_BYTES)
+
+
+def _unit(b: NativeContext, number: Value) -> Value:
+    control = b.get_pointer("engine")
+    return CONTROL.get_pointer(b, control, "units") + (number.zext(64) * UNIT_BYTES)
+
+
+def _refund(b: NativeContext, site: Value) -> Value:
+    return UNIT_SITE.get(b, site, "refund").sext(64)
+
+
+def _count(b: NativeContext, name: str, amount: int | Value = 1) -> None:
+    CONTROL.count(b, b.get_pointer("engine"), name, amount)
+
+
+def _settle(b: NativeContext, refund: Value | int) -> None:
+    """Flags as tier 1 has them, and the account of what the tiers did."""
+    saved = b.get("host_flags")
+    flags.write_arithmetic(b, ((saved >> 8) & 0xFF) | ((saved & 1) << _OVERFLOW_SHIFT))
+    _count(b, "unit_insns", b.get("unit_entered") - (b.get("budget") + refund))
+
+
+def _resume(b: NativeContext, place: Value, charged: Value | int) -> None:
+    """Go on in a unit, at a host address (i64), with the flags of the state.
+
+    `charged`: so many instructions that are still to be executed there have been charged (i64).
+    """
+    _count(b, "unit_insns", charged)
+    image = flags.read_arithmetic(b).zext(64)
+    b.put("host_flags", ((image & 0xFF) << 8) | ((image >> _OVERFLOW_SHIFT) & 1))
+    b.put("unit_target", place)
+    b.ret(address_of_code(b, RESUME_UNIT))
+
+
+def _in_code(b: NativeContext, offset: Value) -> Value:
+    return CONTROL.get(b, b.get_pointer("engine"), "unit_code") + offset.zext(64)
+
+
+def _service(b: NativeContext) -> None:
+    """The interpreter executes one instruction of a unit; then on behind it, if nothing has changed."""
+    site = _site(b)
+    refund = _refund(b, site)
+    _settle(b, refund)
+    _count(b, "unit_services")
+    _interpret_one(b, site, refund)
+
+
+def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:
+    stays, left = interpret_one(b, UNIT_SITE.get_pointer(b, site, "record"), refund)
+    behind = UNIT_SITE.get(b, site, "behind")
+    unit = _unit(b, UNIT_SITE.get(b, site, "unit"))
+    stays = stays & (behind != 0) & (UNIT.get(b, unit, "dead") == 0) & (b.get("view_open") != 0)
+    with b.If(stays & left.sge(BIAS)):
+        b.put("budget", left)
+        _resume(b, _in_code(b, behind), refund - 1)
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def _fault(b: NativeContext) -> None:
+    """The view does not let an access through, or a division fails: open the page, or let the interpreter do it."""
+    site = _site(b)
+    refund = _refund(b, site)
+    _settle(b, refund)
+    _count(b, "unit_faults")
+    linear = b.get("fault_linear")
+    with b.If((b.get("fault_write") != 0) & linear.ult(1 << 32)):
+        status = b.call(OPEN_PAGE, b.cpu, linear.trunc(32))
+        with b.If((status == OK) & (b.get("view_open") != 0)):
+            _count(b, "pages_opened")
+            _resume(b, _in_code(b, UNIT_SITE.get(b, site, "retry")), refund)
+    traps = UNIT_SITE.get(b, site, "traps") + 1
+    UNIT_SITE.put(b, site, "traps", traps)
+    with b.If(traps == MOST_TRAPS):
+        control = b.get_pointer("engine")
+        place = CONTROL.get(b, control, "trapping_next")
+        record = UNIT_SITE.get_pointer(b, site, "record")
+        with b.If(place.ult(TRAPPING)):
+            b.store(CONTROL.get_pointer(b, control, "trapping") + (place << 2), RECORD.get(b, record, "eip"))
+            CONTROL.put(b, control, "trapping_next", place + 1)
+            b.call(KILL_UNIT, b.cpu, UNIT_SITE.get(b, site, "unit").zext(64))
+    _interpret_one(b, site, refund)
+
+
+def _end(b: NativeContext) -> None:
+    """The budget does not cover the rest of a unit."""
+    site = _site(b)
+    refund = _refund(b, site)
+    _settle(b, refund)
+    _count(b, "unit_ends")
+    b.put("eip", RECORD.get(b, UNIT_SITE.get_pointer(b, site, "record"), "eip"))
+    b.put("budget", b.get("budget") + refund)
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def _miss(b: NativeContext) -> None:
+    """No unit begins at the address in T."""
+    _settle(b, 0)
+    _count(b, "unit_misses")
+    eip = b.get("scratch", width=32)
+    b.put("eip", eip)
+    control = b.get_pointer("engine")
+    with b.Unlikely(CONTROL.get(b, control, "table_pages").ugt(CONTROL.get(b, control, "table_limit"))):
+        b.put("exit_reason", int(ExitReason.PROMOTE))
+        b.ret(b.call(NEXT_CODE, b.cpu))
+    with b.If(b.get("heat_limit") != 0):
+        heat = b.call(NOTE_HEAT, b.cpu, eip)
+        with b.If(heat == HOT):
+            b.ret(b.call(NEXT_CODE, b.cpu))
+        with b.If((heat == INDIFFERENT) & (b.get("heat_limit") != EAGER)):
+            _judge_stay(b)
+    b.ret(fragment(b))
+
+
+def _judge_stay(b: NativeContext) -> None:
+    """Give a unit up with which tier 2 is left, for what stays in tier 1, as soon as it is entered, time and again."""
+    unit = _unit(b, b.get("unit_number"))
+    short = UNIT.get(b, unit, "short")
+    with b.IfElse((b.get("unit_entered") - b.get("budget")).ult(SHORT_STAY)) as arm:
+        with arm.then():
+            UNIT.put(b, unit, "short", short + 1)
+            with b.Unlikely(short == MOST_SHORT):
+                b.call(KILL_UNIT, b.cpu, b.get("unit_number"))
+                b.store(heat_slot(b, UNIT.get(b, unit, "eip")), b.const(HEAT_DONE, 16))
+        with arm.otherwise(), b.If(short != 0):
+            UNIT.put(b, unit, "short", short - 1)
+
+
+def _enter(b: NativeContext) -> None:
+    """From the head of a fragment that a unit has taken over."""
+    b.put("unit_number", b.arguments[1])
+    _resume(b, UNIT.get(b, _unit(b, b.arguments[1]), "code"), 0)
+
+
+RUNTIME: tuple[tuple[Signature, Body], ...] = (
+    (_SERVICE, _service),
+    (_FAULT, _fault),
+    (_END, _end),
+    (_MISS, _miss),
+    (_ENTER, _enter),
+    (NOTE_HEAT, emit_note_heat),
+    (NOTE_BLOCK, emit_note_block),
+    (KILL_UNIT, emit_kill_unit),
+    (KILL_UNITS, emit_kill_units),
+    (OWN_FAULTS, emit_own_faults),
+    (FAULT_HANDLER, emit_fault_handler),
+)

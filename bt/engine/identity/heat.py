@@ -1,0 +1,122 @@
+"""What is worth a unit: places are counted as tier 1 comes back to them, then the path taken from there is noted.
+
+After Duesterwald and Bala, "Software profiling for hot path prediction: less is more" (ASPLOS 2000): what is executed
+next when a place has become hot is most likely what usually follows. The path is run by the interpreter, block by
+block, so that recording changes nothing that a guest could find out.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.abi import native
+from bt.codegen.value import PTR, Value
+from bt.engine.identity.layout import (
+    EAGER,
+    HEAT_DONE,
+    HEAT_ENTRIES,
+    PATH_BLOCKS,
+    PATH_INSNS,
+    UNIT,
+    UNIT_BYTES,
+)
+from bt.engine.structures import BLOCK, BLOCK_BYTES, CONTROL, IN_UNIT, UNIT_HEAD
+from bt.memory.access import NativeContext
+from bt.memory.host_mmu.code import view_usable
+from bt.x86.exits import ExitReason
+
+NOTE_HEAT = native("note_heat", PTR, "i32")  # EIP that tier 1 leads back to
+COLD, HOT, INDIFFERENT = range(3)  # leave the way as it is; a path is being recorded; all ways may be short
+NOTE_BLOCK = native("note_block", PTR, PTR)  # the next block of the path
+NOTED, PATH_ENDS = range(2)
+KILL_UNITS = native("kill_units", PTR, PTR)  # those with code from a block
+KILL_UNIT = native("kill_unit", PTR, "i64")  # by number
+OWN_FAULTS = native("own_faults", PTR)  # see bt/engine/identity/signals.py
+
+
+def heat_slot(b: NativeContext, eip: Value) -> Value:
+    """Where it is counted how often a place was come back to."""
+    control = b.get_pointer("engine")
+    place = (eip ^ (eip >> 16)).zext(64) & (HEAT_ENTRIES - 1)
+    return CONTROL.get_pointer(b, control, "heat") + (place << 1)
+
+
+def emit_note_heat(b: NativeContext) -> None:
+    """Body of `note_heat`."""
+    slot = heat_slot(b, b.arguments[1])
+    heat = b.load(slot, 16)
+    with b.If(heat == HEAT_DONE):
+        b.ret(INDIFFERENT)
+    with b.If((heat.zext(64) + 1).ult(b.get("heat_limit"))):
+        b.store(slot, heat + 1)
+        b.ret(COLD)
+    with b.If(b.get("recording") == 0):
+        b.store(slot, b.const(0, 16))
+        control = b.get_pointer("engine")
+        b.put("recording", 1)
+        CONTROL.put(b, control, "recorded_count", 0)
+        CONTROL.put(b, control, "recorded_insns", 0)
+    b.ret(HOT)
+
+
+def emit_note_block(b: NativeContext) -> None:
+    """Body of `note_block`."""
+    block = b.arguments[1]
+    control = b.get_pointer("engine")
+    count, insns = CONTROL.get(b, control, "recorded_count"), CONTROL.get(b, control, "recorded_insns")
+    path = CONTROL.get_pointer(b, control, "recorded")
+    closes = (count != 0) & (b.load(path, 64) == block.zext(64))
+    ends = closes | (count == PATH_BLOCKS) | insns.uge(PATH_INSNS)
+    ends = ends | ((count != 0) & ((BLOCK.get(b, block, "in_units") & UNIT_HEAD) != 0))
+    # the block that it goes on to is noted too: how the last branch went
+    with b.If(count.ule(PATH_BLOCKS)):
+        b.store(path + (count << 3), block.zext(64))
+        CONTROL.put(b, control, "recorded_count", count + 1)
+        CONTROL.put(b, control, "recorded_insns", insns + BLOCK.get(b, block, "count").zext(64))
+    # eagerly it is the whole path, which has not even run
+    with b.If(ends | (b.get("heat_limit") == EAGER)):
+        b.put("recording", 0)
+        b.put("exit_reason", int(ExitReason.PROMOTE))
+        b.ret(PATH_ENDS)
+    b.ret(NOTED)
+
+
+def prepare_units(b: NativeContext) -> None:
+    """At the beginning of a run: whether to begin with tier 2, a path that was cut short; GS for the view, the signal
+    handler in its place."""
+    b.put("recording", 0)
+    with b.Unlikely((b.get("icount_base").uge(b.get("patience"))) & (b.get("exit_reason") == 0)), b.If(view_usable(b)):
+        b.put("exit_reason", int(ExitReason.PROMOTE))
+    with b.Unlikely(b.get("view") != 0):
+        b.asm("wrgsbase $0", "r", "void", b.get("view"))
+        b.call(OWN_FAULTS, b.cpu)
+    control = b.get_pointer("engine")
+    with b.Unlikely((CONTROL.get(b, control, "recorded_count") != 0) & (b.get("exit_reason") == 0)):
+        b.put("exit_reason", int(ExitReason.PROMOTE))
+
+
+def emit_kill_units(b: NativeContext) -> None:
+    """Body of `kill_units`."""
+    control, block = b.get_pointer("engine"), b.arguments[1]
+    BLOCK.put(b, block, "in_units", 0)
+    number = (block.zext(64) - CONTROL.get(b, control, "blocks_base")).udiv(BLOCK_BYTES).trunc(32)
+    members = CONTROL.get_pointer(b, control, "members")
+    with b.Range(CONTROL.get(b, control, "members_next")) as i:
+        pair = members + (i << 3)
+        with b.If(b.load(pair, 32) == number):
+            b.call(KILL_UNIT, b.cpu, b.load(pair + 4, 32).zext(64))
+
+
+def emit_kill_unit(b: NativeContext) -> None:
+    """Body of `kill_unit`: nobody finds it any more, and the fragment that led to it is itself again."""
+    control = b.get_pointer("engine")
+    unit = CONTROL.get_pointer(b, control, "units") + (b.arguments[1] * UNIT_BYTES)
+    with b.If(UNIT.get(b, unit, "dead") != 0):
+        b.ret(0)
+    UNIT.put(b, unit, "dead", 1)
+    CONTROL.count(b, control, "units_killed")
+    b.store(UNIT.get_pointer(b, unit, "slot"), CONTROL.get(b, control, "miss_gate"))
+    block = UNIT.get_pointer(b, unit, "block")
+    in_units = BLOCK.get(b, block, "in_units")
+    BLOCK.put(b, block, "in_units", in_units & IN_UNIT)
+    where = BLOCK.get(b, block, "host") + CONTROL.get(b, control, "write_delta")
+    b.store(where.to_pointer(), UNIT.get(b, unit, "head"))
+    b.store(heat_slot(b, UNIT.get(b, unit, "eip")), b.const(0, 16))

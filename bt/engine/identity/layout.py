@@ -1,0 +1,52 @@
+"""The structures of tier 2: units, the sites in them, and what counts and paths are kept in."""
+
+from __future__ import annotations
+
+from bt.codegen.layout import Layout
+
+# The budget register has so much less than the budget while a unit runs: as much as may be executed before a unit's
+# charge, or between a charge and the instruction that overwrites the flags it has destroyed.
+BIAS = 64
+
+UNIT_BYTES = 48
+UNIT = Layout(
+    (
+        ("slot", 64),  # host address of its slot in the branch table
+        ("block", 64),  # host address of the BLOCK that it begins with
+        ("head", 64),  # the first eight bytes of that block's fragment, which leads here as long as the unit lives
+        ("code", 64),  # host address
+        ("eip", 32),
+        ("dead", 32),
+        ("short", 32),  # how much more often a stay that began here was short than long
+    ),
+    UNIT_BYTES,
+)
+UNITS, MEMBERS = 1 << 13, 1 << 17
+
+# A place in a unit that can leave it.
+UNIT_SITE_BYTES = 32
+UNIT_SITE = Layout(
+    (
+        ("at", 32),  # of the host instruction, behind CONTROL.unit_code; for the signal handler
+        ("unit", 32),
+        ("record", 64),  # the decoded instruction
+        ("retry", 32),  # where its code begins, behind CONTROL.unit_code
+        ("behind", 32),  # and ends; 0: nothing of the unit follows
+        ("refund", 32),  # instructions charged and not executed, this one included; negative: executed, not charged
+        ("traps", 32),
+    ),
+    UNIT_SITE_BYTES,
+)
+UNIT_SITES = 1 << 17
+NO_SITE = 0  # the number of none: the first is 1
+
+HEAT_ENTRIES = 1 << 16
+HEAT_DONE = 0xFFFF  # nothing to be gained: it has a unit, or can have none
+EAGER = 1  # heat_limit: each block becomes a unit by itself, before it has run
+MOST_TRAPS = 8  # of a site; then its unit is made anew without it
+TRAPPING = 1 << 10
+
+SHORT_STAY = 24  # instructions, for which leaving tier 1 and coming back was not worth it
+MOST_SHORT = 500  # then the unit is given up, and its place stays in tier 1
+
+PATH_BLOCKS, PATH_INSNS = 32, 96

@@ -1,0 +1,151 @@
+"""From a recorded path to a trace: the instructions of a unit in a row, and where they lead in the end."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from bt.engine.identity.deadness import sets_flags, strictly_dead
+from bt.engine.identity.steps import Ending, Step, step
+from bt.engine.identity.undefined_flags import SET_AF, HostFlags
+from bt.engine.reencode.decoded import decoded_records
+from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
+from bt.x86.opcodes import FORMS
+from bt.x86.opcodes.fp import is_fp
+
+UNROLLED_INSNS = 64  # about as many are in a unit that is a loop
+LONGEST_TRACE = 128
+FEW_INSNS = 24  # what is shorter and leads to floating point is better off in tier 1 as a whole
+
+
+@dataclass(frozen=True)
+class GuestBlock:
+    """A BLOCK as Python sees it."""
+
+    address: int
+    records: int
+    host: int
+    eip: int
+    count: int
+    in_units: int
+    usable: bool
+
+    @classmethod
+    def at(cls, address: int) -> GuestBlock:
+        data = ctypes.string_at(address, BLOCK_BYTES)
+
+        def get(name: str) -> int:
+            start = BLOCK.offsets[name]
+            return int.from_bytes(data[start : start + BLOCK.widths[name] // 8], "little")
+
+        usable = not get("dead") and get("host") != 0 and get("physical2") == NO_PAGE
+        return cls(address, get("records"), get("host"), get("eip"), get("count"), get("in_units"), usable)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A step on a trace. `onward`: where the trace goes on behind it; None where it ends."""
+
+    step: Step
+    onward: int | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What instructions of a block may become."""
+
+    everything: bool  # have a unit even where that does not pay
+    trapping: frozenset[int]  # EIPs of what had better be a service
+    missing: frozenset[int]  # forms that the guest's processor has not
+    host_flags: HostFlags
+
+
+@dataclass
+class Trace:
+    """What a unit is made of."""
+
+    head: GuestBlock
+    steps: list[Placed] = field(default_factory=list)
+    blocks: list[GuestBlock] = field(default_factory=list)
+    closes: bool = False  # it leads back to its own head
+    exit: int | None = None  # else to this address, if not by its last instruction
+    why: str = ""  # it is no good
+
+    def unrolled(self) -> Trace:
+        """The same several times over, if it is a short loop."""
+        copies = UNROLLED_INSNS // len(self.steps) if self.closes else 1
+        return Trace(self.head, self.steps * max(copies, 1), self.blocks, self.closes, self.exit)
+
+
+def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
+    """The trace along a path whose last block is only where it went on."""
+    trace, cut_short = Trace(path[0]), False
+    for block, following in zip(path, [*path[1:], None], strict=True):
+        steps = _steps(block, choice)
+        if steps is None or len(trace.steps) + len(steps) > LONGEST_TRACE:
+            trace.exit, cut_short = block.eip, steps is None
+            break
+        trace.blocks.append(block)
+        trace.steps += [Placed(each, each.i.next_eip) for each in steps[:-1]]
+        onward = _onward(steps[-1], None if following is None else following.eip)
+        trace.steps.append(Placed(steps[-1], onward))
+        if onward is None:
+            break
+        if onward == trace.head.eip:
+            trace.closes = True
+            break
+        if following is None or not following.usable or following.in_units & UNIT_HEAD or following is path[-1]:
+            trace.exit = onward
+            break
+    if not trace.steps:
+        trace.why = "its first block is none for tier 2"
+    elif cut_short and len(trace.steps) < FEW_INSNS and not choice.everything:
+        trace.why = "too little of the path is for tier 2"
+    return trace
+
+
+def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
+    """None: a block that tier 1 does better."""
+    if not block.usable:
+        return None
+    found = [step(i) for i in decoded_records(block.records, block.count)]
+    for index, each in enumerate(found):
+        form = FORMS[each.i.form]
+        if each.i.eip in choice.trapping or each.i.form in choice.missing:
+            found[index] = each.as_service()
+        elif each.service and not choice.everything and is_fp(form):
+            return None
+        elif form.meaning in choice.host_flags.unlike and not each.service:
+            kept = _with_undefined_flags(found, index, choice)
+            if kept is None:
+                return None
+            found[index] = kept
+    return found
+
+
+def _with_undefined_flags(steps: Sequence[Step], index: int, choice: Choice) -> Step | None:
+    """The step at `index`, whose host instruction leaves undefined flags otherwise than bt; None: better in tier 1."""
+    each = steps[index]
+    if strictly_dead([(following.i, following.can_leave) for following in steps[index + 1 :]], LONGEST_TRACE):
+        return each
+    form = FORMS[each.i.form]
+    if form.meaning in choice.host_flags.without_af and (sets := sets_flags(each.i)) is not None:
+        return replace(each, parts=(*each.parts, (SET_AF, False))) if sets else each
+    return each.as_service() if choice.everything else None
+
+
+def _onward(last: Step, following: int | None) -> int | None:
+    """Where the trace goes on behind the last step of a block, if that is known and a unit may go on there."""
+    match last.ending:
+        case Ending.NEXT:
+            return last.i.next_eip
+        case Ending.JUMP:
+            return last.i.immediate
+        case Ending.CONDITION:
+            return following if following in (last.i.immediate, last.i.next_eip) else None
+        case Ending.COUNT:
+            # traces go on where ECX is not zero
+            stays = last.i.next_eip if FORMS[last.i.form].meaning == "control.jcxz" else last.i.immediate
+            return following if following == stays else None
+    return None

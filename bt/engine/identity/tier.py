@@ -1,0 +1,266 @@
+"""Tier 2 of one processor: its view, its branch table, its units, and who decides what becomes one.
+
+Nothing of it exists before the first path has been recorded. Whatever the host refuses ends it: `refused` says why, and
+the guest goes on in tier 1.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bt.codegen.abi import FLAT_32
+from bt.codegen.host_bytes import JUMP_REL32, based, move_immediate, rex
+from bt.engine.identity.code_space import CodeSpace
+from bt.engine.identity.crossing import (
+    ENTER_TABLE,
+    NOTE_ENTRY,
+    UNIT_END,
+    UNIT_ENTER,
+    UNIT_FAULT,
+    UNIT_MISS,
+    UNIT_SERVICE,
+    add_to_budget,
+    note_number,
+    way_out,
+)
+from bt.engine.identity.layout import (
+    BIAS,
+    HEAT_DONE,
+    HEAT_ENTRIES,
+    MEMBERS,
+    TRAPPING,
+    UNIT,
+    UNIT_BYTES,
+    UNIT_SITE_BYTES,
+    UNIT_SITES,
+    UNITS,
+)
+from bt.engine.identity.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
+from bt.engine.identity.undefined_flags import ask_host
+from bt.engine.identity.unit import Unit, UnitWriter
+from bt.engine.structures import BLOCK, BLOCK_BYTES, IN_UNIT, UNIT_HEAD
+from bt.host.faults import FAULTS
+from bt.host.reserved import Refused, Reserved, has_gs_base
+from bt.memory.host_mmu.mmu import HostMmu
+from bt.x86 import state
+
+if TYPE_CHECKING:
+    from bt.engine.translator.vcpu import TranslatingVcpu
+
+TABLE_BYTES = 8 << 32
+_SLOT_BYTES, _TABLE_PAGE = 8, 4096
+MOST_SITES = 4 * LONGEST_TRACE  # of a unit
+MOST_CODE = 32 << 10  # B, of a unit; the longest has about half as much
+_MOST_MADE = 8  # units from one place; what they were made from keeps changing
+_SUB_SHORT, _SUB_LONG, _JS = b"\x49\x83\xef", b"\x49\x81\xef", b"\x0f\x88"
+_STATE, _BUDGET, _FREE = FLAT_32.number("state"), FLAT_32.number("budget"), FLAT_32.number("free")
+
+
+class IdentityTier:
+    """Made at the first promotion. Raises Refused where the host does not have what it takes."""
+
+    def __init__(self, cpu: TranslatingVcpu, *, everything: bool) -> None:
+        self._cpu, self._everything = cpu, everything
+        self.places: Counter[int] = Counter()  # units made, by EIP
+        self.reasons: Counter[str] = Counter()  # why paths became none
+        self._trapping: frozenset[int] = frozenset()
+        self._missing = cpu.library.forms_without(cpu.model)
+        if not has_gs_base():
+            raise Refused("the host has no FSGSBASE")
+        mmu = cpu.mmu
+        assert isinstance(mmu, HostMmu)
+        library = cpu.library
+        units, members, sites = (
+            cpu.area(size, sparse=True) for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
+        )
+        trapping = cpu.area(4 * TRAPPING)
+        with cpu.undoing() as undo:
+            self._table = Reserved(TABLE_BYTES, writable=True)
+            undo.callback(self._table.close)
+            registry = FAULTS.registry(library.fault_handler)
+            self._space = CodeSpace(library, cpu.state.pointer)
+            undo.callback(self._space.close)
+            cpu.state["fault_registry"] = registry  # where there is a view, somebody will ask whose the signals are
+            mmu.open_view(cpu.memory, cpu.code_maps)
+            undo.callback(mmu.close_view)
+        self._base = library.arena.exec_base  # what sites count from
+        self.host_flags = ask_host(self._for_a_moment)
+        self._gates = {
+            name: library.symbols[way_out(gate)]
+            for name, gate in (("service", UNIT_SERVICE), ("end", UNIT_END), ("fault", UNIT_FAULT), ("miss", UNIT_MISS))
+        }
+        self._enter = library.symbols[UNIT_ENTER.name]
+        self._units, self._members, self._sites, self._trapping_area = units, members, sites, trapping
+        for name, value in {
+            "units": units.address,
+            "members": members.address,
+            "unit_sites": sites.address,
+            "unit_code": self._base,
+            "fault_gate": self._gates["fault"],
+            "miss_gate": self._gates["miss"],
+            "trapping": trapping.address,
+        }.items():
+            cpu.set_control(name, value)
+        cpu.state["branch_table"] = self._table.address
+        self._miss_page = self._gates["miss"].to_bytes(8, "little") * (_TABLE_PAGE // _SLOT_BYTES)
+        self._touched: set[int] = set()  # pages of the table
+        self.forget()
+        cpu.call("update_mode")
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """All units: what they were made from is about to be forgotten, tier 1's code too."""
+        if self._cpu.control("table_pages") > self._cpu.control("table_limit"):
+            self._table.clear()
+            self._touched.clear()
+            self._cpu.set_control("table_pages", 0)
+        for page in self._touched:
+            self._fill_table_page(page)
+        self._space.forget()
+        for name, value in (("units_next", 1), ("members_next", 0), ("unit_sites_next", 1), ("trapping_next", 0)):
+            self._cpu.set_control(name, value)
+
+    def promote(self, path: list[GuestBlock]) -> None:
+        """Have a unit for a path that was recorded, if it is worth one."""
+        head = path[0]
+        self._note_trapping()
+        trace = Trace(head, why="its place has had several already")
+        if self._everything or self.places[head.eip] < _MOST_MADE:
+            choice = Choice(self._everything, self._trapping, self._missing, self.host_flags)
+            trace = trace_of(path, choice)
+        if not head.usable or head.in_units & UNIT_HEAD:
+            trace.why = "its head is gone, or has a unit"
+        if trace.why:
+            self.reasons[trace.why] += 1
+        else:
+            self._make(trace.unrolled())
+        self._settle_heat(head.eip)
+
+    def emitted(self) -> Iterator[tuple[int, bytes]]:
+        """Host address and code of each unit there is, stubs and way in included."""
+        yield from self._space.written
+
+    def _for_a_moment(self, code: bytes) -> int:
+        """Put code where the next unit will be."""
+        at = self._space.scratch
+        self._space.write(at, code)
+        return at
+
+    def _note_trapping(self) -> None:
+        count = self._cpu.control("trapping_next")
+        if count != len(self._trapping):
+            eips = memoryview(self._trapping_area.map).cast("I")
+            self._trapping = frozenset(eips[:count])
+            eips.release()
+
+    def _settle_heat(self, eip: int) -> None:
+        place = (eip ^ eip >> 16) & (HEAT_ENTRIES - 1)
+        self._cpu.heat.map[2 * place : 2 * place + 2] = HEAT_DONE.to_bytes(2, "little")
+
+    # -- making units --------------------------------------------------------------------------------------------------
+
+    def _make(self, trace: Trace) -> None:
+        cpu = self._cpu
+        number, site = cpu.control("units_next"), cpu.control("unit_sites_next")
+        members = cpu.control("members_next")
+        start = self._space.next(MOST_CODE, site)
+        if start is None or number >= UNITS or site + MOST_SITES > UNIT_SITES or members + len(trace.blocks) > MEMBERS:
+            self.reasons["its areas are full"] += 1
+            cpu.forget_everything()
+            return
+        unit = UnitWriter(trace, start, site, self._gates).write()
+        entry, head = self._entry(trace.head, unit, number)
+        assert len(unit.code) + len(entry) <= MOST_CODE
+        assert len(unit.sites) <= MOST_SITES
+        self._space.add(start, unit.code + entry)
+        packed = unit.packed_sites(number, self._base)
+        at = site * UNIT_SITE_BYTES
+        self._sites.map[at : at + len(packed)] = packed
+        self._enter_unit(trace, number, start, head)
+        self._enter_members(trace, number, members)
+        cpu.set_control("unit_sites_next", site + len(unit.sites))
+        cpu.set_control("units_next", number + 1)
+        cpu.set_control("units_made", cpu.control("units_made") + 1)
+        self.places[trace.head.eip] += 1
+        # tier 1 goes to it from now on
+        entry_at = start + len(unit.code)
+        jump = (entry_at - (trace.head.host + 5)).to_bytes(4, "little", signed=True)
+        self._space.write(trace.head.host, bytes((JUMP_REL32,)) + jump)
+
+    def _enter_unit(self, trace: Trace, number: int, start: int, head: bytes) -> None:
+        slot = self._table.address + trace.head.eip * _SLOT_BYTES
+        fields = {
+            "slot": slot,
+            "block": trace.head.address,
+            "head": int.from_bytes(head, "little"),
+            "code": start,
+            "eip": trace.head.eip,
+            "dead": 0,
+            "short": 0,
+        }
+        for name, value in fields.items():
+            at = number * UNIT_BYTES + UNIT.offsets[name]
+            self._units.map[at : at + UNIT.widths[name] // 8] = value.to_bytes(UNIT.widths[name] // 8, "little")
+        page = slot & -_TABLE_PAGE
+        if page not in self._touched:
+            self._fill_table_page(page)
+            self._touched.add(page)
+            self._cpu.set_control("table_pages", self._cpu.control("table_pages") + 1)
+        ctypes.memmove(slot, start.to_bytes(8, "little"), 8)
+
+    def _fill_table_page(self, page: int) -> None:
+        ctypes.memmove(page, self._miss_page, _TABLE_PAGE)
+
+    def _enter_members(self, trace: Trace, number: int, first: int) -> None:
+        base = self._cpu.control("blocks_base")
+        flags_at = BLOCK.offsets["in_units"]
+        blocks = {block.address: block for block in trace.blocks}
+        for place, address in enumerate(blocks, first):
+            pair = ((address - base) // BLOCK_BYTES).to_bytes(4, "little") + number.to_bytes(4, "little")
+            self._members.map[8 * place : 8 * place + 8] = pair
+            flag = ctypes.c_uint8.from_address(address + flags_at)
+            flag.value |= IN_UNIT | (UNIT_HEAD if address == trace.head.address else 0)
+        self._cpu.set_control("members_next", first + len(blocks))
+
+    def _entry(self, head: GuestBlock, unit: Unit, number: int) -> tuple[bytes, bytes]:
+        """Where a fragment of tier 1 goes instead of its own head: code, and the bytes of that head.
+
+        Back to the fragment where tier 2 may not be entered now, or the budget does not cover the bias.
+        """
+        original = ctypes.string_at(head.host, 16)
+        short = original.startswith(_SUB_SHORT)
+        assert short or original.startswith(_SUB_LONG), "a fragment begins by charging"
+        charge = original[: 4 if short else 7]
+        assert original[len(charge) :].startswith(_JS)
+        after = head.host + len(charge) + 6
+        cold = after + int.from_bytes(original[len(charge) + 2 : len(charge) + 6], "little", signed=True)
+        base = unit.start + len(unit.code)
+        code = bytearray(based(b"\x83", 7, _STATE, state.offset("view_open")) + b"\0")  # cmp dword, 0
+        code += b"\x0f\x84" + bytes(4)  # je back
+        first_hole = len(code) - 4
+        # cmp r15, what it takes to get beyond the charge: else it would come back here at once
+        code += bytes((rex(base=_BUDGET) | 8, 0x81, 0xF8 | _BUDGET & 7)) + (BIAS + unit.total).to_bytes(4, "little")
+        code += b"\x0f\x8c" + bytes(4)  # jl back
+        second_hole = len(code) - 4
+        if unit.head_is_dead:
+            code += note_number(number) + NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
+            target = unit.start
+        else:
+            code += move_immediate(_FREE) + number.to_bytes(4, "little")
+            target = self._enter
+        code += _relative(b"\xe9", base + len(code), target)
+        for hole in (first_hole, second_hole):
+            code[hole : hole + 4] = (len(code) - hole - 4).to_bytes(4, "little")
+        code += charge
+        code += _relative(_JS, base + len(code), cold)
+        code += _relative(b"\xe9", base + len(code), after)
+        return bytes(code), original[:8]
+
+
+def _relative(opcode: bytes, at: int, target: int) -> bytes:
+    end = at + len(opcode) + 4
+    return opcode + (target - end).to_bytes(4, "little", signed=True)
