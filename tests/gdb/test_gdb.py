@@ -85,7 +85,7 @@ def test_a_session(engine: str) -> None:
             "delete",
             "continue",
         )
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=180)
     main = SYMBOLS["main"]
     assert re.search(rf"eip +{SYMBOLS['start']:#x} +{SYMBOLS['start']:#x} <start>", said), said
     assert re.search(r"eax +0x2badb002", said)
