@@ -14,7 +14,7 @@ from tests.robustness.devices.campaign import Campaign, run_campaign
 from tests.robustness.devices.coverage import Coverage
 from tests.robustness.devices.target import Action
 
-EVERYDAY_EPISODES, SLOW_EPISODES = 6, 250
+EVERYDAY_EPISODES, SLOW_EPISODES = 6, 100
 SECONDS = 1200.0
 """Far more than it takes."""
 LEAST_SHARE = 0.9
