@@ -147,11 +147,11 @@ LINES = (
          "-netdev user,id=mynet,hostfwd=tcp:127.0.0.1:8080-10.0.2.15:80 -device ne2k_isa,irq=12,netdev=mynet "
          "-fda FLOPPY", "booted from 00\n",
          ("translated as ever", NO_SOUND, NO_NETWORK, NO_NETWORK, "opens no windows", "two ports")),
-    Line("boot sectors of many a tutorial: qemu boot.bin", "SECTOR"),
+    Line("made up: the shortest line there is", "SECTOR"),
     Line("giomasce/asmc, test scripts", "-hda DISK -serial stdio -device isa-debug-exit"),
     Line("xorvoid/sectorc, run.sh",
          "-hda DISK -serial stdio -audiodev alsa,id=audio0 -machine pcspk-audiodev=audio0", notes=(NO_SOUND,)),
-    Line("unikraft and others: virtio disk behind -device",
+    Line("made up: a virtio disk behind -device",
          "-drive if=none,id=blk0,format=raw,file=DISK -device virtio-blk-pci,drive=blk0 -display none -serial stdio"),
     Line("ikt218 course, launch scripts",
          "-S -gdb tcp::1234 -boot d -hda CD -hdb FS -m 64 -audiodev sdl,id=sdl1,out.buffer-length=40000 "
