@@ -156,7 +156,7 @@ FIRST_TIER: dict[str, tuple[Row, ...]] = {
             file=r"(?s).*v=40 e=0000 i=1 cpl=0.*",
             told="(?s)bt: triple fault.*",
         ),
-        Row(f"{KERNEL}-d cpu_reset -D FILE --max-insns 9000", RESET, "", 4, file=r"(?s)CPU Reset.*", told=NOTE),
+        Row(f"{KERNEL}-d cpu_reset -D FILE --max-insns 90", RESET, "", 4, file=r"(?s)CPU Reset.*", told=NOTE),
         Row(
             f"{KERNEL}-no-reboot -no-shutdown -d cpu_reset,in_asm,int,pcall,page,mmu,guest_errors -D FILE",
             file=r"(?s).*0x00100000: .* mov .*",
