@@ -19,10 +19,13 @@ import time
 from pathlib import Path
 
 from bt.engine.library.library import load_library
-from tests.robustness.fuzz.campaign import MANY, TIERS, Child, describe, make_pair, run_campaign
+from bt.engine.translator.vcpu import Tier
+from tests.robustness.fuzz.campaign import MANY, Child, describe, make_pair, run_campaign
 from tests.robustness.fuzz.program import Program
 from tests.robustness.fuzz.report import lines
 from tests.robustness.fuzz.settings import SETTINGS
+
+BOTH_TIERS: tuple[Tier, ...] = ("1", "2")
 
 
 def main() -> int:
@@ -65,7 +68,7 @@ def replay(path: Path) -> int:
         if not line.removeprefix("at first ").startswith("["):
             continue
         program = Program.from_line(line.removeprefix("at first "))
-        for tier in TIERS:
+        for tier in BOTH_TIERS:
             pair = make_pair(library, program.model, tier)
             differs = pair.run(program) is not None
             print(describe(pair, program) if differs else "no difference")
