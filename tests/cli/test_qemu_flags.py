@@ -61,7 +61,7 @@ FIRST_TIER: dict[str, tuple[Row, ...]] = {
         Row(
             f"{KERNEL}-serial mon:stdio",
             code.ECHO,
-            r">(?s:.*)VM status: running(?s:.*)q",
+            r"(?s)(?=.*>).*VM status: running.*q.*",
             (ord("q") << 1 | 1) & 255,
             stdin="\x01cinfo status\n\x01cq",
         ),

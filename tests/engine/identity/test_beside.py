@@ -76,7 +76,7 @@ def test_the_memory_of_the_branch_table_is_bounded() -> None:
 def test_units_that_lead_to_tier_1_at_once_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short stretches of integers between floating point: each crossing costs more than they do."""
     monkeypatch.setattr(vcpu, "PATIENCE", 0)
-    with Machine(MachineConfig(memory=32 * MIB), library=shared_library()) as made:
+    with Machine(MachineConfig(memory=32 * MIB, tier="auto"), library=shared_library()) as made:
         made.load(guest_images.image("mandel-x87").path, append="n=3")
         made.run()
         counts = made.cpu.statistics()
