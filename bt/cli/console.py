@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
 from argparse import SUPPRESS, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast, get_args
+from typing import TYPE_CHECKING, NoReturn, cast, get_args
 
 from bt.chardev.chardev import Chardev
 from bt.chardev.kinds import KINDS
@@ -20,7 +19,7 @@ from bt.chardev.stdio import Stdio
 from bt.chardev.waiter import Waiter
 from bt.cli import devices, signals
 from bt.cli.chardevs import SPELLINGS, Chardevs, Wanted
-from bt.cli.options import Parser, pairs
+from bt.cli.options import Choice, Parser, pairs
 from bt.errors import BadUsage
 from bt.machine.config import ClockMode, DisplayName, MachineConfig, Sinks
 
@@ -42,22 +41,16 @@ OTHER_DISPLAYS = ("cirrus", "vmware", "qxl", "virtio", "xenfb")  # QEMU's
 SHOT = Path("bt.png")  # what screenshots by key are called after
 
 
-class _ChooseVga(argparse.Action):
+class _ChooseVga(Choice):
     """-vga KIND: of the displays that QEMU has besides, std serves most guests as well; that is noted."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        kind, here = str(values), get_args(DisplayName)
-        if kind in OTHER_DISPLAYS:
-            namespace.notes.append(f"-vga {kind}: the display is QEMU's std: a VGA with VBE")
-        elif kind not in here:
-            raise BadUsage(f"-vga {kind}: there is no such display; these are: {', '.join((*here, *OTHER_DISPLAYS))}")
-        namespace.vga = kind if kind in here else MachineConfig.vga
+    def choose(self, given: Namespace, option: str, text: str) -> None:
+        here = get_args(DisplayName)
+        if text in OTHER_DISPLAYS:
+            given.notes.append(f"{option}: the display is QEMU's std: a VGA with VBE")
+        elif text not in here:
+            raise BadUsage(f"{option}: there is no such display; these are: {', '.join((*here, *OTHER_DISPLAYS))}")
+        given.vga = text if text in here else MachineConfig.vga
 
 
 def add_options(parser: Parser) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bt.cli import drives
-from bt.cli.options import Parser, pairs
+from bt.cli.options import HELP, Choice, Parser, pairs
 from bt.errors import BadUsage
 from bt.machine.added import KINDS, AddedDevice, listing
 
@@ -37,40 +37,33 @@ def add_options(parser: Parser) -> None:
         "SeaBIOS's log")  # fmt: skip
 
 
-class _AddDevice(argparse.Action):
-    """Collects devices; `help` instead of a name or of a property shows what there is, and ends the program."""
+class _AddDevice(Choice):
+    """Collects devices; `help` instead of a name or of a property shows what there is."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
+    def listing(self, text: str) -> str | None:
+        name, _, rest = text.partition(",")
+        if name in HELP:
+            return listing()
+        return listing(_parsed(f"-device {text}", name, []).kind) if rest in HELP else None
+
+    def choose(self, given: argparse.Namespace, option: str, text: str) -> None:
         from bt.cli.qemu import without_effect
 
-        text = str(values)
-        name, _, rest = text.partition(",")
-        if name in ("help", "?"):
-            print(listing())
-            parser.exit()
-        if rest in ("help", "?"):
-            print(listing(_parsed(f"-device {text}", name, []).kind))
-            parser.exit()
+        name = text.partition(",")[0]
         properties = dict(pairs(text)[1:])
         if name in drives.FRONTENDS:
-            namespace.frontends = [*namespace.frontends, drives.parse_frontend(text)]
+            given.frontends = [*given.frontends, drives.parse_frontend(text)]
         elif name == DEBUG_CONSOLE:
-            namespace.debugcon = f"chardev:{properties.get('chardev', '')}"
+            given.debugcon = f"chardev:{properties.get('chardev', '')}"
             if "iobase" in properties:
                 where = parse_default(f"{DEBUG_CONSOLE}.iobase={properties['iobase']}")
-                namespace.defaults = [*namespace.defaults, where]
+                given.defaults = [*given.defaults, where]
         elif name == SERIAL_PORT and "chardev" in properties:
-            namespace.more_serial = [*namespace.more_serial, f"chardev:{properties['chardev']}"]
+            given.more_serial = [*given.more_serial, f"chardev:{properties['chardev']}"]
         elif name not in KINDS and (why := without_effect.DEVICES.get(name)) is not None:
-            namespace.notes.append(f"-device {text}: {why}")
+            given.notes.append(f"{option}: {why}")
         else:
-            setattr(namespace, self.dest, [*getattr(namespace, self.dest), parse_device(text)])
+            setattr(given, self.dest, [*getattr(given, self.dest), parse_device(text)])
 
 
 def parse_device(text: str) -> AddedDevice:

@@ -28,6 +28,9 @@ def _none() -> Mapping[str, Option]:
     return {}
 
 
+HELP = ("help", "?")  # as an argument: what is there to choose from?
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with QEMU's idea of a command line, and errors as one line through BadUsage.
 
@@ -111,8 +114,10 @@ class Parser(argparse.ArgumentParser):
         raise BadUsage(f"{message}; see `{self.prog} --help`")
 
 
-class _ChooseCpu(argparse.Action):
-    """--cpu MODEL; `--cpu help` lists the models, as `-cpu help` does in QEMU, and ends the program."""
+class Choice(argparse.Action):
+    """An option whose argument is looked at when it comes: what comes of it may be notes, or a list of what there is,
+    which ends the program.
+    """
 
     def __call__(
         self,
@@ -122,17 +127,36 @@ class _ChooseCpu(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         text = str(values)
-        name = text.partition(",")[0]
-        if name in ("help", "?"):
-            print(cpu_model.listing())
+        listing = self.listing(text)
+        if listing is not None:
+            print(listing)
             parser.exit()
+        self.choose(namespace, f"{option_string} {text}", text)
+
+    def listing(self, text: str) -> str | None:
+        """What there is, if the argument asks for that."""
+        return None
+
+    def choose(self, given: argparse.Namespace, option: str, text: str) -> None:
+        """Take the argument; `option` is the option with it, as it was given. Raises BadUsage."""
+        raise NotImplementedError
+
+
+class _ChooseCpu(Choice):
+    """--cpu MODEL; `--cpu help` lists the models, as `-cpu help` does in QEMU."""
+
+    def listing(self, text: str) -> str | None:
+        return cpu_model.listing() if text.partition(",")[0] in HELP else None
+
+    def choose(self, given: argparse.Namespace, option: str, text: str) -> None:
+        name = text.partition(",")[0]
         if name not in cpu_model.MODELS:
             from bt.cli.qemu.processors import note
 
             if said := note(name):
-                namespace.notes.append(f"{option_string} {text}: {said}; the guest finds a {cpu_model.DEFAULT}")
+                given.notes.append(f"{option}: {said}; the guest finds a {cpu_model.DEFAULT}")
                 text = cpu_model.DEFAULT
-        setattr(namespace, self.dest, text)
+        setattr(given, self.dest, text)
 
 
 def add_guest(parser: Parser, default_memory: int) -> None:

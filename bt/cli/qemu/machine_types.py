@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 from bt.arguments import nearest
-from bt.cli.options import pairs
+from bt.cli.options import HELP, Choice, pairs
 from bt.errors import BadUsage
 from bt.machine.config import MachineConfig, MachineName
 
@@ -23,27 +22,21 @@ pc                   PC with PCI, a 440FX with PIIX (default; also pc-i440fx-...
 isapc                PC with ISA only"""
 
 
-class ChooseMachine(argparse.Action):
-    """-M TYPE,...: a second one adds to the first; `help` lists what there is, and ends the program."""
+class ChooseMachine(Choice):
+    """-M TYPE,...: a second one adds to the first; `help` lists what there is."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        text = str(values)
-        if text in ("help", "?", "type=help"):
-            print(LISTING)
-            parser.exit()
-        kind = parse_machine(text, namespace.machine)
-        setattr(namespace, self.dest, kind)
-        given = dict(pairs(text))
-        if any(_Q35.fullmatch(name) for name in (*given, given.get("type", ""))):
-            namespace.notes.append(f"{option_string} {text}: bt has QEMU's pc, a 440FX with PIIX; no q35")
-        if given.get("accel", "tcg") not in ("tcg", "on"):
-            namespace.notes.append(f"{option_string} {text}: guests are translated, with no help of the host's kernel")
+    def listing(self, text: str) -> str | None:
+        return LISTING if text in (*HELP, "type=help") else None
+
+    def choose(self, given: argparse.Namespace, option: str, text: str) -> None:
+        setattr(given, self.dest, parse_machine(text, given.machine))
+        said = dict(pairs(text))
+        if any(_Q35.fullmatch(name) for name in (*said, said.get("type", ""))):
+            given.notes.append(f"{option}: bt has QEMU's pc, a 440FX with PIIX; no q35")
+        if said.get("accel", "tcg") not in ("tcg", "on"):
+            from bt.cli.qemu.without_effect import NO_KVM
+
+            given.notes.append(f"{option}: {NO_KVM}")
 
 
 def parse_machine(text: str, unnamed: MachineName = MachineConfig.machine) -> MachineName:

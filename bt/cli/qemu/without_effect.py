@@ -25,7 +25,7 @@ class Option(NamedTuple):
         return "" if self.fine is not None and re.fullmatch(self.fine, argument) else self.why
 
 
-_NO_KVM = "guests are translated, with no help of the host's kernel"
+NO_KVM = "guests are translated, with no help of the host's kernel"
 _NO_NETWORK = "bt has no network yet; the guest finds no card"
 _NO_SOUND = "bt makes no sound; the guest finds no sound card"
 _NO_USB = "bt has no USB; keyboard and mouse are PS/2"
@@ -37,9 +37,9 @@ _HOST = "what bt may do is for who starts it to say"
 
 OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
-        "enable-kvm": Option(_NO_KVM, has_argument=False),
-        "accel": Option(_NO_KVM, fine="tcg(,.*)?"),
-        "no-kvm": Option(_NO_KVM, has_argument=False, fine=""),
+        "enable-kvm": Option(NO_KVM, has_argument=False),
+        "accel": Option(NO_KVM, fine="tcg(,.*)?"),
+        "no-kvm": Option(NO_KVM, has_argument=False, fine=""),
         "smp": Option("bt has one processor, and tells the guest so", fine="(cpus=)?1|1,.*|cpus=1,.*"),
         "icount": Option("time follows instructions anyway, one a nanosecond (--clock icount)"),
         "singlestep": Option("blocks are translated as ever", has_argument=False),
