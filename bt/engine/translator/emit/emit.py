@@ -143,9 +143,8 @@ class _Translator(FragmentWriter):
         b = self.b
         linear = PLAN.get(b, plan, "linear")
         segment = b.select(linear == Linear.SOURCE, RECORD.get(b, record, "segment").zext(32), b.const(ES, 32))
-        as_it_is = self.is_flat(segment) & (RECORD.get(b, record, "address_mask") == 0xFFFF_FFFF)
         is_string = (linear == Linear.SOURCE) | (linear == Linear.DESTINATION)
-        return (PLAN.get(b, plan, "live") != NO_PLAN) & (~is_string | as_it_is)
+        return (PLAN.get(b, plan, "live") != NO_PLAN) & (~is_string | self.is_plain(record, segment))
 
     def _service(self, record: Value, index: Value, ended: Local) -> None:
         """Have the interpreter execute the instruction, and go on behind it."""

@@ -46,8 +46,7 @@ class FpBlock:
         how = FP_FORM.get(b, fp_form(b, record), "inline")
         segment = RECORD.get(b, record, "segment").zext(32)
         memory = (RECORD.get(b, record, "variant") & VARIANT_MEMORY) != 0
-        plain = (RECORD.get(b, record, "address_mask") == 0xFFFFFFFF) & self.outer.is_flat(segment)
-        return (how != Inline.NOT) & (plain | ~memory)
+        return (how != Inline.NOT) & (self.outer.is_plain(record, segment) | ~memory)
 
     def look_ahead(self, record: Value, index: Value) -> None:
         """Called backwards for all records: find the last one whose pointers FNSTENV will show."""

@@ -99,7 +99,7 @@ class Instruction:
         b, o = self.b, self.outer
         linear = self._field("displacement")
         known = (self._field("base_number") == NO_REGISTER) & (self._field("index_number") == NO_REGISTER)
-        known = known & o.is_flat(self._field("segment").zext(32)) & ~self._is_narrow()
+        known = known & o.is_plain(self.record, self._field("segment").zext(32))
         known = known & ((linear & (PAGE - 1)) + PLAN.get(b, self.plan, "size").zext(32)).ule(PAGE)
         o.holes.known(linear, PLAN.get(b, self.plan, "write") != 0)
         return b.select(known, PLAN.get(b, self.plan, "absolute"), 0)

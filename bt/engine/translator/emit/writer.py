@@ -147,6 +147,10 @@ class FragmentWriter:
         """Whether offsets into a data segment (i32) are linear addresses that need no look at it (i1)."""
         return ((self.mode >> nibbles(self.b, _FLAT_BITS, segment)) & 1) != 0
 
+    def is_plain(self, record: Value, segment: Value) -> Value:
+        """Whether a memory operand in this segment (i32) is a 32-bit offset that is its linear address (i1)."""
+        return self.is_flat(segment) & (RECORD.get(self.b, record, "address_mask") == 0xFFFF_FFFF)
+
     def indexed(self, index: Value) -> Value:
         """Stencil number at a place of the index."""
         table = CONTROL.get_pointer(self.b, self.control, "stencil_index")
