@@ -13,7 +13,6 @@ from bt.engine.structures import BLOCK_ROOM, SITE_BYTES
 from bt.engine.vcpu import Vcpu
 from bt.errors import BadUsage
 from bt.host.area import Area
-from bt.memory.host_mmu.mmu import HostMmu
 from bt.memory.map import PhysicalMap
 from bt.memory.mmu import Mmu
 from bt.x86.cpu_model import CpuModel
@@ -155,6 +154,10 @@ class TranslatingVcpu(Vcpu):
     # -- tier 2 ----------------------------------------------------------------------------------------------------
 
     def _make_mmu(self) -> Mmu:
+        if self._tier == "1":
+            return super()._make_mmu()
+        from bt.memory.host_mmu.mmu import HostMmu  # no part of an ordinary start
+
         return HostMmu(self.state, self.call, self.library.symbols)
 
     @property
