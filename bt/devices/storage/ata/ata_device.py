@@ -6,9 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.shared import address_of
-from bt.devices.storage.ata.ide_native import BUSY as BUSY
-from bt.devices.storage.ata.ide_native import DATA_REQUEST as DATA_REQUEST
-from bt.devices.storage.ata.ide_native import AtaShared
+from bt.devices.storage.ata.ide_native import BUSY, DATA_REQUEST, AtaShared
 from bt.devices.storage.disk_port import DiskPort, Post
 from bt.disks.disk import Disk
 from bt.disks.image import SECTOR_BYTES

@@ -9,7 +9,6 @@ from bt.devices.storage.ata import cdrom_replies as replies
 from bt.devices.storage.ata.ata_device import (
     ABORTED,
     COUNT,
-    DATA_REQUEST,
     FEATURES,
     LBA_HIGH,
     LBA_MID,
@@ -20,6 +19,7 @@ from bt.devices.storage.ata.ata_device import (
 )
 from bt.devices.storage.ata.ata_disk import set_feature
 from bt.devices.storage.ata.ata_identify import Settings, identify_cdrom
+from bt.devices.storage.ata.ide_native import DATA_REQUEST
 from bt.devices.storage.disk_port import Post
 from bt.disks.disk import Disk
 from bt.disks.image import SECTOR_BYTES

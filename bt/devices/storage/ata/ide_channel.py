@@ -4,10 +4,8 @@ from typing import Any
 
 from bt.devices.device import Device, Line
 from bt.devices.storage.ata.ata_device import (
-    BUSY,
     COMMAND,
     DATA,
-    DATA_REQUEST,
     DEVICE,
     ERROR,
     STATUS,
@@ -15,6 +13,8 @@ from bt.devices.storage.ata.ata_device import (
     Dma,
 )
 from bt.devices.storage.ata.ide_native import (
+    BUSY,
+    DATA_REQUEST,
     HIGH_ORDER,
     SECOND,
     ChannelShared,

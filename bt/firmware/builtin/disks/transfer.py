@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from bt.devices.storage.ata import ata_device as ata
 from bt.devices.storage.ata.ata_device import AtaDevice
 from bt.devices.storage.ata.ide_channel import NO_INTERRUPTS
+from bt.devices.storage.ata.ide_native import BUSY, DATA_REQUEST
 from bt.firmware.builtin.pc import AtaPlace, Pc
 
 SECTOR, CD_BLOCK = 512, 2048
@@ -96,12 +97,12 @@ class AtaTransfer:
             return self._begin(pc, device)
         pc.output(COMMAND_PORTS[self.channel] + ata.DEVICE, self._device_register())
         status = pc.input(CONTROL_PORTS[self.channel])
-        if status & ata.BUSY:
+        if status & BUSY:
             self.waits = True
             return None
         if status & (ata.STATUS_ERROR | ata.FAULT):
             return self._failed(pc, device)
-        if status & ata.DATA_REQUEST:
+        if status & DATA_REQUEST:
             self._move(pc, device)
             return None
         return self._chunk_done(pc)
@@ -110,7 +111,7 @@ class AtaTransfer:
         reset(pc, self.channel)
 
     def _begin(self, pc: Pc, device: AtaDevice) -> int | None:
-        if device.status & (ata.BUSY | ata.DATA_REQUEST):
+        if device.status & (BUSY | DATA_REQUEST):
             reset(pc, self.channel)
         pc.output(CONTROL_PORTS[self.channel], NO_INTERRUPTS)
         if self.is_cdrom:
