@@ -124,6 +124,15 @@ def test_addresses_wrap_as_the_guests_do(program: str) -> None:
         assert played(TIER_2, program)[:3] == wanted
 
 
+def test_code_from_where_no_memory_is() -> None:
+    """It is all ones, an invalid opcode; reading there is still a device's affair, in this program and later ones."""
+    read = "mov eax, [0x7000FF0]"
+    for program in (read, "mov eax, 0x7000FF0\njmp eax", read):
+        wanted = played("interp", program)[:3]
+        assert played(TIER_2, program)[:3] == wanted
+        assert bool(wanted[0]) == (program == read)
+
+
 def test_a_store_that_keeps_missing_its_view_becomes_a_service() -> None:
     """To a device: a fault of the host's each would be dear."""
     program = "mov ecx, 3000\nagain:\nmov [0x7000000], ecx\nadd eax, ecx\ndec ecx\njnz again"
