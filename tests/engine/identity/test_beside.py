@@ -76,6 +76,7 @@ def test_the_memory_of_the_branch_table_is_bounded() -> None:
 def test_units_that_lead_to_tier_1_at_once_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short stretches of integers between floating point: each crossing costs more than they do."""
     monkeypatch.setattr(vcpu, "PATIENCE", 0)
+    monkeypatch.setitem(vcpu.HEAT_WANTED, "auto", 1000)  # also where all others are promoted at once
     with Machine(MachineConfig(memory=32 * MIB, tier="auto"), library=shared_library()) as made:
         made.load(guest_images.image("mandel-x87").path, append="n=3")
         made.run()
