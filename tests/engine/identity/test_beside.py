@@ -134,6 +134,13 @@ def test_code_from_where_no_memory_is() -> None:
         assert bool(wanted[0]) == (program == read)
 
 
+@pytest.mark.parametrize("keeps", ["imul esi, edx", "bt esi, 3", "imul esi, edx, 7"])
+def test_undefined_flags_that_are_kept_are_not_dead(keeps: str) -> None:
+    """A unit begins with one that leaves them as they were: its charge must not come in between."""
+    program = f"mov ecx, 300\nagain:\n{keeps}\nlahf\nadd ebx, eax\nror ebx, 3\ndec ecx\njnz again"
+    assert played(TIER_2, program)[:3] == played("interp", program)[:3]
+
+
 def test_a_store_that_keeps_missing_its_view_becomes_a_service() -> None:
     """To a device: a fault of the host's each would be dear."""
     program = "mov ecx, 3000\nagain:\nmov [0x7000000], ecx\nadd eax, ecx\ndec ecx\njnz again"
