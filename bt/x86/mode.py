@@ -14,6 +14,7 @@ from bt.codegen.value import Value
 from bt.x86 import flags, state
 from bt.x86.context import Context
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, FS, GS, SS
+from bt.x86.system.paging.fetched_pages import forget_fetches
 from bt.x86.system.registers.control_registers import (
     CR0_AM,
     DR7_ENABLED,
@@ -54,6 +55,7 @@ def emit_begin_epoch(b: Context) -> None:
     epoch = _new_epoch(b)
     b.put("mapped_since", epoch)
     b.put("code_epoch", epoch)
+    forget_fetches(b)
 
 
 def _new_epoch(b: Context) -> Value:

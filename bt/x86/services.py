@@ -21,7 +21,8 @@ UPDATE_MODE = native("update_mode", PTR)
 PAGE_WALK = native("page_walk", PTR, "i32", "i32")
 WALK_WRITE, WALK_USER, WALK_FETCH = 1, 2, 4
 # The page survives MOV CR3; it is dirty already and writable for this privilege, so a write needs no walk of its own.
-WALKED_GLOBAL, WALKED_WRITABLE, WALKED_NO_EXECUTE = 1, 2, 4  # the last: no instruction may be fetched from it
+# No instruction may be fetched from it. It is part of a larger one: of 4 MiB or 2 MiB.
+WALKED_GLOBAL, WALKED_WRITABLE, WALKED_NO_EXECUTE, WALKED_LARGE = 1, 2, 4, 8
 # Kill the code that came from bytes of a page that holds some: guest physical address, size in bytes. Always OK.
 CODE_WRITTEN = native("code_written", PTR, "i64", "i32")
 # Ports: port, size in bytes (1 2 4); value in memory_value / as argument. May answer EXIT.
