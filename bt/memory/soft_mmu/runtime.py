@@ -193,9 +193,8 @@ def _invalidate_page(b: NativeContext) -> None:
 
 def _protect(b: NativeContext) -> None:
     _, first, size = b.arguments
-    with _Filled(b) as (entry, _, _):
-        with b.If(((b.load(entry + PHYSICAL, 64) & ~PHYSICAL_FLAGS) - first).ult(size)):
-            b.store(entry + WRITE_TAG, b.const(INVALID_TAG, 64))
+    with _Filled(b) as (entry, _, _), b.If(((b.load(entry + PHYSICAL, 64) & ~PHYSICAL_FLAGS) - first).ult(size)):
+        b.store(entry + WRITE_TAG, b.const(INVALID_TAG, 64))
     protect_view(b, first, size)
 
 

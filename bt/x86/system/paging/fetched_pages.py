@@ -39,4 +39,3 @@ def forget_fetches(b: Context) -> None:
     """Nobody trusts any mapping any more."""
     for number in range(FETCHED_PAGES_SLOTS):
         b.put("fetched_pages", b.const(0, 64), number)
-

@@ -130,4 +130,4 @@ def test_code_stays_known_when_data_is_mapped_anew(engine: str) -> None:
 def test_tables_follow_each_other() -> None:
     """`tlb_filled` counts the entries of both in one row."""
     assert state.offset(layout.USER) - state.offset(layout.SUPERVISOR) == state.TLB_BYTES
-    assert state.TLB_FILLED_SLOTS * 64 == len(layout.TABLES) * layout.TLB_ENTRIES
+    assert len(layout.TABLES) * layout.TLB_ENTRIES == state.TLB_FILLED_SLOTS * 64
