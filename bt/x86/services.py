@@ -16,6 +16,8 @@ INVALIDATE_PAGE = native("invalidate_page", PTR, "i32")
 BEGIN_EPOCH = native("begin_epoch", PTR)
 # Recompute what derives from CPL, segments, CR0, EFLAGS: mode key, TLB of the privilege level, code tag.
 UPDATE_MODE = native("update_mode", PTR)
+# The same where CPL alone has become 0 or 3, and no alignment is checked. Always OK.
+SWITCH_LEVEL = native("switch_level", PTR)
 # Translate a linear address: linear, access (WALK_* bits). Answers in memory_value the physical address and in
 # walk_flags the WALKED_* bits, sets A/D bits; raises #PF with CR2 and error code.
 PAGE_WALK = native("page_walk", PTR, "i32", "i32")

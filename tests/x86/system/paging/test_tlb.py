@@ -42,7 +42,7 @@ def _run(engine: str, text: str, memory: dict[int, bytes]) -> tuple[int, int]:
 @pytest.mark.parametrize("other", [0, 0x1000, 0x3FF000])
 @pytest.mark.parametrize("engine", factories(unpaged=False))
 def test_invlpg_takes_all_of_a_large_page(engine: str, other: int) -> None:
-    """However many entries a processor keeps for it, none is there after INVLPG of one address (SDM vol. 3A 4.10.2.3)."""
+    """However many entries a processor keeps for it, none is there after INVLPG of one address (SDM vol. 3A 4.10.2)."""
     text = f"""
         mov dword ptr [{DIRECTORY + 4 * (LARGE >> 22)}], {LARGE_PAGE}
         mov ebx, [{LARGE + FRAME}]
