@@ -277,6 +277,8 @@ FIELDS: tuple[Field, ...] = (
     Field("branch_table", HOST),  # host address of one slot a guest address
     Field("fault_registry", HOST),  # see bt/host/faults.py
     Field("view_open", DERIVED),  # 1: units may be entered in the present mode
+    # READY_* bits without which no unit may be entered, because some have such instructions
+    Field("units_need", HOST),
     Field("heat_wanted", HOST),  # so many times does a place run before it gets a unit
     Field("patience", HOST),  # instruction count from which on places are counted at all, if they are not yet
     Field("heat_limit", DERIVED),  # the same while the mode is right, else 0

@@ -19,6 +19,7 @@ from bt.engine.identity.heat import (
     emit_note_block,
     emit_note_heat,
     heat_slot,
+    may_enter,
 )
 from bt.engine.identity.layout import (
     BIAS,
@@ -122,7 +123,7 @@ def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:
     stays, left = interpret_one(b, UNIT_SITE.get_pointer(b, site, "record"), refund)
     behind = UNIT_SITE.get(b, site, "behind")
     unit = _unit(b, UNIT_SITE.get(b, site, "unit"))
-    stays = stays & (behind != 0) & (UNIT.get(b, unit, "dead") == 0) & (b.get("view_open") != 0)
+    stays = stays & (behind != 0) & (UNIT.get(b, unit, "dead") == 0) & may_enter(b)
     with b.If(stays & left.sge(BIAS)):
         b.put("budget", left)
         _resume(b, _in_code(b, behind), refund - 1)
@@ -138,7 +139,7 @@ def _fault(b: NativeContext) -> None:
     linear = b.get("fault_linear")
     with b.If((b.get("fault_write") != 0) & linear.ult(1 << 32)):
         status = b.call(OPEN_PAGE, b.cpu, linear.trunc(32))
-        with b.If((status == OK) & (b.get("view_open") != 0)):
+        with b.If((status == OK) & may_enter(b)):
             _count(b, "pages_opened")
             _resume(b, _in_code(b, UNIT_SITE.get(b, site, "retry")), refund)
     traps = UNIT_SITE.get(b, site, "traps") + 1

@@ -9,8 +9,10 @@ from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import move_immediate
 from bt.engine.identity.crossing import TABLE
 from bt.engine.reencode.decoded import Decoded
+from bt.engine.reencode.floating import encode_sse
 from bt.engine.reencode.integer import IntegerEncoder, NotEncodable, is_nothing
 from bt.x86.opcodes import FORMS, Form, Method
+from bt.x86.opcodes.fp import is_fp
 from bt.x86.state import EBP, ECX, ESP
 
 VIEW = b"\x65\x67"
@@ -45,6 +47,7 @@ class Step:
     parts: tuple[tuple[bytes, bool], ...]
     ending: Ending = Ending.NEXT
     service: bool = False
+    sse: bool = False  # it must be ready (READY_SSE)
 
     def as_service(self) -> Step:
         """The same done by the interpreter."""
@@ -65,6 +68,8 @@ def step(i: Decoded) -> Step:
     form = FORMS[i.form]
     try:
         made = _special(form, i)
+        if made is None and is_fp(form):
+            made = Step(i, ((encode_sse(i, _ENCODER), i.is_memory),), sse=True)
         if made is None:
             code = _ENCODER.encode(i)
             touches = i.is_memory and form.meaning != "move.lea"

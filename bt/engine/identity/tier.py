@@ -46,6 +46,7 @@ from bt.host.faults import FAULTS
 from bt.host.reserved import Refused, Reserved, has_gs_base
 from bt.memory.host_mmu.mmu import HostMmu
 from bt.x86 import state
+from bt.x86.opcodes.fp import READY_SSE
 
 if TYPE_CHECKING:
     from bt.engine.translator.vcpu import TranslatingVcpu
@@ -56,6 +57,7 @@ MOST_SITES = 4 * LONGEST_TRACE  # of a unit
 MOST_CODE = 32 << 10  # B, of a unit; the longest has about half as much
 _MOST_MADE = 8  # units from one place; what they were made from keeps changing
 _SUB_SHORT, _SUB_LONG, _JS = b"\x49\x83\xef", b"\x49\x81\xef", b"\x0f\x88"
+_NOT_FREE = bytes((rex(base=FLAT_32.number("free")), 0xF7, 0xD0 | FLAT_32.number("free") & 7))
 _STATE, _BUDGET, _FREE = FLAT_32.number("state"), FLAT_32.number("budget"), FLAT_32.number("free")
 
 
@@ -177,6 +179,8 @@ class IdentityTier:
         assert len(unit.code) + len(entry) <= MOST_CODE
         assert len(unit.sites) <= MOST_SITES
         self._space.add(start, unit.code + entry)
+        if any(placed.step.sse for placed in trace.steps):
+            cpu.state["units_need"] = READY_SSE  # from the next run on it is there when they are entered
         packed = unit.packed_sites(number, self._base)
         at = site * UNIT_SITE_BYTES
         self._sites.map[at : at + len(packed)] = packed
@@ -241,11 +245,16 @@ class IdentityTier:
         base = unit.start + len(unit.code)
         code = bytearray(based(b"\x83", 7, _STATE, state.offset("view_open")) + b"\0")  # cmp dword, 0
         code += b"\x0f\x84" + bytes(4)  # je back
-        first_hole = len(code) - 4
+        holes = [len(code) - 4]
+        # what units need is ready: mov r12d, ready; not r12d; test r12d, needed
+        code += based(b"\x8b", _FREE, _STATE, state.offset("fp_ready")) + _NOT_FREE
+        code += based(b"\x85", _FREE, _STATE, state.offset("units_need"))
+        code += b"\x0f\x85" + bytes(4)  # jne back
+        holes.append(len(code) - 4)
         # cmp r15, what it takes to get beyond the charge: else it would come back here at once
         code += bytes((rex(base=_BUDGET) | 8, 0x81, 0xF8 | _BUDGET & 7)) + (BIAS + unit.total).to_bytes(4, "little")
         code += b"\x0f\x8c" + bytes(4)  # jl back
-        second_hole = len(code) - 4
+        holes.append(len(code) - 4)
         if unit.head_is_dead:
             code += note_number(number) + NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
             target = unit.start
@@ -253,7 +262,7 @@ class IdentityTier:
             code += move_immediate(_FREE) + number.to_bytes(4, "little")
             target = self._enter
         code += _relative(b"\xe9", base + len(code), target)
-        for hole in (first_hole, second_hole):
+        for hole in holes:
             code[hole : hole + 4] = (len(code) - hole - 4).to_bytes(4, "little")
         code += charge
         code += _relative(_JS, base + len(code), cold)

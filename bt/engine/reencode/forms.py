@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from functools import cache
 
 from bt.codegen.layout import Layout
 from bt.x86.opcodes import FORMS, Form, Method
@@ -57,7 +59,8 @@ def inline(form: Form) -> Inline:
     return _SPECIAL.get(form.meaning, Inline.NOT)
 
 
-def _entry(form: Form, memory: bool) -> dict[str, int]:
+@cache
+def fp_form_fields(form: Form, memory: bool) -> Mapping[str, int]:
     """Fields of one FP_FORM; empty for a form that the host does not execute."""
     how = inline(form)
     if not is_fp(form) and how is Inline.NOT:  # UNDEFINED among them
@@ -99,7 +102,7 @@ def fp_form_table() -> bytes:
     for form in FORMS:
         for memory in (False, True):
             entry = bytearray(FP_FORM_BYTES)
-            for name, value in _entry(form, memory).items():
+            for name, value in fp_form_fields(form, memory).items():
                 entry[FP_FORM.offsets[name]] = value
             table += entry
     return bytes(table)

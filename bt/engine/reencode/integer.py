@@ -146,10 +146,22 @@ class IntegerEncoder:
 
     def at_operand(self, opcode: bytes, reg: int, i: Decoded) -> bytes:
         """Any instruction on its memory operand; `reg`: a host register, or an opcode extension."""
+        prefixes, rex, address = self.operand(reg, i)
+        return prefixes + rex + opcode + address
+
+    def operand(self, reg: int, i: Decoded) -> tuple[bytes, bytes, bytes]:
+        """What of an instruction its memory operand decides: prefixes in front of all, REX in front of the opcode, and
+        what follows that. Raises NotEncodable."""
         if not i.is_flat:
             raise NotEncodable("segment or address size")
         address, rex = self.address(reg, i)
-        return self._memory + (bytes((_REX | rex,)) if rex else b"") + opcode + address
+        return self._memory, bytes((_REX | rex,)) if rex else b"", address
+
+    @staticmethod
+    def rex(reg: int, rm: int) -> bytes:
+        """The prefix that two host registers in ModRM want, if they want one."""
+        bits = (reg >> 3) * _REX_R | (rm >> 3) * _REX_B
+        return bytes((_REX | bits,)) if bits else b""
 
     def at(self, opcode: bytes, reg: int, base: int, displacement: int) -> bytes:
         """Any instruction on guest memory at [host register + displacement]."""
