@@ -7,12 +7,14 @@ few pieces are encoded by us, because compiled code can do with neither.
 from __future__ import annotations
 
 from bt.codegen.abi import FLAT_32, Signature
-from bt.codegen.host_bytes import based, rex
+from bt.codegen.host_bytes import based, move_immediate, rex
 from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
 from bt.engine.identity.layout import BIAS
+from bt.engine.structures import NO_X87_SEGMENT
 from bt.x86 import state
+from bt.x86.state import CS
 
-_STATE, _BUDGET = FLAT_32.number("state"), FLAT_32.number("budget")
+_STATE, _BUDGET, _FREE = FLAT_32.number("state"), FLAT_32.number("budget"), FLAT_32.number("free")
 _RAX, _RBX, _RBP = 0, 3, 5
 TABLE = _RBP  # tier 1 keeps it, so that it is the same again when a unit is left
 
@@ -39,6 +41,20 @@ def add_to_budget(amount: int) -> bytes:
 def jump_relative(symbol: str) -> tuple[bytes, Relocation]:
     """jmp symbol, and the hole in it, which counts from the jump's own beginning."""
     return b"\xe9" + bytes(4), Relocation(1, RelocationKind.PC32, symbol, -4)
+
+
+NOTE_OPERAND = _wide(b"\x89", FLAT_32.number("t"), "fpu_dp")
+"""T is the address of the last x87 operand."""
+
+
+def note_x87(eip: int, segment: int) -> bytes:
+    """Note the last x87 instruction, and the segment of the last x87 operand, if there is one. No flag changes."""
+    code = move_immediate(_FREE) + eip.to_bytes(4, "little") + _wide(b"\x89", _FREE, "fpu_ip")
+    for number, name in ((CS, "fpu_cs"), (segment, "fpu_ds")):
+        if number != NO_X87_SEGMENT:
+            selector = based(b"\x8b", _FREE, _STATE, state.segment_offset(number, "selector"))
+            code += bytes((rex(_FREE, base=_STATE) | 8,)) + selector[1:] + _wide(b"\x89", _FREE, name)
+    return code
 
 
 ENTER_TABLE = _wide(b"\x89", TABLE, "host_frame") + _wide(b"\x8b", TABLE, "branch_table")

@@ -42,6 +42,7 @@ from bt.engine.translator.gates.gates import (
     emit_spilling_gates,
     fragment,
     interpret_one,
+    note_x87,
 )
 from bt.engine.translator.gates.signatures import FLAT_32_GATES
 from bt.memory.access import Body, NativeContext
@@ -119,7 +120,12 @@ def _service(b: NativeContext) -> None:
     _interpret_one(b, site, refund)
 
 
+def _note_x87(b: NativeContext, site: Value) -> None:
+    note_x87(b, UNIT_SITE.get(b, site, "x87_eip"), UNIT_SITE.get(b, site, "x87_segment"))
+
+
 def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:
+    _note_x87(b, site)
     stays, left = interpret_one(b, UNIT_SITE.get_pointer(b, site, "record"), refund)
     behind = UNIT_SITE.get(b, site, "behind")
     unit = _unit(b, UNIT_SITE.get(b, site, "unit"))
@@ -161,6 +167,7 @@ def _end(b: NativeContext) -> None:
     refund = _refund(b, site)
     _settle(b, refund)
     _count(b, "unit_ends")
+    _note_x87(b, site)
     b.put("eip", RECORD.get(b, UNIT_SITE.get_pointer(b, site, "record"), "eip"))
     b.put("budget", b.get("budget") + refund)
     b.ret(b.call(NEXT_CODE, b.cpu))

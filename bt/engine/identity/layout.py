@@ -24,7 +24,7 @@ UNIT = Layout(
 UNITS, MEMBERS = 1 << 13, 1 << 17
 
 # A place in a unit that can leave it.
-UNIT_SITE_BYTES = 32
+UNIT_SITE_BYTES = 40
 UNIT_SITE = Layout(
     (
         ("at", 32),  # of the host instruction, behind CONTROL.unit_code; for the signal handler
@@ -34,6 +34,9 @@ UNIT_SITE = Layout(
         ("behind", 32),  # and ends; 0: nothing of the unit follows
         ("refund", 32),  # instructions charged and not executed, this one included; negative: executed, not charged
         ("traps", 32),
+        # the last x87 instruction that is not noted yet, or NO_X87_EIP; segment of the last operand, or NO_X87_SEGMENT
+        ("x87_eip", 32),
+        ("x87_segment", 32),
     ),
     UNIT_SITE_BYTES,
 )

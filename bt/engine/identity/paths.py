@@ -10,9 +10,9 @@ from bt.engine.identity.deadness import sets_flags, strictly_dead
 from bt.engine.identity.steps import Ending, Step, step
 from bt.engine.identity.undefined_flags import SET_AF, HostFlags
 from bt.engine.reencode.decoded import decoded_records
+from bt.engine.reencode.forms import Inline, inline
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
 from bt.x86.opcodes import FORMS
-from bt.x86.opcodes.fp import is_fp
 
 UNROLLED_INSNS = 64  # about as many are in a unit that is a loop
 LONGEST_TRACE = 128
@@ -58,6 +58,7 @@ class Choice:
     everything: bool  # have a unit even where that does not pay
     trapping: frozenset[int]  # EIPs of what had better be a service
     missing: frozenset[int]  # forms that the guest's processor has not
+    ready: int  # READY_* bits: which FP instructions may simply be executed
     host_flags: HostFlags
 
 
@@ -114,8 +115,10 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
         form = FORMS[each.i.form]
         if each.i.eip in choice.trapping or each.i.form in choice.missing:
             found[index] = each.as_service()
-        elif each.service and not choice.everything and is_fp(form):
-            return None
+        elif (each.needs & ~choice.ready) or (each.service and inline(form) is not Inline.NOT):
+            if not choice.everything:
+                return None
+            found[index] = each.as_service()
         elif form.meaning in choice.host_flags.unlike and not each.service:
             kept = _with_undefined_flags(found, index, choice)
             if kept is None:

@@ -7,12 +7,12 @@ from enum import Enum, auto
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import move_immediate
-from bt.engine.identity.crossing import TABLE
+from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
 from bt.engine.reencode.decoded import Decoded
-from bt.engine.reencode.floating import encode_sse
+from bt.engine.reencode.floating import encode_floating
+from bt.engine.reencode.forms import Inline, fp_form_fields, inline
 from bt.engine.reencode.integer import IntegerEncoder, NotEncodable, is_nothing
 from bt.x86.opcodes import FORMS, Form, Method
-from bt.x86.opcodes.fp import is_fp
 from bt.x86.state import EBP, ECX, ESP
 
 VIEW = b"\x65\x67"
@@ -47,7 +47,8 @@ class Step:
     parts: tuple[tuple[bytes, bool], ...]
     ending: Ending = Ending.NEXT
     service: bool = False
-    sse: bool = False  # it must be ready (READY_SSE)
+    needs: int = 0  # READY_* bits of the FP instruction that it is
+    x87: bool = False  # it becomes the last x87 instruction that FNSTENV shows
 
     def as_service(self) -> Step:
         """The same done by the interpreter."""
@@ -68,8 +69,8 @@ def step(i: Decoded) -> Step:
     form = FORMS[i.form]
     try:
         made = _special(form, i)
-        if made is None and is_fp(form):
-            made = Step(i, ((encode_sse(i, _ENCODER), i.is_memory),), sse=True)
+        if made is None and inline(form) is not Inline.NOT:
+            made = _floating(form, i)
         if made is None:
             code = _ENCODER.encode(i)
             touches = i.is_memory and form.meaning != "move.lea"
@@ -116,6 +117,17 @@ def _special(form: Form, i: Decoded) -> Step | None:
             load = (_ENCODER.at(_MOV_LOAD, _T, _EBP, 0), True)
             return Step(i, (load, (_lea(_ESP, _EBP, _WORD), False), (_move(_EBP, _T), False)))
     return None
+
+
+def _floating(form: Form, i: Decoded) -> Step:
+    fields = fp_form_fields(form, i.is_memory)
+    needs, x87 = fields["ready"], bool(fields["pointers"])
+    if inline(form) is Inline.NOTHING:
+        return Step(i, (), needs=needs)
+    if not (i.is_memory and x87):
+        return Step(i, ((encode_floating(i, _ENCODER), i.is_memory),), needs=needs, x87=x87)
+    where = (_ENCODER.operand_address(_T, i), False)
+    return Step(i, (where, (encode_floating(i, _ENCODER, _T), True), (NOTE_OPERAND, False)), needs=needs, x87=True)
 
 
 def _push(form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:

@@ -46,7 +46,7 @@ from bt.host.faults import FAULTS
 from bt.host.reserved import Refused, Reserved, has_gs_base
 from bt.memory.host_mmu.mmu import HostMmu
 from bt.x86 import state
-from bt.x86.opcodes.fp import READY_SSE
+from bt.x86.fp.fp_state import ready_now
 
 if TYPE_CHECKING:
     from bt.engine.translator.vcpu import TranslatingVcpu
@@ -132,7 +132,9 @@ class IdentityTier:
         self._note_trapping()
         trace = Trace(head, why="its place has had several already")
         if self._everything or self.places[head.eip] < _MOST_MADE:
-            choice = Choice(self._everything, self._trapping, self._missing, self.host_flags)
+            choice = Choice(
+                self._everything, self._trapping, self._missing, ready_now(self._cpu.state), self.host_flags
+            )
             trace = trace_of(path, choice)
         if not head.usable or head.in_units & UNIT_HEAD:
             trace.why = "its head is gone, or has a unit"
@@ -179,8 +181,8 @@ class IdentityTier:
         assert len(unit.code) + len(entry) <= MOST_CODE
         assert len(unit.sites) <= MOST_SITES
         self._space.add(start, unit.code + entry)
-        if any(placed.step.sse for placed in trace.steps):
-            cpu.state["units_need"] = READY_SSE  # from the next run on it is there when they are entered
+        for placed in trace.steps:
+            cpu.state["units_need"] |= placed.step.needs  # and from the next run on it is there when they are entered
         packed = unit.packed_sites(number, self._base)
         at = site * UNIT_SITE_BYTES
         self._sites.map[at : at + len(packed)] = packed

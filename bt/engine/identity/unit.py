@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import JUMP_REL32, move_immediate, rex
-from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, add_to_budget
+from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, add_to_budget, note_x87
 from bt.engine.identity.deadness import strictly_dead
 from bt.engine.identity.layout import BIAS, UNIT_SITE, UNIT_SITE_BYTES
 from bt.engine.identity.paths import Placed, Trace
@@ -32,6 +33,7 @@ from bt.engine.identity.steps import (
     decrement_ecx,
     go_to_table,
 )
+from bt.engine.structures import NO_X87_EIP, NO_X87_SEGMENT
 from bt.x86.opcodes import FORMS
 
 _BUDGET, _FREE = FLAT_32.number("budget"), FLAT_32.number("free")
@@ -39,7 +41,19 @@ _SIGN = 8  # condition code
 LATEST_CHARGE = 24
 """Instructions; with those until the flags are overwritten at most BIAS."""
 _LOOK_AHEAD = BIAS - LATEST_CHARGE
-_SITE = struct.Struct("<IIQIIiI")
+_SITE = struct.Struct("<IIQIIiIII")
+
+
+class LastX87(NamedTuple):
+    """What FNSTENV shows of the x87 instructions since it was noted in the state last."""
+
+    eip: int = NO_X87_EIP
+    segment: int = NO_X87_SEGMENT  # of the last operand in memory
+
+    @property
+    def note(self) -> bytes:
+        """Code that notes it."""
+        return b"" if self == LastX87() else note_x87(*self)
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Site:
     retry: int
     behind: int
     refund: int
+    x87: LastX87
 
 
 @dataclass
@@ -69,13 +84,13 @@ class Unit:
     def packed_sites(self, number: int, base: int) -> bytes:
         """As UNIT_SITEs of unit `number`, behind the host address `base`."""
         return b"".join(
-            _SITE.pack(s.at - base, number, s.record, s.retry - base, s.behind and s.behind - base, s.refund, 0)
+            _SITE.pack(s.at - base, number, s.record, s.retry - base, s.behind and s.behind - base, s.refund, 0, *s.x87)
             for s in self.sites
         )
 
 
 assert _SITE.size == UNIT_SITE_BYTES
-assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28]
+assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28, 32, 36]
 
 
 class UnitWriter:
@@ -86,6 +101,7 @@ class UnitWriter:
         self._code = bytearray()
         self._sites: list[Site] = []
         self._stubs: list[tuple[int, Callable[[], None]]] = []  # where the rel32 that leads there is
+        self._x87 = LastX87()
         self._total = len(trace.steps)
         self._leaves = [(placed.step.i, placed.step.can_leave) for placed in trace.steps]
         self._charge_at, self._dead = self._place_of_charge()
@@ -127,7 +143,7 @@ class UnitWriter:
         self._code += (self._start - self._here - 4).to_bytes(4, "little", signed=True)
 
     def _site(self, at: int, record: int, retry: int, behind: int, refund: int) -> int:
-        self._sites.append(Site(at, record, retry, behind, refund))
+        self._sites.append(Site(at, record, retry, behind, refund, self._x87))
         return self._first_site + len(self._sites) - 1
 
     # -- the unit ------------------------------------------------------------------------------------------------------
@@ -141,6 +157,7 @@ class UnitWriter:
                 self._charge(index)
             self._instruction(index, placed)
         if trace.exit is not None and trace.steps[-1].onward is not None:
+            self._note_x87()
             self._code += go_to_table(trace.exit)
         begins.append(self._here)
         for hole, stub in self._stubs:
@@ -174,7 +191,8 @@ class UnitWriter:
             site = self._site(start, record, start, 0, self._not_executed(index))
             self._to_gate("service", site)
             if step.ending is Ending.NEXT:
-                self._sites[-1] = Site(start, record, start, self._here, self._not_executed(index))
+                self._sites[-1] = replace(self._sites[-1], behind=self._here)
+            self._x87 = LastX87()  # the way out has noted it, and the interpreter its own
             return
         first_site = len(self._sites)
         for code, can_fault in step.parts:
@@ -183,13 +201,21 @@ class UnitWriter:
             self._code += code
         behind = self._here if step.ending is Ending.NEXT else 0
         for number in range(first_site, len(self._sites)):
-            at = self._sites[number]
-            self._sites[number] = Site(at.at, record, start, behind, at.refund)
+            self._sites[number] = replace(self._sites[number], behind=behind)
+        if step.x87:
+            segment = step.i.segment if step.i.is_memory else self._x87.segment
+            self._x87 = LastX87(step.i.eip, segment)
         self._ending(index, placed)
+
+    def _note_x87(self) -> None:
+        self._code += self._x87.note
+        self._x87 = LastX87()
 
     def _ending(self, index: int, placed: Placed) -> None:
         step, is_last = placed.step, index == self._total - 1
         closing = is_last and self._trace.closes
+        if closing or placed.onward is None:
+            self._note_x87()
         match step.ending:
             case Ending.NEXT | Ending.JUMP:
                 if closing:
@@ -205,8 +231,10 @@ class UnitWriter:
 
     def _leave_to(self, index: int, target: int) -> Callable[[], None]:
         """The stub of a side exit behind the instruction at `index`."""
+        note = self._x87.note
 
         def stub() -> None:
+            self._code += note
             rest = self._not_executed(index) - 1
             if rest:
                 self._code += add_to_budget(rest)

@@ -157,6 +157,16 @@ class IntegerEncoder:
         address, rex = self.address(reg, i)
         return self._memory, bytes((_REX | rex,)) if rex else b"", address
 
+    def operand_at(self, reg: int, base: int) -> tuple[bytes, bytes, bytes]:
+        """The same for guest memory at a host register."""
+        address, rex = self._based(reg, base, None, 0, 0)
+        return self._memory, bytes((_REX | rex,)) if rex else b"", address
+
+    def operand_address(self, target: int, i: Decoded) -> bytes:
+        """lea target, its memory operand (32 bits). Raises NotEncodable."""
+        _, rex, address = self.operand(target, i)
+        return rex + b"\x8d" + address
+
     @staticmethod
     def rex(reg: int, rm: int) -> bytes:
         """The prefix that two host registers in ModRM want, if they want one."""

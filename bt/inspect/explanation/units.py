@@ -13,6 +13,7 @@ from bt.inspect.code import disassembler, fetch
 from bt.inspect.explanation.diary import runtime_names
 from bt.inspect.explanation.host_code import annotate
 from bt.inspect.explanation.structure import find_block
+from bt.x86.opcodes.fp import READY_SSE, READY_X87
 
 _GATES = {"service": UNIT_SERVICE, "end": UNIT_END, "fault": UNIT_FAULT, "miss": UNIT_MISS}
 
@@ -54,7 +55,7 @@ def explained_unit(cpu: TranslatingVcpu, eip: int) -> ExplainedUnit:
     cpu.state["eip"] = here
     if found is None:
         return ExplainedUnit(eip, "no code can be fetched there")
-    choice = Choice(True, frozenset(), cpu.library.forms_without(cpu.model), HostFlags())
+    choice = Choice(True, frozenset(), cpu.library.forms_without(cpu.model), READY_X87 | READY_SSE, HostFlags())
     trace = trace_of([GuestBlock.at(found.address)], choice)
     if trace.why:
         return ExplainedUnit(eip, trace.why)

@@ -17,6 +17,7 @@ from bt.x86 import features
 from bt.x86.context import EXIT, MF, NM, OK, UD, Context
 from bt.x86.exits import ExitReason
 from bt.x86.opcodes.fp import READY_SSE, READY_X87, UNIT_MMX, UNIT_SSE, UNIT_X87
+from bt.x86.state import CpuState
 from bt.x86.system.registers.control_registers import (
     CR0_EM,
     CR0_NE,
@@ -107,6 +108,15 @@ def _prepare(b: Context) -> None:
     sse = allowed & ((cr4 & CR4_OSFXSR) != 0) & (b.get("mxcsr_masks") == MXCSR_MASKS)
     b.put("fp_ready", x87.zext(64) * READY_X87 | sse.zext(64) * READY_SSE)
     b.ret(OK)
+
+
+def ready_now(state: CpuState) -> int:
+    """The READY_* bits that `_prepare` would find, between two runs."""
+    if state["cr0"] & (CR0_EM | CR0_TS):
+        return 0
+    x87 = state["fpu_control"] & X87_MASKS == X87_MASKS and not state["misc_enable"] & FOPCODE_COMPATIBILITY
+    sse = bool(state["cr4"] & CR4_OSFXSR) and state["mxcsr_masks"] == MXCSR_MASKS
+    return x87 * READY_X87 | sse * READY_SSE
 
 
 def set_control(b: Context, value: Value) -> None:

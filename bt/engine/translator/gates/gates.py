@@ -356,12 +356,14 @@ def interpret_one(b: NativeContext, record: Value, refund: Value) -> tuple[Value
 
 
 def _note_x87(b: NativeContext, site: Value) -> None:
-    """Catch up with the pointers of x87 instructions, which fragments note once."""
-    eip = SITE.get(b, site, "x87_eip")
+    note_x87(b, SITE.get(b, site, "x87_eip"), SITE.get(b, site, "x87_segment"))
+
+
+def note_x87(b: NativeContext, eip: Value, segment: Value) -> None:
+    """Catch up with the pointers of x87 instructions, which fragments and units note once."""
     with b.Unlikely(eip != NO_X87_EIP):
         b.put("fpu_ip", eip)
         b.put("fpu_cs", b.get_segment(CS, "selector"))
-        segment = SITE.get(b, site, "x87_segment")
         with b.If(segment != NO_X87_SEGMENT):
             b.put("fpu_ds", b.get_segment(segment.zext(64), "selector"))
 
