@@ -13,7 +13,7 @@ from operator import and_
 from bt.codegen.value import Value
 from bt.x86 import flags, state
 from bt.x86.context import Context
-from bt.x86.fp.fp_state import FP_PREPARE
+from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, FS, GS, SS
 from bt.x86.system.paging.fetched_pages import forget_fetches
 from bt.x86.system.registers.control_registers import (
@@ -122,7 +122,7 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
     b.put("mode", mode)
     b.put("fp_ready", 0)  # CR0 and CR4 have a say in it
     with b.Unlikely((b.get("units_need") != 0) & (b.get("fp_loaded") != 0)):
-        b.call(FP_PREPARE, b.cpu, 0)
+        b.call(FP_PREPARE, b.cpu, AHEAD)
     choose_rights(b, user, checked, debugging)
     code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
     with b.Unlikely(code_segment != b.get("code_segment")):

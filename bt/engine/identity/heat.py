@@ -22,7 +22,7 @@ from bt.engine.structures import BLOCK, BLOCK_BYTES, CONTROL, IN_UNIT, UNIT_HEAD
 from bt.memory.access import NativeContext
 from bt.memory.host_mmu.code import view_usable
 from bt.x86.exits import ExitReason
-from bt.x86.fp.fp_state import FP_PREPARE
+from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 
 NOTE_HEAT = native("note_heat", PTR, "i32")  # EIP that tier 1 leads back to
 COLD, HOT, INDIFFERENT = range(3)  # leave the way as it is; a path is being recorded; all ways may be short
@@ -90,7 +90,7 @@ def prepare_units(b: NativeContext) -> None:
         b.asm("wrgsbase $0", "r", "void", b.get("view"))
         b.call(OWN_FAULTS, b.cpu)
         with b.If(b.get("units_need") != 0):
-            b.call(FP_PREPARE, b.cpu, 0)
+            b.call(FP_PREPARE, b.cpu, AHEAD)
     control = b.get_pointer("engine")
     with b.Unlikely((CONTROL.get(b, control, "recorded_count") != 0) & (b.get("exit_reason") == 0)):
         b.put("exit_reason", int(ExitReason.PROMOTE))
