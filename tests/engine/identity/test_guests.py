@@ -18,7 +18,17 @@ from bt.machine import Machine, MachineConfig
 from bt.machine.config import EngineName, TierName
 from bt.x86.capstone_layout import Handle
 
-GUESTS = {"sieve": "n=1 size=4096", "crc": "n=1", "quicksort": "n=1 size=300", "switch": "n=30", "fib-calls": "n=1"}
+GUESTS = {
+    "sieve": "n=1 size=4096",
+    "crc": "n=1",
+    "quicksort": "n=1 size=300",
+    "switch": "n=30",
+    "fib-calls": "n=1",
+    "mandel-x87": "n=1 size=8",
+    "nbody-x87": "n=100",
+    "nbody-sse2": "n=100",
+    "memcpy-sse": "n=1 size=65536",
+}
 MIB = 1 << 20
 
 
@@ -51,9 +61,10 @@ def test_counts_and_results_are_those_of_the_interpreter(guest: str) -> None:
     assert run("bt", "1", guest, limits) == wanted
 
 
-def test_nearly_everything_runs_in_units() -> None:
+@pytest.mark.parametrize("guest", ["crc", "mandel-x87", "nbody-x87", "nbody-sse2"])
+def test_nearly_everything_runs_in_units(guest: str) -> None:
     out = bytearray()
-    with machine(shared_library(), "bt", "2", "crc", out) as made:
+    with machine(shared_library(), "bt", "2", guest, out) as made:
         result = made.run()
         assert made.cpu.statistics()["unit_insns"] > 0.9 * result.instructions
 

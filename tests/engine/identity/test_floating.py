@@ -1,0 +1,73 @@
+"""x87 in tier 2: whatever a unit is left by, the state knows the last x87 instruction and its operand."""
+
+from __future__ import annotations
+
+import pytest
+
+from bt.engine.library.shared import shared_library
+from bt.machine import Machine, MachineConfig
+from bt.machine.config import EngineName, TierName
+from guest_images.assembler import assemble
+
+CODE, DATA, DEVICE, MIB = 0x10_0000, 0x20_0000, 0xE000_0000, 1 << 20
+POINTERS = ("fpu_ip", "fpu_cs", "fpu_dp", "fpu_ds")
+# what is done in a loop of 200 rounds, EBX at memory, EBP at a device
+ROUNDS = {
+    "the loop itself": "fld dword ptr [ebx+4]\nfaddp st(1)",
+    "no operand": "fld1\nfaddp st(1)",
+    "an operand early": "fadd dword ptr [ebx+8]\nfchs\nadd eax, ecx",
+    "operands of two segments": "fld dword ptr [esp-16]\nfaddp st(1)\nfadd dword ptr [ebx+12]",
+    "a side exit": "fadd dword ptr [ebx]\ntest cl, 3\njz over\nfmul dword ptr [ebx+4]\nover:\ninc eax",
+    "a call": "fadd dword ptr [ebx]\ncall function\nfchs",
+    "an indirect jump": "fld1\nmov edx, there\nfstp dword ptr [ebx+64]\njmp edx\nthere:\ninc eax",
+    "a service": "fadd dword ptr [ebx]\npushfd\npopfd\nbsf eax, ecx\ninc edx",
+    "a service before": "cpuid\nmov ebx, 0x200000\nfadd dword ptr [ebx]\nmov ecx, esi",
+    "another unit": "fadd dword ptr [ebx+16]\njmp on\non:\nsub eax, 1\njc further\nfchs\nfurther:\nnop",
+    "a device": "fadd dword ptr [ebx+16]\nmov eax, [ebp]\nfchs",
+    "an operand in a device": "fchs\nfld dword ptr [ebp]\nfstp dword ptr [ebx+4]",
+    "SSE behind it": "fadd dword ptr [ebx+16]\nmovups xmm0, [ebx]\naddps xmm0, xmm1",
+    "MMX behind it": "fadd dword ptr [ebx+16]\nfnstsw ax\nwait",
+}
+_PROGRAM = f"""
+    mov eax, cr4
+    or eax, 0x200
+    mov cr4, eax
+    fninit
+    fldz
+    mov ebx, {DATA}
+    mov esp, {DATA + 0x1000}
+    mov ebp, {DEVICE}
+    mov esi, 200
+again:
+    mov ecx, esi
+    {{body}}
+    dec esi
+    jnz again
+    cli
+    hlt
+function:
+    fmul dword ptr [ebx+20]
+    ret
+"""
+
+
+def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list[tuple[int, ...]], int]:
+    """Instructions, EIP and pointers at each stop after `step` instructions; instructions in units."""
+    seen = []
+    with Machine(MachineConfig(memory=4 * MIB, engine=engine, tier=tier), library=shared_library()) as made:
+        made.load(assemble(_PROGRAM.format(body=body), 32, CODE), flat=CODE)
+        state = made.cpu.state
+        while True:
+            result = made.run(max_insns=step)
+            seen.append((result.instructions, state["eip"], *(state[name] for name in POINTERS)))
+            if result.reason != "max-insns":
+                return seen, made.cpu.statistics().get("unit_insns", 0)
+
+
+@pytest.mark.parametrize("step", [100_000, 337])
+@pytest.mark.parametrize("name", ROUNDS)
+def test_pointers_are_those_of_the_interpreter(name: str, step: int) -> None:
+    wanted, _ = _run("interp", "1", ROUNDS[name], step)
+    found, in_units = _run("bt", "2", ROUNDS[name], step)
+    assert found == wanted
+    assert in_units > 200
