@@ -26,6 +26,8 @@ ROUNDS = {
     "a device": "fadd dword ptr [ebx+16]\nmov eax, [ebp]\nfchs",
     "an operand in a device": "fchs\nfld dword ptr [ebp]\nfstp dword ptr [ebx+4]",
     "SSE behind it": "fadd dword ptr [ebx+16]\nmovups xmm0, [ebx]\naddps xmm0, xmm1",
+    "what shows them": "fadd dword ptr [ebx+16]\nfnstenv [ebx+256]\nfldcw [ebx+256]\nfchs",
+    "what shows them, alone": "fchs\nadd eax, 1\nfnstenv [ebx+256]\nfld1\nfaddp st(1)",
     "MMX behind it": "fadd dword ptr [ebx+16]\nfnstsw ax\nwait",
 }
 _PROGRAM = f"""
@@ -52,7 +54,7 @@ function:
 
 
 def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list[tuple[int, ...]], int]:
-    """Instructions, EIP and pointers at each stop after `step` instructions; instructions in units."""
+    """Instructions, EIP and pointers at each stop after `step` instructions, memory then; instructions in units."""
     seen = []
     with Machine(MachineConfig(memory=4 * MIB, engine=engine, tier=tier), library=shared_library()) as made:
         made.load(assemble(_PROGRAM.format(body=body), 32, CODE), flat=CODE)
@@ -61,6 +63,7 @@ def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list
             result = made.run(max_insns=step)
             seen.append((result.instructions, state["eip"], *(state[name] for name in POINTERS)))
             if result.reason != "max-insns":
+                seen.append(tuple(made.ram.read(DATA, 0x1000)))
                 return seen, made.cpu.statistics().get("unit_insns", 0)
 
 
