@@ -54,7 +54,7 @@ def explained_unit(cpu: TranslatingVcpu, eip: int) -> ExplainedUnit:
     cpu.state["eip"] = here
     if found is None:
         return ExplainedUnit(eip, "no code can be fetched there")
-    choice = Choice(True, frozenset(), cpu.library.forms_without(cpu.model), HostFlags())
+    choice = Choice(False, True, frozenset(), cpu.library.forms_without(cpu.model), HostFlags(), lambda i: False)
     trace = trace_of([GuestBlock.at(found.address)], choice)
     if trace.why:
         return ExplainedUnit(eip, trace.why)
