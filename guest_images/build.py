@@ -55,6 +55,7 @@ CATALOGUE: Final = (
     Guest("fib-calls", "compute", "compute/fib-calls.asm", "calls", {"n": "5"}, linux=True),
     Guest("switch", "compute", "compute/switch.asm", "bytecodes", {"n": "1000"}, linux=True),
     Guest("sha256", "compute", "compute/sha256.asm", "bytes", {"n": "16"}, linux=True),
+    Guest("processes", "compute", "compute/processes.asm", "bytes", {"n": "16"}),
     Guest("mandel-x87", "fp", "fp/mandel-x87.asm", "steps", {"n": "4"}, linux=True),
     Guest("mandel-sse2", "fp", "fp/mandel-sse2.asm", "steps", {"n": "4"}, linux=True),
     Guest("nbody-x87", "fp", "fp/nbody-x87.asm", "pairs", {"n": "20000"}, linux=True),

@@ -160,6 +160,13 @@ CONTROL = Layout(
         ("units_next", 64),
         ("members", 64),  # u32 block, u32 unit that has code from it
         ("members_next", 64),
+        ("ways", 64),  # WAY: the slots of branch tables that lead to units
+        ("ways_next", 64),
+        ("wide_units", 64),  # so many units have code from several pages
+        ("earned", 64),  # instructions that units have retired beyond what opening pages has cost
+        ("reckoned", 64),  # of `unit_insns`, so many are in it
+        ("next_rest", 64),  # instructions for which views with paging are given up, should they not pay again
+        ("samples", 64),  # u8 a page: how often the guest was there when its time was over
         ("unit_sites", 64),  # UNIT_SITE, in the order of their host addresses
         ("unit_sites_next", 64),
         ("unit_code", 64),  # host address that sites count from

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from contextlib import suppress
+from functools import cache
 
 from bt.errors import BtError
 
@@ -27,10 +28,20 @@ def has_gs_base() -> bool:
 
 def vendor() -> str:
     """Of the host's processor, as CPUID has it; empty where the host does not say."""
+    return _cpu_info("vendor_id")
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """What the host's processor has, as Linux names it; empty where the host does not say."""
+    return frozenset(_cpu_info("flags").split())
+
+
+def _cpu_info(wanted: str) -> str:
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
         for line in lines:
             name, _, value = line.partition(":")
-            if name.strip() == "vendor_id":
+            if name.strip() == wanted:
                 return value.strip()
     return ""
 

@@ -21,6 +21,10 @@ from bt.x86.context import Context
 RESOLVE = native("resolve", PTR, "i32", "i32", "i32")
 ACCESS_SYSTEM, ACCESS_FETCH = 1, 2
 DIRECT = native("direct_pointer", PTR, "i32", "i32", result=PTR)  # linear, write; null when not plain RAM
+# What is known of a linear address, with the rights of the current privilege level and without any walk: its physical
+# page, and WALKED_* bits (bt/x86/services.py), WALKED_WRITABLE if it may be written directly. NOT_KNOWN: nothing.
+KNOWN_TRANSLATION = native("known_translation", PTR, "i32", result="i64")
+NOT_KNOWN = -1
 # Let the next store to any of these pages come by the slow path: physical address, bytes. They hold code now, or their
 # dirty log begins anew.
 PROTECT = native("protect", PTR, "i64", "i64")

@@ -14,6 +14,10 @@ FLUSH_TLB = native("flush_tlb", PTR, "i32")
 INVALIDATE_PAGE = native("invalidate_page", PTR, "i32")
 # Let nothing in the branch caches match any more, because linear -> code mappings may have changed. Always OK.
 BEGIN_EPOCH = native("begin_epoch", PTR)
+# The same for those who keep ways to code by linear address alone (tier 2): all of them, but those in global pages with
+# keep_global (i32); those in one page, wherever in it the address lies.
+FORGET_WAYS = native("forget_ways", PTR, "i32")
+FORGET_WAYS_AT = native("forget_ways_at", PTR, "i32")
 # Recompute what derives from CPL, segments, CR0, EFLAGS: mode key, TLB of the privilege level, code tag.
 UPDATE_MODE = native("update_mode", PTR)
 # The same where CPL alone has become 0 or 3, and no alignment is checked. Always OK.
@@ -22,6 +26,7 @@ SWITCH_LEVEL = native("switch_level", PTR)
 # walk_flags the WALKED_* bits, sets A/D bits; raises #PF with CR2 and error code.
 PAGE_WALK = native("page_walk", PTR, "i32", "i32")
 WALK_WRITE, WALK_USER, WALK_FETCH = 1, 2, 4
+WALK_PEEK = 8  # only if no accessed or dirty bit has to be set for it; else #PF too
 # The page survives MOV CR3; it is dirty already and writable for this privilege, so a write needs no walk of its own.
 # No instruction may be fetched from it. It is part of a larger one: of 4 MiB or 2 MiB.
 WALKED_GLOBAL, WALKED_WRITABLE, WALKED_NO_EXECUTE, WALKED_LARGE = 1, 2, 4, 8

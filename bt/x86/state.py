@@ -272,9 +272,14 @@ FIELDS: tuple[Field, ...] = (
     Field("tlb_user", DERIVED, TLB_BYTES // 8),
     Field("tlb_none", HOST, TLB_BYTES // 8),  # always empty: for accesses that are checked for alignment or breakpoints
     # -- tier 2 (bt/engine/identity)
-    Field("view", HOST),  # host address of the view of guest memory (bt/memory/host_mmu), 0: there is none
+    Field("unpaged_view", HOST),  # host address of the view of physical memory (bt/memory/host_mmu), 0: there is none
+    Field("paged_views", HOST),  # host address of PAGED_VIEWs: the first for the CPLs below 3, the others for 3
+    Field("user_view", HOST),  # host address of the one for the present CR3
+    Field("paged_view_rests", HOST),  # instruction count up to which these are not worth it
+    Field("view", HOST),  # host address of the one of these that is right for the present mode
     Field("view_wanted", HOST),  # 1: a view may be used, or opened
-    Field("branch_table", HOST),  # host address of one slot a guest address
+    Field("branch_tables", HOST, 2),  # host addresses of one slot a guest address; for CPL 3 the second
+    Field("branch_table", HOST),  # the one for the present mode
     Field("fault_registry", HOST),  # see bt/host/faults.py
     Field("view_open", DERIVED),  # 1: units may be entered in the present mode
     # READY_* bits without which no unit may be entered, because some have such instructions
@@ -289,6 +294,7 @@ FIELDS: tuple[Field, ...] = (
     Field("unit_entered", DERIVED),  # the budget when tier 2 was entered
     Field("fault_linear", DERIVED),  # of an access that the view does not let through
     Field("fault_write", DERIVED),
+    Field("fault_signal", DERIVED),
     Field("recording", DERIVED),  # 1: the path that is taken is noted
 )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from bt.codegen.abi import Signature, native
 from bt.codegen.builder import Module
 from bt.codegen.value import PTR, Value
+from bt.engine.identity import ways
 from bt.engine.identity.crossing import RESUME_UNIT, UNIT_END, UNIT_ENTER, UNIT_FAULT, UNIT_MISS, UNIT_SERVICE
 from bt.engine.identity.heat import (
+    COLD,
     HOT,
     INDIFFERENT,
     KILL_UNIT,
@@ -27,6 +29,7 @@ from bt.engine.identity.layout import (
     HEAT_DONE,
     MOST_SHORT,
     MOST_TRAPS,
+    OPENING_COST,
     SHORT_STAY,
     TRAPPING,
     UNIT,
@@ -35,6 +38,7 @@ from bt.engine.identity.layout import (
     UNIT_SITE_BYTES,
 )
 from bt.engine.identity.signals import FAULT_HANDLER, emit_fault_handler, emit_own_faults
+from bt.engine.identity.ways import NOTE_WAY
 from bt.engine.structures import CONTROL, RECORD
 from bt.engine.translator.gates.gates import (
     NEXT_CODE,
@@ -42,14 +46,19 @@ from bt.engine.translator.gates.gates import (
     emit_spilling_gates,
     fragment,
     interpret_one,
+    known_fragment,
     note_x87,
 )
 from bt.engine.translator.gates.signatures import FLAT_32_GATES
+from bt.host.faults import SIGSEGV
 from bt.memory.access import Body, NativeContext
 from bt.memory.host_mmu.code import OPEN_PAGE
+from bt.memory.host_mmu.layout import VIEW_BYTES
+from bt.memory.host_mmu.result import ATTENTION, OPENED
 from bt.x86 import flags
-from bt.x86.context import OK
 from bt.x86.exits import ExitReason
+from bt.x86.page import PAGE
+from bt.x86.system.registers.control_registers import CR0_PG
 
 _SERVICE, _FAULT, _END, _MISS, _ENTER = (
     native(f"unit_{name}_exit", PTR, "i64", result="i64") for name in ("service", "fault", "end", "miss", "enter")
@@ -127,13 +136,21 @@ def _note_x87(b: NativeContext, site: Value) -> None:
 def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:
     _note_x87(b, site)
     stays, left = interpret_one(b, UNIT_SITE.get_pointer(b, site, "record"), refund)
+    _go_on_behind(b, site, refund, stays, left)
+
+
+def _go_on_behind(b: NativeContext, site: Value, refund: Value, stays: Value, left: Value) -> None:
+    """The interpreter has done the instruction: on in the unit, if it `stays` what it is."""
     behind = UNIT_SITE.get(b, site, "behind")
-    unit = _unit(b, UNIT_SITE.get(b, site, "unit"))
-    stays = stays & (behind != 0) & (UNIT.get(b, unit, "dead") == 0) & may_enter(b)
+    stays = stays & (behind != 0) & ~_is_dead(b, site) & may_enter(b)
     with b.If(stays & left.sge(BIAS)):
         b.put("budget", left)
         _resume(b, _in_code(b, behind), refund - 1)
     b.ret(b.call(NEXT_CODE, b.cpu))
+
+
+def _is_dead(b: NativeContext, site: Value) -> Value:
+    return UNIT.get(b, _unit(b, UNIT_SITE.get(b, site, "unit")), "dead") != 0
 
 
 def _fault(b: NativeContext) -> None:
@@ -143,11 +160,38 @@ def _fault(b: NativeContext) -> None:
     _settle(b, refund)
     _count(b, "unit_faults")
     linear = b.get("fault_linear")
-    with b.If((b.get("fault_write") != 0) & linear.ult(1 << 32)):
-        status = b.call(OPEN_PAGE, b.cpu, linear.trunc(32))
-        with b.If((status == OK) & may_enter(b)):
-            _count(b, "pages_opened")
+    is_paged = (b.get("cr0") & CR0_PG) != 0
+    in_view = (b.get("fault_signal") == SIGSEGV) & linear.ult(VIEW_BYTES)
+    # Where a page begins an access across two may have been stopped, and the page before it is not walked to yet, as
+    # it must be first. The interpreter has the right order, and when it has done the instruction, the page may open.
+    begins = is_paged & ((linear & (PAGE - 1)) == 0)
+    result = b.local(32, ATTENTION)
+    with b.If(in_view & ~begins):
+        result.set(_open(b, linear))
+        with b.Unlikely(_is_dead(b, site)):
+            _look_afresh(b, site, refund)  # the walk wrote an accessed bit into its very code
+        with b.If((result.get() == OPENED) & may_enter(b)):
             _resume(b, _in_code(b, UNIT_SITE.get(b, site, "retry")), refund)
+    with b.If(result.get() == ATTENTION):
+        _count_trap(b, site)
+    _note_x87(b, site)
+    stays, left = interpret_one(b, UNIT_SITE.get_pointer(b, site, "record"), refund)
+    with b.If(in_view & begins & stays), b.If(_open(b, linear) == OPENED):
+        UNIT_SITE.put(b, site, "traps", UNIT_SITE.get(b, site, "traps") - 1)
+    _go_on_behind(b, site, refund, stays, left)
+
+
+def _open(b: NativeContext, linear: Value) -> Value:
+    result = b.call(OPEN_PAGE, b.cpu, linear.trunc(32), b.get("fault_write", width=32))
+    with b.If(result == OPENED):
+        _count(b, "pages_opened")
+        with b.If((b.get("cr0") & CR0_PG) != 0):
+            _count(b, "earned", -OPENING_COST)
+    return result
+
+
+def _count_trap(b: NativeContext, site: Value) -> None:
+    """An instruction that traps time and again is a service in the next unit."""
     traps = UNIT_SITE.get(b, site, "traps") + 1
     UNIT_SITE.put(b, site, "traps", traps)
     with b.If(traps == MOST_TRAPS):
@@ -158,7 +202,6 @@ def _fault(b: NativeContext) -> None:
             b.store(CONTROL.get_pointer(b, control, "trapping") + (place << 2), RECORD.get(b, record, "eip"))
             CONTROL.put(b, control, "trapping_next", place + 1)
             b.call(KILL_UNIT, b.cpu, UNIT_SITE.get(b, site, "unit").zext(64))
-    _interpret_one(b, site, refund)
 
 
 def _end(b: NativeContext) -> None:
@@ -167,6 +210,11 @@ def _end(b: NativeContext) -> None:
     refund = _refund(b, site)
     _settle(b, refund)
     _count(b, "unit_ends")
+    _look_afresh(b, site, refund)
+
+
+def _look_afresh(b: NativeContext, site: Value, refund: Value) -> None:
+    """Nothing of the instruction has been done; go on there, but not here."""
     _note_x87(b, site)
     b.put("eip", RECORD.get(b, UNIT_SITE.get_pointer(b, site, "record"), "eip"))
     b.put("budget", b.get("budget") + refund)
@@ -183,13 +231,15 @@ def _miss(b: NativeContext) -> None:
     with b.Unlikely(CONTROL.get(b, control, "table_pages").ugt(CONTROL.get(b, control, "table_limit"))):
         b.put("exit_reason", int(ExitReason.PROMOTE))
         b.ret(b.call(NEXT_CODE, b.cpu))
+    heat = b.local(32, INDIFFERENT)
     with b.If(b.get("heat_limit") != 0):
-        heat = b.call(NOTE_HEAT, b.cpu, eip)
-        with b.If(heat == HOT):
+        heat.set(b.call(NOTE_HEAT, b.cpu, eip))
+        with b.If(heat.get() == HOT):
             b.ret(b.call(NEXT_CODE, b.cpu))
-        with b.If((heat == INDIFFERENT) & (b.get("heat_limit") != EAGER)):
-            _judge_stay(b)
-    b.ret(fragment(b))
+    with b.If((heat.get() == COLD) | (b.get("heat_limit") == EAGER)):
+        b.ret(fragment(b))
+    _judge_stay(b)
+    b.ret(known_fragment(b, eip))
 
 
 def _judge_stay(b: NativeContext) -> None:
@@ -209,7 +259,10 @@ def _judge_stay(b: NativeContext) -> None:
 def _enter(b: NativeContext) -> None:
     """From the head of a fragment that a unit has taken over."""
     b.put("unit_number", b.arguments[1])
-    _resume(b, UNIT.get(b, _unit(b, b.arguments[1]), "code"), 0)
+    unit = _unit(b, b.arguments[1])
+    with b.If(b.load(UNIT.get_pointer(b, unit, "slot"), 64) != UNIT.get(b, unit, "code")):
+        b.call(NOTE_WAY, b.cpu, b.arguments[1])
+    _resume(b, UNIT.get(b, unit, "code"), 0)
 
 
 RUNTIME: tuple[tuple[Signature, Body], ...] = (
@@ -222,6 +275,7 @@ RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (NOTE_BLOCK, emit_note_block),
     (KILL_UNIT, emit_kill_unit),
     (KILL_UNITS, emit_kill_units),
+    *ways.RUNTIME,
     (OWN_FAULTS, emit_own_faults),
     (FAULT_HANDLER, emit_fault_handler),
 )

@@ -13,6 +13,8 @@ from bt.engine.identity.layout import (
     EAGER,
     HEAT_DONE,
     HEAT_ENTRIES,
+    HOT_SAMPLES,
+    PAGED_HEAT_SHIFT,
     PATH_BLOCKS,
     PATH_INSNS,
     UNIT,
@@ -20,9 +22,15 @@ from bt.engine.identity.layout import (
 )
 from bt.engine.structures import BLOCK, BLOCK_BYTES, CONTROL, IN_UNIT, UNIT_HEAD
 from bt.memory.access import NativeContext
+from bt.memory.backend import KNOWN_TRANSLATION, NOT_KNOWN
 from bt.memory.host_mmu.code import view_usable
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
+from bt.x86.page import PAGE
+from bt.x86.services import CODE_WRITTEN, UPDATE_MODE
+from bt.x86.system.registers.control_registers import CR0_PG
+
+_PAGE_SHIFT = PAGE.bit_length() - 1
 
 NOTE_HEAT = native("note_heat", PTR, "i32")  # EIP that tier 1 leads back to
 COLD, HOT, INDIFFERENT = range(3)  # leave the way as it is; a path is being recorded; all ways may be short
@@ -40,13 +48,50 @@ def heat_slot(b: NativeContext, eip: Value) -> Value:
     return CONTROL.get_pointer(b, control, "heat") + (place << 1)
 
 
+def is_counted(b: NativeContext, eip: Value) -> Value:
+    """Whether it is counted how often a place is come back to (i1).
+
+    With paging, where each place of an operating system has its turn, only where much of the time goes.
+    """
+    limit, is_paged = b.get("heat_limit"), (b.get("cr0") & CR0_PG) != 0
+    sampled = b.load(_sampled(b, eip.trunc(32)), 8).uge(HOT_SAMPLES)
+    return (limit != 0) & ((limit == EAGER) | ~is_paged | sampled)
+
+
+def _sampled(b: NativeContext, eip: Value) -> Value:
+    return CONTROL.get_pointer(b, b.get_pointer("engine"), "samples") + (eip >> _PAGE_SHIFT).zext(64)
+
+
+def sample(b: NativeContext) -> None:
+    """At the end of a run: note where the guest is, if time has come to an end."""
+    counts = (b.get("heat_limit").ugt(EAGER)) & ((b.get("cr0") & CR0_PG) != 0)
+    counts = counts & (b.get("exit_reason") == int(ExitReason.BUDGET))
+    with b.If(counts):
+        eip = b.get("eip", width=32)
+        place = _sampled(b, eip)
+        times = b.load(place, 8) + 1
+        with b.If(times.ule(HOT_SAMPLES)):
+            b.store(place, times)
+        with b.If(times == HOT_SAMPLES):
+            known = b.call(KNOWN_TRANSLATION, b.cpu, eip)
+            with b.IfElse(known == NOT_KNOWN) as arm:
+                with arm.then():
+                    b.store(place, times - 1)
+                with arm.otherwise():  # its ways are short already
+                    b.call(CODE_WRITTEN, b.cpu, known & -PAGE, PAGE)
+
+
 def emit_note_heat(b: NativeContext) -> None:
     """Body of `note_heat`."""
     slot = heat_slot(b, b.arguments[1])
+    with b.If(~is_counted(b, b.arguments[1])):
+        b.ret(INDIFFERENT)
     heat = b.load(slot, 16)
     with b.If(heat == HEAT_DONE):
         b.ret(INDIFFERENT)
-    with b.If((heat.zext(64) + 1).ult(b.get("heat_limit"))):
+    limit = b.get("heat_limit")
+    with_pages = ((b.get("cr0") & CR0_PG) != 0) & (limit != EAGER)
+    with b.If((heat.zext(64) + 1).ult(b.select(with_pages, limit << PAGED_HEAT_SHIFT, limit))):
         b.store(slot, heat + 1)
         b.ret(COLD)
     with b.If(b.get("recording") == 0):
@@ -84,6 +129,10 @@ def prepare_units(b: NativeContext) -> None:
     """At the beginning of a run: whether to begin with tier 2, a path that was cut short; GS for the view, the signal
     handler in its place."""
     b.put("recording", 0)
+    rests = b.get("paged_view_rests")
+    with b.Unlikely((rests != 0) & b.get("icount_base").uge(rests)):
+        b.put("paged_view_rests", 0)
+        b.call(UPDATE_MODE, b.cpu)
     with b.Unlikely((b.get("icount_base").uge(b.get("patience"))) & (b.get("exit_reason") == 0)), b.If(view_usable(b)):
         b.put("exit_reason", int(ExitReason.PROMOTE))
     with b.Unlikely(b.get("view") != 0):

@@ -18,6 +18,7 @@ UNIT = Layout(
         ("eip", 32),
         ("dead", 32),
         ("short", 32),  # how much more often a stay that began here was short than long
+        ("wide", 32),  # 1: it has code from several pages, which is good without paging only
     ),
     UNIT_BYTES,
 )
@@ -43,13 +44,36 @@ UNIT_SITE = Layout(
 UNIT_SITES = 1 << 17
 NO_SITE = 0  # the number of none: the first is 1
 
+# A slot of the branch table that leads to a unit.
+WAY_BYTES = 16
+WAY = Layout(
+    (
+        ("slot", 64),  # host address
+        ("eip", 32),
+        ("is_global", 32),  # 1: MOV CR3 does not change what is there
+    ),
+    WAY_BYTES,
+)
+WAYS = 1 << 13
+
 HEAT_ENTRIES = 1 << 16
 HEAT_DONE = 0xFFFF  # nothing to be gained: it has a unit, or can have none
 EAGER = 1  # heat_limit: each block becomes a unit by itself, before it has run
 MOST_TRAPS = 8  # of a site; then its unit is made anew without it
 TRAPPING = 1 << 10
 
-SHORT_STAY = 24  # instructions, for which leaving tier 1 and coming back was not worth it
+SHORT_STAY = 100  # instructions, for which leaving tier 1 and coming back was not worth it
 MOST_SHORT = 500  # then the unit is given up, and its place stays in tier 1
 
 PATH_BLOCKS, PATH_INSNS = 32, 96
+
+# With paging places are counted only in pages where the guest was found so many times when its slice of time was over.
+HOT_SAMPLES = 10
+PAGED_HEAT_SHIFT = 2  # and places there must be come back to so many times more often (a power of two)
+SAMPLED_PAGES = 1 << 20  # one byte each, by linear address
+
+# Opening a page takes as long as so many instructions gain. Whoever is that much in debt gives views with paging up for
+# a while, and for twice as long each time, until they have earned as much.
+OPENING_COST = 40_000
+MOST_DEBT = MOST_EARNED = 20_000_000
+SHORTEST_REST, LONGEST_REST = 200_000_000, 6_400_000_000

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from bt.engine.identity.deadness import sets_flags, strictly_dead
 from bt.engine.identity.steps import Ending, Step, step
 from bt.engine.identity.undefined_flags import SET_AF, HostFlags
-from bt.engine.reencode.decoded import decoded_records
+from bt.engine.reencode.decoded import Decoded, decoded_records
 from bt.engine.reencode.forms import Inline, inline
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
 from bt.x86.opcodes import FORMS
+from bt.x86.page import PAGE
 
 UNROLLED_INSNS = 64  # about as many are in a unit that is a loop
 LONGEST_TRACE = 128
@@ -28,6 +29,8 @@ class GuestBlock:
     host: int
     eip: int
     count: int
+    mode: int
+    page: int  # physical
     in_units: int
     usable: bool
 
@@ -40,7 +43,10 @@ class GuestBlock:
             return int.from_bytes(data[start : start + BLOCK.widths[name] // 8], "little")
 
         usable = not get("dead") and get("host") != 0 and get("physical2") == NO_PAGE
-        return cls(address, get("records"), get("host"), get("eip"), get("count"), get("in_units"), usable)
+        page = get("physical") & -PAGE
+        return cls(
+            address, get("records"), get("host"), get("eip"), get("count"), get("mode"), page, get("in_units"), usable
+        )
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,13 @@ class Placed:
 class Choice:
     """What instructions of a block may become."""
 
+    paged: bool  # each page for itself: what lies where may change
     everything: bool  # have a unit even where that does not pay
     trapping: frozenset[int]  # EIPs of what had better be a service
     missing: frozenset[int]  # forms that the guest's processor has not
     ready: int  # READY_* bits: which FP instructions may simply be executed
     host_flags: HostFlags
+    in_tier_1: Callable[[Decoded], bool]  # whether there it is more than a call of the interpreter
 
 
 @dataclass
@@ -73,6 +81,11 @@ class Trace:
     exit: int | None = None  # else to this address, if not by its last instruction
     why: str = ""  # it is no good
 
+    @property
+    def is_wide(self) -> bool:
+        """It has code from several pages."""
+        return len({block.page for block in self.blocks}) > 1
+
     def unrolled(self) -> Trace:
         """The same several times over, if it is a short loop."""
         copies = UNROLLED_INSNS // len(self.steps) if self.closes else 1
@@ -83,6 +96,9 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     """The trace along a path whose last block is only where it went on."""
     trace, cut_short = Trace(path[0]), False
     for block, following in zip(path, [*path[1:], None], strict=True):
+        if not _stays(trace.head, block, paged=choice.paged):
+            trace.exit = block.eip
+            break
         steps = _steps(block, choice)
         if steps is None or len(trace.steps) + len(steps) > LONGEST_TRACE:
             trace.exit, cut_short = block.eip, steps is None
@@ -106,6 +122,12 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     return trace
 
 
+def _stays(head: GuestBlock, block: GuestBlock, *, paged: bool) -> bool:
+    """Whether a unit that begins with `head` may go on with `block`."""
+    same_page = block.page == head.page and block.eip // PAGE == head.eip // PAGE
+    return block.mode == head.mode and (same_page or not paged)
+
+
 def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     """None: a block that tier 1 does better."""
     if not block.usable:
@@ -115,7 +137,9 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
         form = FORMS[each.i.form]
         if each.i.eip in choice.trapping or each.i.form in choice.missing:
             found[index] = each.as_service()
-        elif (each.needs & ~choice.ready) or (each.service and inline(form) is not Inline.NOT):
+        elif (each.needs & ~choice.ready) or (
+            each.service and (inline(form) is not Inline.NOT or choice.in_tier_1(each.i))
+        ):
             if not choice.everything:
                 return None
             found[index] = each.as_service()
@@ -125,6 +149,11 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
                 return None
             found[index] = kept
     return found
+
+
+def _has_tier_1(each: Step, choice: Choice) -> bool:
+    """Whether tier 1 has more than a call of the interpreter for what is a service here."""
+    return inline(FORMS[each.i.form]) is not Inline.NOT or choice.in_tier_1(each.i)
 
 
 def _with_undefined_flags(steps: Sequence[Step], index: int, choice: Choice) -> Step | None:

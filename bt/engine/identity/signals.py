@@ -28,7 +28,7 @@ from bt.host.faults import (
     SIGSEGV,
 )
 from bt.memory.access import NativeContext
-from bt.memory.host_mmu.code import system_call
+from bt.memory.host_mmu.host import system_call
 from bt.x86 import state
 
 FAULT_HANDLER = native("fault_handler", "i32", PTR, PTR, PTR, result="void")  # signal, siginfo, context, registry
@@ -97,8 +97,8 @@ class _Handler:
                 linear = b.load(self.info + _FAULT_ADDRESS, 64) - b.load(self._slot(cpu, "view"), 64)
                 b.store(self._slot(cpu, "fault_linear"), linear)
                 error = b.load(self.context + _ERROR, 64)
-                is_write = (error & _ERROR_WRITE) * (self.signal == SIGSEGV).zext(64)
-                b.store(self._slot(cpu, "fault_write"), is_write)
+                b.store(self._slot(cpu, "fault_write"), (error & _ERROR_WRITE) >> 1)
+                b.store(self._slot(cpu, "fault_signal"), self.signal.zext(64))
                 b.store(self.context + _R12, middle)
                 b.store(self.context + _RIP, CONTROL.get(b, control, "fault_gate"))
                 b.ret()

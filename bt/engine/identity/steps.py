@@ -7,6 +7,7 @@ from enum import Enum, auto
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import move_immediate
+from bt.engine.identity import strings
 from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
@@ -89,6 +90,8 @@ def _special(form: Form, i: Decoded) -> Step | None:
         return Step(i, ())
     if form.meaning.startswith(("stack.", "control.")) and i.operand_size != 32:
         raise NotEncodable("16-bit operand")
+    if form.meaning in strings.MEANINGS:
+        return Step(i, strings.single_element(_ENCODER, form, i))
     match form.meaning:
         case "control.jcc":
             return Step(i, (), Ending.CONDITION)

@@ -37,22 +37,37 @@ from bt.engine.identity.layout import (
     UNIT_SITE_BYTES,
     UNIT_SITES,
     UNITS,
+    WAY_BYTES,
+    WAYS,
 )
 from bt.engine.identity.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
 from bt.engine.identity.undefined_flags import ask_host
 from bt.engine.identity.unit import Unit, UnitWriter
-from bt.engine.structures import BLOCK, BLOCK_BYTES, IN_UNIT, UNIT_HEAD
+from bt.engine.reencode.decoded import Decoded
+from bt.engine.structures import (
+    BLOCK,
+    BLOCK_BYTES,
+    IN_UNIT,
+    NO_PLAN,
+    PLAN,
+    PLAN_BYTES,
+    UNIT_HEAD,
+    VARIANTS,
+)
 from bt.host.faults import FAULTS
 from bt.host.reserved import Refused, Reserved, has_gs_base
+from bt.memory.host_mmu.layout import PAGED_VIEW_BYTES, PAGED_VIEWS
 from bt.memory.host_mmu.mmu import HostMmu
 from bt.x86 import state
 from bt.x86.fp.fp_state import ready_now
+from bt.x86.mode import USER
+from bt.x86.system.registers.control_registers import CR0_PG
 
 if TYPE_CHECKING:
     from bt.engine.translator.vcpu import TranslatingVcpu
 
 TABLE_BYTES = 8 << 32
-_SLOT_BYTES, _TABLE_PAGE = 8, 4096
+_SLOT_BYTES = 8
 MOST_SITES = 4 * LONGEST_TRACE  # of a unit
 MOST_CODE = 32 << 10  # B, of a unit; the longest has about half as much
 _MOST_MADE = 8  # units from one place; what they were made from keeps changing
@@ -79,15 +94,18 @@ class IdentityTier:
             cpu.area(size, sparse=True) for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
         )
         trapping = cpu.area(4 * TRAPPING)
+        ways = cpu.area(WAYS * WAY_BYTES)
         with cpu.undoing() as undo:
-            self._table = Reserved(TABLE_BYTES, writable=True)
-            undo.callback(self._table.close)
+            self._tables: list[Reserved] = []  # for the CPLs below 3, and for 3
+            for _ in range(2):
+                self._tables.append(Reserved(TABLE_BYTES, writable=True))
+                undo.callback(self._tables[-1].close)
             registry = FAULTS.registry(library.fault_handler)
             self._space = CodeSpace(library, cpu.state.pointer)
             undo.callback(self._space.close)
             cpu.state["fault_registry"] = registry  # where there is a view, somebody will ask whose the signals are
-            mmu.open_view(cpu.memory, cpu.code_maps)
-            undo.callback(mmu.close_view)
+            mmu.open_views(cpu.memory, cpu.code_maps, cpu.area(PAGED_VIEWS * PAGED_VIEW_BYTES, sparse=True))
+            undo.callback(mmu.close_views)
         self._base = library.arena.exec_base  # what sites count from
         self.host_flags = ask_host(self._for_a_moment)
         self._gates = {
@@ -104,11 +122,11 @@ class IdentityTier:
             "fault_gate": self._gates["fault"],
             "miss_gate": self._gates["miss"],
             "trapping": trapping.address,
+            "ways": ways.address,
         }.items():
             cpu.set_control(name, value)
-        cpu.state["branch_table"] = self._table.address
-        self._miss_page = self._gates["miss"].to_bytes(8, "little") * (_TABLE_PAGE // _SLOT_BYTES)
-        self._touched: set[int] = set()  # pages of the table
+        for number, table in enumerate(self._tables):
+            cpu.state["branch_tables", number] = table.address
         self.forget()
         cpu.call("update_mode")
 
@@ -116,15 +134,16 @@ class IdentityTier:
 
     def forget(self) -> None:
         """All units: what they were made from is about to be forgotten, tier 1's code too."""
+        self._cpu.call("forget_ways", 0)
         if self._cpu.control("table_pages") > self._cpu.control("table_limit"):
-            self._table.clear()
-            self._touched.clear()
+            for table in self._tables:
+                table.clear()
             self._cpu.set_control("table_pages", 0)
-        for page in self._touched:
-            self._fill_table_page(page)
         self._space.forget()
-        for name, value in (("units_next", 1), ("members_next", 0), ("unit_sites_next", 1), ("trapping_next", 0)):
-            self._cpu.set_control(name, value)
+        for name in ("units_next", "unit_sites_next"):
+            self._cpu.set_control(name, 1)
+        for name in ("members_next", "trapping_next", "wide_units"):
+            self._cpu.set_control(name, 0)
 
     def promote(self, path: list[GuestBlock]) -> None:
         """Have a unit for a path that was recorded, if it is worth one."""
@@ -132,8 +151,15 @@ class IdentityTier:
         self._note_trapping()
         trace = Trace(head, why="its place has had several already")
         if self._everything or self.places[head.eip] < _MOST_MADE:
+            state_now = self._cpu.state
             choice = Choice(
-                self._everything, self._trapping, self._missing, ready_now(self._cpu.state), self.host_flags
+                bool(state_now["cr0"] & CR0_PG),
+                self._everything,
+                self._trapping,
+                self._missing,
+                ready_now(state_now),
+                self.host_flags,
+                self._has_stencil,
             )
             trace = trace_of(path, choice)
         if not head.usable or head.in_units & UNIT_HEAD:
@@ -143,6 +169,11 @@ class IdentityTier:
         else:
             self._make(trace.unrolled())
         self._settle_heat(head.eip)
+
+    def _has_stencil(self, i: Decoded) -> bool:
+        """Whether tier 1 does an instruction itself."""
+        plan = self._cpu.control("flat_plans") + (i.form * VARIANTS + i.variant) * PLAN_BYTES
+        return ctypes.c_uint32.from_address(plan + PLAN.offsets["live"]).value != NO_PLAN
 
     def emitted(self) -> Iterator[tuple[int, bytes]]:
         """Host address and code of each unit there is, stubs and way in included."""
@@ -198,28 +229,25 @@ class IdentityTier:
         self._space.write(trace.head.host, bytes((JUMP_REL32,)) + jump)
 
     def _enter_unit(self, trace: Trace, number: int, start: int, head: bytes) -> None:
-        slot = self._table.address + trace.head.eip * _SLOT_BYTES
         fields = {
-            "slot": slot,
+            "slot": self._slot(trace.head),
             "block": trace.head.address,
             "head": int.from_bytes(head, "little"),
             "code": start,
             "eip": trace.head.eip,
             "dead": 0,
             "short": 0,
+            "wide": int(trace.is_wide),
         }
         for name, value in fields.items():
             at = number * UNIT_BYTES + UNIT.offsets[name]
             self._units.map[at : at + UNIT.widths[name] // 8] = value.to_bytes(UNIT.widths[name] // 8, "little")
-        page = slot & -_TABLE_PAGE
-        if page not in self._touched:
-            self._fill_table_page(page)
-            self._touched.add(page)
-            self._cpu.set_control("table_pages", self._cpu.control("table_pages") + 1)
-        ctypes.memmove(slot, start.to_bytes(8, "little"), 8)
+        self._cpu.set_control("wide_units", self._cpu.control("wide_units") + trace.is_wide)
 
-    def _fill_table_page(self, page: int) -> None:
-        ctypes.memmove(page, self._miss_page, _TABLE_PAGE)
+    def _slot(self, head: GuestBlock) -> int:
+        """Host address of the slot that leads to a unit while it is what its address means (ways.py)."""
+        table: int = self._tables[bool(head.mode & USER)].address
+        return table + head.eip * _SLOT_BYTES
 
     def _enter_members(self, trace: Trace, number: int, first: int) -> None:
         base = self._cpu.control("blocks_base")
@@ -257,13 +285,17 @@ class IdentityTier:
         code += bytes((rex(base=_BUDGET) | 8, 0x81, 0xF8 | _BUDGET & 7)) + (BIAS + unit.total).to_bytes(4, "little")
         code += b"\x0f\x8c" + bytes(4)  # jl back
         holes.append(len(code) - 4)
+        code += bytes((0x49, 0xB8 | _FREE & 7)) + self._slot(head).to_bytes(8, "little")  # mov r12, imm64
+        code += b"\x41\x81\x3c\x24" + (unit.start & 0xFFFFFFFF).to_bytes(4, "little")  # cmp dword [r12], imm32
+        code += b"\x0f\x85" + bytes(4)  # jne note, by way of the gate
+        third_hole = len(code) - 4
+        note = move_immediate(_FREE) + number.to_bytes(4, "little")
         if unit.head_is_dead:
             code += note_number(number) + NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
-            target = unit.start
-        else:
-            code += move_immediate(_FREE) + number.to_bytes(4, "little")
-            target = self._enter
-        code += _relative(b"\xe9", base + len(code), target)
+            code += _relative(b"\xe9", base + len(code), unit.start)
+        code[third_hole : third_hole + 4] = (len(code) - third_hole - 4).to_bytes(4, "little")
+        code += note
+        code += _relative(b"\xe9", base + len(code), self._enter)
         for hole in holes:
             code[hole : hole + 4] = (len(code) - hole - 4).to_bytes(4, "little")
         code += charge

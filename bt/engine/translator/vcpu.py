@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from bt.engine.identity.layout import EAGER, HEAT_ENTRIES, PATH_BLOCKS
+from bt.engine.identity.layout import EAGER, HEAT_ENTRIES, PATH_BLOCKS, SAMPLED_PAGES
 from bt.engine.library.library import STENCIL_SECTIONS, Library
 from bt.engine.structures import BLOCK_ROOM, SITE_BYTES
 from bt.engine.vcpu import Vcpu
@@ -84,6 +84,7 @@ class TranslatingVcpu(Vcpu):
     def _acquire(self) -> None:
         super()._acquire()
         self.heat = self.area(2 * HEAT_ENTRIES, sparse=True)
+        self._samples = self.area(SAMPLED_PAGES, sparse=True)
         self._recorded = self.area(8 * (PATH_BLOCKS + 1))
         self._cache = self.pieces(CACHE_PIECES)
         self._filled_hot = self._filled_cold = 0  # bytes, in pieces before the current one
@@ -103,6 +104,7 @@ class TranslatingVcpu(Vcpu):
         self.set_control("sites_end", SITES)
         self.set_control("callouts", self._callouts.address)
         self.set_control("heat", self.heat.address)
+        self.set_control("samples", self._samples.address)
         self.set_control("recorded", self._recorded.address)
         self.set_control("table_limit", self._table_bytes // PAGE)
         self.state["view_wanted"] = int(self._tier != "1")

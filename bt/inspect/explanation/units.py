@@ -55,7 +55,15 @@ def explained_unit(cpu: TranslatingVcpu, eip: int) -> ExplainedUnit:
     cpu.state["eip"] = here
     if found is None:
         return ExplainedUnit(eip, "no code can be fetched there")
-    choice = Choice(True, frozenset(), cpu.library.forms_without(cpu.model), READY_X87 | READY_SSE, HostFlags())
+    choice = Choice(
+        False,
+        True,
+        frozenset(),
+        cpu.library.forms_without(cpu.model),
+        READY_X87 | READY_SSE,
+        HostFlags(),
+        lambda i: False,
+    )
     trace = trace_of([GuestBlock.at(found.address)], choice)
     if trace.why:
         return ExplainedUnit(eip, trace.why)

@@ -1,84 +1,109 @@
-"""The view in generated code: when it may be used, and which of its pages may be written.
+"""Views in generated code: when one may be used, and which of its pages may be written.
 
-A page of the view can be written when stores to it need no attention: it holds no code, the dirty log has it already,
-and it is no ROM. All others are read-only, or not there; what they stop comes by the slow path.
+A page of a view can be written when stores to it need no attention: it holds no code, the dirty log has it already,
+and it is no ROM. All others are read-only, or not there; what they stop comes by the slow path. Without paging a view
+has all of memory from the start; with it, what was walked to since its translations were last forgotten (paged.py).
 """
 
 from __future__ import annotations
 
 from bt.codegen.abi import Signature, native
-from bt.codegen.builder import Builder
 from bt.codegen.value import PTR, Value
 from bt.memory.access import ACCESS_CODE, Body, NativeContext
-from bt.memory.host_mmu.layout import GUARD_BYTES, VIEW_BYTES
+from bt.memory.host_mmu.host import READ, READ_WRITE, change_rights
+from bt.memory.host_mmu.layout import PAGED_VIEW, VIEW_BYTES
+from bt.memory.host_mmu.paged import (
+    FLUSH_PAGED,
+    FLUSH_PAGED_AT,
+    OPEN_PAGED,
+    PROTECT_PAGED,
+    emit_flush_paged,
+    emit_flush_paged_at,
+    emit_open_paged,
+    emit_protect_paged,
+)
+from bt.memory.host_mmu.result import ATTENTION, OPENED
 from bt.memory.physical import PhysicalPage, code_map_slot, mark_dirty
-from bt.x86 import mode
-from bt.x86.context import FAULT, OK, Context
+from bt.x86 import mode, services
+from bt.x86.context import Context
 from bt.x86.page import PAGE
 from bt.x86.system.registers.control_registers import CR0_PG
 
-# Let stores to a page of the view through, if they need no attention: linear address. FAULT: they do.
-OPEN_PAGE = native("open_page", PTR, "i32")
+# Let accesses to a page of the view through, if they need no attention: linear address, write. See result.py.
+OPEN_PAGE = native("open_page", PTR, "i32", "i32")
 
 _ALL_LINES = -1
-_MPROTECT, _MUNMAP = 10, 11  # Linux x86-64
-_READ, _READ_WRITE = 1, 3
-
-
-def system_call(b: Builder, number: int, first: Value, second: Value, third: Value, fourth: Value) -> Value:
-    """One of Linux with up to four arguments (i64), i64; negative: an error."""
-    return b.asm(
-        "syscall",
-        "={rax},{rax},{rdi},{rsi},{rdx},{r10},~{rcx},~{r11},~{memory}",
-        "i64",
-        b.const(number, 64), first, second, third, fourth,
-    )  # fmt: skip
 
 
 def choose_rights(b: Context, user: Value, checked: Value, watched: Value) -> None:
-    """What a change of mode means for accesses, through the view too (see AccessCode)."""
+    """What a change of mode means for accesses, through the views too (see AccessCode)."""
     ACCESS_CODE.choose_rights(b, user, checked, watched)
     usable = view_usable(b)
     b.put("heat_limit", b.select(usable, b.get("heat_wanted"), 0))
+    with b.Unlikely(b.get("unpaged_view") != 0):
+        with_pages = b.select(user, b.get("user_view"), b.get("paged_views")).to_pointer()
+        view = b.select(_paged(b), PAGED_VIEW.get(b, with_pages, "address"), b.get("unpaged_view"))
+        b.put("view", view)
+        b.put("branch_table", b.load(b.slot("branch_tables") + (user.zext(64) << 3), 64))
+        b.asm("wrgsbase $0", "r", "void", view)
     b.put("view_open", usable & (b.get("view") != 0))
+
+
+def _paged(b: Context) -> Value:
+    return (b.get("cr0") & CR0_PG) != 0
 
 
 def view_usable(b: Context) -> Value:
     """Whether accesses in the present mode could go through a view, i1."""
     usable = ((b.get("mode") & mode.FLAT) == mode.FLAT) & (b.get("view_wanted") != 0)
-    return usable & ((b.get("cr0") & CR0_PG) == 0) & (b.get("a20_mask") == _ALL_LINES)
+    usable = usable & (~_paged(b) | (b.get("paged_view_rests") == 0))
+    return usable & (b.get("a20_mask") == _ALL_LINES)
 
 
-def protect_view(b: NativeContext, first: Value, size: Value) -> None:
-    """The view's part of PROTECT: physical address and bytes, all of them memory, or none.
+def protect_views(b: NativeContext, first: Value, size: Value) -> None:
+    """The views' part of PROTECT: physical address and bytes, all of them memory, or none.
 
     Where there is none nothing is mapped, and it stays so: code may be fetched from there, though.
     """
-    view = b.get("view")
-    with b.Unlikely((view != 0) & first.ult(VIEW_BYTES)), b.If(PhysicalPage(b, first).is_memory):
-        end = b.intrinsic("umin", "i64", first + size, b.const(VIEW_BYTES, 64))
-        _change(b, view + first, end - first, _READ)
+    view = b.get("unpaged_view")
+    with b.Unlikely(view != 0), b.If(PhysicalPage(b, first).is_memory):
+        with b.If(first.ult(VIEW_BYTES)):
+            end = b.intrinsic("umin", "i64", first + size, b.const(VIEW_BYTES, 64))
+            change_rights(b, view + first, end - first, READ)
+        b.call(PROTECT_PAGED, b.cpu, first, size)
 
 
-def _change(b: NativeContext, at: Value, size: Value, rights: int) -> None:
-    """Change rights, or have no view any more where the host refuses: it has limits."""
-    status = system_call(b, _MPROTECT, at, size, b.const(rights, 64), b.const(0, 64))
-    with b.Unlikely(status != 0):
-        base, zero = b.get("view"), b.const(0, 64)
-        system_call(b, _MUNMAP, base, b.const(VIEW_BYTES + GUARD_BYTES, 64), zero, zero)
-        for name in ("view", "view_open", "view_wanted", "heat_limit"):
-            b.put(name, 0)
+def flush_views(b: NativeContext, keep_global: Value) -> None:
+    """The views' part of FLUSH_TLB (`keep_global`, i1), and that of the ways that lead through them."""
+    with b.Unlikely(b.get("unpaged_view") != 0):
+        b.call(FLUSH_PAGED, b.cpu, keep_global.zext(32))
+        b.call(services.FORGET_WAYS, b.cpu, keep_global.zext(32))
+
+
+def flush_views_at(b: NativeContext, linear: Value) -> None:
+    """The same of INVALIDATE_PAGE."""
+    with b.Unlikely(b.get("unpaged_view") != 0):
+        b.call(FLUSH_PAGED_AT, b.cpu, linear)
+        b.call(services.FORGET_WAYS_AT, b.cpu, linear)
 
 
 def _open_page(b: NativeContext) -> None:
-    linear = b.arguments[1]
+    _, linear, write = b.arguments
+    with b.If(_paged(b)):
+        b.ret(b.call(OPEN_PAGED, b.cpu, linear, write))
     physical = linear.zext(64) & -PAGE
     plain = PhysicalPage(b, physical).is_writable & (b.load(code_map_slot(b, physical), 64) == 0)
-    with b.If(~plain):
-        b.ret(FAULT)
+    with b.If((write == 0) | ~plain):
+        b.ret(ATTENTION)
     mark_dirty(b, physical)
-    _change(b, b.get("view") + physical, b.const(PAGE, 64), _READ_WRITE)
-    b.ret(OK)
+    change_rights(b, b.get("unpaged_view") + physical, b.const(PAGE, 64), READ_WRITE)
+    b.ret(OPENED)
 
 
-RUNTIME: tuple[tuple[Signature, Body], ...] = ((OPEN_PAGE, _open_page),)
+RUNTIME: tuple[tuple[Signature, Body], ...] = (
+    (OPEN_PAGE, _open_page),
+    (OPEN_PAGED, emit_open_paged),
+    (FLUSH_PAGED, emit_flush_paged),
+    (FLUSH_PAGED_AT, emit_flush_paged_at),
+    (PROTECT_PAGED, emit_protect_paged),
+)

@@ -1,6 +1,7 @@
-"""The back-end with a view, as Python sees it: the soft MMU, and beside it guest memory laid out as the guest sees it.
+"""The back-end with views, as Python sees it: the soft MMU, and beside it guest memory laid out as the guest sees it.
 
-While no view has been opened this is the soft MMU and nothing else.
+While none has been opened this is the soft MMU and nothing else. What lies in those with paging is known to native code
+alone (paged.py); Python has to do with the one without.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import mmap
 from bt.host.area import Area
 from bt.host.reserved import Refused, Reserved
 from bt.memory.dirty_log import runs
-from bt.memory.host_mmu.layout import GUARD_BYTES, VIEW_BYTES
+from bt.memory.host_mmu.layout import GUARD_BYTES, PAGED_VIEW, PAGED_VIEW_BYTES, PAGED_VIEWS, VIEW_BYTES
 from bt.memory.map import PhysicalMap, Range
 from bt.memory.soft_mmu.mmu import SoftMmu
 from bt.x86.page import PAGE
@@ -20,35 +21,51 @@ _WORDS = 8 * 512  # bytes of page_info that are looked at together
 
 
 class HostMmu(SoftMmu):
-    """The soft MMU and, once it is opened, a view of unpaged memory."""
+    """The soft MMU and, once they are opened, the views: of unpaged memory, and with paging below CPL 3 and for it."""
 
     _view: Reserved | None = None
+    _opened = False
 
-    def open_view(self, memory: PhysicalMap, code_maps: Area) -> None:
-        """Lay out what is mapped now. Raises Refused where the host does not want to."""
-        view = Reserved(VIEW_BYTES, align=VIEW_BYTES, margin=GUARD_BYTES)
-        self._view, self._memory, self._code_maps = view, memory, code_maps
+    def open_views(self, memory: PhysicalMap, code_maps: Area, paged_views: Area) -> None:
+        """Lay out what is mapped now. `paged_views`: room for the PAGED_VIEWs. Raises Refused where the host does not
+        want to.
+        """
+        self._views: list[Reserved] = []
+        self._memory, self._code_maps, self._paged_views = memory, code_maps, paged_views
         try:
+            for _ in range(1 + PAGED_VIEWS):
+                self._views.append(Reserved(VIEW_BYTES, align=VIEW_BYTES, margin=GUARD_BYTES))
+            self._view = self._views[0]
             for each in memory:
                 memory.presume_written(each)
                 self._lay(each)
         except Refused:
-            self.close_view()
+            self.close_views()
             raise
-        self._state["view"] = view.address
+        ram = memory.ram
+        for number, view in enumerate(self._views[1:]):
+            fields = {"address": view.address, "fd": ram.fd, "ram": ram.address, "ram_bytes": ram.size}
+            for name, value in fields.items():
+                at = number * PAGED_VIEW_BYTES + PAGED_VIEW.offsets[name]
+                paged_views.map[at : at + 8] = value.to_bytes(8, "little")
+        self._state["paged_views"] = paged_views.address
+        self._state["user_view"] = paged_views.address + PAGED_VIEW_BYTES
+        self._state["unpaged_view"] = self._view.address
+        self._opened = True
 
-    def close_view(self) -> None:
+    def close_views(self) -> None:
         """Have none any more."""
-        if (view := self._view) is not None:
-            self._view = None
-            lost = self._state["view"] != view.address  # native code has given it back, but for the guard before it
-            if not lost:
+        lost = self._opened and not self._state["unpaged_view"]
+        if not lost:  # native code gives them back itself, but for the guards before them
+            for view in self._views:
                 view.close()
-            self._state["view"] = 0
+        self._view, self._views, self._opened = None, [], False
+        for name in ("unpaged_view", "paged_views", "user_view", "view", "view_open"):
+            self._state[name] = 0
 
     def remapped(self, physical: int, size: int) -> None:
         super().remapped(physical, size)
-        if self._view is None or not self._state["view"] or physical >= VIEW_BYTES:
+        if self._view is None or not self._state["unpaged_view"] or physical >= VIEW_BYTES:
             return
         end = min(physical + size, VIEW_BYTES)
         try:
@@ -57,7 +74,7 @@ class HostMmu(SoftMmu):
                 if (part := each.part(physical, end)).length > 0:
                     self._lay(part)
         except Refused:
-            self.close_view()
+            self.close_views()
             self._state["view_wanted"] = 0
             self.invalidate_all()
 

@@ -8,8 +8,16 @@ from contextlib import contextmanager
 from bt.codegen.abi import Signature
 from bt.codegen.value import PTR, Value
 from bt.memory.access import Body, NativeContext
-from bt.memory.backend import ACCESS_FETCH, ACCESS_SYSTEM, DIRECT, PROTECT, RESOLVE
-from bt.memory.host_mmu.code import protect_view
+from bt.memory.backend import (
+    ACCESS_FETCH,
+    ACCESS_SYSTEM,
+    DIRECT,
+    KNOWN_TRANSLATION,
+    NOT_KNOWN,
+    PROTECT,
+    RESOLVE,
+)
+from bt.memory.host_mmu.code import flush_views, flush_views_at, protect_views
 from bt.memory.physical import PhysicalPage, code_map_slot, is_dirty, mark_dirty
 from bt.memory.soft_mmu.code import entry_offset
 from bt.memory.soft_mmu.layout import (
@@ -84,7 +92,7 @@ def _resolve(b: NativeContext) -> None:
     b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, page, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, page)
     b.store(entry + ADDEND, there.host - page)
-    kept = walked & (services.WALKED_GLOBAL | services.WALKED_NO_EXECUTE)
+    kept = walked & (services.WALKED_GLOBAL | services.WALKED_NO_EXECUTE | services.WALKED_LARGE)
     b.store(entry + PHYSICAL, physical | kept)
     _is_full(b, entry)
     b.put("tlb_has_global", b.get("tlb_has_global") | (kept & services.WALKED_GLOBAL))
@@ -156,6 +164,7 @@ def _flush_tlb(b: NativeContext) -> None:
             b.put("tlb_has_global", 0)
             for number in range(LARGE_REGIONS_SLOTS):
                 b.put("large_regions", 0, number)
+    flush_views(b, b.arguments[1] == 0)
     _bump_epoch(b)
 
 
@@ -187,6 +196,7 @@ def _invalidate_page(b: NativeContext) -> None:
             with b.If((other >> LARGE_REGION_SHIFT) == (page >> LARGE_REGION_SHIFT)):
                 _empty(b, entry)
         b.store(slot, regions ^ bit)
+    flush_views_at(b, linear)
     with b.Unlikely(is_large | was_fetched(b, linear)):
         _bump_epoch(b)
 
@@ -195,7 +205,17 @@ def _protect(b: NativeContext) -> None:
     _, first, size = b.arguments
     with _Filled(b) as (entry, _, _), b.If(((b.load(entry + PHYSICAL, 64) & ~PHYSICAL_FLAGS) - first).ult(size)):
         b.store(entry + WRITE_TAG, b.const(INVALID_TAG, 64))
-    protect_view(b, first, size)
+    protect_views(b, first, size)
+
+
+def _known_translation(b: NativeContext) -> None:
+    linear = b.arguments[1]
+    entry = b.get_pointer("tlb") + entry_offset(linear)
+    page = linear.zext(64) & -PAGE
+    with b.If(b.load(entry + READ_TAG, 64) != page):
+        b.ret(NOT_KNOWN)
+    writable = b.load(entry + WRITE_TAG, 64) == page
+    b.ret(b.load(entry + PHYSICAL, 64) | (writable.zext(64) * services.WALKED_WRITABLE))
 
 
 RUNTIME: tuple[tuple[Signature, Body], ...] = (
@@ -204,4 +224,5 @@ RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (services.FLUSH_TLB, _flush_tlb),
     (services.INVALIDATE_PAGE, _invalidate_page),
     (PROTECT, _protect),
+    (KNOWN_TRANSLATION, _known_translation),
 )

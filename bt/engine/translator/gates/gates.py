@@ -22,7 +22,17 @@ from bt.engine.boundary import (
     end_run,
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
-from bt.engine.identity.heat import COLD, HOT, KILL_UNITS, NOTE_BLOCK, NOTE_HEAT, NOTED, prepare_units
+from bt.engine.identity.heat import (
+    COLD,
+    HOT,
+    KILL_UNITS,
+    NOTE_BLOCK,
+    NOTE_HEAT,
+    NOTED,
+    is_counted,
+    prepare_units,
+    sample,
+)
 from bt.engine.identity.layout import EAGER
 from bt.engine.interp.context import DISPATCH
 from bt.engine.structures import (
@@ -192,6 +202,16 @@ def _remember(b: NativeContext, eip: Value, host: Value) -> None:
     b.store(entry + 8, host)
 
 
+def known_fragment(b: NativeContext, eip: Value) -> Value:
+    """As `fragment`, for this EIP (i32); the branch cache may know it, and does from then on."""
+    entry = _branch_entry(b, eip.zext(64))
+    with b.If((b.load(entry, 64) == branch_tag(b, eip)) & b.get("budget").sge(MAX_BLOCK_INSNS)):
+        b.ret(b.load(entry + 8, 64))
+    host = fragment(b)
+    _remember(b, eip, host)
+    return host
+
+
 def _next_code(b: NativeContext) -> None:
     """Where to go on at state's eip, in whatever mode, interpreting what cannot be translated on the way.
 
@@ -223,7 +243,7 @@ def _next_code(b: NativeContext) -> None:
                         with b.Unlikely(b.get("heat_limit") == EAGER), b.If(BLOCK.get(b, block, "in_units") == 0):
                             b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32))
                         with b.Likely(b.get("recording") == 0):
-                            with b.If(b.get("heat_limit") == 0):  # else ways are long until they have been counted
+                            with b.If(~is_counted(b, eip)):  # else ways are long until they have been counted
                                 _remember(b, eip, host)
                             b.ret(host)
                         with b.If(b.call(NOTE_BLOCK, b.cpu, block) == NOTED):
@@ -439,6 +459,7 @@ def _run_bt(b: NativeContext) -> None:
     control = b.get_pointer("engine")
     CONTROL.count(b, control, "run_cycles", b.cycles() - started)
     end_run(b)
+    sample(b)
 
 
 # Runtime functions of the translator, `translate` itself included.

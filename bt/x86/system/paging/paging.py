@@ -15,6 +15,7 @@ from bt.x86.context import OK, PF, Context
 from bt.x86.services import (
     PAGE_WALK,
     WALK_FETCH,
+    WALK_PEEK,
     WALK_USER,
     WALK_WRITE,
     WALKED_GLOBAL,
@@ -91,6 +92,8 @@ class Walk:
         b = self.b
         updated = entry | bits
         with b.Unlikely(updated != entry):
+            with b.If((self.access & WALK_PEEK) != 0):
+                self.page_fault(0)
             b.write_physical(address, updated)
 
     def finish(self, parent: Value, parent_address: Value, no_execute: Value) -> None:

@@ -93,8 +93,10 @@ def _with_handler(text: str) -> str:
 @pytest.mark.parametrize("entry", [0, OTHER_FRAME + READ_ONLY])
 @pytest.mark.parametrize("engine", factories(unpaged=False))
 def test_a_page_fault_takes_the_entry(engine: str, entry: int) -> None:
-    """The entry for reads, too (SDM vol. 3A 4.10.4.1)."""
+    """The entry for reads, too (SDM vol. 3A 4.10.4.1). It must not be good for writes: the page is not dirty yet."""
     text = f"""
+        mov dword ptr [{ENTRY}], {FRAME + ALL}
+        invlpg [{MAPPED}]
         mov ebx, [{MAPPED}]
         mov dword ptr [{ENTRY}], {entry}
         mov [{MAPPED + 8}], ecx
