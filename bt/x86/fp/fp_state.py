@@ -32,9 +32,9 @@ FP_PREPARE = native("fp_prepare", PTR, "i32")
 # The guest's FP instruction as the host executes it (bt/engine/reencode/encode.py): host address of the operand,
 # general register or condition; answers general register or EFLAGS.
 THUNK = native("thunk", PTR, "i64", result="i64")
-# Further bits for FP_PREPARE: an x87 instruction that does not wait for pending exceptions; WAIT itself; no instruction
-# yet, but some may come that do not ask.
-UNIT_X87_NO_WAIT, UNIT_WAIT, AHEAD = 8, 16, 32
+# Further bits for FP_PREPARE: an x87 instruction that does not wait for pending exceptions; WAIT itself.
+UNIT_X87_NO_WAIT, UNIT_WAIT = 8, 16
+AHEAD = 0  # no instruction yet, but some may come that do not ask
 
 CONTROL_WRITABLE, CONTROL_FIXED = 0x1F3F, 0x0040
 X87_MASKS = 0x3F  # in the control word; the flags in the status word have the same places
@@ -85,8 +85,8 @@ def guest_status(b: Context) -> Value:
 
 def _prepare(b: Context) -> None:
     _, units = b.arguments
-    with b.Unlikely(((units & AHEAD) != 0) & (b.get("ignore_fp_error") != 0)):
-        b.ret(OK)  # the first of them takes that back
+    with b.Unlikely((units == AHEAD) & (b.get("ignore_fp_error") != 0)):
+        b.ret(OK)  # the first of them takes that back, unless it faults
     cr0, cr4 = b.get("cr0", width=32), b.get("cr4", width=32)
     emulated, switched = (cr0 & CR0_EM) != 0, (cr0 & CR0_TS) != 0
     is_x87 = (units & (UNIT_X87 | UNIT_X87_NO_WAIT)) != 0

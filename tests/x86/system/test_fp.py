@@ -16,7 +16,7 @@ from tests.x86.system.fp_program import ALL_MASKED, ALL_UNMASKED, DATA, EMPTY_ST
 from tests.x86.system.processor import Processor
 
 DEVICE = 0x80_0000  # beyond RAM
-CR0_NE = 1 << 5
+CR0_TS, CR0_NE = 1 << 3, 1 << 5
 INF = 0x7F80_0000
 
 
@@ -169,6 +169,18 @@ def test_no_exception_of_the_guest_reaches_the_host(engine: Processor, trap: str
         assert host_words(engine) == before
         assert cpu["ignore_fp_error"] == 0  # FNCLEX took FERR# back, and so IGNNE#
     assert 0.1 + 0.2 == 0.30000000000000004
+
+
+def test_an_instruction_that_faults_leaves_ignne(engine: Processor) -> None:
+    """Only one that is executed takes it back."""
+    start(engine, "nop; fld1")
+    cpu = engine.cpu
+    cpu["cr0"] |= CR0_TS
+    cpu["ignore_fp_error"], cpu["trap_vectors"] = 1, (1 << 32) - 1
+    engine.vcpu.flush()
+    leave = engine.vcpu.run(10)
+    assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, 7)
+    assert cpu["ignore_fp_error"] == 1
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ from bt.memory.physical import PhysicalPage
 from bt.x86 import mode, state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
-from bt.x86.fp.fp_state import FP_PREPARE
+from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.page import PAGE
 from bt.x86.state import CS, EBP, EDI, ESI, ESP, GPR_NAMES, SS
 
@@ -391,7 +391,7 @@ def note_x87(b: NativeContext, eip: Value, segment: Value) -> None:
 def _fp_exit(b: NativeContext) -> None:
     """FP instructions may not simply be executed: if the registers only had to be loaded, go on; else interpret."""
     site = _site(b)
-    b.call(FP_PREPARE, b.cpu, 0)
+    b.call(FP_PREPARE, b.cpu, AHEAD)
     wanted = SITE.get(b, site, "size").zext(64)
     with b.If((b.get("fp_ready") & wanted) == wanted):
         b.ret(SITE.get(b, site, "retry"))

@@ -140,6 +140,7 @@ DEVIATIONS: dict[str, Change] = {
     ),
     "stack across pages": _register(ESP, STACKS[0] + 8),
     "stack wraps": _register(ESP, 8),
+    "real mode, its segments flat still": _put("cr0", 0x10),
     "nested task": _eflags(flags.NT),
     "all flags": _eflags(0x3F_0000 & ~flags.VM | 0xFD5),
     "alignment checked": lambda processor: (_put("cr0", 0x11 | CR0_AM)(processor), _eflags(flags.AC)(processor)),
