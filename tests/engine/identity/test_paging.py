@@ -71,12 +71,18 @@ def compared(mode: Mode, program: str, switch: str = "") -> dict[str, object]:
 @pytest.mark.parametrize("paging", [SMALL, LARGE])
 def test_accessed_and_dirty_bits(paging: Paging, cpl: int) -> None:
     """Read, then written; written at once; read alone; a page that is only walked to by a read-modify-write."""
-    compared(
+    clear = "\n".join(f"and dword ptr [{ENTRY + 4 * number}], 0xFFFFFF9F" for number in range(-1, 3))
+    found = compared(
         Mode(paging, cpl),
-        f"mov ecx, 200\nagain:\nmov eax, [{MAPPED}]\nmov [{BEHIND}], ecx\nadd ebx, [{BELOW}]\n"
+        f"int {MAP}\nmov ecx, 200\nagain:\nmov eax, [{MAPPED}]\nmov [{BEHIND}], ecx\nadd ebx, [{BELOW}]\n"
         f"add dword ptr [{BEHIND + PAGE_BYTES}], 3\ncmp ecx, 100\nja over\nmov [{MAPPED + 8}], eax\nover:\n"
         "dec ecx\njnz again",
+        f"{clear}\n{_RELOAD_ALL}",
     )
+    tables = found["tables"]
+    assert isinstance(tables, list)
+    page = tables[(TABLE - DIRECTORY) // PAGE_BYTES]
+    assert [page[ENTRY + 4 * number - TABLE] & 0x60 for number in range(-1, 3)] == [0x20, 0x60, 0x60, 0x60]
 
 
 @pytest.mark.parametrize("forget", [f"invlpg [{MAPPED}]", _FORGET_ALL, _RELOAD_ALL])

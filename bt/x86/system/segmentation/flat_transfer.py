@@ -14,7 +14,7 @@ from bt.x86 import flags, mode
 from bt.x86.context import Context
 from bt.x86.services import INT_SOFTWARE, SWITCH_LEVEL
 from bt.x86.state import ATTR_DPL_SHIFT, CS, DS, ES, ESP, FS, GS, SS, TR
-from bt.x86.system.registers.control_registers import CR0_AM
+from bt.x86.system.registers.control_registers import CR0_AM, CR0_PE
 from bt.x86.system.registers.eflags import (
     LOADED_ALWAYS,
     LOADED_AT_CPL_0,
@@ -51,8 +51,11 @@ _SAME_LEVEL_BYTES, _OUTER_BYTES = 12, 20  # of a frame: EIP, CS and EFLAGS; ESP 
 
 
 def is_flat(b: Context) -> Value:
-    """CS and SS are flat and of 32 bits, and nobody watches addresses, i1. So it is protected mode."""
-    return (b.get("mode") & _FLAT_MODE) == _FLAT_MODE
+    """CS and SS are flat and of 32 bits, nobody watches addresses, and it is protected mode, i1.
+
+    That goes without saying in no case: when PE is cleared, segments stay as they are (SDM vol. 3A 10.9.2).
+    """
+    return ((b.get("mode") & _FLAT_MODE) == _FLAT_MODE) & ((b.get("cr0") & CR0_PE) != 0)
 
 
 def is_checked_for_users(b: Context, eflags: Value) -> Value:
