@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bt.boot.loaders.boot_sector import Stop
@@ -194,7 +194,7 @@ class Board:
 
     def add(self, part: Part) -> None:
         """Make the device of a line of the list, and put it where the line says. BusConflict where another one is."""
-        device = part.make(self, [self.irq(number, part.name) for number in part.irqs])
+        device = part.make(self, [self.irq(number, part.name) for number in part.irqs] if part.irqs else ())
         self.add_device(part.name, device)
         kind, _, rest = part.where.partition(" ")
         if kind == "PCI":
@@ -215,7 +215,8 @@ class Board:
             bus.attach(device, first, length, offset)
 
 
-def addresses(ranges: str) -> list[tuple[int, int, int]]:
+@cache
+def addresses(ranges: str) -> Sequence[tuple[int, int, int]]:
     """First address, length and first offset of each range in "60 64 A0-A1 3F6@8"."""
     found = []
     offset = 0
