@@ -22,6 +22,7 @@ from bt.machine import EngineName, Machine, MachineConfig
 from bt.x86 import capstone_layout
 from bt.x86.state import EAX
 from tests.api.guest import CODE, ENGINES, MEMORY, machine
+from tests.everyday import one_in
 
 MACHINES = 50
 POWERS = "mov eax, 1\nagain: imul eax, eax, 3\ncall other\njmp again\nother: inc ecx\nret"
@@ -122,9 +123,7 @@ PLANTS: dict[str, tuple[Any, str, BaseException]] = {
 }
 
 
-@pytest.mark.parametrize("plant", PLANTS)
-@pytest.mark.parametrize("own", [False, True], ids=["shared library", "the process's library"])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("plant", "own", "engine"), one_in(2, list(PLANTS), [False, True], ENGINES))
 def test_a_machine_that_cannot_be_made_leaves_nothing_behind(
     library: Library, engine: EngineName, own: bool, plant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

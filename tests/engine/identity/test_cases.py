@@ -18,12 +18,14 @@ from tests.cases.model import Case, ExecutorError, Outcome
 from tests.cases.parse import parse_file
 from tests.cases.undefined import undefined_flags
 from tests.engines import EngineExecutor
+from tests.everyday import everyday
 from tests.oracles import random_code, random_flags
 
 CASES = Path(__file__).parents[2] / "cases"
 FILES = sorted(path.name for path in CASES.glob("*.case"))
 RANDOM = {"integer": random_code.generate, "flags": random_flags.generate}
 SEED, PROGRAMS = 11, 200
+PARTS = 3  # of a file's cases, of which the everyday run does one
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +80,10 @@ def differing(cases: list[Case], interpreter: EngineExecutor, tier_2: EngineExec
     return found
 
 
+@pytest.mark.parametrize("part", everyday(range(PARTS), {0}))
 @pytest.mark.parametrize("name", FILES)
-def test_case_files(name: str, interpreter: EngineExecutor, tier_2: EngineExecutor) -> None:
-    cases = list(parse_file(CASES / name, undefined_flags))
+def test_case_files(name: str, part: int, interpreter: EngineExecutor, tier_2: EngineExecutor) -> None:
+    cases = list(parse_file(CASES / name, undefined_flags))[part::PARTS]
     found = differing(cases, interpreter, tier_2)
     assert not found, f"{len(found)} of {len(cases)} differ, e.g.\n" + "\n".join(found[:5])
 
