@@ -83,14 +83,12 @@ def test_machines_leave_nothing_behind(library: Library, engine: EngineName, own
 @pytest.mark.parametrize("engine", ENGINES)
 def test_machines_without_close_are_collected(library: Library, engine: EngineName) -> None:
     """And so is their room in the library."""
-    gc.freeze()  # the tests themselves are a million objects, which need not be looked through each time
     for number in range(30):
         machine = Machine(MachineConfig(memory=MEMORY, engine=engine), library=library)
         if number == 0:
             before, used = held(), library.arena.used  # with what machines share: the native code of devices
         del machine
         gc.collect()
-    gc.unfreeze()
     assert growth(before, held()).descriptors <= 0
     assert library.arena.used <= used + 2 * PIECE_BYTES
 
