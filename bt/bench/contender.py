@@ -41,7 +41,7 @@ class Contender(Protocol):
 # options of `bt run`, by what the engine is called in reports
 ENGINES = {
     "bt": ("--engine", "bt"),
-    "tier-2": ("--engine", "bt", "--tier", "auto"),
+    "tier-1": ("--engine", "bt", "--tier", "1"),
     "interp": ("--engine", "interp"),
 }
 

@@ -194,8 +194,8 @@ def add_guest(parser: Parser, default_memory: int) -> None:
 
 def add_tier(parser: Parser) -> None:
     """What the translator may do."""
-    parser.add_argument("--tier", choices=("1", "2", "auto"), default="1",
-        help="1 (default): stencils; 2: code as itself as soon as it can; auto: where that pays")  # fmt: skip
+    parser.add_argument("--tier", choices=("1", "2", "auto"), default="auto",
+        help="1: stencils; 2: code as itself as soon as it can; auto (default): where that pays")  # fmt: skip
 
 
 def chosen_image(given: argparse.Namespace) -> Path:

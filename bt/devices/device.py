@@ -18,7 +18,7 @@ class Line:
     def __init__(self, name: str) -> None:
         self.name = name
         self.level = False  # of the wire
-        self._driven = False  # what `set` has made of it
+        self.driven = False  # what `set` has made of it
         self._holders = 0  # how many hold it high
         self._observers: list[Callable[[bool], None]] = []
 
@@ -38,8 +38,8 @@ class Line:
 
     def set(self, level: bool) -> None:
         """Drive the wire; observers hear of it only if its level changes."""
-        if level != self._driven:
-            self._driven = level
+        if level != self.driven:
+            self.driven = level
             self._hold(level)
 
     def _hold(self, level: bool) -> None:

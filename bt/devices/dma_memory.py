@@ -27,6 +27,10 @@ class MappedMemory:
     def write(self, paddr: int, data: bytes | bytearray | memoryview, /) -> None:
         piece = memoryview(data).cast("B")
         end = paddr + len(piece)
+        whole = self._map.at(paddr)
+        if whole is not None and whole.use is Use.RAM and end <= whole.end:  # nearly always
+            whole.memory.write(whole.offset + paddr - whole.start, piece)
+            return
         parts: list[Range] = []
         at = paddr
         while at < end:

@@ -38,6 +38,7 @@ from bt.x86.exits import ExitReason
 from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import CS
+from bt.x86.system.paging.fetched_pages import note_fetch
 
 # The block for the state's EIP and mode: host address of its BLOCK, or null with the reason (FAULT, EXIT) in `status`.
 FIND_BLOCK = native("find_block", PTR, result=PTR)
@@ -77,6 +78,7 @@ def _find_block(b: NativeContext) -> None:
     status = b.call(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     with b.Unlikely(status != OK):
         _give_up(b, control, status)
+    note_fetch(b, linear)
     host, physical = b.local(64, b.get("memory_value")), b.get("exit_address")
     with b.Unlikely(host.get() == 0):
         host.set(CONTROL.get(b, control, "open_bus") | (linear.zext(64) & (PAGE - 1)))
@@ -97,6 +99,7 @@ def _find_block(b: NativeContext) -> None:
             status = b.call(RESOLVE, b.cpu, next_page, 0, ACCESS_FETCH)
             with b.Unlikely(status != OK):
                 _give_up(b, control, status)
+            note_fetch(b, next_page)
             # the walk may have written an accessed bit into the instruction itself
             alive = BLOCK.get(b, block, "dead") == 0
             with b.If(alive & (b.get("exit_address") == second)):
@@ -112,6 +115,7 @@ def _gather(b: NativeContext) -> None:
     fetch = CONTROL.pointer(control, "fetch")
     linear = b.segment_linear(CS, b.get("eip", width=32)) + readable
     b.attempt(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
+    note_fetch(b, linear)
     host = b.local(64, b.get("memory_value"))
     second = b.get("exit_address")
     with b.Unlikely(host.get() == 0):

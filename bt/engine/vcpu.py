@@ -108,7 +108,7 @@ class Vcpu:
         self._thunks = self.pieces(THUNK_PIECES)
         self.state = CpuState()
         self._breakpoints = Breakpoints()
-        self.mmu: Mmu = self._make_mmu()
+        self.mmu: Mmu = SoftMmu(self.state, self.call, self.library.symbols)
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
         self._held.callback(self.state.close)
         self._records, self._blocks = self.area(RECORDS * RECORD_BYTES), self.area(BLOCKS * BLOCK_BYTES)
@@ -123,9 +123,6 @@ class Vcpu:
         self._tables = library.tables(self.model)
         self._entry = _OF_STATE(library.symbols[self._entry_name()])
         self._code_written = _CODE_WRITTEN(library.symbols["code_written"])
-
-    def _make_mmu(self) -> Mmu:
-        return SoftMmu(self.state, self.call, self.library.symbols)
 
     def area(self, size: int, *, sparse: bool = False) -> Area:
         """Memory of `size` bytes for generated code, given back with the vCPU's own."""

@@ -30,7 +30,7 @@ class MachineConfig:
     `memory` in bytes, 2 MiB to 63.5 GiB in whole pages, above 3.5 only with a processor that has more than 32 address
     lines; `engine`: "bt" translates, "interp" interprets; `clock`: "icount"
     is deterministic, "host" follows the host; `tier`: what the translator may do, "1" stencils only, "2" identity as
-    soon as it can, "auto" where that pays: neither is as exact yet as "1"; `cpu` as QEMU spells it; `rtc_base`: what
+    soon as it can, "auto" where that pays; `cpu` as QEMU spells it; `rtc_base`: what
     the RTC shows at power-on, with a time zone; `no_reboot`: the guest's reset ends the run (End.RESET) instead of
     starting the machine again.
     `triple_fault`: "end" ends the run (End.TRIPLE_FAULT); "reset" resets the machine, as a PC does, and lets a guest
@@ -45,7 +45,7 @@ class MachineConfig:
 
     memory: int = 128 << 20
     engine: EngineName = "bt"
-    tier: TierName = "1"
+    tier: TierName = "auto"
     clock: ClockMode = "icount"
     cpu: str = cpu_model.DEFAULT
     rtc_base: datetime = cmos_rtc.DEFAULT_BASE

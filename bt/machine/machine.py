@@ -459,7 +459,7 @@ def _check_parts(sinks: Mapping[str, object], library: object) -> None:
 
 
 def make_engine(
-    name: EngineName, library: Library, memory: PhysicalMap, model: CpuModel, tier: TierName = "1"
+    name: EngineName, library: Library, memory: PhysicalMap, model: CpuModel, tier: TierName = "auto"
 ) -> Engine:
     if name == "interp":
         return Vcpu(library, memory, model)

@@ -120,6 +120,11 @@ class MemoryContext(Context):
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
         return self.call(DIRECT, self.cpu, linear, int(write))
 
+    def look_up(
+        self, linear: Value, size: int | Value, *, write: bool, system: bool
+    ) -> tuple[Value, Callable[[], Value]]:
+        return ACCESS_CODE.probe(self, linear, size, write=write, system=system)
+
     def read_physical(self, address: Value, width: int) -> Value:
         result = self.local(width, FLOATING_BUS)
         page = PhysicalPage(self, address)

@@ -127,6 +127,7 @@ class PhysicalMap:
         self._dirty = Area(PAGES, sparse=True)
         self.address, self.dirty_address = self._area.address, self._dirty.address
         self._ranges: list[Range] = []  # ascending and disjoint
+        self._starts: list[int] = []  # where each begins
         self._next_table = _CHUNK_MAP_BYTES
         self._free_tables: list[int] = []
         self._tables: dict[int, int] = {}  # chunk: where in the area its table is
@@ -196,8 +197,11 @@ class PhysicalMap:
 
     def at(self, physical: int) -> Range | None:
         """What is there; None: devices, or nobody."""
-        place = bisect_right(self._ranges, physical, key=lambda each: each.start) - 1
-        return self._ranges[place] if place >= 0 and physical < self._ranges[place].end else None
+        place = bisect_right(self._starts, physical) - 1
+        if place < 0:
+            return None
+        found = self._ranges[place]
+        return found if physical < found.start + found.length else None
 
     def __iter__(self) -> Iterator[Range]:
         """All of it in ascending order."""
@@ -258,6 +262,7 @@ class PhysicalMap:
             for each in new:
                 self.know(each.memory)
             self._ranges = sorted([*kept, *new], key=lambda each: each.start)
+            self._starts = [each.start for each in self._ranges]
             self._find_sources()
             self._describe(start, end)
             for processor in self.processors():
@@ -315,10 +320,10 @@ class PhysicalMap:
 
     def read(self, physical: int, size: int) -> bytes:
         """`size` bytes at a physical address; raises OutsideRam unless all of them are memory."""
-        found = bytearray()
-        for part in self._parts(physical, size):
-            found += part.memory.read(part.offset, part.length)
-        return bytes(found)
+        whole = self.at(physical)
+        if whole is not None and physical + size <= whole.end:  # nearly always
+            return whole.memory.read(whole.offset + physical - whole.start, size)
+        return b"".join([part.memory.read(part.offset, part.length) for part in self._parts(physical, size)])
 
     def write(self, physical: int, data: bytes | bytearray | memoryview) -> None:
         """Store as `GuestRam.write` does, also to ROM. Raises OutsideRam, with nothing written."""

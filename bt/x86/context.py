@@ -12,6 +12,7 @@ restarts it (SDM vol. 3A 6.6).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -190,6 +191,13 @@ class Context(Builder, ABC):
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
         """Host pointer to guest RAM at `linear` (i32), good to the end of its page; null where only the checked
         accesses above will do (not mapped, no right, MMIO, code page to be written). Never faults."""
+
+    def look_up(
+        self, linear: Value, size: int | Value, *, write: bool, system: bool
+    ) -> tuple[Value, Callable[[], Value]]:
+        """Whether `size` bytes at `linear` (i32) are known to be accessible directly, i1, and code for their host
+        pointer then. `system`: with supervisor rights. Changes nothing, and does not look any further."""
+        raise TypeError(f"{self.signature.name}: to look up memory is for runtime functions")
 
     def read_physical(self, address: Value, width: int) -> Value:
         """What memory has at a physical address (i64), as a page walk reads it; ones where there is none."""

@@ -14,6 +14,7 @@ from bt.codegen.value import Value
 from bt.x86 import flags, state
 from bt.x86.context import Context
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, FS, GS, SS
+from bt.x86.system.paging.fetched_pages import forget_fetches
 from bt.x86.system.registers.control_registers import (
     CR0_AM,
     DR7_ENABLED,
@@ -54,6 +55,7 @@ def emit_begin_epoch(b: Context) -> None:
     epoch = _new_epoch(b)
     b.put("mapped_since", epoch)
     b.put("code_epoch", epoch)
+    forget_fetches(b)
 
 
 def _new_epoch(b: Context) -> Value:
@@ -122,4 +124,18 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
     code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
     with b.Unlikely(code_segment != b.get("code_segment")):
         _enter_code_segment(b, code_segment)
+    _put_tag(b, mode)
+
+
+def emit_switch_level(b: Context, choose_rights: Callable[[Context, Value, Value, Value], None]) -> None:
+    """Body of `switch_level`: `update_mode` where CPL alone has become 0 or 3. No breakpoint is enabled, no alignment
+    checked."""
+    user = b.get("cpl") == 3
+    mode = (b.get("mode") & ~USER) | (user.zext(64) * USER) | ALIGNMENT_FREE
+    b.put("mode", mode)
+    choose_rights(b, user, b.const(0, 1), b.const(0, 1))
+    _put_tag(b, mode)
+
+
+def _put_tag(b: Context, mode: Value) -> None:
     b.put("code_tag", ((b.get("code_epoch") << MODE_BITS) | mode) << 32)

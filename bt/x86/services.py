@@ -16,12 +16,15 @@ INVALIDATE_PAGE = native("invalidate_page", PTR, "i32")
 BEGIN_EPOCH = native("begin_epoch", PTR)
 # Recompute what derives from CPL, segments, CR0, EFLAGS: mode key, TLB of the privilege level, code tag.
 UPDATE_MODE = native("update_mode", PTR)
+# The same where CPL alone has become 0 or 3, and no alignment is checked. Always OK.
+SWITCH_LEVEL = native("switch_level", PTR)
 # Translate a linear address: linear, access (WALK_* bits). Answers in memory_value the physical address and in
 # walk_flags the WALKED_* bits, sets A/D bits; raises #PF with CR2 and error code.
 PAGE_WALK = native("page_walk", PTR, "i32", "i32")
 WALK_WRITE, WALK_USER, WALK_FETCH = 1, 2, 4
 # The page survives MOV CR3; it is dirty already and writable for this privilege, so a write needs no walk of its own.
-WALKED_GLOBAL, WALKED_WRITABLE, WALKED_NO_EXECUTE = 1, 2, 4  # the last: no instruction may be fetched from it
+# No instruction may be fetched from it. It is part of a larger one: of 4 MiB or 2 MiB.
+WALKED_GLOBAL, WALKED_WRITABLE, WALKED_NO_EXECUTE, WALKED_LARGE = 1, 2, 4, 8
 # Kill the code that came from bytes of a page that holds some: guest physical address, size in bytes. Always OK.
 CODE_WRITTEN = native("code_written", PTR, "i64", "i32")
 # Ports: port, size in bytes (1 2 4); value in memory_value / as argument. May answer EXIT.

@@ -41,12 +41,15 @@ ATTR_BIG, ATTR_GRANULAR = 1 << 14, 1 << 15
 WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so that wrapping accesses pass as on hardware
 
 TLB_BYTES = 32 << 10  # one table of the software TLB, whose entries are bt/memory/soft_mmu's business
+TLB_FILLED_SLOTS = 2 * TLB_BYTES // 32 // 64  # a bit for each entry of two tables
+LARGE_REGIONS_SLOTS = (1 << 32) // (4 << 20) // 64  # a bit for each 4 MiB
 
 # Device accesses of one instruction: ENTER with 31 levels makes 64, of which each may be in two parts.
 MMIO_SLOTS = 128
 
 BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 4096, 16  # tag (code_tag | eip), host code or decoded record
 RETURN_STACK_ENTRIES = 16
+FETCHED_PAGES_SLOTS = 64  # a bit a page: of Linux's some hundred between two switches few share one
 KNOWN_SEGMENTS = 16  # a BIOS and who calls it are some at a time
 CLOCK_SCALE_SHIFT = 24  # fractional bits of clock_scale: the cycles of an hour times it still fit into 64 bits
 VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
@@ -155,6 +158,7 @@ FIELDS: tuple[Field, ...] = (
     Field("code_epoch", DERIVED),  # the epoch that this code segment has: the one in tags
     Field("mapped_since", DERIVED),  # epoch in which mappings changed last
     Field("known_segments", DERIVED, 2 * KNOWN_SEGMENTS),  # code segments as above, and the epoch of each
+    Field("fetched_pages", DERIVED, FETCHED_PAGES_SLOTS),  # see system/paging/fetched_pages.py
     Field("sysenter_cs", ARCHITECTURAL),
     Field("sysenter_esp", ARCHITECTURAL),
     Field("sysenter_eip", ARCHITECTURAL),
@@ -254,6 +258,8 @@ FIELDS: tuple[Field, ...] = (
     Field("engine", HOST),  # host address of the running engine's own control block
     Field("tlb_system", DERIVED),  # the same for the processor's own accesses, to descriptors for example
     Field("tlb_has_global", DERIVED),  # not 0: entries of global pages may be there
+    Field("tlb_filled", DERIVED, TLB_FILLED_SLOTS),  # a bit for each entry of the two tables: it may not be empty
+    Field("large_regions", DERIVED, LARGE_REGIONS_SLOTS),  # a bit for 4 MiB: entries of a large page may be there
     Field("tlb_fills", DERIVED),
     Field("tlb_flushes", DERIVED),
     Field("tlb_fill_cycles", DERIVED),  # host cycles in the software TLB's fills, by samples

@@ -53,6 +53,37 @@ def test_an_address_each_time_it_is_reached(library: Library, engine: EngineName
         assert pc.run(until=Address(places()["f"]), limit=Insns(10**5)).reason is End.MAX_INSNS
 
 
+ROUND = """
+again:
+    inc eax
+    jmp next
+next:
+    call f
+    mov edx, there
+    jmp edx
+there:
+    jmp again
+f:  ret
+"""
+ROUND_INSNS = 7
+
+
+@pytest.mark.parametrize("start", range(ROUND_INSNS))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_address_in_code_that_runs_already(library: Library, engine: EngineName, start: int) -> None:
+    """However its blocks are linked, and wherever among them the guest is."""
+    with machine(library, engine, ROUND) as pc:
+        pc.run(limit=Insns(700 + start))
+        around = [pc.run(limit=Insns(1)).where.linear for _ in range(ROUND_INSNS)]
+        assert len(set(around)) == ROUND_INSNS
+        for address in around:
+            pc.run(limit=Insns(ROUND_INSNS * 10))
+            before = pc.run(limit=Insns(1)).instructions
+            result = pc.run(until=Address(address), limit=Insns(100))
+            assert result.reason is End.UNTIL
+            assert (result.where.linear, result.instructions - before <= ROUND_INSNS) == (address, True)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_where_a_run_begins_does_not_count(library: Library, engine: EngineName) -> None:
     with machine(library, engine, "here: jmp here") as pc:

@@ -102,17 +102,44 @@ def test_a_session(engine: str) -> None:
 
 
 @needs_gdb
+def test_each_register_is_where_gdb_has_it() -> None:
+    """All of them different, and as the monitor shows them; one that is set is no other."""
+    names = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+    setting = [f"set ${name} = {0x1110 * (place + 1):#x}" for place, name in enumerate(names)]
+    with started("-kernel", str(HELLO), "-S", "-serial", "null") as (_, port):
+        said = gdb(port, *setting, "info registers", "monitor info registers", "kill")
+    theirs = {name: int(value, 16) for name, value in re.findall(r"^(\w+) +(0x[0-9a-f]+)", said, re.MULTILINE)}
+    ours = {name.lower(): int(value, 16) for name, value in re.findall(r"\b(E\w\w)=([0-9a-f]{8})", said)}
+    ours |= {name.lower(): int(value, 16) for name, value in re.findall(r"\b([C-S]S) =([0-9a-f]{4})", said)}
+    assert {name: theirs[name] for name in names} == {name: 0x1110 * (place + 1) for place, name in enumerate(names)}
+    assert len(ours) >= len(names) + 6, said
+    assert {name: theirs["eflags" if name == "efl" else name] for name in ours} == ours
+
+
+_COUNTED = ("print/d *(unsigned *)0x200000",)
+
+
+def _counted(said: str) -> list[int]:
+    return [int(number) for number in re.findall(r"^\$\d+ = (\d+)$", said, re.MULTILINE)]
+
+
+@needs_gdb
 def test_ctrl_c_and_detach(tmp_path: Path) -> None:
     """A guest that runs is stopped by connecting; when GDB has left it goes on."""
-    guest = code.write(tmp_path / "guest.bin", code.SAY_READY + code.ENDLESS)
+    count = "again:\ninc dword ptr [0x200000]\njmp again\n"
+    guest = code.write(tmp_path / "guest.bin", code.SAY_READY + count)
     with started("-kernel", guest, *code.FLAT) as (process, port):
         assert process.stdout is not None
         assert process.stdout.read(1) == ">"
         where = code.ADDRESS + 8
-        said = gdb(port, "info registers eip", f"x/1i {where:#x}", "stepi", "detach", file=None)
-        assert re.search(rf"eip +{where:#x}", said), said
+        said = gdb(port, "info registers eip", f"x/1i {where:#x}", "stepi", *_COUNTED, *_COUNTED, "detach", file=None)
+        assert re.search(r"eip +0x10000[0-9a-f]", said), said
+        first, second = _counted(said)
+        assert first == second, "it is stopped"
         assert "detached" in said
-        said = gdb(port, "info registers eip", f"break *{where:#x}", "continue", "kill", file=None)
+        time.sleep(0.2)
+        said = gdb(port, *_COUNTED, f"break *{where:#x}", "continue", "kill", file=None)
+        assert _counted(said)[0] > second + 1
         assert f"Breakpoint 1, {where:#010x}" in said, said
         assert process.wait(60) == 0
 

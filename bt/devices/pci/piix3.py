@@ -74,7 +74,8 @@ class IsaBridge(PciFunction):
             if functions and not route & ROUTED_NOWHERE and route & ROUTE not in NOT_ROUTABLE:
                 high.add(route & ROUTE)
         for number, line in enumerate(self._irqs):
-            line.set(number in high)
+            if line.driven != (number in high):  # few change, and this is the way of every interrupt
+                line.set(number in high)
 
 
 class ResetControl(Device):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from bt.engine.identity.undefined_flags import KEPT
 from bt.engine.reencode.decoded import Decoded
 from bt.x86 import flags
 from bt.x86.opcodes import FORMS, Method
@@ -24,7 +25,8 @@ def _effects(form: int) -> tuple[int, int, int]:
     by_count = 0
     if each.meaning in _SHIFTS and any(operand.method is Method.IMMEDIATE for operand in each.operands):
         by_count = each.changes_mask & flags.ARITHMETIC
-    return each.reads_mask & flags.ARITHMETIC, each.kills_mask() & flags.ARITHMETIC, by_count
+    kills = each.kills_mask() & flags.ARITHMETIC & ~KEPT.get(each.meaning, 0)
+    return each.reads_mask & flags.ARITHMETIC, kills, by_count
 
 
 def sets_flags(i: Decoded) -> bool | None:

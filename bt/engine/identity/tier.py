@@ -70,9 +70,9 @@ class IdentityTier:
         self._missing = cpu.library.forms_without(cpu.model)
         if not has_gs_base():
             raise Refused("the host has no FSGSBASE")
-        mmu = cpu.mmu
-        assert isinstance(mmu, HostMmu)
         library = cpu.library
+        # from now on it is more than the soft MMU that the processor began with
+        cpu.mmu = mmu = HostMmu(cpu.state, cpu.call, library.symbols)
         units, members, sites = (
             cpu.area(size, sparse=True) for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
         )

@@ -34,6 +34,14 @@ class _Sample:
     wanted: _Rule
 
 
+# Undefined flags that are what they were before, by meaning.
+KEPT = {
+    **dict.fromkeys(("arith.mul", "arith.imul", "arith.imul_truncated"), SF | ZF | AF | PF),
+    **dict.fromkeys(("arith.div", "arith.idiv"), CF | OF),
+    **dict.fromkeys(("bits.bt", "bits.bts", "bits.btr", "bits.btc"), OF | SF | ZF | AF | PF),
+}
+
+
 def _xor_top(value: int) -> int:
     return OF * ((value ^ value << 1) >> 31 & 1)
 
@@ -55,7 +63,7 @@ def _kept(mask: int) -> _Rule:
 
 
 def _quotient(before: int, after: int, result: int) -> int:
-    return before & (CF | OF) | AF
+    return before & KEPT["arith.div"] | AF
 
 
 def _samples() -> Iterator[_Sample]:
@@ -72,17 +80,16 @@ def _samples() -> Iterator[_Sample]:
     yield from each("shift.rcr", "c1d804 c1d81f d3d8", _right)
     yield from each("shift.shld", "0fa4d004 0fa4d01f 0fa5d0", _shifted(_left))
     yield from each("shift.shrd", "0facd004 0facd01f 0fadd0", _shifted(_right))
-    product = _kept(SF | ZF | AF | PF)
     for meaning, codes in {
         "arith.mul": "f7e1 f6e1",
         "arith.imul": "f7e9 f6e9",
         "arith.imul_truncated": "0fafc1 69c001000100 6bc003",
     }.items():
-        yield from each(meaning, codes, product)
+        yield from each(meaning, codes, _kept(KEPT[meaning]))
     yield from each("arith.div", "f7f1", _quotient)
     yield from each("arith.idiv", "f7f9", _quotient)
     for meaning, code in {"bt": "a3", "bts": "ab", "btr": "b3", "btc": "bb"}.items():
-        yield from each(f"bits.{meaning}", f"0f{code}c8", _kept(OF | SF | ZF | AF | PF))
+        yield from each(f"bits.{meaning}", f"0f{code}c8", _kept(KEPT[f"bits.{meaning}"]))
     for meaning, code in {"and": "21", "or": "09", "xor": "31", "test": "85"}.items():
         yield from each(f"logic.{meaning}", f"{code}c8", lambda before, after, result: after & ~AF)
 

@@ -40,6 +40,7 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
             (RUN_INTERP, emit_run_interp),
             (services.BEGIN_EPOCH, mode.emit_begin_epoch),
             (services.UPDATE_MODE, partial(mode.emit_update_mode, choose_rights=host_mmu.choose_rights)),
+            (services.SWITCH_LEVEL, partial(mode.emit_switch_level, choose_rights=host_mmu.choose_rights)),
         ),
     )
     yield "memory", (*soft_mmu.RUNTIME, *slow.RUNTIME)

@@ -14,7 +14,6 @@ from bt.engine.vcpu import Vcpu
 from bt.errors import BadUsage
 from bt.host.area import Area
 from bt.memory.map import PhysicalMap
-from bt.memory.mmu import Mmu
 from bt.x86.cpu_model import CpuModel
 from bt.x86.page import PAGE
 
@@ -155,13 +154,6 @@ class TranslatingVcpu(Vcpu):
         return True
 
     # -- tier 2 ----------------------------------------------------------------------------------------------------
-
-    def _make_mmu(self) -> Mmu:
-        if self._tier == "1":
-            return super()._make_mmu()
-        from bt.memory.host_mmu.mmu import HostMmu  # no part of an ordinary start
-
-        return HostMmu(self.state, self.call, self.library.symbols)
 
     @property
     def code_maps(self) -> Area:

@@ -50,9 +50,12 @@ def view_usable(b: Context) -> Value:
 
 
 def protect_view(b: NativeContext, first: Value, size: Value) -> None:
-    """The view's part of PROTECT: physical address and bytes, of pages that are memory."""
+    """The view's part of PROTECT: physical address and bytes, all of them memory, or none.
+
+    Where there is none nothing is mapped, and it stays so: code may be fetched from there, though.
+    """
     view = b.get("view")
-    with b.Unlikely((view != 0) & first.ult(VIEW_BYTES)):
+    with b.Unlikely((view != 0) & first.ult(VIEW_BYTES)), b.If(PhysicalPage(b, first).is_memory):
         end = b.intrinsic("umin", "i64", first + size, b.const(VIEW_BYTES, 64))
         _change(b, view + first, end - first, _READ)
 

@@ -10,6 +10,7 @@ from bt.x86.state import TLB_BYTES
 
 TLB_ENTRY_BYTES = 32
 TLB_ENTRIES = TLB_BYTES // TLB_ENTRY_BYTES
+LARGE_REGION_SHIFT = 22  # the bits of `large_regions` stand for 4 MiB each
 READ_TAG, WRITE_TAG, ADDEND, PHYSICAL = 0, 8, 16, 24  # offsets within an entry
 INVALID_TAG = -1
 # PHYSICAL has, beside the physical page, WALKED_GLOBAL and WALKED_NO_EXECUTE (bt/x86/services.py) of the walk that made
@@ -17,7 +18,7 @@ INVALID_TAG = -1
 PHYSICAL_FLAGS = 4096 - 1
 
 SUPERVISOR, USER, EMPTY = "tlb_supervisor", "tlb_user", "tlb_none"  # EMPTY: accesses that all take the slow path
-TABLES = (SUPERVISOR, USER)
+TABLES = (SUPERVISOR, USER)  # one behind the other in the state, as `tlb_filled` counts their entries
 # Displacement from a linear address, shifted right so far, to its entry.
 ENTRY_SHIFT = 12 - (TLB_ENTRY_BYTES.bit_length() - 1)
 ENTRY_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_BYTES

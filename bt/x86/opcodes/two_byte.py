@@ -143,7 +143,7 @@ _ROWS: Final = (
     # -- the processor
     Form("0F 01 /4",    "smsw",        (Evw,),       "processor.smsw",        SENSITIVE),
     Form("0F 01 /6",    "lmsw",        (Ew,),        "processor.lmsw",        PRIVILEGED, ends_block=True),
-    Form("0F 01 /7",    "invlpg",      (M,),         "processor.invlpg",      PRIVILEGED, ends_block=True),
+    Form("0F 01 /7",    "invlpg",      (M,),         "processor.invlpg",      PRIVILEGED),
     Form("0F 06",       "clts",        (),           "processor.clts",        PRIVILEGED, ends_block=True),
     Form("0F 08",       "invd",        (),           "processor.invd",        PRIVILEGED),
     Form("0F 09",       "wbinvd",      (),           "processor.wbinvd",      PRIVILEGED),

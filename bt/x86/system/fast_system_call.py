@@ -5,8 +5,8 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import flags
-from bt.x86.context import GP, Context
-from bt.x86.services import UPDATE_MODE
+from bt.x86.context import GP, OK, Context
+from bt.x86.services import SWITCH_LEVEL, UPDATE_MODE
 from bt.x86.state import CS, ECX, EDX, ESP, SS
 from bt.x86.system.registers.control_registers import CR0_PE
 from bt.x86.system.segmentation.descriptor_table import (
@@ -14,25 +14,38 @@ from bt.x86.system.segmentation.descriptor_table import (
     SET_SEGMENT,
     is_null,
 )
+from bt.x86.system.segmentation.flat_transfer import (
+    FLAT_CODE_HIGH,
+    FLAT_DATA_HIGH,
+    FLAT_LOW,
+    is_checked_for_users,
+    is_flat,
+    set_flat,
+)
 from bt.x86.system.segmentation.segment_load import current_privilege_level
 
 SYSTEM_CALL_ENTER = native("system_call_enter", PTR)
 SYSTEM_CALL_EXIT = native("system_call_exit", PTR)
-
-# Descriptors with base 0, limit 4 GiB, 32-bit, present, accessed, DPL 0
-FLAT_LOW = 0x0000_FFFF
-FLAT_CODE_HIGH, FLAT_STACK_HIGH = 0x00CF_9B00, 0x00CF_9300
 
 # Selectors relative to SYSENTER_CS
 STACK_0, CODE_3, STACK_3 = 8, 16, 24
 
 
 def _enter_level(b: Context, level: int, code: Value, stack: Value, eip: Value, esp: Value) -> None:
-    dpl = level << DPL_SHIFT
-    b.attempt(SET_SEGMENT, b.cpu, CS, code | level, FLAT_LOW, FLAT_CODE_HIGH | dpl)
-    b.attempt(SET_SEGMENT, b.cpu, SS, stack | level, FLAT_LOW, FLAT_STACK_HIGH | dpl)
     b.set_reg(ESP, esp)
     b.put("eip", eip)
+    plain = is_flat(b)
+    if level:
+        plain = plain & ~is_checked_for_users(b, b.get("eflags_system", width=32))
+    with b.If(plain):
+        set_flat(b, CS, code | level, level)
+        set_flat(b, SS, stack | level, level)
+        b.put("cpl", level)
+        b.attempt(SWITCH_LEVEL, b.cpu)
+        b.ret(OK)
+    dpl = level << DPL_SHIFT
+    b.attempt(SET_SEGMENT, b.cpu, CS, code | level, FLAT_LOW, FLAT_CODE_HIGH | dpl)
+    b.attempt(SET_SEGMENT, b.cpu, SS, stack | level, FLAT_LOW, FLAT_DATA_HIGH | dpl)
     b.put("cpl", level)
     b.attempt(UPDATE_MODE, b.cpu)
 

@@ -95,8 +95,10 @@ def clts(b: Context) -> None:
 def invlpg(b: Context, address: MemoryOperand) -> None:
     """INVLPG: the linear address is not checked against the segment (SDM vol. 2)."""
     require_cpl_0(b)
+    tag = b.get("code_tag")
     b.attempt(INVALIDATE_PAGE, b.cpu, b.segment_linear(b.source_segment(), address.offset()))
-    _go_on_afresh(b)
+    with b.Unlikely(b.get("code_tag") != tag):  # code may be another now, what follows too
+        _go_on_afresh(b)
 
 
 def invd(b: Context) -> None:

@@ -76,6 +76,7 @@ def test_the_memory_of_the_branch_table_is_bounded() -> None:
 def test_units_that_lead_to_tier_1_at_once_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short stretches of integers between floating point: each crossing costs more than they do."""
     monkeypatch.setattr(vcpu, "PATIENCE", 0)
+    monkeypatch.setitem(vcpu.HEAT_WANTED, "auto", 1000)  # also where all others are promoted at once
     with Machine(MachineConfig(memory=32 * MIB, tier="auto"), library=shared_library()) as made:
         made.load(guest_images.image("mandel-x87").path, append="n=3")
         made.run()
@@ -122,6 +123,22 @@ def test_addresses_wrap_as_the_guests_do(program: str) -> None:
     wanted = played("interp", program)[:3]
     for _ in range(2):
         assert played(TIER_2, program)[:3] == wanted
+
+
+def test_code_from_where_no_memory_is() -> None:
+    """It is all ones, an invalid opcode; reading there is still a device's affair, in this program and later ones."""
+    read = "mov eax, [0x7000FF0]"
+    for program in (read, "mov eax, 0x7000FF0\njmp eax", read):
+        wanted = played("interp", program)[:3]
+        assert played(TIER_2, program)[:3] == wanted
+        assert bool(wanted[0]) == (program == read)
+
+
+@pytest.mark.parametrize("keeps", ["imul esi, edx", "bt esi, 3", "imul esi, edx, 7"])
+def test_undefined_flags_that_are_kept_are_not_dead(keeps: str) -> None:
+    """A unit begins with one that leaves them as they were: its charge must not come in between."""
+    program = f"mov ecx, 300\nagain:\n{keeps}\nlahf\nadd ebx, eax\nror ebx, 3\ndec ecx\njnz again"
+    assert played(TIER_2, program)[:3] == played("interp", program)[:3]
 
 
 def test_a_store_that_keeps_missing_its_view_becomes_a_service() -> None:

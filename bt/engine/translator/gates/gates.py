@@ -396,7 +396,11 @@ def _stale_exit(b: NativeContext) -> None:
     17 million jumps of Debian's way to its shell came by here, one in four hundred instructions.
     """
     site = _site(b)
-    b.put("eip", SITE.get(b, site, "eip"))
+    eip = SITE.get(b, site, "eip")
+    b.put("eip", eip)
+    entry = _branch_entry(b, eip)
+    with b.If(b.load(entry, 64) == branch_tag(b, eip)):
+        b.store(entry, b.const(-1, 64))  # it led here, and there may be no fragment any more: at a breakpoint
     host = fragment(b)
     control, block, replaced = _count(b, "dispatches"), b.get_pointer("block"), SITE.get(b, site, "size")
     same_place = BLOCK.get(b, block, "physical") == SITE.get(b, site, "page")

@@ -22,6 +22,7 @@ from bt.x86.system.segmentation.descriptor_table import (
     fetch,
     is_null,
 )
+from bt.x86.system.segmentation.flat_transfer import ENTER_FLAT, TAKEN
 from bt.x86.system.segmentation.segment_load import current_privilege_level
 from bt.x86.system.segmentation.stack import NewStack
 from bt.x86.system.tasks.tasks import (
@@ -61,6 +62,8 @@ def _deliver_event(b: Context) -> None:
     b.put("step_trap", 0)  # INT n clears TF before its trap could come
     b.put("resume_at", -1)
     b.put("loaded_resume_flag", 0)
+    with b.If(b.call(ENTER_FLAT, *b.arguments) == TAKEN):
+        b.ret(OK)
     with b.If(in_real_mode(b)):
         deliver_in_real_mode(b, vector, return_eip)
         b.ret(OK)

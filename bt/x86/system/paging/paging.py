@@ -18,6 +18,7 @@ from bt.x86.services import (
     WALK_USER,
     WALK_WRITE,
     WALKED_GLOBAL,
+    WALKED_LARGE,
     WALKED_NO_EXECUTE,
     WALKED_WRITABLE,
 )
@@ -113,6 +114,7 @@ class Walk:
         is_dirty = ((leaf | dirty) & DIRTY) != 0
         found = is_global.zext(32) * WALKED_GLOBAL
         found = found | ((is_dirty & may_write).zext(32) * WALKED_WRITABLE)
+        found = found | ((~self.has_parent.get()).zext(32) * WALKED_LARGE)
         b.put("walk_flags", found | (no_execute.zext(32) * WALKED_NO_EXECUTE))
         b.put("memory_value", self.physical.get() & self.a20)
 

@@ -28,6 +28,7 @@ from bt.x86.system.segmentation.descriptor_table import (
     fetch,
     is_null,
 )
+from bt.x86.system.segmentation.flat_transfer import RETURN_FLAT, TAKEN
 from bt.x86.system.segmentation.segment_8086 import FAR_RETURN_8086
 from bt.x86.system.segmentation.segment_load import current_privilege_level
 from bt.x86.system.segmentation.stack import stack_value
@@ -114,6 +115,8 @@ def _far_return(b: Context) -> None:
 
 def _interrupt_return(b: Context) -> None:
     cpu, width, next_eip = b.arguments
+    with b.If(width == 32), b.If(b.call(RETURN_FLAT, cpu) == TAKEN):
+        b.ret(OK)
     with b.If(has_8086_segments(b)):
         b.ret(b.call(INTERRUPT_RETURN_8086, cpu, width))
     with b.Unlikely((b.get("eflags_system", width=32) & flags.NT) != 0):

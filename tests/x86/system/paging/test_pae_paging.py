@@ -18,6 +18,7 @@ from bt.x86.services import (
     WALK_USER,
     WALK_WRITE,
     WALKED_GLOBAL,
+    WALKED_LARGE,
     WALKED_NO_EXECUTE,
     WALKED_WRITABLE,
 )
@@ -80,6 +81,7 @@ class Walk:
         no_execute = (self.pde | (0 if self.pde & PS else self.pte)) & NX
         may_write = rights & W or (not user and not self.wp)
         found = WALKED_WRITABLE if may_write and (write or leaf & D) else 0
+        found |= WALKED_LARGE if self.pde & PS else 0
         return found | (WALKED_GLOBAL if leaf & G else 0) | (WALKED_NO_EXECUTE if no_execute else 0)
 
 

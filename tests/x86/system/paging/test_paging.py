@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from bt.x86.context import PF
-from bt.x86.services import WALK_USER, WALK_WRITE, WALKED_GLOBAL, WALKED_WRITABLE
+from bt.x86.services import WALK_USER, WALK_WRITE, WALKED_GLOBAL, WALKED_LARGE, WALKED_WRITABLE
 from tests.x86.system.processor import CR0_PE, CR0_PG, CR0_WP, DIRECTORY, RAM, TABLE, Processor, Trouble
 
 P, W, U, A, D, PS, G = 1, 2, 4, 32, 64, 128, 256
@@ -59,6 +59,7 @@ class Walk:
         leaf, rights = (self.pde, self.pde) if large else (self.pte, self.pde & self.pte)
         may_write = rights & W or (not self.user and not self.wp)
         flags = WALKED_WRITABLE if may_write and (self.write or leaf & D) else 0
+        flags |= WALKED_LARGE if large else 0
         return flags | (WALKED_GLOBAL if leaf & G and self.cr4 & CR4_PGE else 0)
 
 
