@@ -82,10 +82,11 @@ class Device:
     mirrors: frozenset[int] = frozenset()  # offsets that are shown to engines, see BusDevice
     fields: ClassVar[tuple[str, ...]] = ()  # attributes that are state and JSON as they are
 
+    _latch_cells: dict[int, tuple[ByteCells, int]]  # of those that have latches
+
     def __init__(self, name: str) -> None:
         self.name = name
         self._mirrors: dict[int, Mirror] = {}  # of the offsets that are on a bus with such
-        self._latch_cells: dict[int, tuple[ByteCells, int]] = {}
         if self.latches:
             own = bytearray(len(self.latches))
             self._latch_cells = {offset: (own, index) for index, offset in enumerate(self.latches)}

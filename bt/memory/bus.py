@@ -1,6 +1,6 @@
 """The buses a guest reaches devices through: the 64 Ki port space and memory-mapped IO."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -158,8 +158,7 @@ class Bus:
         or the addresses are outside the bus.
         """
         new = Region(device, start, length, offset)
-        self._require_room(new)
-        self._insert(new)
+        self._insert(new, self._room_for(new))
         return new
 
     def detach(self, region: Region) -> None:
@@ -181,9 +180,13 @@ class Bus:
         Raises BusConflict, with nothing changed, if there is no room for it; ValueError unless it is attached.
         """
         new = Region(region.device, start, region.length, region.offset)
-        self._require_room(new, moving=region)
         self.detach(region)
-        self._insert(new)
+        try:
+            position = self._room_for(new)
+        except BusConflict:
+            self._insert(region, self._room_for(region))
+            raise
+        self._insert(new, position)
         return new
 
     def answers(self, address: int) -> bool:
@@ -194,18 +197,19 @@ class Bus:
         """First address, the one behind the last, and name of each device that is attached, ascending."""
         return [(region.start, region.end, region.device.name) for region in self._regions]
 
-    def _require_room(self, new: Region, moving: Region | None = None) -> None:
+    def _room_for(self, new: Region) -> int:
+        """Its place among the regions. Raises BusConflict."""
         if new.start < 0 or new.length <= 0 or new.end > 1 << self.width_bits:
             raise BusConflict(
                 f"{self.name}: {new} is outside the bus's {self.width_bits}-bit addresses: move the device"
             )
-        first = bisect_right(self._starts, new.start) - 1
-        for old in self._regions[max(0, first) : bisect_left(self._starts, new.end)]:
-            if new.start < old.end and old is not moving:
-                raise BusConflict(f"{self.name}: {new} overlaps {old}: move one of them")
-
-    def _insert(self, new: Region) -> None:
         position = bisect_right(self._starts, new.start)
+        for old in self._regions[position - 1 if position else 0 : position + 1]:
+            if old.start < new.end and new.start < old.end:
+                raise BusConflict(f"{self.name}: {new} overlaps {old}: move one of them")
+        return position
+
+    def _insert(self, new: Region, position: int) -> None:
         self._regions.insert(position, new)
         self._starts.insert(position, new.start)
         if self._is_small:
