@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
             description=description,
             epilog=epilog if isinstance(epilog, str) else None,
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
         )
         self._without_effect = without_effect
         self._make_epilog = epilog if callable(epilog) else None
@@ -112,6 +112,24 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise BadUsage(f"{message}; see `{self.prog} --help`")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal. argparse asks for one with each option, and shutil, of which argparse has the width,
+    takes 5 ms to import.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    if (chosen := os.environ.get("COLUMNS", "")).isdecimal() and int(chosen):
+        return int(chosen)
+    try:
+        return os.get_terminal_size().columns or 80
+    except OSError:
+        return 80
 
 
 class Choice(argparse.Action):

@@ -15,9 +15,9 @@ import re
 import struct
 import time
 import warnings
+from _blake2 import blake2b  # where hashlib has it from, which loads OpenSSL besides: 4 ms of each start
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ _MAGIC = b"btstore\1"
 _DIGEST_SIZE = 32
 _COUNTS = struct.Struct("<II")
 _ENTRY = struct.Struct("<IQQ")
+_SOURCE_BYTES = 1 << 16  # most have fewer
 _ALIGN = 64  # sections start on cache lines
 _KEPT_PER_NAME = 4  # two checkouts, with and without host features
 _ABANDONED_S = 3600  # a temporary file this old belongs to no live writer
@@ -160,11 +161,22 @@ def source_key(packages: Iterable[Path]) -> str:
         single = package.suffix == ".py"
         found = [(package.name, str(package))] if single else sorted(_sources(str(package), package.name))
         for relative, path in found:
-            with open(path, "rb", buffering=0) as file:
-                content = file.read()
+            content = _content(path)
             digest.update(f"{relative}\0{len(content)}\0".encode())
             digest.update(content)
     return digest.hexdigest()
+
+
+def _content(path: str) -> bytes:
+    """All of a source file, in half the time that `open` takes: there are two hundred at each start."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = os.read(descriptor, _SOURCE_BYTES)
+        while len(found) % _SOURCE_BYTES == 0 and (more := os.read(descriptor, _SOURCE_BYTES)):
+            found += more
+        return found
+    finally:
+        os.close(descriptor)
 
 
 def _sources(directory: str, prefix: str) -> Iterator[tuple[str, str]]:

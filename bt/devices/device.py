@@ -82,13 +82,14 @@ class Device:
     mirrors: frozenset[int] = frozenset()  # offsets that are shown to engines, see BusDevice
     fields: ClassVar[tuple[str, ...]] = ()  # attributes that are state and JSON as they are
 
+    _latch_cells: dict[int, tuple[ByteCells, int]]  # of those that have latches
+
     def __init__(self, name: str) -> None:
         self.name = name
         self._mirrors: dict[int, Mirror] = {}  # of the offsets that are on a bus with such
-        own = bytearray(len(self.latches))
-        self._latch_cells: dict[int, tuple[ByteCells, int]] = {
-            offset: (own, index) for index, offset in enumerate(sorted(self.latches))
-        }
+        if self.latches:
+            own = bytearray(len(self.latches))
+            self._latch_cells = {offset: (own, index) for index, offset in enumerate(self.latches)}
 
     def read(self, offset: int, size: int) -> int:
         """The `size` bytes at `offset`, little-endian; may have the side effects the data sheet gives reading."""

@@ -14,20 +14,17 @@ class Shared:
     """Base of what has such attributes; `block` is the host address of the block, for as long as the object lives."""
 
     shared_bytes: ClassVar[int] = 0
-    _block: ctypes.Array[ctypes.c_char]
+    block: int
     _bytes: memoryview
     _words: memoryview  # the same by 64 bits
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        self._block = (ctypes.c_char * cls.shared_bytes)()
-        self._bytes = memoryview(self._block).cast("B")
+        memory = bytearray(cls.shared_bytes)  # at a multiple of 16, as malloc has it
+        self.block = address_of(memory)
+        self._bytes = memoryview(memory)
         self._words = self._bytes.cast("q")
         return self
-
-    @property
-    def block(self) -> int:
-        return ctypes.addressof(self._block)
 
 
 def address_of(buffer: bytearray | memoryview) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bt.codegen.abi import Signature, native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
-from bt.engine.breakpoints import is_marked
+from bt.engine.breakpoint_code import is_marked
 from bt.engine.code_bytes import add_code, begin_row, is_spared
 from bt.engine.decode import DECODE, DECODE_MORE, LOOK_AHEAD, MAX_LENGTH
 from bt.engine.structures import (

@@ -8,12 +8,16 @@ has hit nothing get a row here: a bit for each byte that a living block has, or 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bt.codegen.layout import Layout
-from bt.codegen.value import Value
 from bt.engine.structures import CONTROL
-from bt.memory.access import NativeContext
 from bt.memory.physical import CODE_GRANULE_SHIFT, page_number
 from bt.x86.page import PAGE
+
+if TYPE_CHECKING:
+    from bt.codegen.value import Value
+    from bt.memory.access import NativeContext
 
 ROWS = 64  # a page's is that of its number modulo this
 GRANULE = 1 << CODE_GRANULE_SHIFT  # bytes: as many as a word has bits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from bt.engine.breakpoints import Breakpoints
 from bt.engine.code_bytes import ROW_BYTES, ROWS
 from bt.engine.library.library import Library
 from bt.engine.library.pieces import Pieces
+from bt.engine.library.tables import open_bus
 from bt.engine.protocol import Engine, Exit
 from bt.engine.structures import (
     BLOCK,
@@ -49,6 +50,11 @@ BLOCKS = 1 << 18
 THUNK_PIECES = 4  # 1 MiB
 PORTS = 1 << 16
 ALL_EXCEPTIONS = (1 << 32) - 1  # of trap_vectors
+_OF_STATE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+_OF_STATE_AND_NUMBER = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
+_CODE_WRITTEN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)
+_COPY_PAGES = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64)
+_FORGET_MARKED = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64)
 _CACHE_FULL, _PROMOTE = int(ExitReason.CACHE_FULL), int(ExitReason.PROMOTE)
 _EXIT_REASON, _BUDGET = slot_number("exit_reason"), slot_number("budget")
 _CLOCK_OFFSET, _CLOCK_SCALE = slot_number("clock_offset"), slot_number("clock_scale")
@@ -82,13 +88,15 @@ class Vcpu:
         self.model = model or cpu_model.parse()
         self.memory, self.ram = memory, memory.ram
         self._held = ExitStack()
+        self._areas: list[Area] = []
+        self._held.callback(_close_all, self._areas)
         # without a reference to the vCPU, so that one that is forgotten gives back what it has too
         self._give_back = weakref.finalize(self, self._held.close)
         self._give_back.atexit = False  # a daemon thread may still run it while the interpreter goes down
         try:
             self._acquire()
             self._wire()
-            self.flush()
+            self._begin()
             memory.watch(self)
         except BaseException:
             self._give_back()
@@ -105,32 +113,21 @@ class Vcpu:
         self._held.callback(self.state.close)
         self._records, self._blocks = self.area(RECORDS * RECORD_BYTES), self.area(BLOCKS * BLOCK_BYTES)
         self._hash, self._page_blocks = self.area(4 * HASH_ENTRIES), self.area(4 * PAGES, sparse=True)
-        self._page_info, self._open_bus = self.area(8 * PAGES, sparse=True), self.area(2 * PAGE)
+        self._page_info = self.area(8 * PAGES, sparse=True)
         self._code_bytes = self.area(ROWS * ROW_BYTES)
-        self._open_bus.map.write(b"\xff" * 2 * PAGE)
         self.port_access, self.port_values = self.area(PORTS), self.area(PORTS)
         registers, windows = self.area(REGISTERS * REGISTER_BYTES), self.area(WINDOWS * WINDOW_BYTES)
         self.native_registers = NativeRegisters(registers.map, windows.map)
         self.state["native_registers"], self.state["native_windows"] = registers.address, windows.address
         self._control = self.area(PAGE)
         self._tables = library.tables(self.model)
-        self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(library.symbols[self._entry_name()])
-        self._call1 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
-        self._call2 = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
-        self._code_written = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)(
-            library.symbols["code_written"]
-        )
-        self._copy_pages = ctypes.CFUNCTYPE(
-            ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
-        )(library.symbols["copy_pages"])
-        self._forget_marked = ctypes.CFUNCTYPE(
-            ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64
-        )(library.symbols["forget_marked"])
+        self._entry = _OF_STATE(library.symbols[self._entry_name()])
+        self._code_written = _CODE_WRITTEN(library.symbols["code_written"])
 
     def area(self, size: int, *, sparse: bool = False) -> Area:
         """Memory of `size` bytes for generated code, given back with the vCPU's own."""
         area = Area(size, sparse=sparse)
-        self._held.callback(area.close)
+        self._areas.append(area)
         return area
 
     def pieces(self, most: int) -> Pieces:
@@ -159,7 +156,7 @@ class Vcpu:
             "hash": self._hash.address,
             "page_blocks": self._page_blocks.address,
             "code_bytes": self._code_bytes.address,
-            "open_bus": self._open_bus.address,
+            "open_bus": open_bus(),
         }.items():
             self.set_control(name, value)
         s = self.state
@@ -199,10 +196,14 @@ class Vcpu:
             self._after_run()
         for area in (self._hash, self._page_blocks, self._page_info, self._code_bytes):
             area.clear()
+        self._thunks.shrink()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is decoded."""
         self.set_control("records_next", self._records.address)
         self.set_control("records_end", self._records.address + self._records.size)
         self.set_control("blocks_next", 1)  # 0 ends lists
-        self._thunks.shrink()
         self._begin_thunks()
         self.mmu.invalidate_all()
 
@@ -246,12 +247,13 @@ class Vcpu:
         Bits of paging entries may be among it: `forget_translations` or `flush` comes next.
         """
         with self.ram.sole_use:
-            self._copy_pages(self.ram.address, source, marks, len(marks))
+            _COPY_PAGES(self.library.symbols["copy_pages"])(self.ram.address, source, marks, len(marks))
+            forget_marked = _FORGET_MARKED(self.library.symbols["forget_marked"])
             for each in self.memory:
                 if each.memory is self.ram:
                     first = each.offset // PAGE
                     part = marks[first : first + each.length // PAGE]
-                    self._forget_marked(self.state.pointer, each.start, part, len(part))
+                    forget_marked(self.state.pointer, each.start, part, len(part))
 
     def forget_translations(self) -> None:
         """Have the next access to each page walk the page tables."""
@@ -325,8 +327,8 @@ class Vcpu:
                 Released().refuse()
             address = self.library.symbols[name]
             if argument is None:
-                return int(self._call1(address)(self.state.pointer))
-            return int(self._call2(address)(self.state.pointer, argument))
+                return int(_OF_STATE(address)(self.state.pointer))
+            return int(_OF_STATE_AND_NUMBER(address)(self.state.pointer, argument))
 
     def complete(self, value: int) -> None:
         slots = self.state.slots
@@ -447,3 +449,8 @@ def own_vcpu(engine: Engine) -> Vcpu:
     if not isinstance(engine, Vcpu):
         raise BadUsage(f"engine {engine.name}: not one of bt's own, whose insides are known")
     return engine
+
+
+def _close_all(areas: Iterable[Area]) -> None:
+    for area in areas:
+        area.close()

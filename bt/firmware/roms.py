@@ -72,8 +72,11 @@ def option_rom_bytes(name: str, directories: Sequence[str] = ()) -> int:
 def _check_option_rom(path: str) -> int:
     """Its bytes, if it begins as one: firmware passes over others without a word, and the screen stays dark."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            size, head = os.fstat(file.fileno()).st_size, file.read(3)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size, head = os.fstat(descriptor).st_size, os.read(descriptor, 3)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise BadUsage(f"{path}: {error.strerror}") from error
     units = head[2] if len(head) == 3 and head.startswith(b"\x55\xaa") else 0

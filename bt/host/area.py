@@ -55,7 +55,10 @@ class Area:
         return self.map[index]
 
     def __setitem__(self, index: int, value: int) -> None:
-        self.map[index] = value
+        memory = self._map
+        if memory is None:
+            Released().refuse()
+        memory[index] = value
 
 
 class Released:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bt import arguments
 from bt.errors import BadUsage
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 Values = Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     """A property: what it is when nobody says, and the most and the least it can be."""
 
     default: int
@@ -27,8 +26,7 @@ class Number:
     least: int = 0
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A row: names as QEMU has them, `where` as a `Part` has it (bt/machine/board.py), and what makes the device.
 
     `instead_of`: the part that is there unless such a device is asked for.

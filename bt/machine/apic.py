@@ -25,7 +25,8 @@ def io_apic(b: Board) -> IoApic:
     apic = IoApic(local.receive)
     local.ended = apic.end_of_interrupt
     pic = b.part("PIC", Pic8259Pair)
+    set_input = apic.set_input
     for irq in range(IRQS):
         if irq != CASCADE_INPUT:
-            pic.line(irq).watch(partial(apic.set_input, irq or CASCADE_INPUT))
+            pic.line(irq).watch(partial(set_input, irq or CASCADE_INPUT))
     return apic

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bt.boot.loaders.boot_sector import Stop
@@ -194,28 +194,34 @@ class Board:
 
     def add(self, part: Part) -> None:
         """Make the device of a line of the list, and put it where the line says. BusConflict where another one is."""
-        device = part.make(self, [self.irq(number, part.name) for number in part.irqs])
+        device = part.make(self, [self.irq(number, part.name) for number in part.irqs] if part.irqs else ())
         self.add_device(part.name, device)
-        kind, _, rest = part.where.partition(" ")
+        kind, places = parsed(part.where)
         if kind == "PCI":
             assert isinstance(device, PciFunction)
-            self._add_function(device, *(int(number, 16) for number in rest.split(".")))
-        elif kind == "memory":
-            self._attach(self.mmio, device, rest)
+            self._add_function(device, *places[0][:2])
         else:
-            self._attach(self.ports, device, part.where)
+            attach = self.mmio.attach if kind == "memory" else self.ports.attach
+            for first, length, offset in places:
+                attach(device, first, length, offset)
 
     def _add_function(self, function: PciFunction, slot: int, number: int) -> None:
         self.part("PCI ports", ConfigPorts).attach(function, slot, number)
         if function.interrupt_pin:
             self.part("ISA bridge", IsaBridge).connect(function, slot, function.interrupt_pin)
 
-    def _attach(self, bus: Bus, device: Device, ranges: str) -> None:
-        for first, length, offset in addresses(ranges):
-            bus.attach(device, first, length, offset)
+
+@cache
+def parsed(where: str) -> tuple[str, Sequence[tuple[int, int, int]]]:
+    """What a `Part` says of its place: "PCI" with slot and number, "memory" or "ports" with `addresses`."""
+    kind, _, rest = where.partition(" ")
+    if kind == "PCI":
+        slot, number = (int(each, 16) for each in rest.split("."))
+        return kind, [(slot, number, 0)]
+    return (kind, addresses(rest)) if kind == "memory" else ("ports", addresses(where))
 
 
-def addresses(ranges: str) -> list[tuple[int, int, int]]:
+def addresses(ranges: str) -> Sequence[tuple[int, int, int]]:
     """First address, length and first offset of each range in "60 64 A0-A1 3F6@8"."""
     found = []
     offset = 0

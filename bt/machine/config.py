@@ -128,6 +128,8 @@ class Options(TypedDict, total=False):
 
 def configured(config: MachineConfig | None, options: Options) -> MachineConfig:
     """A configuration with other fields: memory may be "64M", sequences are what tuples are made of. BadUsage."""
+    if config is not None and not options:
+        return config
     found: dict[str, Any] = dict(options)
     if isinstance(memory := found.get("memory"), str):
         found["memory"] = arguments.size_in_bytes("memory", memory)

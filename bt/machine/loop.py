@@ -110,11 +110,11 @@ class Loop:
     def serve_with(self, board: Board) -> None:
         """From now on serve the guest with what is on `board`."""
         self._board = board
-        self._servers[:] = [self._server(reason) for reason in ExitReason]  # by number: 16 ns instead of 400 by name
+        self._servers[:] = self._own_servers()
 
     def account_to(self, accounts: Accounts) -> None:
         """From now on note what each exit costs."""
-        self._servers[:] = [accounts.around(self._server(reason), reason) for reason in ExitReason]
+        self._servers[:] = [accounts.around(*each) for each in zip(self._own_servers(), ExitReason, strict=True)]
 
     def server(self, reason: ExitReason) -> Server:
         """What is done when the guest leaves for `reason`."""
@@ -221,27 +221,18 @@ class Loop:
             self._mailbox.sleep(IDLE_SECONDS)
             self._mailbox.do_posted()
 
-    def _server(self, reason: ExitReason) -> Server:
-        """What is done when the guest has left for `reason`."""
-        match reason:
-            case ExitReason.IO:
-                return self._access(self._board.ports)
-            case ExitReason.MMIO:
-                return self._access(self._board.mmio)
-            case ExitReason.HLT:
-                return self._halt
-            case ExitReason.FP_ERROR:
-                return self._wait_for_fp_error
-            case ExitReason.INTERRUPT_WINDOW:
-                return self._interrupt
-            case ExitReason.MSR:
-                return self._msr_written
-            case ExitReason.SHUTDOWN:
-                return self._shut_down
-            case ExitReason.BUDGET | ExitReason.BREAKPOINT:
-                return self._go_on
-            case _:
-                return self._left_astray
+    def _own_servers(self) -> list[Server]:
+        """What is done when the guest has left, by number of the reason: 16 ns instead of 400 by name."""
+        servers: list[Server] = [self._left_astray] * len(ExitReason)
+        servers[ExitReason.IO] = self._access(self._board.ports)
+        servers[ExitReason.MMIO] = self._access(self._board.mmio)
+        servers[ExitReason.HLT] = self._halt
+        servers[ExitReason.FP_ERROR] = self._wait_for_fp_error
+        servers[ExitReason.INTERRUPT_WINDOW] = self._interrupt
+        servers[ExitReason.MSR] = self._msr_written
+        servers[ExitReason.SHUTDOWN] = self._shut_down
+        servers[ExitReason.BUDGET] = servers[ExitReason.BREAKPOINT] = self._go_on
+        return servers
 
     def _access(self, bus: Bus) -> Server:
         read, write, complete, spend = bus.read, bus.write, self._cpu.complete, self._clock.spend

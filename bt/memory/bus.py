@@ -20,6 +20,8 @@ DEVICE_WINDOW_ACCESS_NS = 250  # a PCI read is about 8 clocks of 33 MHz
 COUNTED_ADDRESSES = 4096  # a guest that probes all of memory must not fill the host's
 ELSEWHERE = -1  # the key of what is not counted by its own address
 
+_WHOLE_SIZES = {widest: frozenset(size for size in (1, 2, 4, 8) if size <= widest) for widest in (1, 2, 4, 8)}
+
 
 class BusConflict(BtError):
     """Two devices want the same addresses, or one wants addresses the bus does not have."""
@@ -95,8 +97,7 @@ class Region:
     def __init__(self, device: BusDevice, start: int, length: int, offset: int) -> None:
         self.device, self.start, self.length, self.offset = device, start, length, offset
         self.end = start + length
-        # access sizes the device takes in one piece
-        self.whole_sizes = frozenset(size for size in (1, 2, 4, 8) if size <= device.widest_access)
+        self.whole_sizes = _WHOLE_SIZES[device.widest_access]  # access sizes the device takes in one piece
 
     def __str__(self) -> str:
         return f"{self.device.name} at {self.start:#x}-{self.end - 1:#x}"
@@ -136,6 +137,7 @@ class Bus:
         # by address: registers that an engine need not ask for, and whose offset each is
         self._native: dict[int, tuple[BusDevice, int]] = {}
         self._served: set[tuple[BusDevice, int]] = set()  # all of those
+        self._offers: dict[BusDevice, Mapping[int, NativeRegister | None]] = {}  # by device: what could be
         self._native_registers = NativeRegisters() if native is None else native
         self._is_small = width_bits <= PORT_WIDTH_BITS
         self._by_address: dict[int, Region] = {}  # of a small bus
@@ -156,8 +158,7 @@ class Bus:
         or the addresses are outside the bus.
         """
         new = Region(device, start, length, offset)
-        self._require_room(new, self._regions)
-        self._insert(new)
+        self._insert(new, self._room_for(new))
         return new
 
     def detach(self, region: Region) -> None:
@@ -179,9 +180,13 @@ class Bus:
         Raises BusConflict, with nothing changed, if there is no room for it; ValueError unless it is attached.
         """
         new = Region(region.device, start, region.length, region.offset)
-        self._require_room(new, [each for each in self._regions if each != region])
         self.detach(region)
-        self._insert(new)
+        try:
+            position = self._room_for(new)
+        except BusConflict:
+            self._insert(region, self._room_for(region))
+            raise
+        self._insert(new, position)
         return new
 
     def answers(self, address: int) -> bool:
@@ -192,27 +197,37 @@ class Bus:
         """First address, the one behind the last, and name of each device that is attached, ascending."""
         return [(region.start, region.end, region.device.name) for region in self._regions]
 
-    def _require_room(self, new: Region, others: list[Region]) -> None:
+    def _room_for(self, new: Region) -> int:
+        """Its place among the regions. Raises BusConflict."""
         if new.start < 0 or new.length <= 0 or new.end > 1 << self.width_bits:
             raise BusConflict(
                 f"{self.name}: {new} is outside the bus's {self.width_bits}-bit addresses: move the device"
             )
-        for old in others:
+        position = bisect_right(self._starts, new.start)
+        for old in self._regions[position - 1 if position else 0 : position + 1]:
             if old.start < new.end and new.start < old.end:
                 raise BusConflict(f"{self.name}: {new} overlaps {old}: move one of them")
+        return position
 
-    def _insert(self, new: Region) -> None:
-        position = bisect_right(self._starts, new.start)
+    def _insert(self, new: Region, position: int) -> None:
         self._regions.insert(position, new)
         self._starts.insert(position, new.start)
         if self._is_small:
             self._by_address.update(dict.fromkeys(range(new.start, new.end), new))
-            device, native = new.device, new.device.native_registers()
-            for offset in sorted({*native, *device.latches, *device.mirrors}):  # which is few of them, or none
-                if new.offset <= offset < new.offset + new.length:
-                    self._serve_natively(device, offset, offset - new.offset + new.start, native.get(offset))
+            if offers := self._offers_of(new.device):
+                first, from_offset = new.offset, new.start - new.offset
+                for offset in offers.keys() & range(first, first + new.length):
+                    self._serve_natively(new.device, offset, offset + from_offset, offers[offset])
         elif (window := new.device.native_window()) is not None:
             self._native_registers.add_window(window, new.start, new.length, new.offset)
+
+    def _offers_of(self, device: BusDevice) -> Mapping[int, NativeRegister | None]:
+        """The device's offsets that an engine may answer for, and what does where that is native code."""
+        offers = self._offers.get(device)
+        if offers is None:
+            stored: dict[int, NativeRegister | None] = dict.fromkeys((*device.latches, *device.mirrors))
+            offers = self._offers[device] = {**stored, **device.native_registers()}
+        return offers
 
     def _ask_again(self, address: int, device: BusDevice, offset: int) -> None:
         """Have engines ask for the register there, which is the device's at `offset`."""

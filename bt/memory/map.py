@@ -14,7 +14,6 @@ the addresses is forgotten.
 
 from __future__ import annotations
 
-import struct
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -278,7 +277,7 @@ class PhysicalMap:
             found = self.at(chunk * CHUNK_BYTES)
             whole = 0 if found is None else min(found.end // CHUNK_BYTES, behind) - chunk
             if found is not None and whole:  # RAM as a rule
-                self._put(8 * chunk, [found.entry] * whole)
+                self._put(8 * chunk, _entries(found.entry, whole))
                 for each in [each for each in self._tables if chunk <= each < chunk + whole]:
                     self._free_tables.append(self._tables.pop(each))
                 chunk += whole
@@ -292,19 +291,19 @@ class PhysicalMap:
         end = start + CHUNK_BYTES
         parts = [each.part(start, end) for each in self._ranges if each.start < end and start < each.end]
         if not parts:
-            self._put(8 * chunk, [0])
+            self._put(8 * chunk, _entries(0))
             if chunk in self._tables:
                 self._free_tables.append(self._tables.pop(chunk))
             return
         if chunk not in self._tables:
             self._tables[chunk] = self._new_table()
         table = self._tables[chunk]
-        entries = [0] * CHUNK_PAGES
+        entries = bytearray(_TABLE_BYTES)
         for part in parts:
-            page, pages = (part.start - start) // PAGE, part.length // PAGE
-            entries[page : page + pages] = [part.entry] * pages
+            at, pages = (part.start - start) // PAGE * 8, part.length // PAGE
+            entries[at : at + 8 * pages] = _entries(part.entry, pages)
         self._put(table, entries)
-        self._put(8 * chunk, [self._area.address + table | CHUNK_TABLE])
+        self._put(8 * chunk, _entries(self._area.address + table | CHUNK_TABLE))
 
     def _new_table(self) -> int:
         if self._free_tables:
@@ -314,8 +313,8 @@ class PhysicalMap:
         self._next_table += _TABLE_BYTES
         return self._next_table - _TABLE_BYTES
 
-    def _put(self, at: int, entries: list[int]) -> None:
-        struct.pack_into(f"<{len(entries)}Q", self._area.map, at, *entries)
+    def _put(self, at: int, entries: bytes | bytearray) -> None:
+        self._area.map[at : at + len(entries)] = entries
 
     # -- contents ---------------------------------------------------------------------------------------------------
 
@@ -427,6 +426,10 @@ class PhysicalMap:
             self._dirty.map[first:last] = bytes(last - first)
             for processor in self.processors():
                 processor.protect(part.start, part.length)
+
+
+def _entries(entry: int, count: int = 1) -> bytes:
+    return entry.to_bytes(8, "little") * count
 
 
 class _Source:

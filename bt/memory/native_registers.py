@@ -7,6 +7,7 @@ but the device's (bt/devices/native.py).
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -38,6 +39,7 @@ WINDOW = Layout(
     ),
     WINDOW_BYTES,
 )
+_ROW = struct.Struct("<4Q")  # of REGISTER
 
 
 class Code(Protocol):
@@ -100,10 +102,10 @@ class NativeRegisters:
 
     def _fields(self, register: NativeRegister, offset: int) -> bytes:
         """A row of REGISTER; nothing if there is no code."""
-        read, write = (self.symbols.get(code.name, 0) if code else 0 for code in (register.read, register.write))
-        if not read | write:
-            return b""
-        return b"".join(value.to_bytes(8, "little") for value in (read, write, register.block, offset))
+        block, reading, writing = register
+        read = self.symbols.get(reading.name, 0) if reading is not None else 0
+        write = self.symbols.get(writing.name, 0) if writing is not None else 0
+        return _ROW.pack(read, write, block, offset) if read | write else b""
 
     def _store(self, number: int, fields: bytes) -> None:
         self._registers[number * REGISTER_BYTES : (number + 1) * REGISTER_BYTES] = fields

@@ -7,7 +7,8 @@ them appear when touched: the host's page tables are what makes them sparse.
 
 from __future__ import annotations
 
-from bt.codegen.value import Value
+from typing import TYPE_CHECKING
+
 from bt.memory.map_layout import (
     CHUNK_PAGES,
     CHUNK_SHIFT,
@@ -19,9 +20,12 @@ from bt.memory.map_layout import (
     PAGE_WRITABLE,
     PAGES,
 )
-from bt.x86.context import Context
 from bt.x86.page import PAGE
 from bt.x86.state import PAGE_DIRTY
+
+if TYPE_CHECKING:
+    from bt.codegen.value import Value
+    from bt.x86.context import Context
 
 CODE_GRANULE_SHIFT = 6
 

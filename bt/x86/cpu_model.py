@@ -9,7 +9,7 @@ names the differences).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -110,19 +110,27 @@ class CpuModel(NamedTuple):
 
     def install(self, cpu: CpuState) -> None:
         """Tell generated code about the model; after that the vCPU is that processor."""
-        for place, word in enumerate(self.feature_words):
-            cpu["features", place] = word
-        cpu["cr4_allowed"] = self.cr4_allowed
-        cpu["signature"] = self.signature
-        cpu["physical_reserved"] = ((1 << 64) - 1) & ~((1 << self.address_bits) - 1)
-        leaves = self.leaves()
-        assert len(leaves) <= CPUID_LEAVES
-        leaves += [leaves[-1]] * (CPUID_LEAVES - len(leaves))
-        cpu.put_all("cpuid", [value for leaf in leaves for value in leaf])
+        for name, values in _slots(self).items():
+            cpu.put_all(name, values)
 
     def lacks(self, feature: str | None) -> bool:
         """Whether a form that asks for `feature` is #UD."""
         return feature is not None and feature not in self.features
+
+
+@cache
+def _slots(model: CpuModel) -> Mapping[str, Sequence[int]]:
+    """What generated code knows of a model, by the names of the state's fields."""
+    leaves = model.leaves()
+    assert len(leaves) <= CPUID_LEAVES
+    leaves += [leaves[-1]] * (CPUID_LEAVES - len(leaves))
+    return {
+        "features": model.feature_words,
+        "cr4_allowed": (model.cr4_allowed,),
+        "signature": (model.signature,),
+        "physical_reserved": (((1 << 64) - 1) & ~((1 << model.address_bits) - 1),),
+        "cpuid": [value for leaf in leaves for value in leaf],
+    }
 
 
 MODELS: Mapping[str, CpuModel] = MappingProxyType(

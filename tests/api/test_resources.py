@@ -22,6 +22,7 @@ from bt.machine import EngineName, Machine, MachineConfig
 from bt.x86 import capstone_layout
 from bt.x86.state import EAX
 from tests.api.guest import CODE, ENGINES, MEMORY, machine
+from tests.everyday import one_in
 
 MACHINES = 50
 POWERS = "mov eax, 1\nagain: imul eax, eax, 3\ncall other\njmp again\nother: inc ecx\nret"
@@ -82,14 +83,12 @@ def test_machines_leave_nothing_behind(library: Library, engine: EngineName, own
 @pytest.mark.parametrize("engine", ENGINES)
 def test_machines_without_close_are_collected(library: Library, engine: EngineName) -> None:
     """And so is their room in the library."""
-    gc.freeze()  # the tests themselves are a million objects, which need not be looked through each time
     for number in range(30):
         machine = Machine(MachineConfig(memory=MEMORY, engine=engine), library=library)
         if number == 0:
             before, used = held(), library.arena.used  # with what machines share: the native code of devices
         del machine
         gc.collect()
-    gc.unfreeze()
     assert growth(before, held()).descriptors <= 0
     assert library.arena.used <= used + 2 * PIECE_BYTES
 
@@ -122,9 +121,7 @@ PLANTS: dict[str, tuple[Any, str, BaseException]] = {
 }
 
 
-@pytest.mark.parametrize("plant", PLANTS)
-@pytest.mark.parametrize("own", [False, True], ids=["shared library", "the process's library"])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("plant", "own", "engine"), one_in(2, list(PLANTS), [False, True], ENGINES))
 def test_a_machine_that_cannot_be_made_leaves_nothing_behind(
     library: Library, engine: EngineName, own: bool, plant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

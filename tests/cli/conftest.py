@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
+
+from tests.cli.forked import forked
 
 Bt = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,7 +26,6 @@ def bt() -> Bt:
     """`bt("run", "hello")` runs the command with nothing on its standard input."""
 
     def run(*arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bt.cli.main", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        return forked().run("bt.cli.main", arguments, stdin, timeout)
 
     return run

@@ -12,7 +12,6 @@ import shlex
 import shutil
 import struct
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import pytest
 import guest_images
 from guest_images.assembler import assemble
 from tests.cli import code
+from tests.cli.forked import forked
 
 SECTOR, CD_SECTOR = 512, 2048
 STATUS = 0x31 << 1 | 1
@@ -229,8 +229,7 @@ def going_on(line: Line) -> Iterator[None]:
 
 def bt_qemu(*arguments: str, timeout: float = 120, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """`bt-qemu` in a process of its own."""
-    command = [sys.executable, "-m", "bt.cli.qemu.main", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+    return forked().run("bt.cli.qemu.main", arguments, stdin, timeout)
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.source.partition(",")[0])

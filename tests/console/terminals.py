@@ -54,7 +54,7 @@ class Tmux:
 
     def python(self, *arguments: str) -> None:
         """The same with a program of one's own."""
-        self.run(f"clear; {shlex.join([sys.executable, *arguments])}; echo status=$?; stty -g > after")
+        self.run(f"clear; {shlex.join([sys.executable, *arguments])}; status=$?; stty -g > after; echo status=$status")
 
     def type(self, text: str) -> None:
         """Characters, as they are."""

@@ -97,14 +97,15 @@ def _is_drawn(row: list[Cell]) -> re.Match[str] | None:
 
 
 def _still(terminal: Tmux) -> list[list[Cell]]:
-    """What is shown once nothing changes any more."""
+    """What is shown once nothing has changed for ten looks: on a busy host the guest stands still for some."""
     before: list[list[Cell]] = []
+    same = 0
 
     def look() -> re.Match[str] | None:
-        nonlocal before
+        nonlocal before, same
         now = cells(terminal)
-        same, before = now == before, now
-        return re.match("", "") if same else None
+        same, before = same + 1 if now == before else 0, now
+        return re.match("", "") if same == 10 else None
 
     assert terminal.until(look, SECONDS) is not None
     return before

@@ -97,6 +97,7 @@ def linux_program(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return program
 
 
+@pytest.mark.slow
 def test_rebuilding_gives_the_packaged_bytes() -> None:
     built = build_all()
     packaged = {str(path.relative_to(BUILT)): path.read_bytes() for path in BUILT.rglob("*") if path.is_file()}

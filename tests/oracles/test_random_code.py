@@ -16,7 +16,7 @@ from tests.oracles import random_code, random_flags, random_fp
 from tests.oracles.host_cpu import HostCpu
 from tests.oracles.latitude import comparable
 
-EVERYDAY_CASES = 1000
+EVERYDAY_CASES = 400
 SLOW_CASES = 20_000
 CHUNK = 250
 """Cases compared at a time: outcomes hold whole memory images."""

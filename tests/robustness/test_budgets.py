@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tests.engines import factories
+from tests.everyday import everyday
 from tests.robustness.random_bytes import SETTINGS, Guest
 
-SEEDS, INSTRUCTIONS = range(1000, 1006), 700
+EVERYDAY, SLOW, INSTRUCTIONS = range(1000, 1002), range(1002, 1006), 700
 BUDGETS = (1, 3, INSTRUCTIONS)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("engine", factories())
-def test_the_budget_does_not_show(engine: str, setting: str) -> None:
+@pytest.mark.parametrize("seeds", everyday((EVERYDAY, SLOW), {EVERYDAY}))
+def test_the_budget_does_not_show(engine: str, setting: str, seeds: range) -> None:
     """Exits, instructions, registers, system state and memory are the same for all budgets."""
     guest = Guest(engine, SETTINGS[setting])
-    for seed in SEEDS:
+    for seed in seeds:
         wanted, *others = (guest.run(f"{setting}.{seed}", INSTRUCTIONS, budget) for budget in BUDGETS)
         for budget, got in zip(BUDGETS[1:], others, strict=True):
             assert got == wanted, f"budget {budget} against {BUDGETS[0]}"

@@ -12,7 +12,7 @@ import pytest
 from tests.engines import factories
 from tests.robustness.random_bytes import SETTINGS
 
-EVERYDAY_SEEDS, EVERYDAY_INSTRUCTIONS = 8, 1500
+EVERYDAY_SEEDS, EVERYDAY_INSTRUCTIONS = 3, 1500
 SLOW_SEEDS, SLOW_INSTRUCTIONS = 100, 2000
 """Up to a million instructions in all settings together."""
 TIMEOUT_SECONDS = 300

@@ -8,6 +8,7 @@ import pytest
 
 from guest_images.assembler import assemble_program
 from tests.engines import factories
+from tests.everyday import one_in
 from tests.smc.guest import DONE, MODES, PROGRAM, guest
 from tests.smc.test_self_modifying import STORES
 
@@ -44,10 +45,16 @@ EVICT = """
 VALUES = (0x02020202, 0x04040404, 0x10101010)
 
 
-@pytest.mark.parametrize("evict", [False, True], ids=["noted", "forgotten"])
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("store", [name for name in STORES if "alias" not in name and "external" not in name])
-@pytest.mark.parametrize("engine", factories())
+@pytest.mark.parametrize(
+    ("engine", "store", "place", "evict"),
+    one_in(
+        2,
+        list(factories()),
+        [name for name in STORES if "alias" not in name and "external" not in name],
+        list(PLACES),
+        [False, True],  # noted or forgotten
+    ),
+)
 def test_data_becomes_code(engine: str, store: str, place: str, evict: bool) -> None:
     victim = PLACES[place]
     names = {"store": STORES[store], "victim": victim}

@@ -8,6 +8,7 @@ import pytest
 
 from guest_images.assembler import assemble
 from tests.engines import factories
+from tests.everyday import one_in
 from tests.smc.guest import (
     ALIAS,
     DIRECTORY,
@@ -94,10 +95,10 @@ def _victim(value: int) -> bytes:
     return b"\xb8" + value.to_bytes(4, "little") + b"\xc3"
 
 
-@pytest.mark.parametrize("history", HISTORIES)
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("switch", SWITCHES)
-@pytest.mark.parametrize("engine", factories())
+@pytest.mark.parametrize(
+    ("engine", "switch", "place", "history"),
+    one_in(2, list(factories()), list(SWITCHES), list(PLACES), list(HISTORIES)),
+)
 def test_the_mapped_code_runs(engine: str, switch: str, place: str, history: str) -> None:
     """What runs at a linear address is what the page tables say now, in every mode with paging."""
     offset = PLACES[place]

@@ -9,6 +9,7 @@ import pytest
 
 from guest_images.assembler import assemble_program
 from tests.engines import factories
+from tests.everyday import one_in
 from tests.smc.guest import ALIAS, BUFFER, DONE, EXTERNAL, MODES, PROGRAM, Mode, Paging, guest
 
 OLD, NEW, NEWER = 0x11111111, 0x22222222, 0x33333333
@@ -116,10 +117,9 @@ def _modes(store: str) -> Iterator[Mode]:
     return (mode for mode in MODES if mode.paging is not Paging.OFF or "alias" not in store)
 
 
-@pytest.mark.parametrize("history", HISTORIES)
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("engine", factories())
+@pytest.mark.parametrize(
+    ("engine", "store", "place", "history"), one_in(3, list(factories()), list(STORES), list(PLACES), list(HISTORIES))
+)
 def test_the_new_code_runs(engine: str, store: str, place: str, history: str) -> None:
     """After the store the victim answers the new value, in every mode."""
     victim = PLACES[place]
@@ -132,9 +132,7 @@ def test_the_new_code_runs(engine: str, store: str, place: str, history: str) ->
         assert total == HISTORIES[history][1] & 0xFFFFFFFF, str(mode)
 
 
-@pytest.mark.parametrize("block", INLINE)
-@pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("engine", factories())
+@pytest.mark.parametrize(("engine", "store", "block"), one_in(3, list(factories()), list(STORES), list(INLINE)))
 def test_the_new_code_runs_in_the_storing_program(engine: str, store: str, block: str) -> None:
     """The same where the code that stores runs on into the code stored to."""
     image, target = _inline_program(store, block)

@@ -236,8 +236,9 @@ class Pic8259Pair(Device):
         self._master = Pic8259(is_master=True)
         self._slave = Pic8259(is_master=False)
         self._lines = {irq: Line(f"IRQ{irq}") for irq in range(16) if irq != CASCADE_INPUT}
+        changed = self._input_changed
         for irq, line in self._lines.items():
-            line.watch(partial(self._input_changed, irq))
+            line.watch(partial(changed, irq))
 
     def native_registers(self) -> dict[int, NativeRegister]:
         found = {}

@@ -1,5 +1,7 @@
 """The VGA's registers in memory: the third region of the PCI function."""
 
+from functools import cache
+
 from bt.devices.device import Device
 from bt.devices.display.dispi import DATA, INDEX, MEMORY_64K, WORD, Dispi
 from bt.devices.display.edid import edid
@@ -24,7 +26,6 @@ class VgaMmio(Device):
     def __init__(self, registers: VgaRegisters, dispi: Dispi, name: str = "VGA registers in memory") -> None:
         super().__init__(name)
         self._registers, self._dispi = registers, dispi
-        self._edid = edid().ljust(PORTS, b"\0")
 
     def read(self, offset: int, size: int) -> int:
         if DISPI <= offset < DISPI + DISPI_BYTES:
@@ -50,9 +51,14 @@ class VgaMmio(Device):
 
     def _byte(self, offset: int) -> int:
         if offset < PORTS:
-            return self._edid[offset]
+            return _shown_edid()[offset]
         if offset < PORTS + PORTS_BYTES:
             return self._registers.read(offset - PORTS + FIRST_MAPPED_PORT, 1)
         if EXTENSION <= offset < EXTENSION + len(EXTENSION_REGISTERS):
             return EXTENSION_REGISTERS[offset - EXTENSION]
         return 0xFF
+
+
+@cache
+def _shown_edid() -> bytes:
+    return edid().ljust(PORTS, b"\0")

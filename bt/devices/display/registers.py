@@ -1,7 +1,7 @@
 """The registers of the VGA: miscellaneous output, sequencer, CRT and graphics controllers, attributes, DAC."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.device import Device
@@ -78,44 +78,6 @@ class VgaRegisters(VgaRegistersShared, Device):
         self._raster: Raster | None = None  # made when asked for
         self.sequencer, self.graphics = bytearray(8), bytearray(16)
         self._sequencer_address, self._graphics_address = address_of(self.sequencer), address_of(self.graphics)
-        self._reads: dict[int, Callable[[], int]] = {
-            0x10: self._read_attribute_index,
-            0x11: lambda: self.attributes[self.attribute_index & 0x1F],
-            0x12: lambda: 0,  # input status 0
-            0x14: lambda: self._sequencer_index,
-            0x15: lambda: self.sequencer[self._sequencer_index],
-            0x16: lambda: self.pel_mask,
-            0x17: lambda: self._dac_state,
-            0x18: lambda: self._dac_write,
-            0x19: self._read_dac,
-            0x1A: lambda: self.feature,
-            0x1C: lambda: self.miscellaneous,
-            0x1E: lambda: self._graphics_index,
-            0x1F: lambda: self.graphics[self._graphics_index],
-        }
-        self._writes: dict[int, Callable[[int], None]] = {
-            0x10: self._write_attribute,
-            0x12: self._write_miscellaneous,
-            0x14: self._index_sequencer,
-            0x15: self._write_sequencer,
-            0x16: self._write_pel_mask,
-            0x17: self._index_dac_read,
-            0x18: self._index_dac_write,
-            0x19: self._write_dac,
-            0x1E: self._index_graphics,
-            0x1F: self._write_graphics,
-        }
-        for base in (0x00, 0x20):
-            self._reads |= {
-                base + 4: lambda: self._crtc_index,
-                base + 5: lambda: self.crtc[self._crtc_index],
-                base + 10: self._read_status,
-            }
-            self._writes |= {
-                base + 4: self._index_crtc,
-                base + 5: self._write_crtc,
-                base + 10: self._write_feature,
-            }
         self._power_on()
 
     @property
@@ -143,7 +105,7 @@ class VgaRegisters(VgaRegistersShared, Device):
         if offset in self._hidden:
             return 0xFF
         register = self._reads.get(offset)
-        return 0xFF if register is None else register()
+        return 0xFF if register is None else register(self)
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset in self._hidden:
@@ -151,7 +113,7 @@ class VgaRegisters(VgaRegistersShared, Device):
         register = self._writes.get(offset)
         if register is not None:
             self.changes += 1
-            register(value)
+            register(self, value)
 
     def set_graphics(self, index: int, value: int) -> None:
         """What a write of the graphics controller's register does."""
@@ -293,3 +255,39 @@ class VgaRegisters(VgaRegistersShared, Device):
         self.palette[3 * self._dac_write : 3 * self._dac_write + 3] = (*self._dac_latch, value)
         self._dac_part = 0
         self._dac_write = (self._dac_write + 1) & 0xFF
+
+    # One table for all that there are: of their own it would be the dearest part of a machine to make.
+
+    _reads: ClassVar[dict[int, Callable[["VgaRegisters"], int]]] = {
+        0x10: _read_attribute_index,
+        0x11: lambda vga: vga.attributes[vga.attribute_index & 0x1F],
+        0x12: lambda vga: 0,  # input status 0
+        0x14: lambda vga: vga._sequencer_index,
+        0x15: lambda vga: vga.sequencer[vga._sequencer_index],
+        0x16: lambda vga: vga.pel_mask,
+        0x17: lambda vga: vga._dac_state,
+        0x18: lambda vga: vga._dac_write,
+        0x19: _read_dac,
+        0x1A: lambda vga: vga.feature,
+        0x1C: lambda vga: vga.miscellaneous,
+        0x1E: lambda vga: vga._graphics_index,
+        0x1F: lambda vga: vga.graphics[vga._graphics_index],
+        **dict.fromkeys((0x04, 0x24), lambda vga: vga._crtc_index),
+        **dict.fromkeys((0x05, 0x25), lambda vga: vga.crtc[vga._crtc_index]),
+        **dict.fromkeys((0x0A, 0x2A), _read_status),
+    }
+    _writes: ClassVar[dict[int, Callable[["VgaRegisters", int], None]]] = {
+        0x10: _write_attribute,
+        0x12: _write_miscellaneous,
+        0x14: _index_sequencer,
+        0x15: _write_sequencer,
+        0x16: _write_pel_mask,
+        0x17: _index_dac_read,
+        0x18: _index_dac_write,
+        0x19: _write_dac,
+        0x1E: _index_graphics,
+        0x1F: _write_graphics,
+        **dict.fromkeys((0x04, 0x24), _index_crtc),
+        **dict.fromkeys((0x05, 0x25), _write_crtc),
+        **dict.fromkeys((0x0A, 0x2A), _write_feature),
+    }

@@ -1,5 +1,6 @@
 """A PCI function: its configuration space, and where its regions are."""
 
+import struct
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -7,8 +8,8 @@ from typing import Any, NamedTuple
 from bt.devices.device import Device, Line
 
 CONFIG_BYTES = 256
-VENDOR, COMMAND, STATUS, REVISION, CLASS, CACHE_LINE, HEADER_TYPE = 0x00, 0x04, 0x06, 0x08, 0x09, 0x0C, 0x0E
-FIRST_BAR, SUBSYSTEM, ROM_BAR, CAPABILITIES, INTERRUPT_LINE, INTERRUPT_PIN = 0x10, 0x2C, 0x30, 0x34, 0x3C, 0x3D
+VENDOR, COMMAND, STATUS, CACHE_LINE = 0x00, 0x04, 0x06, 0x0C
+FIRST_BAR, SUBSYSTEM, ROM_BAR, CAPABILITIES, INTERRUPT_LINE = 0x10, 0x2C, 0x30, 0x34, 0x3C
 DEVICE_SPECIFIC = 0x40
 
 COMMAND_IO, COMMAND_MEMORY, COMMAND_MASTER, COMMAND_NO_INTX = 1 << 0, 1 << 1, 1 << 2, 1 << 10
@@ -18,6 +19,7 @@ MULTIFUNCTION = 0x80
 ROM_ENABLED, ROM_ADDRESS = 1 << 0, 0xFFFF_F800
 ROM = 6  # the number of the ROM among the regions
 QEMU_SUBSYSTEM = (0x1AF4, 0x1100)  # SeaBIOS and guests know by it that they need not touch real hardware
+_HEADER = struct.Struct("<HH2xHB3s2xB29xHH13xB2x")  # of what `Identity.header` has
 
 
 class Space(IntEnum):
@@ -43,6 +45,21 @@ class Identity(NamedTuple):
     status: int = 0
     multifunction: bool = False
     interrupt_pin: int = 0  # 1 is INTA#
+
+    @property
+    def header(self) -> bytes:
+        """The first 64 bytes of configuration space, without regions."""
+        class_code, header_type = self.class_code.to_bytes(3, "little"), MULTIFUNCTION if self.multifunction else 0
+        return _HEADER.pack(
+            self.vendor,
+            self.device,
+            self.status,
+            self.revision,
+            class_code,
+            header_type,
+            *QEMU_SUBSYSTEM,
+            self.interrupt_pin,
+        )
 
 
 class PciFunction(Device):
@@ -171,17 +188,10 @@ class PciFunction(Device):
 
     def _set_defaults(self) -> None:
         """What a reset leaves."""
-        identity, config = self._identity, self._config
-        config[:] = bytes(CONFIG_BYTES)
-        self._set_word(VENDOR, identity.vendor)
-        self._set_word(VENDOR + 2, identity.device)
-        self._set_word(STATUS, identity.status | (STATUS_CAPABILITIES if self._capabilities else 0))
-        config[REVISION] = identity.revision
-        config[CLASS : CLASS + 3] = identity.class_code.to_bytes(3, "little")
-        config[HEADER_TYPE] = MULTIFUNCTION if identity.multifunction else 0
-        config[INTERRUPT_PIN] = identity.interrupt_pin
-        for at, value in zip((SUBSYSTEM, SUBSYSTEM + 2), QEMU_SUBSYSTEM, strict=True):
-            self._set_word(at, value)
+        config = self._config
+        config[:] = self._identity.header.ljust(CONFIG_BYTES, b"\0")
+        if self._capabilities:
+            config[STATUS] |= STATUS_CAPABILITIES
         for number, bar in self.bars.items():
             config[bar_register(number)] = bar.space
         for offset, value in self._defaults.items():

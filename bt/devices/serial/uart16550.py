@@ -39,6 +39,7 @@ FIFO_DEPTH = 16
 TRIGGER_LEVELS = (1, 4, 8, 14)
 
 TERMINAL_CONNECTED = MSR_CTS | MSR_DSR | MSR_DCD
+SHOWN = (1, 2, 5, 6)  # offsets of IER, IIR, LSR and MSR, which engines read without asking
 ASK = -1
 
 
@@ -51,7 +52,7 @@ class Uart16550(UartShared, Sender, Device):
     interrupt. Sending a break, and parity, have no effect.
     """
 
-    mirrors = frozenset({1, 2, 5, 6})
+    mirrors = frozenset(SHOWN)
 
     fields = (
         "_ier", "_fcr", "_lcr", "_mcr", "_scratch", "_divisor", "_line_errors", "_modem_deltas", "_thre_interrupt",
@@ -103,8 +104,10 @@ class Uart16550(UartShared, Sender, Device):
 
     def adopt_mirror(self, offset: int, mirror: Mirror) -> None:
         super().adopt_mirror(offset, mirror)
-        self._shown = ()
-        self._show()
+        if self._shown:
+            _show_in(mirror, self._shown[SHOWN.index(offset)])
+        else:
+            self._show()
 
     def state(self) -> dict[str, Any]:
         queues = {"waiting": self._waiting, "fifo": self._fifo}
@@ -282,6 +285,7 @@ class Uart16550(UartShared, Sender, Device):
         sends = not self._lcr & LCR_DLAB and not self._mcr & MCR_LOOP and not self._ier & IER_THRE
         self._native_mask = self._character_mask() if sends else 0
         if not self._mirrors:
+            self._shown = ()
             return
         shown = (
             ASK if self._lcr & LCR_DLAB else self._ier,
@@ -292,10 +296,13 @@ class Uart16550(UartShared, Sender, Device):
         if shown == self._shown:
             return
         self._shown = shown
-        for offset, value in zip((1, 2, 5, 6), shown, strict=True):
-            if (mirror := self._mirrors.get(offset)) is None:
-                continue
-            if value == ASK:
-                mirror.hide()
-            else:
-                mirror.show(value)
+        for offset, value in zip(SHOWN, shown, strict=True):
+            if (mirror := self._mirrors.get(offset)) is not None:
+                _show_in(mirror, value)
+
+
+def _show_in(mirror: Mirror, value: int) -> None:
+    if value == ASK:
+        mirror.hide()
+    else:
+        mirror.show(value)

@@ -13,7 +13,7 @@ from bt.engine.boundary import (
     end_run,
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
-from bt.engine.breakpoints import IS_BREAKPOINT
+from bt.engine.breakpoint_code import IS_BREAKPOINT
 from bt.engine.interp.context import (
     DISPATCH,
     EXHAUSTED,

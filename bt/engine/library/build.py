@@ -75,7 +75,7 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
     return {
         "image": image,
         "symbols": json.dumps(wanted).encode(),
-        "handlers": struct.pack(f"<{len(names)}I", *(symbols[name] for name in names)),
+        "handlers": struct.pack(f"<{len(names)}Q", *(symbols[name] for name in names)),
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),

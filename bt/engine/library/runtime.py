@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 
 from bt.codegen.abi import Signature
 from bt.codegen.builder import Module
-from bt.engine import blocks, breakpoints
+from bt.engine import blocks, breakpoint_code
 from bt.engine.boundary import (
     BEFORE_NEXT,
     DELIVER_PENDING,
@@ -49,7 +49,7 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
     yield "copy_pages", copy_pages.RUNTIME
     yield "fp", encode.RUNTIME
     yield "blocks", blocks.RUNTIME
-    yield "breakpoints", breakpoints.RUNTIME
+    yield "breakpoints", breakpoint_code.RUNTIME
     yield "translator", gates.RUNTIME
     yield "identity", identity_gates.RUNTIME
     for package in packages():

@@ -10,9 +10,16 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from bt.engine.structures import NO_PLAN, PLAN_BYTES, VARIANTS
+from bt.x86.page import PAGE
 
 # The plans of a form that only the interpreter executes.
 _NO_PLANS = struct.pack("<3I", NO_PLAN, NO_PLAN, NO_PLAN).ljust(PLAN_BYTES, b"\0") * VARIANTS
+_ONES = b"\xff" * (3 * PAGE)
+
+
+def open_bus() -> int:
+    """Host address of two whole pages of ones: what is fetched where there is no memory. For all processors."""
+    return -(-_address(_ONES) // PAGE) * PAGE
 
 
 class ModelTables:
@@ -37,14 +44,22 @@ class ModelTables:
 
     def address(self, name: str) -> int:
         """Host address of a table, good as long as this object lives."""
-        # bytes never move and are never written: a copy for native code would be a copy a vCPU
-        address = ctypes.cast(ctypes.c_char_p(self._tables[name]), ctypes.c_void_p).value
-        assert address is not None
-        return address
+        return _address(self._tables[name])
+
+
+def _address(table: bytes) -> int:
+    # bytes never move and are never written: a copy for native code would be a copy a vCPU
+    address = ctypes.cast(ctypes.c_char_p(table), ctypes.c_void_p).value
+    assert address is not None
+    return address
 
 
 def _patched(table: bytes, gone: list[int], row: bytes) -> bytes:
-    content = bytearray(table)
-    for number in gone:
-        content[number * len(row) : (number + 1) * len(row)] = row
-    return bytes(content)
+    """Copied once: tables have half a megabyte each."""
+    view, size = memoryview(table), len(row)
+    pieces: list[bytes | memoryview] = []
+    at = 0
+    for number in sorted(gone):
+        pieces += (view[at : number * size], row)
+        at = (number + 1) * size
+    return b"".join((*pieces, view[at:]))

@@ -129,9 +129,12 @@ class TranslatingVcpu(Vcpu):
         if self.identity is not None:
             self.identity.forget()
         self.heat.clear()
-        self.set_control("recorded_count", 0)
-        super()._flush()
         self._cache.shrink()
+        super()._flush()
+
+    def _begin(self) -> None:
+        super()._begin()
+        self.set_control("recorded_count", 0)
         self._filled_hot = self._filled_cold = 0
         self._begin_piece()
         self.set_control("sites_next", 1)

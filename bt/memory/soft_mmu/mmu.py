@@ -12,6 +12,7 @@ from bt.x86.state import TLB_BYTES, TLB_FILLED_SLOTS, CpuState
 
 _ALL_LINES = (1 << 64) - 1
 _A20 = 1 << 20
+_PROTECT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _PAGE, _FEW_PAGES = 4096, 16  # one page takes 0.5 us, all of them 2 us
 
 
@@ -21,7 +22,7 @@ class SoftMmu(Mmu):
 
     def __init__(self, state: CpuState, call: Callable[[str, int], object], symbols: Mapping[str, int]) -> None:
         self._state = state
-        self._protect = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)(symbols["protect"])
+        self._protect = _PROTECT(symbols["protect"])
         self._native = WeakMethod(call)  # the processor has us: one that is forgotten shall not wait for the collector
         state["a20_mask"] = _ALL_LINES
         ctypes.memset(state.address(EMPTY), 0xFF, TLB_BYTES)  # invalid tags

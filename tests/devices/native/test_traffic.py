@@ -28,6 +28,7 @@ from bt.machine import EngineName, Machine
 from bt.memory.bus import Bus
 from tests.devices.native.rig import ENGINES, RESULTS, Access, Run, difference
 from tests.disks.memory_image import MemoryImage
+from tests.everyday import everyday
 
 SEEDS = range(6)
 ACCESSES = 400
@@ -388,7 +389,7 @@ def in_pieces(library: Library, kind: str, seed: int) -> dict[str, Any]:
     return seen
 
 
-@pytest.mark.parametrize("kind", TRAFFIC)
+@pytest.mark.parametrize("kind", everyday(TRAFFIC, {"pic", "ide", "vga"}))
 def test_snapshots_have_what_is_shared(library: Library, kind: str) -> None:
     python = through(library, "interp", accesses(kind, 0), native=False)
     del python["devices"]["picture"]["stored"]
@@ -396,7 +397,7 @@ def test_snapshots_have_what_is_shared(library: Library, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", TRAFFIC)
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", everyday(SEEDS, {0, 1}))
 def test_python_and_native_code_answer_alike(library: Library, kind: str, seed: int) -> None:
     compare(library, accesses(kind, seed), MOST.get(kind, 0.75))
 

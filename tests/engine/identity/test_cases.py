@@ -18,12 +18,14 @@ from tests.cases.model import Case, ExecutorError, Outcome
 from tests.cases.parse import parse_file
 from tests.cases.undefined import undefined_flags
 from tests.engines import EngineExecutor
+from tests.everyday import everyday
 from tests.oracles import random_code, random_flags
 
 CASES = Path(__file__).parents[2] / "cases"
 FILES = sorted(path.name for path in CASES.glob("*.case"))
 RANDOM = {"integer": random_code.generate, "flags": random_flags.generate}
-SEED, PROGRAMS = 11, 200
+SEED, EVERYDAY_PROGRAMS, SLOW_PROGRAMS = 11, 60, 200
+PARTS = 6  # of a file's cases, of which the everyday run does one
 
 
 @pytest.fixture(scope="module")
@@ -78,27 +80,30 @@ def differing(cases: list[Case], interpreter: EngineExecutor, tier_2: EngineExec
     return found
 
 
+@pytest.mark.parametrize("part", everyday(range(PARTS), {0}))
 @pytest.mark.parametrize("name", FILES)
-def test_case_files(name: str, interpreter: EngineExecutor, tier_2: EngineExecutor) -> None:
-    cases = list(parse_file(CASES / name, undefined_flags))
+def test_case_files(name: str, part: int, interpreter: EngineExecutor, tier_2: EngineExecutor) -> None:
+    cases = list(parse_file(CASES / name, undefined_flags))[part::PARTS]
     found = differing(cases, interpreter, tier_2)
     assert not found, f"{len(found)} of {len(cases)} differ, e.g.\n" + "\n".join(found[:5])
 
 
 @pytest.mark.parametrize("kind", RANDOM)
-def test_random_programs(kind: str, interpreter: EngineExecutor, tier_2: EngineExecutor) -> None:
+@pytest.mark.parametrize("count", everyday((EVERYDAY_PROGRAMS, SLOW_PROGRAMS), {EVERYDAY_PROGRAMS}))
+def test_random_programs(kind: str, count: int, interpreter: EngineExecutor, tier_2: EngineExecutor) -> None:
     found, units = [], 0
-    programs = RANDOM[kind](SEED, PROGRAMS)
+    programs = RANDOM[kind](SEED, count)
     for program in programs:  # an executor whose guest has gone wild begins anew, its counters too
         before = tier_2.statistics()["units_made"]
         found += differing([program], interpreter, tier_2)
         units += max(tier_2.statistics()["units_made"] - before, 0)
-    assert not found, f"{len(found)} of {PROGRAMS} differ, e.g.\n" + "\n".join(found[:5])
-    assert units > PROGRAMS // 2
+    assert not found, f"{len(found)} of {count} differ, e.g.\n" + "\n".join(found[:5])
+    assert units > count // 2
 
 
-def test_other_hosts(interpreter: EngineExecutor, another_host: EngineExecutor) -> None:
-    found = differing(list(RANDOM["flags"](SEED, PROGRAMS // 4)), interpreter, another_host)
+@pytest.mark.parametrize("part", everyday(range(PARTS), {0}))
+def test_other_hosts(part: int, interpreter: EngineExecutor, another_host: EngineExecutor) -> None:
+    found = differing(list(RANDOM["flags"](SEED, 50))[part::PARTS], interpreter, another_host)
     for name in ("arith.case", "shift.case"):
-        found += differing(list(parse_file(CASES / name, undefined_flags)), interpreter, another_host)
+        found += differing(list(parse_file(CASES / name, undefined_flags))[part::PARTS], interpreter, another_host)
     assert not found, f"{len(found)} differ, e.g.\n" + "\n".join(found[:5])

@@ -64,15 +64,15 @@ def test_they_agree_to_the_end() -> None:
     ("name", "after"),
     [
         ("hello", 0),
-        ("crc", 1000),
-        ("sensitive", 1200),
+        pytest.param("crc", 1000, marks=pytest.mark.slow),
+        pytest.param("sensitive", 1200, marks=pytest.mark.slow),
         ("real-mode-matrix", 1000),
         ("v86-matrix", 1000),
-        ("task-matrix", 1500),
+        pytest.param("task-matrix", 1500, marks=pytest.mark.slow),
         ("fp-matrix", 2000),
-        ("bootsector", 0),
+        pytest.param("bootsector", 0, marks=pytest.mark.slow),
         ("paging-matrix", 500),
-        ("mandel-sse2", 50_000),
+        pytest.param("mandel-sse2", 50_000, marks=pytest.mark.slow),
     ],
 )
 def test_they_agree_in_every_mode(name: str, after: int) -> None:

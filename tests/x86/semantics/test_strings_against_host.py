@@ -10,10 +10,11 @@ import pytest
 from tests.cases import layout
 from tests.cases.check import differences
 from tests.cases.model import DEFAULT_REGISTERS, EFLAGS_FIXED, FLAG_BITS, STATUS_MASK, Case, State
+from tests.everyday import everyday
 from tests.oracles.host_cpu import HostCpu
 from tests.x86.semantics.executor import SemanticsExecutor
 
-CASES = 60  # of each instruction and prefix
+EVERYDAY_CASES, SLOW_CASES = 20, 60  # of each instruction and prefix
 _OPCODES = {"movs": 0xA4, "cmps": 0xA6, "stos": 0xAA, "lods": 0xAC, "scas": 0xAE}
 _ECX, _ESI, _EDI = 1, 6, 7
 
@@ -50,9 +51,10 @@ def _place(region: layout.Region, generator: random.Random) -> int:
 @pytest.mark.parametrize("directly", [True, False], ids=["directly", "element by element"])
 @pytest.mark.parametrize("repeat", [b"", b"\xf3", b"\xf2"], ids=["once", "repz", "repnz"])
 @pytest.mark.parametrize("name", list(_OPCODES))
-def test_string(name: str, repeat: bytes, directly: bool, host: HostCpu) -> None:
+@pytest.mark.parametrize("count", everyday((EVERYDAY_CASES, SLOW_CASES), {EVERYDAY_CASES}))
+def test_string(name: str, repeat: bytes, directly: bool, count: int, host: HostCpu) -> None:
     generator = random.Random(f"{name} {repeat.hex()}")
-    cases = [_case(_OPCODES[name], repeat, generator) for _ in range(CASES)]
+    cases = [_case(_OPCODES[name], repeat, generator) for _ in range(count)]
     semantics = SemanticsExecutor(directly=directly)
     failures = []
     for case, wanted in zip(cases, host.run_many(cases), strict=True):

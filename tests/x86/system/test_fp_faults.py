@@ -22,6 +22,7 @@ from bt.x86.system.registers.control_registers import (
     CR0_TS,
 )
 from bt.x86.system.segmentation import segment_cache
+from tests.everyday import everyday
 from tests.x86.system.processor import CR0_PE, CR0_PG, CR0_WP, DATA, DIRECTORY, RAM, TABLE, Processor, data_selector
 
 ORIGIN = 0x10000
@@ -167,7 +168,7 @@ def can_cross(access: Access) -> bool:
     return not access.aligned or access.size > 16
 
 
-every_access = pytest.mark.parametrize("access", ACCESSES, ids=str)
+every_access = pytest.mark.parametrize("access", everyday(ACCESSES, ACCESSES[::3]), ids=str)
 
 
 def test_the_list_is_complete() -> None:

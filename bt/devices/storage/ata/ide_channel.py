@@ -81,11 +81,15 @@ class IdeChannel(ChannelShared, Device):
         self.irq.set(device is not None and device.is_interrupting and not self._control & NO_INTERRUPTS)
 
     def native_registers(self) -> dict[int, NativeRegister]:
-        return {
-            DATA: NativeRegister(self.block, read_data, write_data),
+        status = {
             STATUS: NativeRegister(self.block, read_status),
             CONTROL: NativeRegister(self.block, read_alternate_status),
-            **{place: NativeRegister(self.block, None, write_parameter) for place in range(ERROR, DEVICE)},
+        }
+        if not any(self._devices):  # all of two empty channels would be half of what a machine begins with
+            return status
+        return status | {
+            DATA: NativeRegister(self.block, read_data, write_data),
+            **dict.fromkeys(range(ERROR, DEVICE), NativeRegister(self.block, None, write_parameter)),
             DEVICE: NativeRegister(self.block, None, write_device),
         }
 

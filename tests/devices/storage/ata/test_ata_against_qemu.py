@@ -26,6 +26,7 @@ import pytest
 
 from tests.devices.storage.qtest import Qtest, needs_qemu
 from tests.devices.storage.rig import ERR, Ide, Ours, make_image, open_rig, qemu_board
+from tests.everyday import everyday
 
 pytestmark = needs_qemu
 
@@ -143,7 +144,7 @@ def pio_commands(driver: Ide, rng: random.Random) -> Iterator[object]:
                 yield status, driver.words_in(256), driver.settle()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", everyday(range(4), {0}))
 def test_pio(pair: Pair, seed: int) -> None:
     ours, theirs = (list(pio_commands(driver, random.Random(seed))) for driver in pair.drivers())
     assert ours == theirs
@@ -221,7 +222,7 @@ def random_registers(driver: Ide, rng: random.Random) -> Iterator[str]:
                 yield f"reset {driver.settle():#x} {driver.registers()} {driver.reg(7)}"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", everyday(range(8), {0, 1}))
 def test_random_registers(pair: Pair, seed: int) -> None:
     ours, theirs = pair.drivers()
     rngs = random.Random(seed), random.Random(seed)
@@ -263,7 +264,7 @@ def test_packets(pair: Pair, limit: int) -> None:
         assert seen[0] == seen[1], text
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", everyday(range(6), {0, 1}))
 def test_dma(pair: Pair, seed: int) -> None:
     """Random tables: as long as the data, longer, in pieces, and shorter."""
     rng = random.Random(seed)
