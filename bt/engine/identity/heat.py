@@ -58,6 +58,15 @@ def is_counted(b: NativeContext, eip: Value) -> Value:
     return (limit != 0) & ((limit == EAGER) | ~is_paged | sampled)
 
 
+def is_known_at_once(b: NativeContext) -> Value:
+    """Whether the branch cache may know a place that is come to for the first time (i1).
+
+    With paging it may wherever the interpreter has led: system calls and IRET go to the same places all the time.
+    """
+    limit = b.get("heat_limit")
+    return (limit == 0) | ((limit != EAGER) & ((b.get("cr0") & CR0_PG) != 0))
+
+
 def _sampled(b: NativeContext, eip: Value) -> Value:
     return CONTROL.get_pointer(b, b.get_pointer("engine"), "samples") + (eip >> _PAGE_SHIFT).zext(64)
 

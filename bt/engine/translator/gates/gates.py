@@ -29,7 +29,7 @@ from bt.engine.identity.heat import (
     NOTE_BLOCK,
     NOTE_HEAT,
     NOTED,
-    is_counted,
+    is_known_at_once,
     prepare_units,
     sample,
 )
@@ -243,7 +243,7 @@ def _next_code(b: NativeContext) -> None:
                         with b.Unlikely(b.get("heat_limit") == EAGER), b.If(BLOCK.get(b, block, "in_units") == 0):
                             b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32))
                         with b.Likely(b.get("recording") == 0):
-                            with b.If(~is_counted(b, eip)):  # else ways are long until they have been counted
+                            with b.If(is_known_at_once(b)):  # else ways are long until they have been counted
                                 _remember(b, eip, host)
                             b.ret(host)
                         with b.If(b.call(NOTE_BLOCK, b.cpu, block) == NOTED):
