@@ -137,9 +137,7 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
         form = FORMS[each.i.form]
         if each.i.eip in choice.trapping or each.i.form in choice.missing:
             found[index] = each.as_service()
-        elif (each.needs & ~choice.ready) or (
-            each.service and (inline(form) is not Inline.NOT or choice.in_tier_1(each.i))
-        ):
+        elif (each.needs & ~choice.ready) or (each.service and _has_tier_1(each, choice)):
             if not choice.everything:
                 return None
             found[index] = each.as_service()
