@@ -98,6 +98,10 @@ class Context(Builder, ABC):
         value = self.const(value, 64) if isinstance(value, int) else value.zext(64)
         self.store(self.slot(name, index), value)
 
+    def bit_place(self, name: str, number: Value) -> tuple[Value, Value]:
+        """Of a bit (its number, i64) in a row of slots: pointer to the slot, and the bit there (i64)."""
+        return self.slot(name) + ((number >> 6) << 3), self.const(1, 64) << (number & 63)
+
     def count(self, name: str, index: int = 0) -> None:
         """Add one to a statistic."""
         self.put(name, self.get(name, index) + 1, index)

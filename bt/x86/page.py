@@ -5,3 +5,4 @@ from __future__ import annotations
 from typing import Final
 
 PAGE: Final = 4096  # bytes
+REGION_SHIFT: Final = 22  # 4 MiB: no page is longer, and none lies across two such regions

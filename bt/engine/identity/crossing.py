@@ -28,7 +28,11 @@ def _slot(opcode: bytes, reg: int, name: str) -> bytes:
 
 def _wide(opcode: bytes, reg: int, name: str) -> bytes:
     """The same with 64 bits."""
-    return bytes((rex(reg, base=_STATE) | 8,)) + _slot(opcode, reg, name)[1:]
+    return _wide_at(opcode, reg, state.offset(name))
+
+
+def _wide_at(opcode: bytes, reg: int, displacement: int) -> bytes:
+    return bytes((rex(reg, base=_STATE) | 8,)) + based(opcode, reg, _STATE, displacement)[1:]
 
 
 def add_to_budget(amount: int) -> bytes:
@@ -52,8 +56,7 @@ def note_x87(eip: int, segment: int) -> bytes:
     code = move_immediate(_FREE) + eip.to_bytes(4, "little") + _wide(b"\x89", _FREE, "fpu_ip")
     for number, name in ((CS, "fpu_cs"), (segment, "fpu_ds")):
         if number != NO_X87_SEGMENT:
-            selector = based(b"\x8b", _FREE, _STATE, state.segment_offset(number, "selector"))
-            code += bytes((rex(_FREE, base=_STATE) | 8,)) + selector[1:] + _wide(b"\x89", _FREE, name)
+            code += _wide_at(b"\x8b", _FREE, state.segment_offset(number, "selector")) + _wide(b"\x89", _FREE, name)
     return code
 
 

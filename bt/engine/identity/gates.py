@@ -58,7 +58,7 @@ from bt.memory.host_mmu.result import ATTENTION, OPENED
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.page import PAGE
-from bt.x86.system.registers.control_registers import CR0_PG
+from bt.x86.system.operating_mode import is_paging
 
 _SERVICE, _FAULT, _END, _MISS, _ENTER = (
     native(f"unit_{name}_exit", PTR, "i64", result="i64") for name in ("service", "fault", "end", "miss", "enter")
@@ -160,7 +160,7 @@ def _fault(b: NativeContext) -> None:
     _settle(b, refund)
     _count(b, "unit_faults")
     linear = b.get("fault_linear")
-    is_paged = (b.get("cr0") & CR0_PG) != 0
+    is_paged = is_paging(b)
     in_view = (b.get("fault_signal") == SIGSEGV) & linear.ult(VIEW_BYTES)
     # Where a page begins an access across two may have been stopped, and the page before it is not walked to yet, as
     # it must be first. The interpreter has the right order, and when it has done the instruction, the page may open.
@@ -185,7 +185,7 @@ def _open(b: NativeContext, linear: Value) -> Value:
     result = b.call(OPEN_PAGE, b.cpu, linear.trunc(32), b.get("fault_write", width=32))
     with b.If(result == OPENED):
         _count(b, "pages_opened")
-        with b.If((b.get("cr0") & CR0_PG) != 0):
+        with b.If(is_paging(b)):
             _count(b, "earned", -OPENING_COST)
     return result
 

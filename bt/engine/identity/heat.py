@@ -28,7 +28,7 @@ from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN, UPDATE_MODE
-from bt.x86.system.registers.control_registers import CR0_PG
+from bt.x86.system.operating_mode import is_paging
 
 _PAGE_SHIFT = PAGE.bit_length() - 1
 
@@ -53,7 +53,7 @@ def is_counted(b: NativeContext, eip: Value) -> Value:
 
     With paging, where each place of an operating system has its turn, only where much of the time goes.
     """
-    limit, is_paged = b.get("heat_limit"), (b.get("cr0") & CR0_PG) != 0
+    limit, is_paged = b.get("heat_limit"), is_paging(b)
     sampled = b.load(_sampled(b, eip.trunc(32)), 8).uge(HOT_SAMPLES)
     return (limit != 0) & ((limit == EAGER) | ~is_paged | sampled)
 
@@ -64,7 +64,7 @@ def is_known_at_once(b: NativeContext) -> Value:
     With paging it may wherever the interpreter has led: system calls and IRET go to the same places all the time.
     """
     limit = b.get("heat_limit")
-    return (limit == 0) | ((limit != EAGER) & ((b.get("cr0") & CR0_PG) != 0))
+    return (limit == 0) | ((limit != EAGER) & is_paging(b))
 
 
 def _sampled(b: NativeContext, eip: Value) -> Value:
@@ -73,7 +73,7 @@ def _sampled(b: NativeContext, eip: Value) -> Value:
 
 def sample(b: NativeContext) -> None:
     """At the end of a run: note where the guest is, if time has come to an end."""
-    counts = (b.get("heat_limit").ugt(EAGER)) & ((b.get("cr0") & CR0_PG) != 0)
+    counts = (b.get("heat_limit").ugt(EAGER)) & is_paging(b)
     counts = counts & (b.get("exit_reason") == int(ExitReason.BUDGET))
     with b.If(counts):
         eip = b.get("eip", width=32)
@@ -99,7 +99,7 @@ def emit_note_heat(b: NativeContext) -> None:
     with b.If(heat == HEAT_DONE):
         b.ret(INDIFFERENT)
     limit = b.get("heat_limit")
-    with_pages = ((b.get("cr0") & CR0_PG) != 0) & (limit != EAGER)
+    with_pages = is_paging(b) & (limit != EAGER)
     with b.If((heat.zext(64) + 1).ult(b.select(with_pages, limit << PAGED_HEAT_SHIFT, limit))):
         b.store(slot, heat + 1)
         b.ret(COLD)

@@ -26,14 +26,14 @@ from bt.engine.identity.layout import (
 from bt.engine.structures import CONTROL
 from bt.memory.access import NativeContext
 from bt.memory.backend import KNOWN_TRANSLATION, NOT_KNOWN
+from bt.x86.page import REGION_SHIFT
 from bt.x86.services import FORGET_WAYS, FORGET_WAYS_AT, WALKED_GLOBAL
-from bt.x86.system.registers.control_registers import CR0_PG
+from bt.x86.system.operating_mode import is_paging
 
 NOTE_WAY = native("note_way", PTR, "i64")  # have the slot of a unit lead to it: its number
 
 _SLOTS_A_PAGE = 512
 _SLOT_PAGE = 8 * _SLOTS_A_PAGE
-_REGION_SHIFT = 22  # no page is longer
 
 
 def emit_note_way(b: NativeContext) -> None:
@@ -51,7 +51,7 @@ def emit_note_way(b: NativeContext) -> None:
     number = CONTROL.get(b, control, "ways_next")
     eip = UNIT.get(b, unit, "eip")
     is_global = b.local(32, 0)
-    with b.If((b.get("cr0") & CR0_PG) != 0):
+    with b.If(is_paging(b)):
         known = b.call(KNOWN_TRANSLATION, b.cpu, eip)
         is_global.set(((known != NOT_KNOWN) & ((known & WALKED_GLOBAL) != 0)).zext(32))
     way = _way(b, control, number)
@@ -108,7 +108,7 @@ def emit_forget_ways(b: NativeContext) -> None:
     control = b.get_pointer("engine")
     with b.If(b.get("heat_wanted") != EAGER):
         _reckon(b, control)
-    with b.Unlikely((CONTROL.get(b, control, "wide_units") != 0) & ((b.get("cr0") & CR0_PG) != 0)):
+    with b.Unlikely((CONTROL.get(b, control, "wide_units") != 0) & is_paging(b)):
         with b.Range(CONTROL.get(b, control, "units_next"), 1) as number:
             unit = CONTROL.get_pointer(b, control, "units") + (number * UNIT_BYTES)
             with b.If(UNIT.get(b, unit, "wide") != 0):
@@ -121,7 +121,7 @@ def emit_forget_ways_at(b: NativeContext) -> None:
     """Body of `forget_ways_at`."""
     linear = b.arguments[1]
     control = b.get_pointer("engine")
-    _keep(b, control, lambda way: (WAY.get(b, way, "eip") >> _REGION_SHIFT) != (linear >> _REGION_SHIFT))
+    _keep(b, control, lambda way: (WAY.get(b, way, "eip") >> REGION_SHIFT) != (linear >> REGION_SHIFT))
 
 
 RUNTIME = (

@@ -157,9 +157,9 @@ class IntegerEncoder:
         address, rex = self.address(reg, i)
         return self._memory, bytes((_REX | rex,)) if rex else b"", address
 
-    def operand_at(self, reg: int, base: int) -> tuple[bytes, bytes, bytes]:
-        """The same for guest memory at a host register."""
-        address, rex = self._based(reg, base, None, 0, 0)
+    def operand_at(self, reg: int, base: int, displacement: int = 0) -> tuple[bytes, bytes, bytes]:
+        """The same for guest memory at [host register + displacement]."""
+        address, rex = self._based(reg, base, None, 0, displacement)
         return self._memory, bytes((_REX | rex,)) if rex else b"", address
 
     def operand_address(self, target: int, i: Decoded) -> bytes:
@@ -175,8 +175,8 @@ class IntegerEncoder:
 
     def at(self, opcode: bytes, reg: int, base: int, displacement: int) -> bytes:
         """Any instruction on guest memory at [host register + displacement]."""
-        address, rex = self._based(reg, base, None, 0, displacement)
-        return self._memory + (bytes((_REX | rex,)) if rex else b"") + opcode + address
+        prefixes, rex, address = self.operand_at(reg, base, displacement)
+        return prefixes + rex + opcode + address
 
     def host(self, number: int) -> int:
         """Host number of a guest register."""

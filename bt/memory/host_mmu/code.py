@@ -27,7 +27,7 @@ from bt.memory.physical import PhysicalPage, code_map_slot, mark_dirty
 from bt.x86 import mode, services
 from bt.x86.context import Context
 from bt.x86.page import PAGE
-from bt.x86.system.registers.control_registers import CR0_PG
+from bt.x86.system.operating_mode import is_paging
 
 # Let accesses to a page of the view through, if they need no attention: linear address, write. See result.py.
 OPEN_PAGE = native("open_page", PTR, "i32", "i32")
@@ -42,21 +42,17 @@ def choose_rights(b: Context, user: Value, checked: Value, watched: Value) -> No
     b.put("heat_limit", b.select(usable, b.get("heat_wanted"), 0))
     with b.Unlikely(b.get("unpaged_view") != 0):
         with_pages = b.select(user, b.get("user_view"), b.get("paged_views")).to_pointer()
-        view = b.select(_paged(b), PAGED_VIEW.get(b, with_pages, "address"), b.get("unpaged_view"))
+        view = b.select(is_paging(b), PAGED_VIEW.get(b, with_pages, "address"), b.get("unpaged_view"))
         b.put("view", view)
         b.put("branch_table", b.load(b.slot("branch_tables") + (user.zext(64) << 3), 64))
         b.asm("wrgsbase $0", "r", "void", view)
     b.put("view_open", usable & (b.get("view") != 0))
 
 
-def _paged(b: Context) -> Value:
-    return (b.get("cr0") & CR0_PG) != 0
-
-
 def view_usable(b: Context) -> Value:
     """Whether accesses in the present mode could go through a view, i1."""
     usable = ((b.get("mode") & mode.FLAT) == mode.FLAT) & (b.get("view_wanted") != 0)
-    usable = usable & (~_paged(b) | (b.get("paged_view_rests") == 0))
+    usable = usable & (~is_paging(b) | (b.get("paged_view_rests") == 0))
     return usable & (b.get("a20_mask") == _ALL_LINES)
 
 
@@ -89,7 +85,7 @@ def flush_views_at(b: NativeContext, linear: Value) -> None:
 
 def _open_page(b: NativeContext) -> None:
     _, linear, write = b.arguments
-    with b.If(_paged(b)):
+    with b.If(is_paging(b)):
         b.ret(b.call(OPEN_PAGED, b.cpu, linear, write))
     physical = linear.zext(64) & -PAGE
     plain = PhysicalPage(b, physical).is_writable & (b.load(code_map_slot(b, physical), 64) == 0)

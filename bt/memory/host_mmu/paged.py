@@ -32,7 +32,7 @@ from bt.memory.host_mmu.layout import (
 )
 from bt.memory.host_mmu.result import ATTENTION, NO_TRANSLATION, OPENED
 from bt.x86.context import OK
-from bt.x86.page import PAGE
+from bt.x86.page import PAGE, REGION_SHIFT
 from bt.x86.services import (
     PAGE_WALK,
     WALK_PEEK,
@@ -48,7 +48,7 @@ FLUSH_PAGED = native("flush_paged", PTR, "i32")  # forget all translations, or a
 FLUSH_PAGED_AT = native("flush_paged_at", PTR, "i32")  # forget that of a page: linear address in it
 PROTECT_PAGED = native("protect_paged", PTR, "i64", "i64")  # physical address, bytes: no writing without us
 
-_PAGE_SHIFT, _REGION_SHIFT = 12, 22  # a large page is as long as such a region, or half as long
+_PAGE_SHIFT = PAGE.bit_length() - 1
 _KEPT = WALKED_GLOBAL | WALKED_LARGE | WALKED_WRITABLE
 
 
@@ -233,7 +233,7 @@ def emit_flush_paged_at(b: NativeContext) -> None:
         with b.If((entry & PAGE_MAPPED) != 0):
             view.unmap(number, entry)
         with b.If(view.get("larges") != 0), view.mapped() as (other, noted):
-            same = (other >> (_REGION_SHIFT - _PAGE_SHIFT)) == (linear >> _REGION_SHIFT)
+            same = (other >> (REGION_SHIFT - _PAGE_SHIFT)) == (linear >> REGION_SHIFT)
             with b.If(same & ((noted & WALKED_LARGE) != 0)):
                 view.unmap(other, noted)
 

@@ -10,7 +10,6 @@ from bt.x86.state import TLB_BYTES
 
 TLB_ENTRY_BYTES = 32
 TLB_ENTRIES = TLB_BYTES // TLB_ENTRY_BYTES
-LARGE_REGION_SHIFT = 22  # the bits of `large_regions` stand for 4 MiB each
 READ_TAG, WRITE_TAG, ADDEND, PHYSICAL = 0, 8, 16, 24  # offsets within an entry
 INVALID_TAG = -1
 # PHYSICAL has, beside the physical page, WALKED_GLOBAL, WALKED_NO_EXECUTE and WALKED_LARGE (bt/x86/services.py) of the

@@ -24,7 +24,6 @@ from bt.memory.soft_mmu.layout import (
     ADDEND,
     EMPTY,
     INVALID_TAG,
-    LARGE_REGION_SHIFT,
     PHYSICAL,
     PHYSICAL_FLAGS,
     READ_TAG,
@@ -35,7 +34,7 @@ from bt.memory.soft_mmu.layout import (
 )
 from bt.x86 import services
 from bt.x86.context import OK
-from bt.x86.page import PAGE
+from bt.x86.page import PAGE, REGION_SHIFT
 from bt.x86.state import LARGE_REGIONS_SLOTS, TLB_FILLED_SLOTS
 from bt.x86.system.paging.fetched_pages import was_fetched
 
@@ -120,8 +119,8 @@ def _direct(b: NativeContext) -> None:
 def _is_full(b: NativeContext, entry: Value) -> None:
     """Note that an entry of one of TABLES is not empty any more."""
     place = (entry.zext(64) - b.slot(SUPERVISOR).zext(64)) >> (TLB_ENTRY_BYTES.bit_length() - 1)
-    slot = b.slot("tlb_filled") + ((place >> 6) << 3)
-    b.store(slot, b.load(slot, 64) | (b.const(1, 64) << (place & 63)))
+    slot, bit = b.bit_place("tlb_filled", place)
+    b.store(slot, b.load(slot, 64) | bit)
 
 
 @contextmanager
@@ -175,8 +174,7 @@ def _bump_epoch(b: NativeContext) -> None:
 
 def _large_region(b: NativeContext, linear: Value) -> tuple[Value, Value]:
     """Pointer to the slot of `large_regions` for an address (i32), and its bit there (i64)."""
-    region = linear.zext(64) >> LARGE_REGION_SHIFT
-    return b.slot("large_regions") + ((region >> 6) << 3), b.const(1, 64) << (region & 63)
+    return b.bit_place("large_regions", linear.zext(64) >> REGION_SHIFT)
 
 
 def _invalidate_page(b: NativeContext) -> None:
@@ -193,7 +191,7 @@ def _invalidate_page(b: NativeContext) -> None:
     with b.Unlikely(is_large):
         with _Filled(b) as (entry, _, _):
             other = b.load(entry + READ_TAG, 64)
-            with b.If((other >> LARGE_REGION_SHIFT) == (page >> LARGE_REGION_SHIFT)):
+            with b.If((other >> REGION_SHIFT) == (page >> REGION_SHIFT)):
                 _empty(b, entry)
         b.store(slot, regions ^ bit)
     flush_views_at(b, linear)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import UD, Context
-from bt.x86.system.registers.control_registers import CR0_PE
+from bt.x86.system.registers.control_registers import CR0_PE, CR0_PG
 
 
 def in_real_mode(b: Context) -> Value:
     """CR0.PE clear, i1."""
     return (b.get("cr0", width=32) & CR0_PE) == 0
+
+
+def is_paging(b: Context) -> Value:
+    """CR0.PG set, i1."""
+    return (b.get("cr0", width=32) & CR0_PG) != 0
 
 
 def in_virtual_8086_mode(b: Context) -> Value:

@@ -5,7 +5,6 @@
 
 default_n = 16
 BUFFER_BYTES = 0x10000
-POLYNOMIAL = 0xEDB88320
 CHECK_VALUE = 0xCBF43926
 
 .include "platform.asm"
@@ -55,27 +54,7 @@ main:
     pop ebp
     ret
 
-make_table:
-    push ebx
-    xor ecx, ecx
-.entry:
-    mov eax, ecx
-    mov edx, 8
-.bit:
-    mov ebx, eax
-    and ebx, 1
-    neg ebx
-    and ebx, POLYNOMIAL
-    shr eax, 1
-    xor eax, ebx
-    dec edx
-    jnz .bit
-    mov [table + ecx*4], eax
-    inc ecx
-    cmp ecx, 256
-    jne .entry
-    pop ebx
-    ret
+.include "crc_table.asm"
 
 fill_buffer:                            ; the upper bytes of a linear congruential generator
     mov eax, 1

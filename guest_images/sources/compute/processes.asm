@@ -6,7 +6,6 @@
 
 default_n = 16
 BUFFER_BYTES = 0x10000
-POLYNOMIAL = 0xEDB88320
 PASS_VECTOR = 0x80
 LEAVE_VECTOR = 0x81                     ; brings the guest back to ring 0 for good
 
@@ -151,27 +150,7 @@ crc_of_buffer:                          ; eax: crc so far -> eax
     pop ebx
     ret
 
-make_table:
-    push ebx
-    xor ecx, ecx
-.entry:
-    mov eax, ecx
-    mov edx, 8
-.bit:
-    mov ebx, eax
-    and ebx, 1
-    neg ebx
-    and ebx, POLYNOMIAL
-    shr eax, 1
-    xor eax, ebx
-    dec edx
-    jnz .bit
-    mov [table + ecx*4], eax
-    inc ecx
-    cmp ecx, 256
-    jne .entry
-    pop ebx
-    ret
+.include "crc_table.asm"
 
 fill_buffer:                            ; edi: where; the upper bytes of a linear congruential generator
     mov eax, 1

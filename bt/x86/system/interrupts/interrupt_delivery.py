@@ -22,7 +22,12 @@ from bt.x86.system.segmentation.descriptor_table import (
     fetch,
     is_null,
 )
-from bt.x86.system.segmentation.flat_transfer import ENTER_FLAT, TAKEN
+from bt.x86.system.segmentation.flat_transfer import (
+    CLEARED_BY_EVENTS,
+    ENTER_FLAT,
+    GATE_TRAP,
+    TAKEN,
+)
 from bt.x86.system.segmentation.segment_load import current_privilege_level
 from bt.x86.system.segmentation.stack import NewStack
 from bt.x86.system.tasks.tasks import (
@@ -35,10 +40,8 @@ DELIVER_EVENT = native("deliver_event", PTR, "i32", "i32", "i32", "i32", "i32", 
 
 ERROR_IDT = 2  # the error code's index is one of the IDT
 # Gate types are 0D11T in binary: D = 32-bit, T = trap gate (leaves IF alone)
-GATE_32, GATE_TRAP, GATE_TYPE_MASK, GATE_TYPE = 1 << 11, 1 << 8, 0x16 << 8, 0x06 << 8
+GATE_32, GATE_TYPE_MASK, GATE_TYPE = 1 << 11, 0x16 << 8, 0x06 << 8
 
-# EFLAGS bits that any event clears on its way in
-_CLEARED = flags.TF | flags.NT | flags.RF | flags.VM
 # Pushed before SS and then cleared, for their selectors mean nothing in protected mode
 _SAVED_BY_8086 = (GS, FS, DS, ES)
 
@@ -123,7 +126,7 @@ def _deliver_event(b: Context) -> None:
     b.put("eip", target)
     b.put("inhibit", 0)
     is_trap_gate = (gate.high & GATE_TRAP) != 0
-    system = b.get("eflags_system", width=32) & ~_CLEARED
+    system = b.get("eflags_system", width=32) & ~CLEARED_BY_EVENTS
     b.put("eflags_system", b.select(is_trap_gate, system, system & ~flags.IF))
     b.attempt(UPDATE_MODE, cpu)
 

@@ -18,9 +18,7 @@ _PAGE_SHIFT = PAGE.bit_length() - 1
 
 def _place(b: Context, linear: Value) -> tuple[Value, Value]:
     """Pointer to the slot of a linear address (i32), and its bit there (i64)."""
-    page = linear.zext(64) >> _PAGE_SHIFT
-    slot = (page >> 6) & (FETCHED_PAGES_SLOTS - 1)
-    return b.slot("fetched_pages") + (slot << 3), b.const(1, 64) << (page & 63)
+    return b.bit_place("fetched_pages", (linear.zext(64) >> _PAGE_SHIFT) & (64 * FETCHED_PAGES_SLOTS - 1))
 
 
 def note_fetch(b: Context, linear: Value) -> None:

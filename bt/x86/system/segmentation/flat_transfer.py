@@ -43,9 +43,10 @@ _HIGH = {CS: FLAT_CODE_HIGH, SS: FLAT_DATA_HIGH}
 _USER = 3
 
 # Of a gate's high dword: present, 32-bit, interrupt or trap gate; the bit that says which is not asked for
-_GATE_BITS, _GATE, _TRAP_GATE = 0x9E00, 0x8E00, 1 << 8
+_GATE_BITS, _GATE, GATE_TRAP = 0x9E00, 0x8E00, 1 << 8
 _FLAT_MODE = mode.CODE_32 | mode.STACK_32 | mode.FLAT_CS | mode.FLAT_SS | mode.BREAKPOINT_FREE
-_ENTRY_CLEARS = flags.TF | flags.NT | flags.RF | flags.VM
+# EFLAGS bits that any event clears on its way in
+CLEARED_BY_EVENTS = flags.TF | flags.NT | flags.RF | flags.VM
 _LOADED = LOADED_ALWAYS | LOADED_WITH_IOPL | LOADED_AT_CPL_0 | LOADED_BY_IRET_AT_CPL_0
 _SAME_LEVEL_BYTES, _OUTER_BYTES = 12, 20  # of a frame: EIP, CS and EFLAGS; ESP and SS behind them
 
@@ -126,8 +127,8 @@ def _enter_flat(b: Context) -> None:
     items = [return_eip, b.get_segment(CS, "selector", width=32), flags.read_eflags(b) | pushed_flags]
     for place, item in enumerate(items):
         b.store(frame.get() + 4 * place, item)
-    system = b.get("eflags_system", width=32) & ~_ENTRY_CLEARS
-    b.put("eflags_system", b.select((high & _TRAP_GATE) != 0, system, system & ~flags.IF))
+    system = b.get("eflags_system", width=32) & ~CLEARED_BY_EVENTS
+    b.put("eflags_system", b.select((high & GATE_TRAP) != 0, system, system & ~flags.IF))
     b.put("eip", (low & 0xFFFF) | (high & 0xFFFF_0000))
     b.put("inhibit", 0)
     set_flat(b, CS, selector & ~SELECTOR_RPL, 0)

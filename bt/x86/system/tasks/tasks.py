@@ -16,10 +16,9 @@ from bt.x86.context import DB, FAULT, GP, NP, OK, SS_FAULT, TS, Context
 from bt.x86.services import FLUSH_TLB, UPDATE_MODE
 from bt.x86.state import CS, DS, ES, FS, GS, LDTR, SS, TR
 from bt.x86.system.interrupts.breakpoints import report_debug_exception
-from bt.x86.system.operating_mode import in_virtual_8086_mode
+from bt.x86.system.operating_mode import in_virtual_8086_mode, is_paging
 from bt.x86.system.paging.pae_paging import LOAD_PDPTES
 from bt.x86.system.registers.control_registers import (
-    CR0_PG,
     CR0_TS,
     DR6_BT,
     DR7_LOCAL,
@@ -195,7 +194,7 @@ def _switch_task(b: Context) -> None:
     b.attempt(SET_SEGMENT, cpu, TR, selector, task.low, task.high | BUSY)
     b.put("cr0", b.get("cr0", width=32) | CR0_TS)
     b.put("dr", b.get("dr", 7) & ~DR7_LOCAL, 7)
-    with b.If(wide & ((b.get("cr0", width=32) & CR0_PG) != 0)):
+    with b.If(wide & is_paging(b)):
         b.put("cr3", image.cr3.get())
         b.attempt(FLUSH_TLB, cpu, 0)
     for number, register in enumerate(image.general):
