@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from bt.engine.identity.undefined_flags import KEPT
 from bt.engine.reencode.decoded import Decoded
 from bt.x86 import flags
+from bt.x86.flags import AF, CF, OF, PF, SF, ZF
 from bt.x86.opcodes import FORMS, Method
+
+# Undefined flags that are what they were before, by meaning.
+KEPT = {
+    **dict.fromkeys(("arith.mul", "arith.imul", "arith.imul_truncated"), SF | ZF | AF | PF),
+    **dict.fromkeys(("arith.div", "arith.idiv"), CF | OF),
+    **dict.fromkeys(("bits.bt", "bits.bts", "bits.btr", "bits.btc"), OF | SF | ZF | AF | PF),
+}
 
 # Shifts whose count, if it is given and not zero, leaves no flag as it was. (Rotates leave four; through the carry a
 # count of 9 or 17 may be none at all.)
@@ -27,13 +34,6 @@ def _effects(form: int) -> tuple[int, int, int]:
         by_count = each.changes_mask & flags.ARITHMETIC
     kills = each.kills_mask() & flags.ARITHMETIC & ~KEPT.get(each.meaning, 0)
     return each.reads_mask & flags.ARITHMETIC, kills, by_count
-
-
-def sets_flags(i: Decoded) -> bool | None:
-    """Whether a shift sets flags, which it does by any count other than zero; None: who knows."""
-    if not any(operand.method in (Method.IMMEDIATE, Method.ONE) for operand in FORMS[i.form].operands):
-        return None
-    return bool(i.immediate & 31) or any(operand.method is Method.ONE for operand in FORMS[i.form].operands)
 
 
 def overwritten(i: Decoded) -> int | None:

@@ -27,6 +27,9 @@ from bt.engine.identity.layout import (
     BIAS,
     EAGER,
     HEAT_DONE,
+    LATE_AF,
+    LATE_CARRIED_OF,
+    LATE_NO_OF,
     MOST_SHORT,
     MOST_TRAPS,
     OPENING_COST,
@@ -71,7 +74,7 @@ _GATES = (
     (UNIT_ENTER, _ENTER),
 )
 
-_OVERFLOW_SHIFT = flags.OF.bit_length() - 1
+_OVERFLOW_SHIFT, _SIGN_SHIFT = flags.OF.bit_length() - 1, flags.SF.bit_length() - 1
 
 
 def emit_unit_gates(module: Module) -> None:
@@ -97,11 +100,26 @@ def _count(b: NativeContext, name: str, amount: int | Value = 1) -> None:
     CONTROL.count(b, b.get_pointer("engine"), name, amount)
 
 
-def _settle(b: NativeContext, refund: Value | int) -> None:
-    """Flags as tier 1 has them, and the account of what the tiers did."""
+def _settle(b: NativeContext, refund: Value | int, site: Value | None = None) -> None:
+    """Flags as tier 1 has them, and the account of what the tiers did. `site`: which may have flags to repair."""
     saved = b.get("host_flags")
-    flags.write_arithmetic(b, ((saved >> 8) & 0xFF) | ((saved & 1) << _OVERFLOW_SHIFT))
+    arithmetic = b.local(64, ((saved >> 8) & 0xFF) | ((saved & 1) << _OVERFLOW_SHIFT))
+    if site is not None:
+        due = UNIT_SITE.get(b, site, "due")
+        with b.Unlikely(due != 0):
+            arithmetic.set(_repaired(b, arithmetic.get(), due))
+    flags.write_arithmetic(b, arithmetic.get())
     _count(b, "unit_insns", b.get("unit_entered") - (b.get("budget") + refund))
+
+
+def _repaired(b: NativeContext, image: Value, due: Value) -> Value:
+    """EFLAGS bits with what `late_repair` would have done to them."""
+    set_af = b.select((due & LATE_AF) != 0, image | flags.AF, image)
+    carried = ((image >> _SIGN_SHIFT) ^ image) & 1
+    kept = set_af & ~flags.OF
+    carries = (due & LATE_CARRIED_OF) != 0
+    changes = (due & (LATE_CARRIED_OF | LATE_NO_OF)) != 0
+    return b.select(carries, kept | (carried << _OVERFLOW_SHIFT), b.select(changes, kept, set_af))
 
 
 def _resume(b: NativeContext, place: Value, charged: Value | int) -> None:
@@ -124,13 +142,13 @@ def _service(b: NativeContext) -> None:
     """The interpreter executes one instruction of a unit; then on behind it, if nothing has changed."""
     site = _site(b)
     refund = _refund(b, site)
-    _settle(b, refund)
+    _settle(b, refund, site)
     _count(b, "unit_services")
     _interpret_one(b, site, refund)
 
 
 def _note_x87(b: NativeContext, site: Value) -> None:
-    note_x87(b, UNIT_SITE.get(b, site, "x87_eip"), UNIT_SITE.get(b, site, "x87_segment"))
+    note_x87(b, UNIT_SITE.get(b, site, "x87_eip"), UNIT_SITE.get(b, site, "x87_segment").zext(32))
 
 
 def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:
@@ -157,7 +175,7 @@ def _fault(b: NativeContext) -> None:
     """The view does not let an access through, or a division fails: open the page, or let the interpreter do it."""
     site = _site(b)
     refund = _refund(b, site)
-    _settle(b, refund)
+    _settle(b, refund, site)
     _count(b, "unit_faults")
     linear = b.get("fault_linear")
     is_paged = is_paging(b)
@@ -208,7 +226,7 @@ def _end(b: NativeContext) -> None:
     """The budget does not cover the rest of a unit."""
     site = _site(b)
     refund = _refund(b, site)
-    _settle(b, refund)
+    _settle(b, refund, site)
     _count(b, "unit_ends")
     _look_afresh(b, site, refund)
 

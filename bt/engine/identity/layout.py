@@ -37,11 +37,13 @@ UNIT_SITE = Layout(
         ("traps", 32),
         # the last x87 instruction that is not noted yet, or NO_X87_EIP; segment of the last operand, or NO_X87_SEGMENT
         ("x87_eip", 32),
-        ("x87_segment", 32),
+        ("x87_segment", 16),
+        ("due", 16),  # LATE_* bits: what is still to be done to make the host's undefined flags bt's
     ),
     UNIT_SITE_BYTES,
 )
 UNIT_SITES = 1 << 17
+LATE_AF, LATE_CARRIED_OF, LATE_NO_OF = 1, 2, 4  # set AF; OF = CF xor SF; clear OF
 NO_SITE = 0  # the number of none: the first is 1
 
 # A slot of the branch table that leads to a unit.

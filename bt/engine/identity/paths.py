@@ -6,9 +6,10 @@ import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from bt.engine.identity.deadness import sets_flags, strictly_dead
+from bt.engine.identity.deadness import strictly_dead
+from bt.engine.identity.flag_repairs import is_repairable, with_right_flags
 from bt.engine.identity.steps import Ending, Step, step
-from bt.engine.identity.undefined_flags import SET_AF, HostFlags
+from bt.engine.identity.undefined_flags import HostFlags
 from bt.engine.reencode.decoded import Decoded, decoded_records
 from bt.engine.reencode.forms import Inline, inline
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
@@ -51,10 +52,13 @@ class GuestBlock:
 
 @dataclass(frozen=True)
 class Placed:
-    """A step on a trace. `onward`: where the trace goes on behind it; None where it ends."""
+    """A step on a trace. `onward`: where the trace goes on behind it; None where it ends. See flag_repairs.py:"""
 
     step: Step
     onward: int | None
+    first: bytes = b""  # host code in front of it, which makes flags right
+    due: int = 0  # LATE_* bits while it is executed
+    due_after: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,11 @@ class Trace:
     def unrolled(self) -> Trace:
         """The same several times over, if it is a short loop."""
         copies = UNROLLED_INSNS // len(self.steps) if self.closes else 1
-        return Trace(self.head, self.steps * max(copies, 1), self.blocks, self.closes, self.exit)
+        return replace(self, steps=self.steps * max(copies, 1))
+
+    def repaired(self, host_flags: HostFlags) -> Trace:
+        """The same with bt's undefined flags."""
+        return replace(self, steps=with_right_flags(self.steps, host_flags.unlike)) if host_flags.unlike else self
 
 
 def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
@@ -134,19 +142,19 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
         return None
     found = [step(i) for i in decoded_records(block.records, block.count)]
     for index, each in enumerate(found):
-        form = FORMS[each.i.form]
         if each.i.eip in choice.trapping or each.i.form in choice.missing:
             found[index] = each.as_service()
-        elif (each.needs & ~choice.ready) or (each.service and _has_tier_1(each, choice)):
+        elif _better_in_tier_1(found, index, choice):
             if not choice.everything:
                 return None
             found[index] = each.as_service()
-        elif form.meaning in choice.host_flags.unlike and not each.service:
-            kept = _with_undefined_flags(found, index, choice)
-            if kept is None:
-                return None
-            found[index] = kept
     return found
+
+
+def _better_in_tier_1(steps: Sequence[Step], index: int, choice: Choice) -> bool:
+    each = steps[index]
+    slower = each.needs & ~choice.ready or (each.service and _has_tier_1(each, choice))
+    return bool(slower) or _shows_others(steps, index, choice)
 
 
 def _has_tier_1(each: Step, choice: Choice) -> bool:
@@ -154,15 +162,14 @@ def _has_tier_1(each: Step, choice: Choice) -> bool:
     return inline(FORMS[each.i.form]) is not Inline.NOT or choice.in_tier_1(each.i)
 
 
-def _with_undefined_flags(steps: Sequence[Step], index: int, choice: Choice) -> Step | None:
-    """The step at `index`, whose host instruction leaves undefined flags otherwise than bt; None: better in tier 1."""
-    each = steps[index]
-    if strictly_dead([(following.i, following.can_leave) for following in steps[index + 1 :]], LONGEST_TRACE):
-        return each
-    form = FORMS[each.i.form]
-    if form.meaning in choice.host_flags.without_af and (sets := sets_flags(each.i)) is not None:
-        return replace(each, parts=(*each.parts, (SET_AF, False))) if sets else each
-    return each.as_service() if choice.everything else None
+def _shows_others(steps: Sequence[Step], index: int, choice: Choice) -> bool:
+    """Whether somebody might see undefined flags that are not bt's behind the step at `index`."""
+    i, meaning, host_flags = steps[index].i, FORMS[steps[index].i.form].meaning, choice.host_flags
+    if meaning not in host_flags.unlike or steps[index].service:
+        return False
+    if meaning not in host_flags.beyond_repair and is_repairable(i):
+        return False
+    return not strictly_dead([(following.i, following.can_leave) for following in steps[index + 1 :]], LONGEST_TRACE)
 
 
 def _onward(last: Step, following: int | None) -> int | None:

@@ -167,7 +167,7 @@ class IdentityTier:
         if trace.why:
             self.reasons[trace.why] += 1
         else:
-            self._make(trace.unrolled())
+            self._make(trace.unrolled().repaired(self.host_flags))
         self._settle_heat(head.eip)
 
     def _has_stencil(self, i: Decoded) -> bool:

@@ -1,8 +1,8 @@
 """Flags that the manual leaves undefined, as the host's processor leaves them.
 
 bt's are those of AMD's Zen in every engine. A unit executes the host's own instructions, so the host is asked: each
-sample below is executed once. Instructions of a meaning whose samples come out otherwise are *unlike*: in a unit they
-may only be where nobody sees these flags, or, where it is AF alone that the host leaves clear, with what sets it.
+sample below is executed. Meanings whose samples come out otherwise are *unlike*: in a unit their flags are repaired
+(flag_repairs.py). Where that does not help either they may only be where nobody sees these flags.
 """
 
 from __future__ import annotations
@@ -11,13 +11,23 @@ import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS
-from bt.x86.flags import AF, ARITHMETIC, CF, OF, PF, SF, ZF
+from bt.engine.identity.deadness import KEPT
+from bt.engine.identity.flag_repairs import (
+    DIVIDE,
+    MULTIPLY,
+    SHIFTS_BY_CL,
+    Repair,
+    late_of,
+    late_repair,
+    rotate,
+)
+from bt.x86.flags import AF, ARITHMETIC, CF, OF
+from bt.x86.state import EAX
 
-SET_AF = SAVE_FLAGS + bytes.fromhex("80cc10") + LOAD_FLAGS  # or ah, AF
-
-# of a function that loads flags, eax, ecx and edx from [rdi], executes a sample and answers flags | eax << 32
-_BEFORE, _AFTER = bytes.fromhex("8b4708 8b4f10 8b5718 ff37 9d"), bytes.fromhex("9c 59 48c1e020 4809c8 c3")
+# of a function that keeps rbx and r12, loads flags, eax, ecx and edx from [rdi], executes a sample and answers
+# flags | eax << 32
+_BEFORE = bytes.fromhex("53 4154 8b4708 8b4f10 8b5718 ff37 9d")
+_AFTER = bytes.fromhex("9c 59 48c1e020 4809c8 415c 5b c3")
 _EAX = (0x12345678, 0x87654321, 0xC0000001, 0)
 _OTHER = (0x9ABCDEF0, 0x00000003)  # ecx and edx
 _FLAGS = (0, ARITHMETIC)
@@ -32,14 +42,11 @@ class _Sample:
     meaning: str
     code: bytes  # on eax, with ecx or edx; the first instruction alone is looked at
     wanted: _Rule
+    repair: Repair | None = None
 
-
-# Undefined flags that are what they were before, by meaning.
-KEPT = {
-    **dict.fromkeys(("arith.mul", "arith.imul", "arith.imul_truncated"), SF | ZF | AF | PF),
-    **dict.fromkeys(("arith.div", "arith.idiv"), CF | OF),
-    **dict.fromkeys(("bits.bt", "bits.bts", "bits.btr", "bits.btc"), OF | SF | ZF | AF | PF),
-}
+    @property
+    def repaired(self) -> bytes:
+        return b"" if self.repair is None else self.repair.before + self.code + self.repair.after
 
 
 def _xor_top(value: int) -> int:
@@ -66,28 +73,40 @@ def _quotient(before: int, after: int, result: int) -> int:
     return before & KEPT["arith.div"] | AF
 
 
-def _samples() -> Iterator[_Sample]:
-    def each(meaning: str, codes: str, wanted: _Rule) -> Iterator[_Sample]:
-        return (_Sample(meaning, bytes.fromhex(code), wanted) for code in codes.split())
+def _late(meaning: str, count: int) -> Repair:
+    return Repair(b"", late_repair(late_of(meaning, count) or 0))
 
-    # by 4, by 31 and by CL
-    yield from each("shift.shl", "c1e004 c1e01f d3e0", _shifted(_left))
-    yield from each("shift.shr", "c1e804 c1e81f d3e8", _shifted(_right))
-    yield from each("shift.sar", "c1f804 c1f81f d3f8", _shifted(lambda before, after, result: after & ~OF))
-    yield from each("shift.rol", "c1c004 c1c01f d3c0", _left)
-    yield from each("shift.ror", "c1c804 c1c81f d3c8", _right)
-    yield from each("shift.rcl", "c1d004 c1d01f d3d0", _left)
-    yield from each("shift.rcr", "c1d804 c1d81f d3d8", _right)
-    yield from each("shift.shld", "0fa4d004 0fa4d01f 0fa5d0", _shifted(_left))
-    yield from each("shift.shrd", "0facd004 0facd01f 0fadd0", _shifted(_right))
+
+def _samples() -> Iterator[_Sample]:
+    def shifts(meaning: str, codes: str, wanted: _Rule) -> Iterator[_Sample]:
+        """By 4, by 31 and by CL."""
+        by_four, by_31, by_cl = (bytes.fromhex(code) for code in codes.split())
+        for count, code in ((4, by_four), (31, by_31)):
+            turned = rotate(meaning, EAX)
+            late = _late(meaning, count) if late_of(meaning, count) is not None else turned
+            yield _Sample(meaning, code, wanted, late)
+        yield _Sample(meaning, by_cl, wanted, SHIFTS_BY_CL.get(meaning))
+
+    def each(meaning: str, codes: str, wanted: _Rule, repair: Repair | None = None) -> Iterator[_Sample]:
+        return (_Sample(meaning, bytes.fromhex(code), wanted, repair) for code in codes.split())
+
+    yield from shifts("shift.shl", "c1e004 c1e01f d3e0", _shifted(_left))
+    yield from shifts("shift.shr", "c1e804 c1e81f d3e8", _shifted(_right))
+    yield from shifts("shift.sar", "c1f804 c1f81f d3f8", _shifted(lambda before, after, result: after & ~OF))
+    yield from shifts("shift.rol", "c1c004 c1c01f d3c0", _left)
+    yield from shifts("shift.ror", "c1c804 c1c81f d3c8", _right)
+    yield from shifts("shift.rcl", "c1d004 c1d01f d3d0", _left)
+    yield from shifts("shift.rcr", "c1d804 c1d81f d3d8", _right)
+    yield from shifts("shift.shld", "0fa4d004 0fa4d01f 0fa5d0", _shifted(_left))
+    yield from shifts("shift.shrd", "0facd004 0facd01f 0fadd0", _shifted(_right))
     for meaning, codes in {
         "arith.mul": "f7e1 f6e1",
         "arith.imul": "f7e9 f6e9",
         "arith.imul_truncated": "0fafc1 69c001000100 6bc003",
     }.items():
-        yield from each(meaning, codes, _kept(KEPT[meaning]))
-    yield from each("arith.div", "f7f1", _quotient)
-    yield from each("arith.idiv", "f7f9", _quotient)
+        yield from each(meaning, codes, _kept(KEPT[meaning]), MULTIPLY)
+    yield from each("arith.div", "f7f1", _quotient, DIVIDE)
+    yield from each("arith.idiv", "f7f9", _quotient, DIVIDE)
     for meaning, code in {"bt": "a3", "bts": "ab", "btr": "b3", "btc": "bb"}.items():
         yield from each(f"bits.{meaning}", f"0f{code}c8", _kept(KEPT[f"bits.{meaning}"]))
     for meaning, code in {"and": "21", "or": "09", "xor": "31", "test": "85"}.items():
@@ -96,25 +115,32 @@ def _samples() -> Iterator[_Sample]:
 
 @dataclass(frozen=True)
 class HostFlags:
-    """Meanings that leave undefined flags otherwise than bt; of those by a count that is given, where AF is missing."""
+    """Meanings that leave undefined flags otherwise than bt; those of them with which repairs do not help either."""
 
     unlike: frozenset[str] = frozenset()
-    without_af: frozenset[str] = frozenset()
+    beyond_repair: frozenset[str] = frozenset()
 
 
 def ask_host(write: Callable[[bytes], int]) -> HostFlags:
     """Execute the samples. `write` puts a few bytes of code somewhere and answers their host address."""
-    unlike, other_than_af = set(), set()
-    for sample in _samples():
-        execute = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(write(_BEFORE + sample.code + _AFTER))
-        for before, eax, other in ((f, a, o) for f in _FLAGS for a in _EAX for o in _OTHER):
-            edx = other if sample.meaning not in ("arith.div", "arith.idiv") else 0
-            given = (ctypes.c_uint64 * 4)(before, eax, other, edx)
-            answer = execute(given)
-            found = answer & ARITHMETIC
-            wanted = sample.wanted(before, found, answer >> 32) & ARITHMETIC
-            if found != wanted:
-                unlike.add(sample.meaning)
-                if found | AF != wanted:
-                    other_than_af.add(sample.meaning)
-    return HostFlags(frozenset(unlike), frozenset(unlike - other_than_af))
+    samples = list(_samples())
+    unlike = {sample.meaning for sample in samples if not _is_like(sample, sample.code, write)}
+    beyond_repair = {
+        sample.meaning
+        for sample in samples
+        if sample.meaning in unlike and sample.repair and not _is_like(sample, sample.repaired, write)
+    }
+    return HostFlags(frozenset(unlike), frozenset(beyond_repair))
+
+
+def _is_like(sample: _Sample, code: bytes, write: Callable[[bytes], int]) -> bool:
+    """Whether a sample's flags come out as bt has them."""
+    execute = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(write(_BEFORE + code + _AFTER))
+    for before, eax, other in ((f, a, o) for f in _FLAGS for a in _EAX for o in _OTHER):
+        edx = other if sample.meaning not in ("arith.div", "arith.idiv") else 0
+        given = (ctypes.c_uint64 * 4)(before, eax, other, edx)
+        answer = execute(given)
+        found = answer & ARITHMETIC
+        if found != sample.wanted(before, found, answer >> 32) & ARITHMETIC:
+            return False
+    return True

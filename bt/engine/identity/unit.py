@@ -22,6 +22,7 @@ from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import JUMP_REL32, move_immediate, rex
 from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, add_to_budget, note_x87
 from bt.engine.identity.deadness import strictly_dead
+from bt.engine.identity.flag_repairs import late_repair
 from bt.engine.identity.layout import BIAS, UNIT_SITE, UNIT_SITE_BYTES
 from bt.engine.identity.paths import Placed, Trace
 from bt.engine.identity.steps import (
@@ -41,7 +42,7 @@ _SIGN = 8  # condition code
 LATEST_CHARGE = 24
 """Instructions; with those until the flags are overwritten at most BIAS."""
 _LOOK_AHEAD = BIAS - LATEST_CHARGE
-_SITE = struct.Struct("<IIQIIiIII")
+_SITE = struct.Struct("<IIQIIiIIHH")
 
 
 class LastX87(NamedTuple):
@@ -66,6 +67,7 @@ class Site:
     behind: int
     refund: int
     x87: LastX87
+    due: int
 
 
 @dataclass
@@ -83,14 +85,16 @@ class Unit:
 
     def packed_sites(self, number: int, base: int) -> bytes:
         """As UNIT_SITEs of unit `number`, behind the host address `base`."""
-        return b"".join(
-            _SITE.pack(s.at - base, number, s.record, s.retry - base, s.behind and s.behind - base, s.refund, 0, *s.x87)
-            for s in self.sites
-        )
+
+        def packed(s: Site) -> bytes:
+            behind = s.behind and s.behind - base
+            return _SITE.pack(s.at - base, number, s.record, s.retry - base, behind, s.refund, 0, *s.x87, s.due)
+
+        return b"".join(map(packed, self.sites))
 
 
 assert _SITE.size == UNIT_SITE_BYTES
-assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28, 32, 36]
+assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28, 32, 36, 38]
 
 
 class UnitWriter:
@@ -102,9 +106,11 @@ class UnitWriter:
         self._sites: list[Site] = []
         self._stubs: list[tuple[int, Callable[[], None]]] = []  # where the rel32 that leads there is
         self._x87 = LastX87()
+        self._due = 0  # LATE_* bits of the instruction that is being written
         self._total = len(trace.steps)
         self._leaves = [(placed.step.i, placed.step.can_leave) for placed in trace.steps]
         self._charge_at, self._dead = self._place_of_charge()
+        self._head_is_dead = strictly_dead(self._leaves, _LOOK_AHEAD)
 
     # -- where to charge -----------------------------------------------------------------------------------------------
 
@@ -143,7 +149,7 @@ class UnitWriter:
         self._code += (self._start - self._here - 4).to_bytes(4, "little", signed=True)
 
     def _site(self, at: int, record: int, retry: int, behind: int, refund: int) -> int:
-        self._sites.append(Site(at, record, retry, behind, refund, self._x87))
+        self._sites.append(Site(at, record, retry, behind, refund, self._x87, self._due))
         return self._first_site + len(self._sites) - 1
 
     # -- the unit ------------------------------------------------------------------------------------------------------
@@ -153,18 +159,29 @@ class UnitWriter:
         begins = []
         for index, placed in enumerate(trace.steps):
             begins.append(self._here)
+            self._code += placed.first
+            self._due = placed.due
             if index == self._charge_at:
                 self._charge(index)
             self._instruction(index, placed)
         if trace.exit is not None and trace.steps[-1].onward is not None:
             self._note_x87()
+            self._repair()
             self._code += go_to_table(trace.exit)
         begins.append(self._here)
         for hole, stub in self._stubs:
             self._fill(hole, self._here)
             stub()
-        dead = strictly_dead(self._leaves, _LOOK_AHEAD)
-        return Unit(self._start, bytes(self._code), self._sites, self._total, self._charge_at, self._dead, dead, begins)
+        return Unit(
+            self._start,
+            bytes(self._code),
+            self._sites,
+            self._total,
+            self._charge_at,
+            self._dead,
+            self._head_is_dead,
+            begins,
+        )
 
     def _fill(self, hole: int, target: int) -> None:
         self._code[hole : hole + 4] = (target - (self._start + hole + 4)).to_bytes(4, "little", signed=True)
@@ -211,11 +228,18 @@ class UnitWriter:
         self._code += self._x87.note
         self._x87 = LastX87()
 
+    def _repair(self) -> None:
+        self._code += late_repair(self._due)
+        self._due = 0
+
     def _ending(self, index: int, placed: Placed) -> None:
         step, is_last = placed.step, index == self._total - 1
         closing = is_last and self._trace.closes
+        self._due = placed.due_after
         if closing or placed.onward is None:
             self._note_x87()
+            if not (closing and self._head_is_dead):
+                self._repair()
         match step.ending:
             case Ending.NEXT | Ending.JUMP:
                 if closing:
@@ -231,10 +255,10 @@ class UnitWriter:
 
     def _leave_to(self, index: int, target: int) -> Callable[[], None]:
         """The stub of a side exit behind the instruction at `index`."""
-        note = self._x87.note
+        before = self._x87.note + late_repair(self._due)
 
         def stub() -> None:
-            self._code += note
+            self._code += before
             rest = self._not_executed(index) - 1
             if rest:
                 self._code += add_to_budget(rest)
