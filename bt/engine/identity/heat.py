@@ -17,6 +17,7 @@ from bt.engine.identity.layout import (
     PAGED_HEAT_SHIFT,
     PATH_BLOCKS,
     PATH_INSNS,
+    REPEATED_INSNS,
     UNIT,
     UNIT_BYTES,
 )
@@ -120,7 +121,9 @@ def emit_note_block(b: NativeContext) -> None:
     path = CONTROL.get_pointer(b, control, "recorded")
     closes = (count != 0) & (b.load(path, 64) == block.zext(64))
     ends = closes | (count == PATH_BLOCKS) | insns.uge(PATH_INSNS)
-    ends = ends | ((count != 0) & ((BLOCK.get(b, block, "in_units") & UNIT_HEAD) != 0))
+    # short ones may lead to an indirect jump, and are then repeated (paths.py)
+    is_long = BLOCK.get(b, block, "count").ugt(REPEATED_INSNS)
+    ends = ends | ((count != 0) & ((BLOCK.get(b, block, "in_units") & UNIT_HEAD) != 0) & is_long)
     # the block that it goes on to is noted too: how the last branch went
     with b.If(count.ule(PATH_BLOCKS)):
         b.store(path + (count << 3), block.zext(64))

@@ -68,6 +68,8 @@ SHORT_STAY = 100  # instructions, for which leaving tier 1 and coming back was n
 MOST_SHORT = 500  # then the unit is given up, and its place stays in tier 1
 
 PATH_BLOCKS, PATH_INSNS = 32, 96
+# What leads to an indirect jump in so many is part of each trace that comes there: each jump is predicted for itself.
+REPEATED_INSNS = 12
 
 # With paging places are counted only in pages where the guest was found so many times when its slice of time was over.
 HOT_SAMPLES = 10

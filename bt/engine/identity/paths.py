@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from bt.engine.identity.deadness import strictly_dead
 from bt.engine.identity.flag_repairs import is_repairable, with_right_flags
+from bt.engine.identity.layout import REPEATED_INSNS
 from bt.engine.identity.steps import Ending, Step, step
 from bt.engine.identity.undefined_flags import HostFlags
 from bt.engine.reencode.decoded import Decoded, decoded_records
@@ -103,7 +104,8 @@ class Trace:
 def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     """The trace along a path whose last block is only where it went on."""
     trace, cut_short = Trace(path[0]), False
-    for block, following in zip(path, [*path[1:], None], strict=True):
+    blocks, after = _divided(path)
+    for block, following in zip(blocks, [*blocks[1:], after], strict=True):
         if not _stays(trace.head, block, paged=choice.paged):
             trace.exit = block.eip
             break
@@ -120,7 +122,7 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
         if onward == trace.head.eip:
             trace.closes = True
             break
-        if following is None or not following.usable or following.in_units & UNIT_HEAD or following is path[-1]:
+        if following is None or following is after or not following.usable:
             trace.exit = onward
             break
     if not trace.steps:
@@ -128,6 +130,23 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     elif cut_short and len(trace.steps) < FEW_INSNS and not choice.everything:
         trace.why = "too little of the path is for tier 2"
     return trace
+
+
+def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | None]:
+    """What of a path a unit may have: up to the first head of another one, which is the second of what is answered,
+    or through it where it leads to an indirect jump at once. Each copy of such a jump is predicted for itself."""
+    heads = (number for number, block in enumerate(path) if number and block.in_units & UNIT_HEAD)
+    first = next(heads, None)
+    if first is None:
+        return (path[:-1], path[-1]) if len(path) > 1 else (path, None)
+    insns = 0
+    for number, block in enumerate(path[first:], first):
+        insns += block.count
+        if not block.usable or insns > REPEATED_INSNS:
+            break
+        if step(decoded_records(block.records, block.count)[-1]).ending is Ending.INDIRECT:
+            return path[: number + 1], None
+    return path[:first], path[first]
 
 
 def _stays(head: GuestBlock, block: GuestBlock, *, paged: bool) -> bool:
