@@ -196,7 +196,7 @@ def _onward(last: Step, following: int | None) -> int | None:
     match last.ending:
         case Ending.NEXT:
             return last.i.next_eip
-        case Ending.JUMP:
+        case Ending.JUMP | Ending.CALL:
             return last.i.immediate
         case Ending.CONDITION:
             return following if following in (last.i.immediate, last.i.next_eip) else None

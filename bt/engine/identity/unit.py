@@ -241,15 +241,15 @@ class UnitWriter:
             if not (closing and self._head_is_dead):
                 self._repair()
         match step.ending:
-            case Ending.NEXT | Ending.JUMP:
+            case Ending.NEXT | Ending.JUMP | Ending.CALL:
                 if closing:
                     self._jump(self._start)
+                elif placed.onward is None:
+                    self._code += go_to_table(step.i.immediate)
             case Ending.CONDITION:
                 self._condition(index, placed, closing=closing)
             case Ending.COUNT:
                 self._count(index, placed, closing=closing)
-            case Ending.CALL:
-                self._code += go_to_table(step.i.immediate)
             case Ending.INDIRECT:
                 self._code += TO_TABLE
 
