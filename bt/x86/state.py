@@ -285,7 +285,7 @@ FIELDS: tuple[Field, ...] = (
     # READY_* bits without which no unit may be entered, because some have such instructions
     Field("units_need", HOST),
     Field("heat_wanted", HOST),  # so many times does a place run before it gets a unit
-    Field("patience", HOST),  # instruction count from which on places are counted at all, if they are not yet
+    Field("patience", HOST),  # host cycles in guest code after which places are counted at all, if they are not yet
     Field("heat_limit", DERIVED),  # the same while the mode is right, else 0
     Field("host_flags", DERIVED),  # at crossings: AH as LAHF has it, and OF in AL
     Field("host_frame", DERIVED),  # rbp of tier 1, while tier 2 has its table there

@@ -145,14 +145,15 @@ def prepare_units(b: NativeContext) -> None:
     with b.Unlikely((rests != 0) & b.get("icount_base").uge(rests)):
         b.put("paged_view_rests", 0)
         b.call(UPDATE_MODE, b.cpu)
-    with b.Unlikely((b.get("icount_base").uge(b.get("patience"))) & (b.get("exit_reason") == 0)), b.If(view_usable(b)):
+    control = b.get_pointer("engine")
+    is_over = CONTROL.get(b, control, "run_cycles").uge(b.get("patience"))
+    with b.Unlikely(is_over & (b.get("exit_reason") == 0)), b.If(view_usable(b)):
         b.put("exit_reason", int(ExitReason.PROMOTE))
     with b.Unlikely(b.get("view") != 0):
         b.asm("wrgsbase $0", "r", "void", b.get("view"))
         b.call(OWN_FAULTS, b.cpu)
         with b.If(b.get("units_need") != 0):
             b.call(FP_PREPARE, b.cpu, AHEAD)
-    control = b.get_pointer("engine")
     with b.Unlikely((CONTROL.get(b, control, "recorded_count") != 0) & (b.get("exit_reason") == 0)):
         b.put("exit_reason", int(ExitReason.PROMOTE))
 

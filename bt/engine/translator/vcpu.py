@@ -49,8 +49,9 @@ _COUNTERS = (
 Tier = Literal["1", "2", "auto"]
 # How often a place is come back to before it gets a unit; 0: never.
 HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
-# Instructions before tier 2 is so much as imported, and places are counted: tier 1 takes for these as long as that.
-PATIENCE = 100_000_000
+# Host cycles in guest code before tier 2 is so much as imported, and places are counted: about what the import takes.
+# Whoever goes on pays twice that at most for not knowing how long (the ski rental problem).
+PATIENCE = 50_000_000
 _NEVER = (1 << 64) - 1
 TABLE_BYTES = 64 << 20  # of its branch table, that may have memory at once
 
