@@ -8,22 +8,19 @@ them. Repairs *at once* need the count, the result or the flags of before, and s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import move
 from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS
 from bt.engine.identity.deadness import overwritten, strictly_dead
 from bt.engine.identity.layout import LATE_AF, LATE_CARRIED_OF, LATE_NO_OF
+from bt.engine.identity.steps import Placed
 from bt.engine.reencode.decoded import Decoded
 from bt.x86.flags import AF, ARITHMETIC, CF, OF, SF
 from bt.x86.opcodes import FORMS, Method, Width
 from bt.x86.state import EAX, ECX
-
-if TYPE_CHECKING:
-    from bt.engine.identity.paths import Placed
 
 _FREE, _RBX = FLAT_32.number("free"), 3
 assert _FREE == 12, "in r12, by the bytes below"
@@ -183,6 +180,6 @@ def with_right_flags(steps: Sequence[Placed], unlike: frozenset[str]) -> list[Pl
             if late is not None:
                 due |= late
             elif (repair := _at_once(i)) is not None and not strictly_dead(leaves[index + 1 :], len(leaves)):
-                step = replace(step, parts=((repair.before, False), *step.parts, (repair.after, False)))
-        done.append(replace(placed, step=step, first=first, due=here, due_after=due))
+                step = step._replace(parts=((repair.before, False), *step.parts, (repair.after, False)))
+        done.append(Placed(step, placed.onward, first, here, due))
     return done

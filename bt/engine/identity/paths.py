@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from bt.engine.identity.deadness import strictly_dead
 from bt.engine.identity.flag_repairs import is_repairable, with_right_flags
 from bt.engine.identity.layout import REPEATED_INSNS
-from bt.engine.identity.steps import Ending, Step, step
+from bt.engine.identity.steps import Ending, Placed, Step, step
 from bt.engine.identity.undefined_flags import HostFlags
 from bt.engine.reencode.decoded import Decoded, decoded_records
 from bt.engine.reencode.forms import Inline, inline
@@ -22,15 +24,19 @@ LONGEST_TRACE = 128
 FEW_INSNS = 24  # what is shorter and leads to floating point is better off in tier 1 as a whole
 
 
-@dataclass(frozen=True)
-class GuestBlock:
+# BLOCK, as far as it is looked at
+_BLOCK = struct.Struct("<QQQQ8xQI12xH2x?B")
+assert [BLOCK.offsets[name] for name in ("eip", "mode", "count", "dead", "in_units")] == [40, 48, 64, 68, 69]
+
+
+class GuestBlock(NamedTuple):
     """A BLOCK as Python sees it."""
 
     address: int
     records: int
     host: int
     eip: int
-    count: int
+    insns: int
     mode: int
     page: int  # physical
     in_units: int
@@ -38,28 +44,10 @@ class GuestBlock:
 
     @classmethod
     def at(cls, address: int) -> GuestBlock:
-        data = ctypes.string_at(address, BLOCK_BYTES)
-
-        def get(name: str) -> int:
-            start = BLOCK.offsets[name]
-            return int.from_bytes(data[start : start + BLOCK.widths[name] // 8], "little")
-
-        usable = not get("dead") and get("host") != 0 and get("physical2") == NO_PAGE
-        page = get("physical") & -PAGE
-        return cls(
-            address, get("records"), get("host"), get("eip"), get("count"), get("mode"), page, get("in_units"), usable
-        )
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A step on a trace. `onward`: where the trace goes on behind it; None where it ends. See flag_repairs.py:"""
-
-    step: Step
-    onward: int | None
-    first: bytes = b""  # host code in front of it, which makes flags right
-    due: int = 0  # LATE_* bits while it is executed
-    due_after: int = 0
+        fields = _BLOCK.unpack_from(ctypes.string_at(address, BLOCK_BYTES))
+        physical, records, host, physical2, eip, mode, insns, is_dead, in_units = fields
+        usable = not is_dead and host != 0 and physical2 == NO_PAGE
+        return cls(address, records, host, eip, insns, mode, physical & -PAGE, in_units, usable)
 
 
 @dataclass(frozen=True)
@@ -141,10 +129,10 @@ def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | Non
         return (path[:-1], path[-1]) if len(path) > 1 else (path, None)
     insns = 0
     for number, block in enumerate(path[first:], first):
-        insns += block.count
+        insns += block.insns
         if not block.usable or insns > REPEATED_INSNS:
             break
-        if step(decoded_records(block.records, block.count)[-1]).ending is Ending.INDIRECT:
+        if step(decoded_records(block.records, block.insns)[-1]).ending is Ending.INDIRECT:
             return path[: number + 1], None
     return path[:first], path[first]
 
@@ -159,7 +147,7 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     """None: a block that tier 1 does better."""
     if not block.usable:
         return None
-    found = [step(i) for i in decoded_records(block.records, block.count)]
+    found = [step(i) for i in decoded_records(block.records, block.insns)]
     for index, each in enumerate(found):
         if each.i.eip in choice.trapping or each.i.form in choice.missing:
             found[index] = each.as_service()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import move_immediate
@@ -40,8 +40,7 @@ class Ending(Enum):
     LEAVES = auto()  # the interpreter says where
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One guest instruction in a unit. `parts`: its host instructions, those that can fault with True."""
 
     i: Decoded
@@ -58,6 +57,16 @@ class Step:
     @property
     def can_leave(self) -> bool:
         return self.service or self.ending not in (Ending.NEXT, Ending.JUMP) or any(faults for _, faults in self.parts)
+
+
+class Placed(NamedTuple):
+    """A step on a trace. `onward`: where the trace goes on behind it; None where it ends. See flag_repairs.py:"""
+
+    step: Step
+    onward: int | None
+    first: bytes = b""  # host code in front of it, which makes flags right
+    due: int = 0  # LATE_* bits while it is executed
+    due_after: int = 0
 
 
 def go_to_table(target: int) -> bytes:

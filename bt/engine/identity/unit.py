@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
@@ -24,13 +24,14 @@ from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, add_to_budget, n
 from bt.engine.identity.deadness import strictly_dead
 from bt.engine.identity.flag_repairs import late_repair
 from bt.engine.identity.layout import BIAS, UNIT_SITE, UNIT_SITE_BYTES
-from bt.engine.identity.paths import Placed, Trace
+from bt.engine.identity.paths import Trace
 from bt.engine.identity.steps import (
     JECXZ,
     SHORT_JUMP,
     SHORT_JUMP_BYTES,
     TO_TABLE,
     Ending,
+    Placed,
     decrement_ecx,
     go_to_table,
 )
@@ -57,8 +58,7 @@ class LastX87(NamedTuple):
         return b"" if self == LastX87() else note_x87(*self)
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """A UNIT_SITE in the making; host addresses."""
 
     at: int
@@ -208,7 +208,7 @@ class UnitWriter:
             site = self._site(start, record, start, 0, self._not_executed(index))
             self._to_gate("service", site)
             if step.ending is Ending.NEXT:
-                self._sites[-1] = replace(self._sites[-1], behind=self._here)
+                self._sites[-1] = self._sites[-1]._replace(behind=self._here)
             self._x87 = LastX87()  # the way out has noted it, and the interpreter its own
             return
         first_site = len(self._sites)
@@ -218,7 +218,7 @@ class UnitWriter:
             self._code += code
         behind = self._here if step.ending is Ending.NEXT else 0
         for number in range(first_site, len(self._sites)):
-            self._sites[number] = replace(self._sites[number], behind=behind)
+            self._sites[number] = self._sites[number]._replace(behind=behind)
         if step.x87:
             segment = step.i.segment if step.i.is_memory else self._x87.segment
             self._x87 = LastX87(step.i.eip, segment)
