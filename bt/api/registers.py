@@ -105,6 +105,8 @@ class Registers:
 
     def __getitem__(self, name: str) -> SegmentRegister:
         """A segment register with its hidden part, or "gdtr" or "idtr", which have base and limit only."""
+        if name in dir(self) and name not in SEGMENT_NAMES:
+            raise BadUsage(f"register {name!r} has no parts: its value is reg.{name}")
         return TableRegister(self._cpu, name) if name in _TABLES else self._segment(name)
 
     def __dir__(self) -> list[str]:

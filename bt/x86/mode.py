@@ -39,11 +39,16 @@ EPOCH_BITS = 32 - MODE_BITS
 FLAT_BIT = {ES: FLAT_ES, CS: FLAT_CS, SS: FLAT_SS, DS: FLAT_DS}
 
 
-def _flat(b: Context, segment: int) -> Value:
+def _whole(b: Context, segment: int) -> Value:
+    """Whether an access at any offset is good, i1; of CS, to read."""
     part = "read" if segment == CS else "write"
     whole = b.get_segment(segment, f"{part}_low") == 0
     whole = whole & (b.get_segment(segment, f"{part}_high") == state.WHOLE_LIMIT)
-    return whole & (b.get_segment(segment, "read_high") == state.WHOLE_LIMIT) & (b.get_segment(segment, "base") == 0)
+    return whole & (b.get_segment(segment, "read_high") == state.WHOLE_LIMIT)
+
+
+def _flat(b: Context, segment: int) -> Value:
+    return _whole(b, segment) & (b.get_segment(segment, "base") == 0)
 
 
 def _reaches_64_kib(b: Context, segment: int) -> Value:
@@ -124,6 +129,9 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
     with b.Unlikely((b.get("units_need") != 0) & (b.get("fp_loaded") != 0)):
         b.call(FP_PREPARE, b.cpu, AHEAD)
     choose_rights(b, user, checked, debugging)
+    for place, segment in enumerate((FS, GS)):
+        base_at = b.segment_slot(segment, "base").zext(64)
+        b.store(b.slot("whole_bases", place), b.select(_whole(b, segment), base_at, state.NOWHERE))
     code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
     with b.Unlikely(code_segment != b.get("code_segment")):
         _enter_code_segment(b, code_segment)

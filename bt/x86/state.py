@@ -38,6 +38,7 @@ SEGMENT_BYTES = 8 * len(SEGMENT_FIELDS)
 ATTR_TYPE_MASK, ATTR_CODE_OR_DATA, ATTR_PRESENT = 0xF, 1 << 4, 1 << 7
 ATTR_DPL_SHIFT = 5
 ATTR_BIG, ATTR_GRANULAR = 1 << 14, 1 << 15
+NOWHERE = 8  # a host address at which nothing ever is
 WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so that wrapping accesses pass as on hardware
 
 TLB_BYTES = 32 << 10  # one table of the software TLB, whose entries are bt/memory/soft_mmu's business
@@ -281,6 +282,9 @@ FIELDS: tuple[Field, ...] = (
     Field("branch_tables", HOST, 2),  # host addresses of one slot a guest address; for CPL 3 the second
     Field("branch_table", HOST),  # the one for the present mode
     Field("fault_registry", HOST),  # see bt/host/faults.py
+    # host addresses of the bases of FS and GS, each where its segment is whole (readable and writable up to the end of
+    # 4 GiB from its base on); else NOWHERE
+    Field("whole_bases", DERIVED, 2),
     Field("view_open", DERIVED),  # 1: units may be entered in the present mode
     # READY_* bits without which no unit may be entered, because some have such instructions
     Field("units_need", HOST),

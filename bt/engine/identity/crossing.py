@@ -12,7 +12,7 @@ from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
 from bt.engine.identity.layout import BIAS
 from bt.engine.structures import NO_X87_SEGMENT
 from bt.x86 import state
-from bt.x86.state import CS
+from bt.x86.state import CS, FS
 
 _STATE, _BUDGET, _FREE = FLAT_32.number("state"), FLAT_32.number("budget"), FLAT_32.number("free")
 _RAX, _RBX, _RBP = 0, 3, 5
@@ -45,6 +45,11 @@ def add_to_budget(amount: int) -> bytes:
 def jump_relative(symbol: str) -> tuple[bytes, Relocation]:
     """jmp symbol, and the hole in it, which counts from the jump's own beginning."""
     return b"\xe9" + bytes(4), Relocation(1, RelocationKind.PC32, symbol, -4)
+
+
+def load_whole_base(segment: int) -> bytes:
+    """mov rbx, where the base of FS or GS is to be had"""
+    return _wide_at(b"\x8b", _RBX, state.offset("whole_bases", segment - FS))
 
 
 NOTE_OPERAND = _wide(b"\x89", FLAT_32.number("t"), "fpu_dp")

@@ -20,7 +20,7 @@ from bt.engine.identity.steps import Placed
 from bt.engine.reencode.decoded import Decoded
 from bt.x86.flags import AF, ARITHMETIC, CF, OF, SF
 from bt.x86.opcodes import FORMS, Method, Width
-from bt.x86.state import EAX, ECX
+from bt.x86.state import EAX, ECX, FS, GS
 
 _FREE, _RBX = FLAT_32.number("free"), 3
 assert _FREE == 12, "in r12, by the bytes below"
@@ -126,6 +126,8 @@ def _late(i: Decoded) -> int | None:
 
 def _at_once(i: Decoded) -> Repair | None:
     meaning, count = FORMS[i.form].meaning, _count(i)
+    if i.is_memory and i.segment in (FS, GS):
+        return None  # its address takes the registers (segments.py)
     if meaning in _AT_ONCE:
         return _AT_ONCE[meaning]
     if meaning in ("shift.rol", "shift.ror"):

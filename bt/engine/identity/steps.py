@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import move_immediate
-from bt.engine.identity import strings
+from bt.engine.identity import segments, strings
 from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
@@ -78,16 +78,25 @@ def step(i: Decoded) -> Step:
     """What an instruction becomes."""
     form = FORMS[i.form]
     try:
-        made = _special(form, i)
-        if made is None and inline(form) is not Inline.NOT:
-            made = _floating(form, i)
-        if made is None:
-            code = _ENCODER.encode(i)
-            touches = i.is_memory and form.meaning != "move.lea"
-            made = Step(i, ((code, touches or form.meaning in _DIVISIONS),))
-        return made
+        if segments.is_based(form, i):
+            flat, before = segments.without_base(_ENCODER, i)
+            made = _step(form, flat)
+            return made._replace(i=i, parts=(*before, *made.parts))
+        return _step(form, i)
     except NotEncodable:
         return Step(i, ()).as_service()
+
+
+def _step(form: Form, i: Decoded) -> Step:
+    """Raises NotEncodable."""
+    made = _special(form, i)
+    if made is None and inline(form) is not Inline.NOT:
+        made = _floating(form, i)
+    if made is None:
+        code = _ENCODER.encode(i)
+        touches = i.is_memory and form.meaning != "move.lea"
+        made = Step(i, ((code, touches or form.meaning in _DIVISIONS),))
+    return made
 
 
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))

@@ -23,6 +23,9 @@ _REX, _REX_R, _REX_X, _REX_B = 0x40, 4, 2, 1
 _SIB_FOLLOWS, _NO_INDEX, _NO_BASE = 4, 4, 5
 _FIRST_HIGH = 4  # byte registers from here on are ah ch dh bh
 _BH = 7
+# Of operands that we make: beside the guest's registers, host registers that are nobody's.
+SCRATCH_NUMBER, FREE_NUMBER = NO_REGISTER + 1, NO_REGISTER + 2
+_NONE, _EBX = -1, 3
 
 # What the host does alike in 64-bit mode: of these modules, but for what is not there, has a fixed register that moved,
 # or leaves other flags undefined than bt does (BSF and BSR of zero).
@@ -106,7 +109,7 @@ class IntegerEncoder:
     """Encodes for the registers of a plan; `memory`: the prefixes in front of an instruction with a memory operand."""
 
     def __init__(self, plan: RegisterPlan = FLAT_32, memory: bytes = b"") -> None:
-        self._registers = plan.guest_numbers
+        self._registers = (*plan.guest_numbers, _NONE, _EBX, plan.number("free"))
         self._memory = memory
 
     def encode(self, i: Decoded) -> bytes:
