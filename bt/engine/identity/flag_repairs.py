@@ -172,12 +172,16 @@ def with_right_flags(steps: Sequence[Placed], unlike: frozenset[str]) -> list[Pl
     leaves = [(placed.step.i, placed.step.can_leave) for placed in steps]
     for index, placed in enumerate(steps):
         step, i = placed.step, placed.step.i
+        is_unlike = FORMS[i.form].meaning in unlike
+        if not (due or is_unlike):
+            done.append(placed)
+            continue
         first = b""
         gone = 0 if step.service else overwritten(i) or 0
         if due and not step.service and _must_be_right(i, due, gone):
             first, due = late_repair(due), 0
         here, due = due, 0 if step.service else _remaining(due, gone)
-        if FORMS[i.form].meaning in unlike and not step.service:
+        if is_unlike and not step.service:
             late = _late(i)
             if late is not None:
                 due |= late

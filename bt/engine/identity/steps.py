@@ -56,7 +56,9 @@ class Step(NamedTuple):
 
     @property
     def can_leave(self) -> bool:
-        return self.service or self.ending not in (Ending.NEXT, Ending.JUMP) or any(faults for _, faults in self.parts)
+        if self.service or self.ending not in (Ending.NEXT, Ending.JUMP):
+            return True
+        return any(faults for _, faults in self.parts)
 
 
 class Placed(NamedTuple):
