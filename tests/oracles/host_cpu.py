@@ -47,6 +47,10 @@ _FETCH = 1 << 4
 """Page-fault error code bit that only processors with no-execute pages in use set; a 32-bit guest has none."""
 
 
+_JUDGES = ("AuthenticAMD", "HygonGenuine")
+"""Vendors whose processors leave undefined flags as bt does."""
+
+
 def _missing_features() -> list[str]:
     """What the host lacks of the features that bring instructions beyond the default processor's."""
     wanted = cpu_model.parse(with_every_instruction()).features - cpu_model.parse().features
@@ -78,6 +82,14 @@ class HostCpu:
         except (OSError, ExecutorError) as error:
             return f"the kernel does not run our 32-bit program: {error}"
         return None
+
+    @staticmethod
+    def unlike() -> str | None:
+        """Why this host is no judge of programs that see what a processor leaves undefined; None if it is one."""
+        vendor = re.search(r"^vendor_id\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(encoding="ascii"), re.MULTILINE)
+        if vendor is not None and vendor[1] in _JUDGES:
+            return None
+        return f"bt has the undefined results of AMD's processors; this one is {vendor[1] if vendor else 'unknown'}"
 
     def __enter__(self) -> Self:
         return self

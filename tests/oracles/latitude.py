@@ -13,7 +13,9 @@ _LONGEST_INSTRUCTION = 15
 _FRAME_BYTES = 33 * 4
 """What ENTER with 31 levels stores before it can fault: more than PUSHA."""
 _POPA_LOADS = (0, 1, 2, 3, 5, 6, 7)
-_PAGE_FAULT = 14
+_PAGE_FAULT, _ALIGNMENT_CHECK = 14, 17
+_SHOW_SELECTORS = frozenset(("fnstenv", "fnsave", "fxsave"))
+_UNALIGNED = frozenset(("movups", "movupd", "movdqu"))
 _PRESENT = 1 << 0
 _ANY_WORD_FIRST = frozenset(("fldenv", "fnsave", "fnstenv", "frstor", "fxrstor", "fxsave", "iret", "popa", "ret far"))
 """Which word comes first, and whether POPA reads the one it skips, shows in CR2 and the error code."""
@@ -46,6 +48,23 @@ def comparable(case: Case, outcome: Outcome) -> Case | None:
         # Intel restores the flags from before the instruction (SDM vol. 2B, REP), AMD leaves the last iteration's.
         return replace(case, ignored_flags=STATUS_MASK)
     return case
+
+
+def is_free(case: Case) -> bool:
+    """Whether what a case expects is a choice that other processors than its oracle have made otherwise.
+
+    The selectors in x87 environments, which many no longer keep (CPUID.(7,0):EBX[13]; SDM vol. 1, 8.1.8); whether
+    moves of unaligned 128 bits raise #AC (SDM vol. 2A, table 2-21); whether POP of a segment register reads two bytes
+    or four.
+    """
+    forms = [form_of(code) for code in instructions(case)]
+    names, meanings = {form.name for form in forms}, {form.meaning for form in forms}
+    trap = case.expected.trap if case.expected is not None else None
+    if names & _SHOW_SELECTORS:
+        return True
+    if trap is None:
+        return False
+    return bool(trap.vector == _ALIGNMENT_CHECK and names & _UNALIGNED) or "segment.pop" in meanings
 
 
 def _ever_undefined(case: Case) -> int:

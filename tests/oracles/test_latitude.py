@@ -8,7 +8,7 @@ from tests.cases.check import expected_outcome
 from tests.cases.model import STATUS_MASK, Case
 from tests.cases.parse import parse_line
 from tests.cases.undefined import undefined_flags
-from tests.oracles.latitude import comparable
+from tests.oracles.latitude import comparable, is_free
 
 
 def _compared(text: str) -> Case | None:
@@ -66,3 +66,19 @@ def test_what_is_not_compared_at_all(text: str) -> None:
 )
 def test_other_exceptions_are_compared(text: str) -> None:
     assert _compared(text) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "free"),
+    [
+        ("fld1; fnstenv [0x20010]; nop | =>", True),
+        ("movups xmm0, [0x20001] | ac=1 => #AC(0)", True),
+        ("movups xmm0, [0x20001] | =>", False),
+        ("mov eax, [0x20001] | ac=1 => #AC(0)", False),
+        ("hex: 1f | esp=31ffe => #PF(4) cr2=32000", True),
+        ("hex: 1f | => esp=31004", False),
+        ("pop eax | esp=32000 => #PF(4) cr2=32000", False),
+    ],
+)
+def test_what_other_processors_may_do_otherwise(text: str, free: bool) -> None:
+    assert is_free(parse_line(text, undefined_flags=undefined_flags)) is free
