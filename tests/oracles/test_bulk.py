@@ -32,7 +32,10 @@ SLOW_FAULT_ROUNDS = 8
 
 @pytest.fixture
 def host(request: pytest.FixtureRequest) -> HostCpu:
-    return executors(request.config).judge()
+    available = executors(request.config)
+    if available.oracle is None:
+        pytest.skip(f"no host CPU oracle: {available.oracle_missing}")
+    return available.oracle
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,8 @@ def _compare(host: HostCpu, engines: dict[str, EngineExecutor], seed: int, cases
     bulk = Bulk(host, engines)
     in_bulk, everything = chosen(None)
     bulk.run(seed, in_bulk, cases)
-    bulk.run_faults(seed, everything, fault_rounds)
+    if HostCpu.unlike() is None:  # others take milliseconds for a locked access across two cache lines
+        bulk.run_faults(seed, everything, fault_rounds)
     print("\n".join(table(bulk.tally)))
     if bulk.tally.differing():
         reports = [f"{engine}: {report}" for (engine, _), found in bulk.tally.reports.items() for report in found]
@@ -183,7 +187,8 @@ def test_engines_agree_with_the_host(host: HostCpu, engines: dict[str, EngineExe
     bulk = _compare(host, engines, SEED, EVERYDAY_CASES, 1)
     for name in engines:
         assert bulk.tally.cases(name) >= EVERYDAY_CASES
-        assert set(bulk.tally.rows[name]) == {family(form) for form in forms(Treatment.BULK)} | {FAULTS}
+        faults = set() if HostCpu.unlike() else {FAULTS}
+        assert set(bulk.tally.rows[name]) == {family(form) for form in forms(Treatment.BULK)} | faults
 
 
 def test_tier_2_agrees_with_the_host(host: HostCpu) -> None:
