@@ -14,6 +14,7 @@ from bt.cli.main import main
 from bt.firmware import roms
 from tests.boot.files.foreign_images import FOREIGN, MEMORY_MIB, Foreign
 from tests.cli.conftest import Bt
+from tests.everyday import one_in
 
 # what firmware is to boot: whether anything is in it is for its first sector to say
 BOOTED = frozenset({
@@ -32,7 +33,10 @@ def test_a_medium_boots_as_what_it_is(name: str, tmp_path: Path, capfd: pytest.C
     assert capfd.readouterr().err == "bt: stopped by --max-insns after 1,000 instructions\n"
 
 
-@pytest.mark.parametrize("image", [each for each in FOREIGN if each.name not in BOOTED], ids=lambda image: image.name)
+REFUSED = [each for each in FOREIGN if each.name not in BOOTED]
+
+
+@pytest.mark.parametrize("image", one_in(3, REFUSED), ids=lambda image: image.name)
 def test_status_2_and_one_line(image: Foreign, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "image.bin"
     path.write_bytes(image.make())

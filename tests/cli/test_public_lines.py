@@ -24,6 +24,7 @@ import guest_images
 from guest_images.assembler import assemble
 from tests.cli import code
 from tests.cli.forked import forked
+from tests.everyday import one_in
 
 SECTOR, CD_SECTOR = 512, 2048
 STATUS = 0x31 << 1 | 1
@@ -232,7 +233,7 @@ def bt_qemu(*arguments: str, timeout: float = 120, stdin: str = "") -> subproces
     return forked().run("bt.cli.qemu.main", arguments, stdin, timeout)
 
 
-@pytest.mark.parametrize("line", LINES, ids=lambda line: line.source.partition(",")[0])
+@pytest.mark.parametrize("line", one_in(3, LINES), ids=lambda line: line.source.partition(",")[0])
 def test_a_public_line(images: dict[str, str], line: Line) -> None:
     with ports_of_gdb(" -s " in f" {line.arguments} " or "-gdb" in line.arguments), going_on(line):
         done = bt_qemu(*words(line, images))

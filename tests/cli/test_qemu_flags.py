@@ -223,7 +223,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "row",
     [
-        pytest.param(row, id=f"{flag} {number}")
+        pytest.param(row, id=f"{flag} {number}", marks=pytest.mark.slow if number else ())  # everyday: one of each
         for flag, rows in (FIRST_TIER | SECOND_TIER).items()
         for number, row in enumerate(rows)
     ],

@@ -66,7 +66,9 @@ def terminal(tmp_path: Path) -> Iterator[Tmux]:
 
 
 @pytest.mark.parametrize(("depth", "nearest"), [("truecolor", 1), ("", 48)], ids=["24 bits", "256 colours"])
-@pytest.mark.parametrize(("source", "rows"), [(MODE_13H, 25), (MODE_12H, 30)], ids=["13h", "12h"])
+@pytest.mark.parametrize(
+    ("source", "rows"), [(MODE_13H, 25), pytest.param(MODE_12H, 30, marks=pytest.mark.slow)], ids=["13h", "12h"]
+)
 def test_a_graphics_mode(terminal: Tmux, tmp_path: Path, source: str, rows: int, depth: str, nearest: int) -> None:
     """Each half of a character is the colour of the eight pixels by eight that it stands for."""
     terminal.run(f"export COLORTERM={depth}")

@@ -203,7 +203,7 @@ def outcomes(
     return found
 
 
-@pytest.mark.parametrize(("field", "restored"), one_in(2, list(GUESTS), ENGINES))
+@pytest.mark.parametrize(("field", "restored"), one_in(5, list(GUESTS), ENGINES))
 def test_a_field_that_is_dropped_is_noticed(library: Library, restored: EngineName, field: str) -> None:
     """From a snapshot of one engine at least: the translator has looked at a loaded RF by then."""
     source = GUESTS[field]

@@ -97,7 +97,7 @@ def _victim(value: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("engine", "switch", "place", "history"),
-    one_in(2, list(factories()), list(SWITCHES), list(PLACES), list(HISTORIES)),
+    one_in(4, list(factories()), list(SWITCHES), list(PLACES), list(HISTORIES)),
 )
 def test_the_mapped_code_runs(engine: str, switch: str, place: str, history: str) -> None:
     """What runs at a linear address is what the page tables say now, in every mode with paging."""

@@ -118,7 +118,7 @@ def _modes(store: str) -> Iterator[Mode]:
 
 
 @pytest.mark.parametrize(
-    ("engine", "store", "place", "history"), one_in(3, list(factories()), list(STORES), list(PLACES), list(HISTORIES))
+    ("engine", "store", "place", "history"), one_in(6, list(factories()), list(STORES), list(PLACES), list(HISTORIES))
 )
 def test_the_new_code_runs(engine: str, store: str, place: str, history: str) -> None:
     """After the store the victim answers the new value, in every mode."""

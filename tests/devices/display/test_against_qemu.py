@@ -94,7 +94,7 @@ def both(qemu: Qemu) -> Both:
     return both
 
 
-@pytest.mark.parametrize("seed", everyday(range(5), {0, 1}))
+@pytest.mark.parametrize("seed", everyday(range(5), {0}))
 def test_registers(both: Both, seed: int) -> None:
     rng = random.Random(seed)
     both.out(iter([(0x3C2, 0x01)]))
@@ -128,7 +128,7 @@ def test_registers(both: Both, seed: int) -> None:
     both.compare()
 
 
-@pytest.mark.parametrize("seed", everyday(range(6), {0, 1}))
+@pytest.mark.parametrize("seed", everyday(range(6), {0}))
 @pytest.mark.parametrize("kind", ["planar", "chain 4", "odd/even"])
 def test_memory(both: Both, kind: str, seed: int) -> None:
     rng = random.Random(seed)
@@ -155,7 +155,7 @@ def test_memory(both: Both, kind: str, seed: int) -> None:
     both.compare()
 
 
-@pytest.mark.parametrize("seed", everyday(range(5), {0, 1}))
+@pytest.mark.parametrize("seed", everyday(range(5), {0}))
 def test_dispi_registers(both: Both, seed: int) -> None:
     rng = random.Random(seed)
     sizes = [0, 1, 7, 8, 9, 640, 801, 1024, 1366, 2048, 4096, 12001, 16001, 20000, 65535]
@@ -214,11 +214,10 @@ def same_screen(both: Both, within: int) -> None:
     assert differences[:5] == []
 
 
-@pytest.mark.parametrize(
-    ("number", "variant"),
-    [(0x03, v) for v in ("plain", "scrolled", "two fonts", "no line graphics", "eight dots", "half lines", "no planes")]
-    + [(0x01, "eight dots")],
-)
+TEXT_VARIANTS = ("plain", "scrolled", "two fonts", "no line graphics", "eight dots", "half lines", "no planes")
+
+
+@pytest.mark.parametrize(("number", "variant"), [*one_in(3, [0x03], TEXT_VARIANTS), (0x01, "eight dots")])
 def test_text_screen(both: Both, number: int, variant: str) -> None:
     rng = random.Random(number)
     both.out(mode_set(MODES[number]))
@@ -249,7 +248,7 @@ def test_text_screen(both: Both, number: int, variant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "variant"), one_in(3, [0x04, 0x06, 0x0D, 0x12, 0x13], ["plain", "scrolled", "split"])
+    ("number", "variant"), one_in(5, [0x04, 0x06, 0x0D, 0x12, 0x13], ["plain", "scrolled", "split"])
 )
 def test_graphics_screen(both: Both, number: int, variant: str) -> None:
     rng = random.Random(number)
@@ -272,7 +271,7 @@ def test_graphics_screen(both: Both, number: int, variant: str) -> None:
     same_screen(both, CHANNEL_STEPS)
 
 
-@pytest.mark.parametrize(("bits", "variant"), one_in(2, [8, 15, 16, 24, 32], ["plain", "moved"]))
+@pytest.mark.parametrize(("bits", "variant"), one_in(4, [8, 15, 16, 24, 32], ["plain", "moved"]))
 def test_dispi_screen(both: Both, bits: int, variant: str) -> None:
     rng = random.Random(bits)
     both.out(mode_set(MODES[0x12]))

@@ -389,7 +389,7 @@ def in_pieces(library: Library, kind: str, seed: int) -> dict[str, Any]:
     return seen
 
 
-@pytest.mark.parametrize("kind", everyday(TRAFFIC, {"pic", "ide", "vga"}))
+@pytest.mark.parametrize("kind", everyday(TRAFFIC, {"ide"}))
 def test_snapshots_have_what_is_shared(library: Library, kind: str) -> None:
     python = through(library, "interp", accesses(kind, 0), native=False)
     del python["devices"]["picture"]["stored"]

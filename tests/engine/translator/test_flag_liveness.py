@@ -22,6 +22,7 @@ from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.reset import read_eflags, write_eflags
 from tests.cases.model import with_every_instruction
 from tests.engines import factories
+from tests.everyday import one_in
 from tests.x86.instances import DATA, EXECUTED, data_for, encode, registers_for
 from tests.x86.system.processor import Processor
 
@@ -74,7 +75,7 @@ def _run(processor: Processor, code: bytes, registers: list[int], data: bytes) -
     return leave.reason.name, cpu["eip"], read_eflags(cpu), after, processor.ram.read(DATA - 0x1000, len(data))
 
 
-@pytest.mark.parametrize("form", EXECUTED, ids=lambda form: f"{form.encoding}: {form.name}")
+@pytest.mark.parametrize("form", one_in(3, EXECUTED), ids=lambda form: f"{form.encoding}: {form.name}")
 def test_flags_kept_by_what_follows(processors: dict[str, Processor], form: Form) -> None:
     """After both, the translator's flags are those of the interpreter, which works out all of them always."""
     rng = random.Random(form.encoding)

@@ -61,7 +61,7 @@ def test_it_ends_or_goes_on(name: str, library: Library) -> None:
     assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize(("name", "engine", "clock"), one_in(2, list(STORMS), list(ENGINES), ["icount", "host"]))
+@pytest.mark.parametrize(("name", "engine", "clock"), one_in(4, list(STORMS), list(ENGINES), ["icount", "host"]))
 def test_a_storm_can_be_stopped(name: str, engine: EngineName, clock: ClockMode, library: Library) -> None:
     with machine(library, engine, name, clock) as made:
         assert made.run(timeout=0.1).reason in ("timeout", *ANY - {"max-insns"})
