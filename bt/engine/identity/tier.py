@@ -40,9 +40,9 @@ from bt.engine.identity.layout import (
     WAY_BYTES,
     WAYS,
 )
-from bt.engine.identity.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
-from bt.engine.identity.undefined_flags import ask_host
-from bt.engine.identity.unit import Unit, UnitWriter
+from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
+from bt.engine.identity.making.undefined_flags import ask_host
+from bt.engine.identity.making.unit import Unit, UnitWriter
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.structures import (
     BLOCK,

@@ -183,7 +183,7 @@ class TranslatingVcpu(Vcpu):
         if not count or self._refused:
             return
         # imported only now: most guests have nothing that is hot
-        from bt.engine.identity.paths import GuestBlock
+        from bt.engine.identity.making.paths import GuestBlock
         from bt.engine.identity.tier import IdentityTier
         from bt.host.reserved import Refused
 

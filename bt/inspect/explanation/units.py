@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bt.engine.identity.crossing import UNIT_END, UNIT_FAULT, UNIT_MISS, UNIT_SERVICE, way_out
-from bt.engine.identity.paths import Choice, GuestBlock, trace_of
-from bt.engine.identity.undefined_flags import HostFlags
-from bt.engine.identity.unit import Unit, UnitWriter
+from bt.engine.identity.making.paths import Choice, GuestBlock, trace_of
+from bt.engine.identity.making.undefined_flags import HostFlags
+from bt.engine.identity.making.unit import Unit, UnitWriter
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect.code import disassembler, fetch
 from bt.inspect.explanation.diary import runtime_names

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bt.engine.identity import tier
-from bt.engine.identity.undefined_flags import HostFlags
+from bt.engine.identity.making.undefined_flags import HostFlags
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from bt.x86.opcodes import FORMS

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bt.engine.identity import flag_repairs, tier
+from bt.engine.identity import tier
 from bt.engine.identity.layout import LATE_NO_OF
-from bt.engine.identity.undefined_flags import HostFlags
+from bt.engine.identity.making import flag_repairs
+from bt.engine.identity.making.undefined_flags import HostFlags
 from bt.engine.library.shared import shared_library
 from bt.machine import Machine, MachineConfig
 from bt.x86.flags import OF

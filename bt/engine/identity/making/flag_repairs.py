@@ -14,9 +14,9 @@ from typing import NamedTuple
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import move
 from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS
-from bt.engine.identity.deadness import overwritten, strictly_dead
 from bt.engine.identity.layout import LATE_AF, LATE_CARRIED_OF, LATE_NO_OF
-from bt.engine.identity.steps import Placed
+from bt.engine.identity.making.deadness import overwritten, strictly_dead
+from bt.engine.identity.making.steps import Placed
 from bt.engine.reencode.decoded import Decoded
 from bt.x86.flags import AF, ARITHMETIC, CF, OF, SF
 from bt.x86.opcodes import FORMS, Method, Width

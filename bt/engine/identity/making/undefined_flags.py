@@ -11,8 +11,8 @@ import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bt.engine.identity.deadness import KEPT
-from bt.engine.identity.flag_repairs import (
+from bt.engine.identity.making.deadness import KEPT
+from bt.engine.identity.making.flag_repairs import (
     DIVIDE,
     MULTIPLY,
     SHIFTS_BY_CL,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import move_immediate
-from bt.engine.identity import segments, strings
 from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
+from bt.engine.identity.making import segments, strings
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline

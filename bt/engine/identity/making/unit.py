@@ -21,11 +21,11 @@ from typing import NamedTuple
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import JUMP_REL32, move_immediate, rex
 from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, add_to_budget, note_x87
-from bt.engine.identity.deadness import strictly_dead
-from bt.engine.identity.flag_repairs import late_repair
 from bt.engine.identity.layout import BIAS, UNIT_SITE, UNIT_SITE_BYTES
-from bt.engine.identity.paths import Trace
-from bt.engine.identity.steps import (
+from bt.engine.identity.making.deadness import strictly_dead
+from bt.engine.identity.making.flag_repairs import late_repair
+from bt.engine.identity.making.paths import Trace
+from bt.engine.identity.making.steps import (
     JECXZ,
     SHORT_JUMP,
     SHORT_JUMP_BYTES,

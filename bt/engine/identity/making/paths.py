@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from bt.engine.identity.deadness import strictly_dead
-from bt.engine.identity.flag_repairs import is_repairable, with_right_flags
 from bt.engine.identity.layout import REPEATED_INSNS
-from bt.engine.identity.steps import Ending, Placed, Step, step
-from bt.engine.identity.undefined_flags import HostFlags
+from bt.engine.identity.making.deadness import strictly_dead
+from bt.engine.identity.making.flag_repairs import is_repairable, with_right_flags
+from bt.engine.identity.making.steps import Ending, Placed, Step, step
+from bt.engine.identity.making.undefined_flags import HostFlags
 from bt.engine.reencode.decoded import Decoded, decoded_records
 from bt.engine.reencode.forms import Inline, inline
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD

@@ -1,0 +1,1 @@
+"""From a path that was recorded to the host code of a unit."""
