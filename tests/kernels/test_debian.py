@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from bt.end import End
+from bt.engine.identity.code_space import CodeSpace
 from bt.inspect.compare.registers import read_registers
 from bt.machine import ClockMode, EngineName, Machine, MachineConfig
+from tests.engine.identity.operands import check_operands
 from tests.guests.images import required
 
 APPEND = "earlyprintk=ttyS0 console=ttyS0"
@@ -105,6 +107,25 @@ def test_a_shell_answers(kernel: Path) -> None:
     shell = Shell(kernel)
     assert shell.run("echo $((6 * 7)) is the answer") == ["42 is the answer"]
     shell.machine.close()
+
+
+@pytest.mark.slow
+def test_what_is_emitted_stays_in_its_view(kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All units of the boot and of some work at the shell, those forgotten since included."""
+    emitted = []
+
+    def add(space: CodeSpace, start: int, code: bytes) -> None:
+        emitted.append((start, code))
+        put(space, start, code)
+
+    put = CodeSpace.add
+    monkeypatch.setattr(CodeSpace, "add", add)
+    shell = Shell(kernel)
+    shell.run("seq 1 60000 | gzip -c | sha256sum")
+    shell.run("i=0; while [ $i -lt 9000 ]; do i=$((i+1)); done")
+    shell.machine.close()
+    assert len(emitted) > 100
+    assert check_operands(emitted) > 2000
 
 
 @pytest.mark.slow
