@@ -43,16 +43,11 @@ from bt.engine.identity.layout import (
 from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
 from bt.engine.identity.making.undefined_flags import ask_host
 from bt.engine.identity.making.unit import Unit, UnitWriter
-from bt.engine.reencode.decoded import Decoded
 from bt.engine.structures import (
     BLOCK,
     BLOCK_BYTES,
     IN_UNIT,
-    NO_PLAN,
-    PLAN,
-    PLAN_BYTES,
     UNIT_HEAD,
-    VARIANTS,
 )
 from bt.host.faults import FAULTS
 from bt.host.reserved import Refused, Reserved, has_gs_base
@@ -159,7 +154,6 @@ class IdentityTier:
                 self._missing,
                 ready_now(state_now),
                 self.host_flags,
-                self._has_stencil,
             )
             trace = trace_of(path, choice)
         if not head.usable or head.in_units & UNIT_HEAD:
@@ -169,11 +163,6 @@ class IdentityTier:
         else:
             self._make(trace.unrolled().repaired(self.host_flags))
         self._settle_heat(head.eip)
-
-    def _has_stencil(self, i: Decoded) -> bool:
-        """Whether tier 1 does an instruction itself."""
-        plan = self._cpu.control("flat_plans") + (i.form * VARIANTS + i.variant) * PLAN_BYTES
-        return ctypes.c_uint32.from_address(plan + PLAN.offsets["live"]).value != NO_PLAN
 
     def emitted(self) -> Iterator[tuple[int, bytes]]:
         """Host address and code of each unit there is, stubs and way in included."""

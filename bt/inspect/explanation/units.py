@@ -62,7 +62,6 @@ def explained_unit(cpu: TranslatingVcpu, eip: int) -> ExplainedUnit:
         cpu.library.forms_without(cpu.model),
         READY_X87 | READY_SSE,
         HostFlags(),
-        lambda i: False,
     )
     trace = trace_of([GuestBlock.at(found.address)], choice)
     if trace.why:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -13,8 +13,7 @@ from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import is_repairable, with_right_flags
 from bt.engine.identity.making.steps import Ending, Placed, Step, step
 from bt.engine.identity.making.undefined_flags import HostFlags
-from bt.engine.reencode.decoded import Decoded, decoded_records
-from bt.engine.reencode.forms import Inline, inline
+from bt.engine.reencode.decoded import decoded_records
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
 from bt.x86.opcodes import FORMS
 from bt.x86.page import PAGE
@@ -60,7 +59,6 @@ class Choice:
     missing: frozenset[int]  # forms that the guest's processor has not
     ready: int  # READY_* bits: which FP instructions may simply be executed
     host_flags: HostFlags
-    in_tier_1: Callable[[Decoded], bool]  # whether there it is more than a call of the interpreter
 
 
 @dataclass
@@ -159,14 +157,11 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
 
 
 def _better_in_tier_1(steps: Sequence[Step], index: int, choice: Choice) -> bool:
+    """Services are, though tier 1 may do no better: leaving a unit and coming back takes as long as sixty instructions.
+    Repeated strings take long themselves."""
     each = steps[index]
-    slower = each.needs & ~choice.ready or (each.service and _has_tier_1(each, choice))
-    return bool(slower) or _shows_others(steps, index, choice)
-
-
-def _has_tier_1(each: Step, choice: Choice) -> bool:
-    """Whether tier 1 has more than a call of the interpreter for what is a service here."""
-    return inline(FORMS[each.i.form]) is not Inline.NOT or choice.in_tier_1(each.i)
+    is_slower = each.needs & ~choice.ready or (each.service and not each.i.is_repeated)
+    return bool(is_slower) or _shows_others(steps, index, choice)
 
 
 def _shows_others(steps: Sequence[Step], index: int, choice: Choice) -> bool:
