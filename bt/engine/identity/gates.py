@@ -16,11 +16,13 @@ from bt.engine.identity.heat import (
     NOTE_BLOCK,
     NOTE_HEAT,
     OWN_FAULTS,
+    count_page,
     emit_kill_unit,
     emit_kill_units,
     emit_note_block,
     emit_note_heat,
     heat_slot,
+    is_counted,
     may_enter,
 )
 from bt.engine.identity.layout import (
@@ -256,20 +258,27 @@ def _miss(b: NativeContext) -> None:
             b.ret(b.call(NEXT_CODE, b.cpu))
     with b.If((heat.get() == COLD) | (b.get("heat_limit") == EAGER)):
         b.ret(fragment(b))
-    _judge_stay(b)
+    _judge_stay(b, eip)
     b.ret(known_fragment(b, eip))
 
 
-def _judge_stay(b: NativeContext) -> None:
-    """Give a unit up with which tier 2 is left, for what stays in tier 1, as soon as it is entered, time and again."""
+def _judge_stay(b: NativeContext, eip: Value) -> None:
+    """Give a unit up with which tier 2 is left, for what stays in tier 1, as soon as it is entered, time and again.
+
+    If that stays there because nobody has counted it, it is counted instead: what units lead to is hot.
+    """
     unit = _unit(b, b.get("unit_number"))
     short = UNIT.get(b, unit, "short")
     with b.IfElse((b.get("unit_entered") - b.get("budget")).ult(SHORT_STAY)) as arm:
         with arm.then():
             UNIT.put(b, unit, "short", short + 1)
-            with b.Unlikely(short == MOST_SHORT):
-                b.call(KILL_UNIT, b.cpu, b.get("unit_number"))
-                b.store(heat_slot(b, UNIT.get(b, unit, "eip")), b.const(HEAT_DONE, 16))
+            with b.Unlikely(short == MOST_SHORT), b.IfElse(is_counted(b, eip)) as reason:
+                with reason.then():
+                    b.call(KILL_UNIT, b.cpu, b.get("unit_number"))
+                    b.store(heat_slot(b, UNIT.get(b, unit, "eip")), b.const(HEAT_DONE, 16))
+                with reason.otherwise():
+                    UNIT.put(b, unit, "short", 0)
+                    count_page(b, eip)
         with arm.otherwise(), b.If(short != 0):
             UNIT.put(b, unit, "short", short - 1)
 

@@ -80,15 +80,18 @@ def sample(b: NativeContext) -> None:
         eip = b.get("eip", width=32)
         place = _sampled(b, eip)
         times = b.load(place, 8) + 1
-        with b.If(times.ule(HOT_SAMPLES)):
+        with b.If(times.ult(HOT_SAMPLES)):
             b.store(place, times)
         with b.If(times == HOT_SAMPLES):
-            known = b.call(KNOWN_TRANSLATION, b.cpu, eip)
-            with b.IfElse(known == NOT_KNOWN) as arm:
-                with arm.then():
-                    b.store(place, times - 1)
-                with arm.otherwise():  # its ways are short already
-                    b.call(CODE_WRITTEN, b.cpu, known & -PAGE, PAGE)
+            count_page(b, eip)
+
+
+def count_page(b: NativeContext, eip: Value) -> None:
+    """From now on it is counted how often places in the page of an address are come back to."""
+    known = b.call(KNOWN_TRANSLATION, b.cpu, eip)
+    with b.If(known != NOT_KNOWN):
+        b.store(_sampled(b, eip), b.const(HOT_SAMPLES, 8))
+        b.call(CODE_WRITTEN, b.cpu, known & -PAGE, PAGE)  # its ways are short already
 
 
 def emit_note_heat(b: NativeContext) -> None:
