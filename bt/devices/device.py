@@ -15,6 +15,8 @@ class Line:
     while any of them holds it high (wired-OR), as a level-triggered interrupt is shared.
     """
 
+    __slots__ = ("_holders", "_observers", "driven", "level", "name")  # a machine has 50 of them
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.level = False  # of the wire
