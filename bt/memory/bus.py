@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Protocol
 
 from bt.errors import BtError
@@ -148,7 +149,7 @@ class Bus:
     @property
     def regions(self) -> tuple[Region, ...]:
         """Everything attached, in ascending order of address."""
-        return tuple(sorted(self._regions, key=lambda region: region.start))
+        return tuple(sorted(self._regions, key=attrgetter("start")))
 
     def attach(self, device: BusDevice, start: int, length: int, offset: int = 0) -> Region:
         """Give `device` the addresses [`start`, `start` + `length`), which it sees as offsets from `offset`.
