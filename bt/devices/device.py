@@ -15,24 +15,24 @@ class Line:
     while any of them holds it high (wired-OR), as a level-triggered interrupt is shared.
     """
 
-    __slots__ = ("_holders", "_observers", "driven", "level", "name")  # a machine has 50 of them
+    # a machine has 50 of them: the fewer objects each is, the less the collector looks at
+    __slots__ = ("_driven_wire", "_holders", "_observers", "driven", "level", "name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, driven_wire: "Line | None" = None) -> None:
         self.name = name
         self.level = False  # of the wire
         self.driven = False  # what `set` has made of it
         self._holders = 0  # how many hold it high
-        self._observers: list[Callable[[bool], None]] = []
+        self._driven_wire = driven_wire  # by this driver
+        self._observers: tuple[Callable[[bool], None], ...] = ()
 
     def driver(self, name: str) -> "Line":
         """One more driver of this wire; its `level` and its observers are its own."""
-        line = Line(name)
-        line.watch(self._hold)
-        return line
+        return Line(name, self)
 
     def watch(self, observer: Callable[[bool], None]) -> None:
         """Call `observer(level)` at every change from now on: True is the rising edge."""
-        self._observers.append(observer)
+        self._observers += (observer,)
 
     def on_rise(self, observer: Callable[[], None]) -> None:
         """Call `observer()` at every rising edge from now on."""
@@ -49,6 +49,8 @@ class Line:
         high = self._holders > 0
         if high != self.level:
             self.level = high
+            if self._driven_wire is not None:
+                self._driven_wire._hold(high)
             for observer in self._observers:
                 observer(high)
 

@@ -187,8 +187,7 @@ class Board:
         return self._place(self.mmio, name, length, 0)
 
     def _place(self, bus: Bus, name: str, length: int, offset: int) -> Place:
-        device = self.devices[name]
-        return place(lambda address: partial(bus.detach, bus.attach(device, address, length, offset)))
+        return place(partial(_attached, bus, self.devices[name], length, offset))
 
     def add_device(self, name: str, device: Device) -> None:
         """One that is reset and in snapshots; where it answers is its maker's business."""
@@ -212,6 +211,11 @@ class Board:
         self.part("PCI ports", ConfigPorts).attach(function, slot, number)
         if function.interrupt_pin:
             self.part("ISA bridge", IsaBridge).connect(function, slot, function.interrupt_pin)
+
+
+def _attached(bus: Bus, device: Device, length: int, offset: int, address: int) -> Callable[[], None]:
+    """Put the device there; answers what takes it away."""
+    return partial(bus.detach, bus.attach(device, address, length, offset))
 
 
 @cache

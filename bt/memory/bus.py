@@ -135,8 +135,7 @@ class Bus:
         self.unassigned_writes: Counter[int] = Counter()
         self._regions: list[Region] = []  # disjoint; ascending on a bus that is not small
         self._starts: list[int] = []  # of those
-        # by address: registers that an engine need not ask for, whose offset each is, and what answers
-        self._native: dict[int, tuple[BusDevice, int, NativeRegister | None]] = {}
+        self._native: dict[int, NativeRegister | None] = {}  # by address: registers that an engine need not ask for
         self._offers: dict[BusDevice, dict[int, NativeRegister | None]] = {}  # by device: what else could be
         self._native_registers = NativeRegisters() if native is None else native
         self._is_small = width_bits <= PORT_WIDTH_BITS
@@ -171,8 +170,8 @@ class Bus:
             return
         for address in range(region.start, region.end):
             del self._by_address[address]
-            if (served := self._native.pop(address, None)) is not None:
-                self._ask_again(address, *served)
+            if address in self._native:
+                self._ask_again(address, region.device, address - region.start + region.offset)
 
     def move(self, region: Region, start: int) -> Region:
         """Have the device answer from `start` on instead, which the guest may ask for while it runs.
@@ -233,9 +232,9 @@ class Bus:
             }
         return offers
 
-    def _ask_again(self, address: int, device: BusDevice, offset: int, native: NativeRegister | None) -> None:
+    def _ask_again(self, address: int, device: BusDevice, offset: int) -> None:
         """Have engines ask for the register there, which is the device's at `offset`."""
-        self._offers[device][offset] = native
+        self._offers[device][offset] = self._native.pop(address)
         if self.native_access[address] & NATIVE_CODE:
             self._native_registers.remove(self.latch_values[address])
         self.native_access[address] = 0
@@ -248,8 +247,8 @@ class Bus:
         """Have an engine answer for registers there. One that has two places is served at the first."""
         device, from_offset = region.device, region.start - region.offset
         for offset in offers.keys() & range(region.offset, region.offset + region.length):
-            native, address = offers.pop(offset), offset + from_offset
-            self._native[address] = device, offset, native
+            address = offset + from_offset
+            native = self._native[address] = offers.pop(offset)
             if native is not None:
                 if number := self._native_registers.add(native, offset):
                     self.latch_values[address] = number
