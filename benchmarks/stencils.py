@@ -28,8 +28,12 @@ try:
 except ImportError:
     from bt.engine.library import load_library
 library = load_library()
-names = bytes(library.stencil_names).decode().split("\\n")
-table, code = library.stencils["stencils"], library.stencils["stencil_code"]
+if hasattr(library, "sections"):
+    sections = library.sections
+else:
+    sections = {**library.stencils, "stencil_names": library.stencil_names}
+names = bytes(sections["stencil_names"]).decode().split("\\n")
+table, code = sections["stencils"], sections["stencil_code"]
 found = {}
 for number, name in enumerate(names):
     start, length = struct.unpack_from("<IH", table, 16 * number)

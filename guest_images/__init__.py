@@ -6,7 +6,6 @@ Every guest prints its name, `result=` (checksum, hexadecimal) and `ops=` (opera
 through the debug-exit port; options such as `n=1000` come on the command line. Made by `build` from `sources/`.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +63,8 @@ def _on_disk(name: str) -> Path:
 
 
 def _manifest() -> dict[str, Image]:
+    import json  # which who runs an image of their own does without
+
     try:
         entries = json.loads((_BUILT / "manifest.json").read_text(encoding="ascii"))
     except (FileNotFoundError, NotADirectoryError):

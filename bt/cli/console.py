@@ -8,7 +8,6 @@ import time
 from argparse import SUPPRESS, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast, get_args
@@ -86,13 +85,13 @@ def chosen_clock(given: Namespace) -> ClockMode:
     return "host" if is_watched else "icount"
 
 
-@dataclass
 class _Line:
     """A character device and who talks over it."""
 
-    wanted: Wanted
-    ports: list[int] = field(default_factory=list)
-    has_monitor: bool = False
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.ports: list[int] = []
+        self.has_monitor = False
 
     @property
     def device(self) -> Chardev:

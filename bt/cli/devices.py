@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from bt.cli import drives
@@ -106,8 +105,7 @@ def parse_default(text: str) -> Default:
 def chosen_devices(given: argparse.Namespace) -> tuple[AddedDevice, ...]:
     """Those of -device, with what -global says."""
     return tuple(
-        replace(
-            device,
+        device.replace(
             properties=(
                 *((each.name, each.value) for each in given.defaults if each.kind == device.kind),
                 *device.properties,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -44,7 +43,7 @@ class Unattached(NamedTuple):
         """The drive there. Raises BadUsage where there is none such."""
         media = frontend.media or self.drive.media
         try:
-            return replace(self.drive, interface=frontend.interface, media=media, index=frontend.place)
+            return self.drive.replace(interface=frontend.interface, media=media, index=frontend.place)
         except BadUsage as error:
             raise BadUsage(f"{frontend.option}: {error}") from None
 
@@ -93,7 +92,7 @@ _HELP = {"-fda": "diskette (also -fdb)", "-hda": "disk (also -hdb, -hdc, -hdd)",
 
 
 def _with_file(drive: Drive, file: str) -> Drive:
-    return replace(drive, file=file)
+    return drive.replace(file=file)
 
 
 def parse_frontend(text: str) -> Frontend:
@@ -182,7 +181,7 @@ def parse_boot(text: str) -> tuple[str, bool]:
 
 def config_options(given: argparse.Namespace, image: Path | None, medium: str | None) -> dict[str, Any]:
     """What they say about a machine, for MachineConfig; `image` is put in as the `medium` it is."""
-    drives = [replace(drive, file=_locate(drive.file)) for drive in _attached(given)]
+    drives = [drive.replace(file=_locate(drive.file)) for drive in _attached(given)]
     order, menu = parse_boot(given.boot)
     if image is not None and medium is not None:
         drives.append(
@@ -196,7 +195,7 @@ def config_options(given: argparse.Namespace, image: Path | None, medium: str | 
         kinds = {(drive.interface, drive.media) for drive in drives}
         drives += [empty for empty in EMPTY_DRIVES if (empty.interface, empty.media) not in kinds]
     if given.snapshot:
-        drives = [replace(drive, snapshot=True) for drive in drives]
+        drives = [drive.replace(snapshot=True) for drive in drives]
     return {
         "machine": given.machine,
         "drives": tuple(drives),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, Unpack, get_args
@@ -74,6 +72,8 @@ def execute(given: Namespace, *, stays_halted: bool = False) -> machine.Result:
             if outside.gdb is not None:
                 outside.gdb.ended(result.status)
     if record is not None:
+        import json  # which nobody needs who asks for no record
+
         json.dump(_record(given, result), record, indent=1)
         record.write("\n")
         record.flush()
@@ -273,7 +273,7 @@ def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
         "memory_bytes": given.memory,
         "reason": result.reason,
         "detail": result.detail,
-        "fault_chain": [asdict(failure) for failure in result.fault_chain],
+        "fault_chain": [vars(failure) for failure in result.fault_chain],
         "status": result.status,
         "instructions": result.instructions,
         "resets": result.resets,

@@ -3,33 +3,37 @@
 Nothing in it is ever needed: an entry that is missing, damaged, of another version or not ours to trust counts as
 absent and is built again.
 
-File: magic (8 bytes), digest of all that follows (32), key length and section count (u32 each), the key, then for each
-section name length, offset and size (u32, u64, u64) followed by the name; offsets count from the start of the file.
+File: magic (8 bytes), CRC-32 of all that follows (u32: it is damage that is looked for, and a digest of 4 MB would be
+4 ms of each start), key length and section count (u32 each), the key, then for each section name length, offset and
+size (u32, u64, u64) followed by the name; offsets count from the start of the file.
 """
 
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import re
 import struct
 import time
 import warnings
+import zlib
 from _blake2 import blake2b  # where hashlib has it from, which loads OpenSSL besides: 4 ms of each start
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bt.host.own_files import read_own_file
+from bt.host.own_files import map_own_file
 
 if TYPE_CHECKING:
     from bt.codegen.objects import Objects
 
-Sections = dict[str, bytes | memoryview]
+Sections = dict[str, memoryview]  # of the cache's own, writable memory, so that native code may be told where it is
 
-_MAGIC = b"btstore\1"
-_DIGEST_SIZE = 32
+_MAGIC = b"btstore\2"
+_CRC = struct.Struct("<I")
+_HEAD_SIZE = len(_MAGIC) + _CRC.size
 _COUNTS = struct.Struct("<II")
 _ENTRY = struct.Struct("<IQQ")
 _SOURCE_BYTES = 1 << 16  # most have fewer
@@ -52,13 +56,13 @@ class Store:
         self._warned = False
 
     def load(self, name: str, key: str) -> Sections | None:
-        """The sections saved under `name` and `key`, as read-only views; None where there are none to trust.
+        """The sections saved under `name` and `key`, mapped; None where there are none to trust.
 
         `name` consists of a-z 0-9 _ and dot; ValueError otherwise.
         """
         try:
-            data = read_own_file(self._path(name, key))
-        except OSError:
+            data = map_own_file(self._path(name, key))
+        except (OSError, ValueError):
             return None
         return _decode(data, key)
 
@@ -84,7 +88,7 @@ class Store:
                 return found
             built = dict(build())
             self._write(name, key, built)
-            return built
+            return {name: memoryview(bytearray(section)) for name, section in built.items()}
 
     def _path(self, name: str, key: str) -> Path:
         if not _NAME.fullmatch(name):
@@ -203,7 +207,7 @@ def _default_directory() -> Path:
 def _encode(key: str, sections: Mapping[str, bytes | memoryview]) -> bytes:
     encoded_key = key.encode()
     names = [name.encode() for name in sections]
-    head_size = len(_MAGIC) + _DIGEST_SIZE + _COUNTS.size + len(encoded_key)
+    head_size = _HEAD_SIZE + _COUNTS.size + len(encoded_key)
     offset = head_size + sum(_ENTRY.size + len(name) for name in names)
     table = bytearray(_COUNTS.pack(len(encoded_key), len(names)) + encoded_key)
     content = bytearray()
@@ -214,17 +218,15 @@ def _encode(key: str, sections: Mapping[str, bytes | memoryview]) -> bytes:
         table += _ENTRY.pack(len(name), offset + len(content), size) + name
         content += section
         padding = -size % _ALIGN
-    digest = blake2b(table, digest_size=_DIGEST_SIZE)
-    digest.update(content)
-    return b"".join((_MAGIC, digest.digest(), table, content))
+    return b"".join((_MAGIC, _CRC.pack(zlib.crc32(content, zlib.crc32(table))), table, content))
 
 
-def _decode(data: bytes, key: str) -> Sections | None:
-    body = memoryview(data)[len(_MAGIC) + _DIGEST_SIZE :]
-    digest = data[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE]
-    if not data.startswith(_MAGIC) or blake2b(body, digest_size=_DIGEST_SIZE).digest() != digest:
+def _decode(data: mmap.mmap, key: str) -> Sections | None:
+    view = memoryview(data)
+    body = view[_HEAD_SIZE:]
+    if view[:_HEAD_SIZE] != _MAGIC + _CRC.pack(zlib.crc32(body)):
         return None
-    # whatever passes the digest is what _encode wrote: no need to doubt its numbers
+    # whatever passes the check is what _encode wrote: no need to doubt its numbers
     key_size, count = _COUNTS.unpack_from(body)
     position = _COUNTS.size + key_size
     if body[_COUNTS.size : position] != key.encode():
@@ -234,5 +236,5 @@ def _decode(data: bytes, key: str) -> Sections | None:
         name_size, offset, size = _ENTRY.unpack_from(body, position)
         position += _ENTRY.size + name_size
         name = bytes(body[position - name_size : position]).decode()
-        sections[name] = memoryview(data)[offset : offset + size]
+        sections[name] = view[offset : offset + size]
     return sections

@@ -15,22 +15,24 @@ class Line:
     while any of them holds it high (wired-OR), as a level-triggered interrupt is shared.
     """
 
-    def __init__(self, name: str) -> None:
+    # a machine has 50 of them: the fewer objects each is, the less the collector looks at
+    __slots__ = ("_driven_wire", "_holders", "_observers", "driven", "level", "name")
+
+    def __init__(self, name: str, driven_wire: "Line | None" = None) -> None:
         self.name = name
         self.level = False  # of the wire
         self.driven = False  # what `set` has made of it
         self._holders = 0  # how many hold it high
-        self._observers: list[Callable[[bool], None]] = []
+        self._driven_wire = driven_wire  # by this driver
+        self._observers: tuple[Callable[[bool], None], ...] = ()
 
     def driver(self, name: str) -> "Line":
         """One more driver of this wire; its `level` and its observers are its own."""
-        line = Line(name)
-        line.watch(self._hold)
-        return line
+        return Line(name, self)
 
     def watch(self, observer: Callable[[bool], None]) -> None:
         """Call `observer(level)` at every change from now on: True is the rising edge."""
-        self._observers.append(observer)
+        self._observers += (observer,)
 
     def on_rise(self, observer: Callable[[], None]) -> None:
         """Call `observer()` at every rising edge from now on."""
@@ -47,6 +49,8 @@ class Line:
         high = self._holders > 0
         if high != self.level:
             self.level = high
+            if self._driven_wire is not None:
+                self._driven_wire._hold(high)
             for observer in self._observers:
                 observer(high)
 
@@ -116,8 +120,8 @@ class Device:
                 self.set_latch(offset, value)
 
     def save(self) -> dict[str, Any]:
-        """`state()` with what `load` must know of it; JSON too, and nobody else's."""
-        return {"device": self.name, "version": self.version, "state": _copy(self.state())}
+        """`state()` with what `load` must know of it; JSON too. Parts of it may be the device's, and change with it."""
+        return {"device": self.name, "version": self.version, "state": self.state()}
 
     def check(self, saved: dict[str, Any]) -> None:
         """Raises BadUsage unless `load` can take it."""
@@ -128,9 +132,9 @@ class Device:
             )
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Be as when `save` was called. Raises BadUsage if that was another version."""
+        """Be as when `save` was called, and keep parts of `saved`. Raises BadUsage if that was another version."""
         self.check(saved)
-        self.restore(_copy(saved["state"]))  # which may be loaded again
+        self.restore(saved["state"])
 
     def native_registers(self) -> Mapping[int, NativeRegister]:
         """What native code answers for on the port bus, by offset (bt/devices/native.py)."""
@@ -166,11 +170,3 @@ class Device:
     def release_mirror(self, offset: int) -> None:
         """Show what reads at `offset` return no more."""
         del self._mirrors[offset]
-
-
-def _copy(state: dict[str, Any]) -> dict[str, Any]:
-    """Nobody else's. Snapshots are measured by how soon they are back: pickle takes a tenth of deepcopy's time."""
-    import pickle  # no part of an ordinary start
-
-    copied: dict[str, Any] = pickle.loads(pickle.dumps(state, pickle.HIGHEST_PROTOCOL))
-    return copied

@@ -15,15 +15,15 @@ class Shared:
 
     shared_bytes: ClassVar[int] = 0
     block: int
-    _bytes: memoryview
+    _bytes: bytearray
     _words: memoryview  # the same by 64 bits
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         memory = bytearray(cls.shared_bytes)  # at a multiple of 16, as malloc has it
         self.block = address_of(memory)
-        self._bytes = memoryview(memory)
-        self._words = self._bytes.cast("q")
+        self._bytes = memory
+        self._words = memoryview(memory).cast("q")
         return self
 
 
@@ -97,7 +97,7 @@ class Bytes(Field):
     @overload
     def __get__(self, instance: Shared, owner: type) -> memoryview: ...
     def __get__(self, instance: Shared | None, owner: type) -> Self | memoryview:
-        return self if instance is None else instance._bytes[self.offset : self.offset + 8]
+        return self if instance is None else memoryview(instance._bytes)[self.offset : self.offset + 8]
 
     def __set__(self, instance: Shared, value: bytes) -> None:
         instance._bytes[self.offset : self.offset + 8] = value

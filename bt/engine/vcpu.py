@@ -6,7 +6,7 @@ import ctypes
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import NamedTuple
 
@@ -110,7 +110,7 @@ class Vcpu:
         self._breakpoints = Breakpoints()
         self.mmu: Mmu = SoftMmu(self.state, self.call, self.library.symbols)
         self._after_run: Callable[[], None] | None = None  # who wants to hear that a run has ended
-        self._held.callback(self.state.close)
+        self._held.enter_context(closing(self.state))
         self._records, self._blocks = self.area(RECORDS * RECORD_BYTES), self.area(BLOCKS * BLOCK_BYTES)
         self._hash, self._page_blocks = self.area(4 * HASH_ENTRIES), self.area(4 * PAGES, sparse=True)
         self._page_info = self.area(8 * PAGES, sparse=True)
@@ -133,7 +133,7 @@ class Vcpu:
     def pieces(self, most: int) -> Pieces:
         """Room for code, 1 to `most` pieces, given back with the vCPU's own."""
         pieces = Pieces(self.library, most)
-        self._held.callback(pieces.close)
+        self._held.enter_context(closing(pieces))
         return pieces
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 from pathlib import Path
@@ -14,10 +15,16 @@ def is_ours_alone(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
-def read_own_file(path: Path) -> bytes:
-    """The contents. Raises OSError unless nobody but us could have written them."""
+def map_own_file(path: Path) -> mmap.mmap:
+    """The contents, as the loader maps a shared object: pages come when they are touched, and are the page cache's
+    until somebody writes here, which nobody else sees. The file may go, but must not be written to in place.
+
+    Raises OSError unless nobody but us could have written them, ValueError for an empty file.
+    """
     fd = os.open(path, os.O_RDONLY | NO_FOLLOWING)
-    with open(fd, "rb", buffering=0) as file:
+    try:
         if not is_ours_alone(os.fstat(fd)):
             raise PermissionError(f"{path} is not ours alone")
-        return file.read()
+        return mmap.mmap(fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+    finally:
+        os.close(fd)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from bt import arguments
 from bt.errors import BadUsage
+from bt.record import Record
 
 if TYPE_CHECKING:
     from bt.devices.device import Device
@@ -74,8 +74,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class AddedDevice:
+class AddedDevice(Record):
     """A device to be added: a name in `KINDS`, and values of its properties other than the defaults.
 
     BadUsage for what there is not, with the nearest that there is.

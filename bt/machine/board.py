@@ -109,7 +109,6 @@ class Board:
         self.devices: dict[str, Device] = {}
         for part in parts:
             self.add(part)
-        self.pic = self.part("PIC", Pic8259Pair)
         self.com1, self.com2 = self.part("COM1", Uart16550), self.part("COM2", Uart16550)
         self.fpu_error = self.part("FPU error", FpuError)
         self.local_apic: LocalApic | None = None
@@ -127,6 +126,10 @@ class Board:
         if self.local_apic is not None:
             self.local_apic.set_base(value)
             self._place_local_apic(value & APIC_ADDRESS if value & APIC_BASE_ENABLED else None)
+
+    @cached_property
+    def pic(self) -> Pic8259Pair:
+        return self.part("PIC", Pic8259Pair)
 
     @property
     def pit(self) -> Pit8254:
@@ -173,7 +176,7 @@ class Board:
         """A driver, for `name`, of an ISA interrupt's wire; of none at all for the cascade's."""
         if number == CASCADE_INPUT:
             return Line(name)
-        return self.part("PIC", Pic8259Pair).line(number).driver(name)
+        return self.pic.line(number).driver(name)
 
     def on_ports(self, name: str, length: int, offset: int = 0) -> Place:
         """Places `length` ports of the device, from its `offset` on."""
@@ -184,8 +187,7 @@ class Board:
         return self._place(self.mmio, name, length, 0)
 
     def _place(self, bus: Bus, name: str, length: int, offset: int) -> Place:
-        device = self.devices[name]
-        return place(lambda address: partial(bus.detach, bus.attach(device, address, length, offset)))
+        return place(partial(_attached, bus, self.devices[name], length, offset))
 
     def add_device(self, name: str, device: Device) -> None:
         """One that is reset and in snapshots; where it answers is its maker's business."""
@@ -209,6 +211,11 @@ class Board:
         self.part("PCI ports", ConfigPorts).attach(function, slot, number)
         if function.interrupt_pin:
             self.part("ISA bridge", IsaBridge).connect(function, slot, function.interrupt_pin)
+
+
+def _attached(bus: Bus, device: Device, length: int, offset: int, address: int) -> Callable[[], None]:
+    """Put the device there; answers what takes it away."""
+    return partial(bus.detach, bus.attach(device, address, length, offset))
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, TypedDict, get_args
 
@@ -13,6 +12,7 @@ from bt.devices.chipset import cmos_rtc
 from bt.firmware.cmos import BOOT_LETTERS
 from bt.machine.added import AddedDevice
 from bt.machine.media import Drive
+from bt.record import Record
 from bt.x86 import cpu_model
 
 EngineName = Literal["interp", "bt"]
@@ -23,8 +23,7 @@ ClockMode = Literal["icount", "host"]
 AfterTripleFault = Literal["end", "reset"]
 
 
-@dataclass(frozen=True)
-class MachineConfig:
+class MachineConfig(Record):
     """What a machine is made of; BadUsage, which says what there is, for what it cannot have.
 
     `memory` in bytes, 2 MiB to 63.5 GiB in whole pages, above 3.5 only with a processor that has more than 32 address
@@ -136,7 +135,7 @@ def configured(config: MachineConfig | None, options: Options) -> MachineConfig:
     for name in ("drives", "rom_directories", "devices"):
         if isinstance(found.get(name), list):
             found[name] = tuple(found[name])
-    known = MachineConfig.__dataclass_fields__
+    known = MachineConfig.FIELDS
     for name in found:
         arguments.require(name in known, name, found[name], f"no such option; there are {', '.join(known)}")
-    return replace(MachineConfig() if config is None else config, **found)
+    return (MachineConfig() if config is None else config).replace(**found)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, TypeVar, Unpack
@@ -94,16 +94,16 @@ class Machine(InHand):
         with ExitStack() as held:
             self.ram = held.enter_context(GuestRam(self.config.memory))
             self.memory = PhysicalMap(self.ram)
-            held.callback(self.memory.close)
+            held.enter_context(closing(self.memory))
             self.library = shared_library() if library is None else library
             model = cpu_model.parse(self.config.cpu)
             self.cpu: Engine = make_engine(self.config.engine, self.library, self.memory, model, self.config.tier)
-            held.callback(self.cpu.close)
+            held.enter_context(closing(self.cpu))
             media = Media(self.config.drives, notice or _warn)
-            held.callback(media.close)
+            held.enter_context(closing(media))
             self._received = Received(serial)
             self._start(sinks, notice or _warn, media, held)
-            held.callback(self.cpu.close)  # first: it uses what the board has
+            held.enter_context(closing(self.cpu))  # first: it uses what the board has
             self._held = held.pop_all()  # what `close` gives back
 
     def _start(
@@ -139,7 +139,7 @@ class Machine(InHand):
         post = self.post if self.config.clock == "host" else None
         wanted = parts(self.config, media.drives)
         self.board = Board(self.config, self.cpu, self.clock, self.memory, outside, wanted, media, post)
-        held.callback(self.board.close)
+        held.enter_context(closing(self.board))
         self._loop.serve_with(self.board)
         self.ports, self.mmio = self.board.ports, self.board.mmio
         self.com1, self.com2 = self.board.com1, self.board.com2

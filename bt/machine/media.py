@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from bt import arguments
 from bt.errors import BadUsage
+from bt.record import Record
 
 if TYPE_CHECKING:
     from bt.disks.disk import Disk
@@ -19,8 +19,7 @@ PLACES: dict[Interface, int] = {"ide": 4, "floppy": 2, "virtio": 16}  # how many
 CDROM_PLACE = 2  # where a CD-ROM drive is that nobody has given a place
 
 
-@dataclass(frozen=True)
-class Drive:
+class Drive(Record):
     """A drive as QEMU's -drive describes it: `file` of None is a drive with nothing in it.
 
     `index`: 0 to 3 of "ide" are the masters and slaves of the two channels in turn; without one it takes the first that
@@ -69,7 +68,7 @@ def with_places(drives: Iterable[Drive]) -> tuple[Drive, ...]:
     taken: dict[tuple[Interface, int], Drive] = {}
     for drive in sorted(drives, key=lambda drive: drive.index is None):  # those that ask for a place first
         index = _free_place(drive, taken) if drive.index is None else drive.index
-        placed = replace(drive, index=index)
+        placed = drive.replace(index=index)
         if (other := taken.get((drive.interface, index))) is not None:
             raise BadUsage(f"{drive.file}: {placed.place} has {other.file} already; give another index")
         taken[drive.interface, index] = placed
@@ -174,7 +173,7 @@ class Media:
             old.close()
         if new is not None:
             self._disks[name] = new
-        self.drives = tuple(replace(each, file=file) if each.name == name else each for each in self.drives)
+        self.drives = tuple(each.replace(file=file) if each.name == name else each for each in self.drives)
 
     def _open(self, drive: Drive, file: str) -> Disk:
         from bt.disks.disk import open_disk

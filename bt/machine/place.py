@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from bt.memory.bus import BusConflict
 from bt.memory.map import MapConflict
@@ -16,20 +17,25 @@ def place(put: Callable[[int], Callable[[], None]]) -> Place:
 
     Where the guest wants it where something else is already, that stays, and it is nowhere.
     """
-    take_away: Callable[[], None] | None = None
+    return _Placed(put)
 
-    def move(address: int | None) -> None:
-        nonlocal take_away
-        if take_away is not None:
-            take_away()
-            take_away = None
+
+class _Placed:
+    """A `Place`. Not a closure: of those each is seven objects, and a machine has eleven places."""
+
+    __slots__ = ("_put", "_take_away")
+
+    def __init__(self, put: Callable[[int], Callable[[], None]]) -> None:
+        self._put = put
+        self._take_away: Callable[[], None] | None = None
+
+    def __call__(self, address: int | None) -> None:
+        if self._take_away is not None:
+            self._take_away()
+            self._take_away = None
         if address is not None:
-            try:
-                take_away = put(address)
-            except (BusConflict, MapConflict):
-                take_away = None
-
-    return move
+            with suppress(BusConflict, MapConflict):
+                self._take_away = self._put(address)
 
 
 def places(regions: Mapping[int, Place]) -> Callable[[int, int | None], None]:

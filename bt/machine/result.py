@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bt.end import End
+from bt.record import Record
 
 if TYPE_CHECKING:
     import re
@@ -29,8 +29,7 @@ class Where(NamedTuple):
 _NOWHERE = Where(0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(Record):
     """How a run ended, and what it took.
 
     The keys of `exits` (why the guest was left, how often) and `statistics` (what the engine counted) are listed in
@@ -41,10 +40,10 @@ class Result:
     status: int  # exit status for the shell: the end's, or the guest's own (End.EXIT)
     instructions: int
     seconds: float  # host wall time in `run`
-    cpu_seconds: float = 0.0  # host processor time in `run`, all threads of the process
-    exits: dict[str, int] = field(default_factory=dict)
-    statistics: dict[str, int] = field(default_factory=dict)
-    callouts: dict[str, int] = field(default_factory=dict)
+    cpu_seconds: float  # host processor time in `run`, all threads of the process
+    exits: dict[str, int]
+    statistics: dict[str, int]
+    callouts: dict[str, int]
     detail: str = ""  # what BIOS service was called, which interrupt had no handler
     resets: int = 0  # how often the machine has started again
     host_cycles: int = 0  # of the host's time stamp counter, in all runs of the machine

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Protocol
 
 from bt.errors import BtError
@@ -132,15 +133,13 @@ class Bus:
         self.access_ns = access_ns
         self.unassigned_reads: Counter[int] = Counter()
         self.unassigned_writes: Counter[int] = Counter()
-        self._regions: list[Region] = []  # ascending and disjoint
-        self._starts: list[int] = []
-        # by address: registers that an engine need not ask for, and whose offset each is
-        self._native: dict[int, tuple[BusDevice, int]] = {}
-        self._served: set[tuple[BusDevice, int]] = set()  # all of those
-        self._offers: dict[BusDevice, Mapping[int, NativeRegister | None]] = {}  # by device: what could be
+        self._regions: list[Region] = []  # disjoint; ascending on a bus that is not small
+        self._starts: list[int] = []  # of those
+        self._native: dict[int, NativeRegister | None] = {}  # by address: registers that an engine need not ask for
+        self._offers: dict[BusDevice, dict[int, NativeRegister | None]] = {}  # by device: what else could be
         self._native_registers = NativeRegisters() if native is None else native
         self._is_small = width_bits <= PORT_WIDTH_BITS
-        self._by_address: dict[int, Region] = {}  # of a small bus
+        self._by_address: dict[int, Region] = {}  # of a small bus, which has no need of an order
         # reading a byte takes 160 ns through the dictionary, 250 ns by bisection (20 regions)
         self._find: Callable[[int], Region | None] = self._by_address.get if self._is_small else self._bisect
         self.latch_values = self._cells(latch_values)
@@ -149,7 +148,7 @@ class Bus:
     @property
     def regions(self) -> tuple[Region, ...]:
         """Everything attached, in ascending order of address."""
-        return tuple(self._regions)
+        return tuple(sorted(self._regions, key=attrgetter("start")))
 
     def attach(self, device: BusDevice, start: int, length: int, offset: int = 0) -> Region:
         """Give `device` the addresses [`start`, `start` + `length`), which it sees as offsets from `offset`.
@@ -158,21 +157,21 @@ class Bus:
         or the addresses are outside the bus.
         """
         new = Region(device, start, length, offset)
-        self._insert(new, self._room_for(new))
+        self._check_room(new)
+        self._insert(new)
         return new
 
     def detach(self, region: Region) -> None:
         """Take the device away from there: nobody is at these addresses then. ValueError unless it is attached."""
-        position = self._regions.index(region)
-        del self._regions[position], self._starts[position]
+        self._regions.remove(region)
         if not self._is_small:
+            self._starts.remove(region.start)
             self._native_registers.remove_window(region.start)
             return
         for address in range(region.start, region.end):
             del self._by_address[address]
-            if (register := self._native.pop(address, None)) is not None:
-                self._served.remove(register)
-                self._ask_again(address, *register)
+            if address in self._native:
+                self._ask_again(address, region.device, address - region.start + region.offset)
 
     def move(self, region: Region, start: int) -> Region:
         """Have the device answer from `start` on instead, which the guest may ask for while it runs.
@@ -182,11 +181,11 @@ class Bus:
         new = Region(region.device, start, region.length, region.offset)
         self.detach(region)
         try:
-            position = self._room_for(new)
+            self._check_room(new)
         except BusConflict:
-            self._insert(region, self._room_for(region))
+            self._insert(region)
             raise
-        self._insert(new, position)
+        self._insert(new)
         return new
 
     def answers(self, address: int) -> bool:
@@ -195,42 +194,47 @@ class Bus:
 
     def places(self) -> list[tuple[int, int, str]]:
         """First address, the one behind the last, and name of each device that is attached, ascending."""
-        return [(region.start, region.end, region.device.name) for region in self._regions]
+        return [(region.start, region.end, region.device.name) for region in self.regions]
 
-    def _room_for(self, new: Region) -> int:
-        """Its place among the regions. Raises BusConflict."""
+    def _check_room(self, new: Region) -> None:
+        """Raises BusConflict if there is none."""
         if new.start < 0 or new.length <= 0 or new.end > 1 << self.width_bits:
             raise BusConflict(
                 f"{self.name}: {new} is outside the bus's {self.width_bits}-bit addresses: move the device"
             )
-        position = bisect_right(self._starts, new.start)
-        for old in self._regions[position - 1 if position else 0 : position + 1]:
+        if self._is_small and self._by_address.keys().isdisjoint(range(new.start, new.end)):
+            return  # the usual case, without a look at all regions
+        for old in self._regions:
             if old.start < new.end and new.start < old.end:
                 raise BusConflict(f"{self.name}: {new} overlaps {old}: move one of them")
-        return position
 
-    def _insert(self, new: Region, position: int) -> None:
-        self._regions.insert(position, new)
-        self._starts.insert(position, new.start)
+    def _insert(self, new: Region) -> None:
         if self._is_small:
+            self._regions.append(new)
             self._by_address.update(dict.fromkeys(range(new.start, new.end), new))
             if offers := self._offers_of(new.device):
-                first, from_offset = new.offset, new.start - new.offset
-                for offset in offers.keys() & range(first, first + new.length):
-                    self._serve_natively(new.device, offset, offset + from_offset, offers[offset])
-        elif (window := new.device.native_window()) is not None:
+                self._serve_natively(new, offers)
+            return
+        position = bisect_right(self._starts, new.start)
+        self._regions.insert(position, new)
+        self._starts.insert(position, new.start)
+        if (window := new.device.native_window()) is not None:
             self._native_registers.add_window(window, new.start, new.length, new.offset)
 
-    def _offers_of(self, device: BusDevice) -> Mapping[int, NativeRegister | None]:
-        """The device's offsets that an engine may answer for, and what does where that is native code."""
+    def _offers_of(self, device: BusDevice) -> dict[int, NativeRegister | None]:
+        """Offsets of the device that an engine may answer for, and does not yet; what does, if that is native code."""
         offers = self._offers.get(device)
         if offers is None:
-            stored: dict[int, NativeRegister | None] = dict.fromkeys((*device.latches, *device.mirrors))
-            offers = self._offers[device] = {**stored, **device.native_registers()}
+            offers = self._offers[device] = {
+                **dict.fromkeys(device.latches),
+                **dict.fromkeys(device.mirrors),
+                **device.native_registers(),
+            }
         return offers
 
     def _ask_again(self, address: int, device: BusDevice, offset: int) -> None:
         """Have engines ask for the register there, which is the device's at `offset`."""
+        self._offers[device][offset] = self._native.pop(address)
         if self.native_access[address] & NATIVE_CODE:
             self._native_registers.remove(self.latch_values[address])
         self.native_access[address] = 0
@@ -239,22 +243,21 @@ class Bus:
         elif offset in device.mirrors:
             device.release_mirror(offset)
 
-    def _serve_natively(self, device: BusDevice, offset: int, address: int, native: NativeRegister | None) -> None:
-        """Have an engine answer for the register there. One that has two places is served at the first."""
-        register = device, offset
-        if register in self._served:
-            return
-        self._native[address] = register
-        self._served.add(register)
-        if native is not None:
-            if number := self._native_registers.add(native, offset):
-                self.latch_values[address] = number
-                self.native_access[address] = NATIVE_CODE
-        elif offset in device.latches:
-            device.adopt_latch(offset, self.latch_values, address)
-            self.native_access[address] = NATIVE_READ | NATIVE_WRITE
-        else:
-            device.adopt_mirror(offset, Mirror(self.latch_values, self.native_access, address))
+    def _serve_natively(self, region: Region, offers: dict[int, NativeRegister | None]) -> None:
+        """Have an engine answer for registers there. One that has two places is served at the first."""
+        device, from_offset = region.device, region.start - region.offset
+        for offset in offers.keys() & range(region.offset, region.offset + region.length):
+            address = offset + from_offset
+            native = self._native[address] = offers.pop(offset)
+            if native is not None:
+                if number := self._native_registers.add(native, offset):
+                    self.latch_values[address] = number
+                    self.native_access[address] = NATIVE_CODE
+            elif offset in device.latches:
+                device.adopt_latch(offset, self.latch_values, address)
+                self.native_access[address] = NATIVE_READ | NATIVE_WRITE
+            else:
+                device.adopt_mirror(offset, Mirror(self.latch_values, self.native_access, address))
 
     def _cells(self, given: ByteCells | None) -> ByteCells:
         """One byte an address of a small bus."""
@@ -300,5 +303,7 @@ class Bus:
         counter[address if address in counter or len(counter) < COUNTED_ADDRESSES else ELSEWHERE] += 1
 
     def _nobody_at(self, address: int, size: int) -> bool:
+        if self._is_small:
+            return self._by_address.keys().isdisjoint(range(address, address + size))
         position = bisect_right(self._starts, address + size - 1) - 1
         return position < 0 or self._regions[position].end <= address

@@ -36,8 +36,10 @@ class DirtyLog:
     def merge(self, first: int, marks: Marks) -> None:
         """The pages from number `first` on that are marked are written to."""
         end = first + len(marks)
-        both = int.from_bytes(self._area.map[first:end]) | int.from_bytes(marks)
-        self._area.map[first:end] = both.to_bytes(end - first)
+        before = self._area.map[first:end]
+        if PAGE_DIRTY in before:  # 60 us for 128 MiB
+            marks = (int.from_bytes(before) | int.from_bytes(marks)).to_bytes(end - first)
+        self._area.map[first:end] = marks
 
     def since(self, copy: object) -> Marks | None:
         """The pages written to since RAM was what `copy` is; None where that is not known."""
@@ -49,12 +51,16 @@ class DirtyLog:
     def same_as(self, copy: object, put_back: Marks | None = None) -> None:
         """RAM is what `copy` is, from now on, because the pages `put_back`, not marked for that, were copied."""
         self._earlier.pop(copy, None)
+        now = self._now()
         if self._earlier:
-            changed = int.from_bytes(self._now()) | int.from_bytes(put_back or b"")
+            changed = int.from_bytes(now) | int.from_bytes(put_back or b"")
             for other in self._earlier:
                 self._earlier[other] |= changed
         self._earlier[copy] = 0
-        self._area.clear()
+        first = now.find(PAGE_DIRTY)
+        if first >= 0:  # 3 us for 128 MiB; to give its memory back, and have it come again, 40
+            end = now.rfind(PAGE_DIRTY) + 1
+            self._area.map[first:end] = bytes(end - first)
 
     def close(self) -> None:
         """Give the memory back."""

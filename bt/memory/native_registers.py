@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from mmap import mmap
 from typing import NamedTuple, Protocol
 
 from bt.codegen.abi import native
@@ -40,6 +41,8 @@ WINDOW = Layout(
     WINDOW_BYTES,
 )
 _ROW = struct.Struct("<4Q")  # of REGISTER
+Memory = bytearray | mmap
+"""Where the tables are: the map of an Area, or the interpreter's own."""
 
 
 class Code(Protocol):
@@ -55,12 +58,6 @@ class NativeRegister(NamedTuple):
     block: int
     read: Code | None = None
     write: Code | None = None
-
-
-class Memory(Protocol):
-    """Where the tables are: the map of an Area, or a bytearray."""
-
-    def __setitem__(self, index: slice, value: bytes, /) -> None: ...
 
 
 class NativeRegisters:
@@ -82,17 +79,17 @@ class NativeRegisters:
         if not self._free or not (fields := self._fields(register, offset)):
             return 0
         number = self._free.pop()
-        self._store(number, fields)
+        _ROW.pack_into(self._registers, number * REGISTER_BYTES, *fields)
         return number
 
     def remove(self, number: int) -> None:
-        self._store(number, bytes(REGISTER_BYTES))
+        _ROW.pack_into(self._registers, number * REGISTER_BYTES, 0, 0, 0, 0)
         self._free.append(number)
 
     def add_window(self, register: NativeRegister, start: int, length: int, offset: int) -> None:
         """Serve physical addresses, which the device sees from `offset` on, unless there is no code or no room."""
         if len(self._windows) < WINDOWS - 1 and (fields := self._fields(register, offset)):
-            self._windows.append(_Window(start, start + length, fields))
+            self._windows.append(_Window(start, start + length, _ROW.pack(*fields)))
             self._store_windows()
 
     def remove_window(self, start: int) -> None:
@@ -100,15 +97,12 @@ class NativeRegisters:
         self._windows = [each for each in self._windows if each.start != start]
         self._store_windows()
 
-    def _fields(self, register: NativeRegister, offset: int) -> bytes:
-        """A row of REGISTER; nothing if there is no code."""
+    def _fields(self, register: NativeRegister, offset: int) -> tuple[int, int, int, int] | None:
+        """A row of REGISTER; None if there is no code."""
         block, reading, writing = register
         read = self.symbols.get(reading.name, 0) if reading is not None else 0
         write = self.symbols.get(writing.name, 0) if writing is not None else 0
-        return _ROW.pack(read, write, block, offset) if read | write else b""
-
-    def _store(self, number: int, fields: bytes) -> None:
-        self._registers[number * REGISTER_BYTES : (number + 1) * REGISTER_BYTES] = fields
+        return (read, write, block, offset) if read | write else None
 
     def _store_windows(self) -> None:
         rows = (

@@ -38,7 +38,7 @@ wait: in al, 64h
 
 
 def test_options_are_those_of_the_configuration() -> None:
-    assert Options.__annotations__.keys() == MachineConfig.__dataclass_fields__.keys()
+    assert Options.__annotations__.keys() == MachineConfig.FIELDS.keys()
 
 
 def test_a_machine_by_keywords(library: Library, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -207,7 +206,7 @@ def code_kib(library: Library) -> int:
 def test_a_machine_that_finds_no_room_says_so(library: Library) -> None:
     before = held()
     with pytest.raises(BtError, match=r"arena bt-library: \d+ bytes asked"):
-        Machine(MachineConfig(memory=MEMORY), library=replace(library, piece_bytes=library.arena.size))
+        Machine(MachineConfig(memory=MEMORY), library=library.replace(piece_bytes=library.arena.size))
     assert growth(before, held()).descriptors == 0
     one("bt", library)
 

@@ -38,7 +38,8 @@ def test_the_search_finds_it(code: str) -> None:
 
 def functions(library: Library) -> Iterator[tuple[str, bytes]]:
     """The library's image in pieces, from one known entry to the next: runtime, gates, handlers."""
-    names = {address: f"handler {place}" for place, (address,) in enumerate(struct.iter_unpack("<Q", library.handlers))}
+    handlers = struct.iter_unpack("<Q", library.sections["handlers"])
+    names = {address: f"handler {place}" for place, (address,) in enumerate(handlers)}
     names |= {address: name for name, address in library.symbols.items()}
     base, view = library.arena.exec_base, library.arena.view
     end = base + library.arena.used  # nothing has claimed room for a code cache yet
@@ -48,10 +49,10 @@ def functions(library: Library) -> Iterator[tuple[str, bytes]]:
 
 def stencils(library: Library) -> Iterator[tuple[str, bytes]]:
     """All stencils, their rarely executed parts included."""
-    code = library.stencils["stencil_code"]
-    entries = _STENCIL_ENTRY.iter_unpack(library.stencils["stencils"])
-    for name, (start, length) in zip(library.stencil_names.decode().split("\n"), entries, strict=True):
-        yield name, code[start : start + length]
+    code = library.sections["stencil_code"]
+    entries = _STENCIL_ENTRY.iter_unpack(library.sections["stencils"])
+    for name, (start, length) in zip(library.lines("stencil_names"), entries, strict=True):
+        yield name, bytes(code[start : start + length])
 
 
 def test_only_the_functions_made_for_it_touch_fp_registers(library: Library) -> None:

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -112,7 +111,7 @@ def run(engine: str, library: Library) -> Outcome:
 
 @pytest.fixture(scope="module")
 def library() -> Iterator[Library]:
-    loaded = replace(load_library(), piece_bytes=PIECE_BYTES, reserved_bytes=0)
+    loaded = load_library().replace(piece_bytes=PIECE_BYTES, reserved_bytes=0)
     yield loaded
     loaded.close()
 
@@ -120,7 +119,7 @@ def library() -> Iterator[Library]:
 @pytest.fixture
 def plenty() -> Library:
     """One whose first piece takes everything."""
-    return replace(load_library(), piece_bytes=4 << 20)
+    return load_library().replace(piece_bytes=4 << 20)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -177,7 +176,7 @@ def test_all_pieces_go_back(library: Library) -> None:
 
 
 def test_what_is_reserved_is_for_first_pieces(library: Library) -> None:
-    generous = replace(library, reserved_bytes=NEEDED["bt"] * PIECE_BYTES)
+    generous = library.replace(reserved_bytes=NEEDED["bt"] * PIECE_BYTES)
     with all_but(library, 10):
         greedy = Pieces(generous, most=1000)
         for _ in range(2):
@@ -193,7 +192,7 @@ def test_machines_with_much_code_leave_room_for_others(library: Library, engine:
     """In several threads, more machines than there is room for at once; none of them fails."""
     threads, more = 4, 5
     needed = threads * NEEDED[engine]
-    generous = replace(library, reserved_bytes=needed * PIECE_BYTES)
+    generous = library.replace(reserved_bytes=needed * PIECE_BYTES)
     with all_but(library, needed + more), ThreadPoolExecutor(threads) as pool:
         outcomes = list(pool.map(lambda _: run(engine, generous), range(3 * threads)))
     assert {outcome.sums for outcome in outcomes} == {EXPECTED}

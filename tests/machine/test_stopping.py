@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -166,7 +165,7 @@ def test_full_areas_are_emptied_and_the_guest_goes_on(
     monkeypatch.setattr(interpreter, "RECORDS", 300)
     monkeypatch.setattr(interpreter, "BLOCKS", 60)
     image = guest_images.image("minikernel")
-    guest, output = machine(replace(library, piece_bytes=64 << 10), engine, "minikernel")
+    guest, output = machine(library.replace(piece_bytes=64 << 10), engine, "minikernel")
     flushes: list[int] = []
     flush = guest.cpu.flush
 

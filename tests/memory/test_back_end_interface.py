@@ -33,7 +33,7 @@ def layout_knowledge(source: str) -> set[str]:
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     names = {token.string for token in tokens if token.type == tokenize.NAME}
     strings = {token.string.strip("\"'") for token in tokens if token.type == tokenize.STRING}
-    return names & LAYOUT_NAMES | strings & (SLOTS | set(layout.HOLES) - {"PAGE"})
+    return names & LAYOUT_NAMES | strings & (SLOTS | set(layout.HOLES))
 
 
 def test_only_its_folder_knows_the_layout() -> None:

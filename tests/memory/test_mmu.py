@@ -10,7 +10,8 @@ from bt.engine.library.library import load_library
 from bt.engine.vcpu import own_vcpu
 from bt.machine import EngineName, Machine, MachineConfig
 from bt.memory.mmu import Mmu
-from bt.x86.state import EAX, EBX, ECX
+from bt.memory.soft_mmu import layout
+from bt.x86.state import EAX, EBX, ECX, POINTER_BIAS, TLB_BYTES, offset
 from guest_images.assembler import assemble
 from tests import tables
 
@@ -70,3 +71,19 @@ def seen(machine: Machine) -> list[str]:
 def test_what_is_forgotten(machine: Machine, forget: Callable[[Mmu], None], expected: list[str]) -> None:
     forget(own_vcpu(machine.cpu).mmu)
     assert seen(machine) == expected
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_empty_tlb_is_zeros_and_knows_no_page(engine: EngineName) -> None:
+    """Zeros are memory that the host has not given yet; the page at zero, too, is looked up at its first access."""
+    with Machine(MachineConfig(memory=4 << 20, engine=engine), library=load_library()) as made:
+        made.load(assemble("mov eax, [0]\nmov ebx, [0xffc]\nmov [4], eax\nhlt", 32, PROGRAM), flat=PROGRAM)
+        view, at = made.cpu.state.view, POINTER_BIAS + offset(layout.SUPERVISOR)
+        assert not any(view[at : at + 3 * TLB_BYTES])
+        made.ram.write(0, b"old.")
+        made.ram.write(0xFFC, b"new.")
+        assert made.run(max_insns=10).reason == "halted"
+        assert made.ram.read(4, 4) == b"old."
+        assert made.cpu.state["gpr", EBX] == int.from_bytes(b"new.", "little")
+        tags = view[at : at + layout.TLB_ENTRIES * layout.TLB_ENTRY_BYTES].cast("Q")[:: layout.TLB_ENTRY_BYTES // 8]
+        assert 0xFFF in tags.tolist()

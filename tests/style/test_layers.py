@@ -13,6 +13,7 @@ LAYERS = (
     "end",
     "errors",
     "arguments",
+    "record",
     "host",
     "codegen",
     "x86",

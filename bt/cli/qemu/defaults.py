@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from dataclasses import replace
 
 from bt.cli import console, drives
 
@@ -13,7 +12,7 @@ from bt.cli import console, drives
 def boot_as_qemu(given: Namespace) -> None:
     """A file without an option is a disk, and the firmware starts unless a kernel is named."""
     if given.image is not None:
-        given.drives = [*given.drives, replace(drives.SHORT["-hda"], file=given.image)]
+        given.drives = [*given.drives, drives.SHORT["-hda"].replace(file=given.image)]
         given.image = None
     given.boots_firmware = True
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bt import __version__
 from bt.cli import run
-from bt.cli.main import ended
+from bt.cli.main import ended, of_process
 from bt.cli.qemu import defaults
 from bt.end import End
 
@@ -21,7 +21,7 @@ STATUSES = {End.BAD_USAGE: 1, End.INTERRUPTED: 0, End.PANIC: 0, End.RESET: 0}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (without the program's name); the exit status for the shell."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    words = of_process() if arguments is None else list(arguments)
     return ended(lambda: _run(words), PROGRAM, STATUSES[End.BAD_USAGE], _terminated)
 
 

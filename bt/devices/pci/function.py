@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import cache
 from typing import Any, NamedTuple
 
 from bt.devices.device import Device, Line
@@ -20,6 +21,17 @@ ROM_ENABLED, ROM_ADDRESS = 1 << 0, 0xFFFF_F800
 ROM = 6  # the number of the ROM among the regions
 QEMU_SUBSYSTEM = (0x1AF4, 0x1100)  # SeaBIOS and guests know by it that they need not touch real hardware
 _HEADER = struct.Struct("<HH2xHB3s2xB29xHH13xB2x")  # of what `Identity.header` has
+
+
+def _writable() -> bytes:
+    """The bits of configuration space that guests may change where there are no regions."""
+    writable = bytearray(DEVICE_SPECIFIC).ljust(CONFIG_BYTES, b"\xff")
+    writable[COMMAND : COMMAND + 2] = COMMAND_WRITABLE.to_bytes(2, "little")
+    writable[CACHE_LINE] = writable[INTERRUPT_LINE] = 0xFF
+    return bytes(writable)
+
+
+_WRITABLE = _writable()
 
 
 class Space(IntEnum):
@@ -62,6 +74,12 @@ class Identity(NamedTuple):
         )
 
 
+@cache
+def _blank(identity: Identity) -> bytes:
+    """Configuration space without regions: beyond the first 64 bytes it is zeros."""
+    return identity.header.ljust(CONFIG_BYTES, b"\0")
+
+
 class PciFunction(Device):
     """PCI Local Bus Specification 2.1, section 6.
 
@@ -94,8 +112,11 @@ class PciFunction(Device):
         self._interrupting = False
         self._places: dict[int, int | None] = dict.fromkeys(self.bars)
         self._config = bytearray(CONFIG_BYTES)
-        self._writable = bytearray(CONFIG_BYTES)
-        self._set_writable()
+        self._writable = bytearray(_WRITABLE)
+        for number, bar in self.bars.items():
+            mask = -bar.size & 0xFFFF_FFFF | (ROM_ENABLED if number == ROM else 0)
+            at = bar_register(number)
+            self._writable[at : at + 4] = mask.to_bytes(4, "little")
         self._set_defaults()
 
     @property
@@ -176,20 +197,10 @@ class PciFunction(Device):
     def _set_word(self, offset: int, value: int) -> None:
         self._config[offset : offset + 2] = value.to_bytes(2, "little")
 
-    def _set_writable(self) -> None:
-        writable = self._writable
-        writable[COMMAND : COMMAND + 2] = COMMAND_WRITABLE.to_bytes(2, "little")
-        writable[CACHE_LINE] = writable[INTERRUPT_LINE] = 0xFF
-        writable[DEVICE_SPECIFIC:] = b"\xff" * (CONFIG_BYTES - DEVICE_SPECIFIC)
-        for number, bar in self.bars.items():
-            mask = -bar.size & 0xFFFF_FFFF | (ROM_ENABLED if number == ROM else 0)
-            at = bar_register(number)
-            writable[at : at + 4] = mask.to_bytes(4, "little")
-
     def _set_defaults(self) -> None:
         """What a reset leaves."""
         config = self._config
-        config[:] = self._identity.header.ljust(CONFIG_BYTES, b"\0")
+        config[:] = _blank(self._identity)
         if self._capabilities:
             config[STATUS] |= STATUS_CAPABILITIES
         for number, bar in self.bars.items():

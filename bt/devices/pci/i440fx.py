@@ -35,6 +35,9 @@ PAM: tuple[tuple[Region, Region], ...] = (
 )
 
 
+_PARTS = (SMRAM_RANGE, *(part for pair in PAM for part in pair if part[1]))
+
+
 class HostBridge(PciFunction):
     """Intel 440FX PCIset, 82441FX PMC (data sheet 290549): PAM registers 59h-5Fh, SMRAM 72h.
 
@@ -47,7 +50,7 @@ class HostBridge(PciFunction):
     def __init__(self, set_region: Callable[[int, int, Target, Target], None], name: str = "host bridge") -> None:
         self._set_region = set_region
         super().__init__(name, IDENTITY, defaults=DEFAULTS)
-        self._owners = self._owners_now()
+        self._owners = dict.fromkeys(_PARTS, (Target.PCI, Target.PCI))
 
     def write(self, offset: int, size: int, value: int) -> None:
         before = self._config[SMRAM]

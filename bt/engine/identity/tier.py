@@ -95,7 +95,7 @@ class IdentityTier:
             for _ in range(2):
                 self._tables.append(Reserved(TABLE_BYTES, writable=True))
                 undo.callback(self._tables[-1].close)
-            registry = FAULTS.registry(library.fault_handler)
+            registry = FAULTS.registry(bytes(library.sections["fault_handler"]))
             self._space = CodeSpace(library, cpu.state.pointer)
             undo.callback(self._space.close)
             cpu.state["fault_registry"] = registry  # where there is a view, somebody will ask whose the signals are

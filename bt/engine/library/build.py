@@ -6,10 +6,9 @@ instruction compiles one module again, not sixty.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from hashlib import blake2b
 from itertools import groupby
@@ -74,16 +73,21 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
     wanted = {name: at for name, at in symbols.items() if not name.startswith("interp_op")}
     return {
         "image": image,
-        "symbols": json.dumps(wanted).encode(),
+        "symbols": _lines(wanted.items()),
         "handlers": struct.pack(f"<{len(names)}Q", *(symbols[name] for name in names)),
         "dispatch": dispatch_table(),
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),
         "fault_handler": handler.code,
         "mnemonics": "\n".join(form.name for form in FORMS).encode(),
-        "feature_forms": json.dumps(_feature_forms()).encode(),
+        "feature_forms": _lines((feature, *numbers) for feature, numbers in _feature_forms().items()),
         **StencilTables(catalogue, plans, helpers, stencil_pieces).sections(),
     }
+
+
+def _lines(rows: Iterable[Iterable[object]]) -> bytes:
+    """Words between spaces, which a start reads without importing anything."""
+    return "\n".join(" ".join(map(str, row)) for row in rows).encode()
 
 
 def _feature_forms() -> dict[str, list[int]]:
@@ -99,7 +103,7 @@ def build_part(store: Store, part: Part) -> dict[str, bytes]:
     """Compile a part that is not in the store yet; answers the sections of its file."""
     objects = _compile(store, [Source(f"part.{part.name}", part.module().text())], None)
     image, symbols = _linked(_pieces(iter(objects.values())))
-    return {"image": image, "symbols": json.dumps(symbols).encode()}
+    return {"image": image, "symbols": _lines(symbols.items())}
 
 
 def _linked(pieces: Mapping[str, CodePiece]) -> tuple[bytes, dict[str, int]]:

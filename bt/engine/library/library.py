@@ -7,18 +7,17 @@ llvmlite and the host CPU, so nothing stale is ever used.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from bt.codegen.arena import Arena
 from bt.codegen.llvm import target_identity
-from bt.codegen.store import Store, source_key
+from bt.codegen.store import Sections, Store, source_key
 from bt.engine.library.tables import ModelTables
+from bt.record import Record
 from bt.x86.cpu_model import CpuModel
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ class Part(Protocol):
         """Its functions; asked for only when they are compiled."""
 
 
-@dataclass
-class Library:
+class Library(Record):
     """The loaded library: addresses of runtime functions, handler table, opcode tables.
 
     Machines in any number of threads may share one; each takes pieces of the arena as it needs them, two at least:
@@ -73,23 +71,25 @@ class Library:
 
     arena: Arena
     symbols: dict[str, int]  # runtime functions and continuations: host addresses
-    handlers: bytes  # u64 host addresses, VARIANTS a form
-    dispatch: bytes
-    shapes: bytes
-    fp_forms: bytes
-    stencils: dict[str, bytes]  # the translator's tables, see translator/table.py
-    stencil_names: bytes  # for people: in order of stencil numbers, one a line
-    fault_handler: bytes  # machine code, see bt/host/faults.py
-    # what a warm start wants to know of the instruction table, which takes 20 ms to import
-    mnemonics: Sequence[str]  # by number of the form
-    feature_forms: Mapping[str, Sequence[int]]  # numbers of the forms that ask for a CPUID feature
+    sections: Sections  # the tables of `build_sections`; of "handlers" the host addresses
     piece_bytes: int = PIECE_BYTES
     reserved_bytes: int = RESERVED_BYTES
     key: str = ""  # of the cache
-    # by what the model lacks; as long as a vCPU uses them
-    _models: WeakValueDictionary[frozenset[int], ModelTables] = field(default_factory=WeakValueDictionary, init=False)
-    _parts: dict[str, dict[str, int]] = field(default_factory=dict, init=False)  # their symbols by name
-    _loading: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        # what a warm start wants to know of the instruction table, which takes 20 ms to import
+        self.mnemonics = self.lines("mnemonics")  # by number of the form
+        rows = [line.split() for line in self.lines("feature_forms")]
+        # numbers of the forms that ask for a CPUID feature
+        self.feature_forms = {feature: [int(number) for number in numbers] for feature, *numbers in rows}
+        # by what the model lacks; as long as a vCPU uses them
+        self._models: WeakValueDictionary[frozenset[int], ModelTables] = WeakValueDictionary()
+        self._parts: dict[str, dict[str, int]] = {}  # their symbols by name
+        self._loading = threading.Lock()
+
+    def lines(self, name: str) -> list[str]:
+        """A section that is text, such as "stencil_names": in order of stencil numbers."""
+        return str(self.sections[name], "utf-8").split("\n")
 
     @property
     def closed(self) -> bool:
@@ -101,9 +101,8 @@ class Library:
         missing = self.forms_without(model)
         found = self._models.get(missing)
         if found is None:
-            shared = {name: getattr(self, name) for name in ("handlers", "dispatch", "shapes", "fp_forms")}
+            made = ModelTables(self.sections, len(self.mnemonics), missing)
             # another thread may have made them meanwhile
-            made = ModelTables(shared | self.stencils, len(self.mnemonics), missing)
             found = self._models.setdefault(missing, made)
         return found
 
@@ -121,7 +120,7 @@ class Library:
             key = "|".join((self.key, part.name, source_key(part.sources)))
             sections = store.get(f"part.{part.name}", key, lambda: _build_part(store, part))
             base = self.arena.exec_base + self.arena.keep(sections["image"])
-            symbols = {name: base + at for name, at in json.loads(bytes(sections["symbols"])).items()}
+            symbols = _addresses(sections["symbols"], base)
             self._parts[part.name] = symbols
             return symbols
 
@@ -146,10 +145,7 @@ class Library:
         self.arena.close()
         self.symbols.clear()
         self._parts.clear()
-        self.stencils.clear()
-        for table in fields(self):  # a closed machine may refer to them until it is collected
-            if isinstance(getattr(self, table.name), bytes):
-                setattr(self, table.name, b"")
+        self.sections.clear()  # a closed machine may refer to the library until it is collected
 
 
 def load_library(store: Store | None = None, progress: Progress | None = None) -> Library:
@@ -161,30 +157,23 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
     key = f"{source_key([_PACKAGE / name for name in _SOURCES])}|{target_identity()}"
     sections = store.get("library", key, lambda: _build(store, progress))
     arena = Arena(ARENA_BYTES, name="bt-library")
-    image = sections["image"]
-    base = arena.exec_base + arena.keep(image)
-    symbols = {name: base + at for name, at in json.loads(bytes(sections["symbols"])).items()}
-    return Library(
-        arena,
-        symbols,
-        _relocated(sections["handlers"], base),
-        bytes(sections["dispatch"]),
-        bytes(sections["shapes"]),
-        bytes(sections["fp_forms"]),
-        {name: bytes(sections[name]) for name in STENCIL_SECTIONS},
-        bytes(sections["stencil_names"]),
-        bytes(sections["fault_handler"]),
-        bytes(sections["mnemonics"]).decode().split("\n"),
-        json.loads(bytes(sections["feature_forms"])),
-        key=key,
-    )
+    base = arena.exec_base + arena.keep(sections.pop("image"))
+    sections["handlers"] = _relocated(sections["handlers"], base)
+    return Library(arena, _addresses(sections.pop("symbols"), base), sections, key=key)
 
 
-def _relocated(offsets: bytes | memoryview, base: int) -> bytes:
+def _addresses(symbols: memoryview, base: int) -> dict[str, int]:
+    """Host addresses by name: a line has a name and how far behind `base` it is."""
+    words = str(symbols, "utf-8").split()
+    return {name: base + int(offset) for name, offset in zip(words[::2], words[1::2], strict=True)}
+
+
+def _relocated(offsets: memoryview, base: int) -> memoryview:
     """Host addresses, 64 bits each, of what is at these offsets: as one long sum 0.1 ms, one by one 2 ms of a start."""
     size = len(offsets)
     bases = base.to_bytes(8, "little") * (size // 8)
-    return (int.from_bytes(offsets, "little") + int.from_bytes(bases, "little")).to_bytes(size, "little")
+    addresses = (int.from_bytes(offsets, "little") + int.from_bytes(bases, "little")).to_bytes(size, "little")
+    return memoryview(bytearray(addresses))
 
 
 def _build(store: Store, progress: Progress | None) -> dict[str, bytes]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
+from bt.codegen.store import Sections
 from bt.engine.structures import NO_PLAN, PLAN_BYTES, VARIANTS
 from bt.x86.page import PAGE
 
 # The plans of a form that only the interpreter executes.
 _NO_PLANS = struct.pack("<3I", NO_PLAN, NO_PLAN, NO_PLAN).ljust(PLAN_BYTES, b"\0") * VARIANTS
-_ONES = b"\xff" * (3 * PAGE)
+_ONES = memoryview(bytearray(b"\xff" * (3 * PAGE)))
 
 
 def open_bus() -> int:
@@ -25,11 +26,11 @@ def open_bus() -> int:
 class ModelTables:
     """Tables by the names of the control block's fields (CONTROL), each a row a form where it has to do with forms."""
 
-    def __init__(self, tables: Mapping[str, bytes], forms: int, missing: Iterable[int]) -> None:
+    def __init__(self, tables: Sections, forms: int, missing: Iterable[int]) -> None:
         """The library's `tables`, of so many forms, without the `missing` ones."""
         rows = {name: len(tables[name]) // forms for name in ("handlers", "fp_forms")}
         # the first form is the one of encodings that are undefined
-        instead = {
+        instead: dict[str, bytes | memoryview] = {
             "handlers": tables["handlers"][: rows["handlers"]],
             "fp_forms": bytes(rows["fp_forms"]),
             "flat_plans": _NO_PLANS,
@@ -47,19 +48,13 @@ class ModelTables:
         return _address(self._tables[name])
 
 
-def _address(table: bytes) -> int:
-    # bytes never move and are never written: a copy for native code would be a copy a vCPU
-    address = ctypes.cast(ctypes.c_char_p(table), ctypes.c_void_p).value
-    assert address is not None
-    return address
+def _address(table: memoryview) -> int:
+    # nobody writes there: a copy for native code would be a copy a vCPU
+    return ctypes.addressof(ctypes.c_char.from_buffer(table))
 
 
-def _patched(table: bytes, gone: list[int], row: bytes) -> bytes:
-    """Copied once: tables have half a megabyte each."""
-    view, size = memoryview(table), len(row)
-    pieces: list[bytes | memoryview] = []
-    at = 0
-    for number in sorted(gone):
-        pieces += (view[at : number * size], row)
-        at = (number + 1) * size
-    return b"".join((*pieces, view[at:]))
+def _patched(table: memoryview, gone: Iterable[int], row: bytes | memoryview) -> memoryview:
+    copy, size = memoryview(bytearray(table)), len(row)
+    for number in gone:
+        copy[number * size : (number + 1) * size] = row
+    return copy

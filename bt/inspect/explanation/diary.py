@@ -127,7 +127,7 @@ class Diary:
     def __init__(self, cpu: TranslatingVcpu, listen: Callable[[Fragment], None]) -> None:
         self._cpu, self._listen = cpu, listen
         self._area = cpu.area(DIARY_BYTES)
-        self._names = cpu.library.stencil_names.decode().split("\n")
+        self._names = cpu.library.lines("stencil_names")
         self._gates = runtime_names(cpu.library)
         cpu.keep_diary(self._area, self.read)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
 
 from bt.codegen.builder import Module
@@ -41,7 +40,7 @@ class Handlers:
     """The handlers of a library by host address."""
 
     def __init__(self, library: Library) -> None:
-        self._addresses = struct.unpack(f"<{len(library.handlers) // 8}Q", library.handlers)
+        self._addresses = library.sections["handlers"].cast("Q").tolist()
         self._places = {address: place for place, address in reversed(list(enumerate(self._addresses)))}
         self._names = handler_names()
         self._labels = runtime_names(library)

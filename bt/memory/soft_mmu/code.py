@@ -27,6 +27,11 @@ def entry_offset(linear: Value) -> Value:
     return (linear.zext(64) >> ENTRY_SHIFT) & ENTRY_MASK
 
 
+def tag_of(linear: Value) -> Value:
+    """The tag of the page that this address is in, of its width."""
+    return linear | (PAGE - 1)
+
+
 def _tag(b: Context, write: Value) -> Value:
     """Which tag of an entry (`write`, i1), i64."""
     return b.select(write, b.const(WRITE_TAG, 64), READ_TAG)
@@ -48,7 +53,7 @@ class _Holes(AccessHoles):
         entry = self.table + entry_offset(linear)
         self.fill("ENTRY_TAG", entry + _tag(self.b, write))
         self.fill("ENTRY_ADDEND", entry + ADDEND)
-        self.fill("PAGE", linear & -PAGE)
+        self.fill("PAGE_TAG", tag_of(linear))
 
 
 class SoftMmuCode(AccessCode):
@@ -61,22 +66,21 @@ class SoftMmuCode(AccessCode):
     ) -> Probe:
         entry = b.get_pointer("tlb_system" if system else "tlb") + entry_offset(linear)
         further = size.zext(64) - 1 if isinstance(size, Value) else size - 1
-        last_page = (linear.zext(64) + further) & -PAGE
         tag = _tag(b, write) if isinstance(write, Value) else (WRITE_TAG if write else READ_TAG)
-        hit = last_page == b.load(entry + tag, 64)
+        hit = tag_of(linear.zext(64) + further) == b.load(entry + tag, 64)
         return Probe(hit, lambda: b.load(entry + ADDEND, PTR) + linear.zext(64))
 
     def pointer(self, b: HoleContext, linear: Value, size: int | Value, miss: Callable[[], None]) -> Value:
         wide = linear.zext(64)
         place = (wide >> ENTRY_SHIFT) & ENTRY_MASK
-        # 32 bits will do: an invalid tag ends in ones, and an access that wraps meets the entry of the last page
+        # 32 bits will do: an invalid tag ends in zeros, and an access that wraps meets the entry of the last page
         tag = b.load(b.cpu + b.hole("TAG_OFFSET", 64) + place, 32)
-        with b.Unlikely(((linear + (size - 1)) & -PAGE) != tag):
+        with b.Unlikely(tag_of(linear + (size - 1)) != tag):
             miss()
         return b.load(b.cpu + b.hole("ADDEND_OFFSET", 64) + place, PTR) + wide
 
     def known_pointer(self, b: HoleContext, linear: Value, miss: Callable[[], None]) -> Value:
-        with b.Unlikely(b.load(b.cpu + b.hole("ENTRY_TAG", 64), 32) != b.hole("PAGE")):
+        with b.Unlikely(b.load(b.cpu + b.hole("ENTRY_TAG", 64), 32) != b.hole("PAGE_TAG")):
             miss()
         return b.load(b.cpu + b.hole("ENTRY_ADDEND", 64), PTR) + linear.zext(64)
 

@@ -1,7 +1,9 @@
 """What the tables of the soft MMU look like: three of them, one for each privilege, and an empty one.
 
-An entry holds a read tag, a write tag and an addend: host address = linear address + addend. An access of n bytes hits
-when the page of its *last* byte equals the tag, so a page-crossing access misses without a check of its own. Entries
+An entry holds a read tag, a write tag and an addend: host address = linear address + addend. A tag is the address of
+the last byte of a page, which is never zero: so an empty entry is zeros, and tables cost no memory before they are
+used. An access of n bytes hits when the tag is that of its *last* byte's page, so a page-crossing access misses without
+a check of its own. Entries
 whose page holds translated code never have a write tag: stores there take the slow path, which looks for self-modified
 code.
 """
@@ -11,7 +13,7 @@ from bt.x86.state import TLB_BYTES
 TLB_ENTRY_BYTES = 32
 TLB_ENTRIES = TLB_BYTES // TLB_ENTRY_BYTES
 READ_TAG, WRITE_TAG, ADDEND, PHYSICAL = 0, 8, 16, 24  # offsets within an entry
-INVALID_TAG = -1
+INVALID_TAG = 0
 # PHYSICAL has, beside the physical page, WALKED_GLOBAL, WALKED_NO_EXECUTE and WALKED_LARGE (bt/x86/services.py) of the
 # walk that made the entry.
 PHYSICAL_FLAGS = 4096 - 1
@@ -23,8 +25,8 @@ ENTRY_SHIFT = 12 - (TLB_ENTRY_BYTES.bit_length() - 1)
 ENTRY_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_BYTES
 
 # Holes of stencils (bt/memory/backend.py): displacements from the state pointer of the tags and addends of this mode's
-# table, of the tag and the addend of an operand at a known address; and that operand's page. True: signed.
-HOLES = {"TAG_OFFSET": True, "ADDEND_OFFSET": True, "ENTRY_TAG": True, "ENTRY_ADDEND": True, "PAGE": False}
+# table, of the tag and the addend of an operand at a known address; and the tag of that operand's page. True: signed.
+HOLES = {"TAG_OFFSET": True, "ADDEND_OFFSET": True, "ENTRY_TAG": True, "ENTRY_ADDEND": True, "PAGE_TAG": False}
 
 _PARTS = {READ_TAG: "read_tag", WRITE_TAG: "write_tag", ADDEND: "addend", PHYSICAL: "physical"}
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from weakref import WeakMethod
 
 from bt.memory.mmu import Mmu
-from bt.memory.soft_mmu.layout import EMPTY
-from bt.x86.state import TLB_BYTES, TLB_FILLED_SLOTS, CpuState
+from bt.x86.state import CpuState
 
 _ALL_LINES = (1 << 64) - 1
 _A20 = 1 << 20
@@ -25,8 +24,6 @@ class SoftMmu(Mmu):
         self._protect = _PROTECT(symbols["protect"])
         self._native = WeakMethod(call)  # the processor has us: one that is forgotten shall not wait for the collector
         state["a20_mask"] = _ALL_LINES
-        ctypes.memset(state.address(EMPTY), 0xFF, TLB_BYTES)  # invalid tags
-        ctypes.memset(state.address("tlb_filled"), 0xFF, 8 * TLB_FILLED_SLOTS)  # what is empty has such tags, not zeros
 
     def _call(self, name: str, argument: int) -> None:
         call = self._native()

@@ -19,7 +19,7 @@ from bt.memory.backend import (
 )
 from bt.memory.host_mmu.code import flush_views, flush_views_at, protect_views
 from bt.memory.physical import PhysicalPage, code_map_slot, is_dirty, mark_dirty
-from bt.memory.soft_mmu.code import entry_offset
+from bt.memory.soft_mmu.code import entry_offset, tag_of
 from bt.memory.soft_mmu.layout import (
     ADDEND,
     EMPTY,
@@ -46,10 +46,10 @@ def _resolve(b: NativeContext) -> None:
     system = flags & ACCESS_SYSTEM
     table = b.select(system != 0, b.get_pointer("tlb_system"), b.get_pointer("tlb"))
     entry = table + entry_offset(linear)
-    page = linear.zext(64) & -PAGE
+    wanted = tag_of(linear.zext(64))
     tag = b.load(b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG), 64)
     fetch = flags & ACCESS_FETCH
-    with b.If(tag == page):
+    with b.If(tag == wanted):
         not_executable = b.load(entry + PHYSICAL, 32) & services.WALKED_NO_EXECUTE
         with b.Likely((fetch == 0) | (not_executable == 0)):
             b.put("memory_value", b.load(entry + ADDEND, 64) + linear.zext(64))
@@ -88,9 +88,9 @@ def _resolve(b: NativeContext) -> None:
     # never marked
     in_the_way = (b.load(code_map_slot(b, physical), 64) != 0) | ~is_dirty(b, physical)
     writable = (walked & services.WALKED_WRITABLE) != 0
-    b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, page, b.const(INVALID_TAG, 64)))
-    b.store(entry + READ_TAG, page)
-    b.store(entry + ADDEND, there.host - page)
+    b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, wanted, b.const(INVALID_TAG, 64)))
+    b.store(entry + READ_TAG, wanted)
+    b.store(entry + ADDEND, there.host - (linear.zext(64) & -PAGE))
     kept = walked & (services.WALKED_GLOBAL | services.WALKED_NO_EXECUTE | services.WALKED_LARGE)
     b.store(entry + PHYSICAL, physical | kept)
     _is_full(b, entry)
@@ -104,14 +104,14 @@ def _direct(b: NativeContext) -> None:
     _, linear, write = b.arguments
     null = b.const(0, PTR)
     entry = b.get_pointer("tlb") + entry_offset(linear)
-    page = linear.zext(64) & -PAGE
+    wanted = tag_of(linear.zext(64))
     tag = b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG)
-    with b.If(b.load(tag, 64) != page):
+    with b.If(b.load(tag, 64) != wanted):
         saved_cr2 = b.get("cr2")
         status = b.call(RESOLVE, b.cpu, linear, write, 0)
         with b.If(status != OK):
             b.put("cr2", saved_cr2)  # only a probe: the checked access that follows raises the fault
-        with b.If(b.load(tag, 64) != page):
+        with b.If(b.load(tag, 64) != wanted):
             b.ret(null)
     b.ret(b.load(entry + ADDEND, PTR) + linear.zext(64))
 
@@ -180,10 +180,10 @@ def _large_region(b: NativeContext, linear: Value) -> tuple[Value, Value]:
 def _invalidate_page(b: NativeContext) -> None:
     """A large page has an entry for each 4 KiB that were accessed, and goes as a whole (SDM vol. 3A 4.10.2.3)."""
     linear = b.arguments[1]
-    page = linear.zext(64) & -PAGE
+    tag = tag_of(linear.zext(64))
     for table in TABLES:
         entry = b.slot(table) + entry_offset(linear)
-        with b.If(b.load(entry + READ_TAG, 64) == page):
+        with b.If(b.load(entry + READ_TAG, 64) == tag):
             _empty(b, entry)
     slot, bit = _large_region(b, linear)
     regions = b.load(slot, 64)
@@ -191,7 +191,7 @@ def _invalidate_page(b: NativeContext) -> None:
     with b.Unlikely(is_large):
         with _Filled(b) as (entry, _, _):
             other = b.load(entry + READ_TAG, 64)
-            with b.If((other >> REGION_SHIFT) == (page >> REGION_SHIFT)):
+            with b.If((other >> REGION_SHIFT) == (tag >> REGION_SHIFT)):
                 _empty(b, entry)
         b.store(slot, regions ^ bit)
     flush_views_at(b, linear)
@@ -209,10 +209,10 @@ def _protect(b: NativeContext) -> None:
 def _known_translation(b: NativeContext) -> None:
     linear = b.arguments[1]
     entry = b.get_pointer("tlb") + entry_offset(linear)
-    page = linear.zext(64) & -PAGE
-    with b.If(b.load(entry + READ_TAG, 64) != page):
+    tag = tag_of(linear.zext(64))
+    with b.If(b.load(entry + READ_TAG, 64) != tag):
         b.ret(NOT_KNOWN)
-    writable = b.load(entry + WRITE_TAG, 64) == page
+    writable = b.load(entry + WRITE_TAG, 64) == tag
     b.ret(b.load(entry + PHYSICAL, 64) | (writable.zext(64) * services.WALKED_WRITABLE))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from typing import NoReturn
 
 import pytest
@@ -49,7 +48,7 @@ def test_too_many_mappings_from_the_start(monkeypatch: pytest.MonkeyPatch, what:
 
 
 def test_no_room_for_code() -> None:
-    assert "room" in refused(replace(shared_library(), reserved_bytes=1 << 40)).refused
+    assert "room" in refused(shared_library().replace(reserved_bytes=1 << 40)).refused
 
 
 def test_no_page_for_the_signal_handler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import guest_images
@@ -97,20 +97,20 @@ def flip_carry(machine: Machine) -> None:
 def library_with(stencil: str, sound: bytes, broken: bytes) -> Library:
     """A library whose named stencil has other code of the same length."""
     library = load_library()
-    number = library.stencil_names.decode().split("\n").index(stencil)
-    (place,) = struct.unpack_from("<I", library.stencils["stencils"], number * STENCIL.size)
-    code = bytearray(library.stencils["stencil_code"])
+    number = library.lines("stencil_names").index(stencil)
+    (place,) = struct.unpack_from("<I", library.sections["stencils"], number * STENCIL.size)
+    code = bytearray(library.sections["stencil_code"])
     assert code[place : place + len(sound)] == sound
     code[place : place + len(broken)] = broken
-    return replace(library, stencils={**library.stencils, "stencil_code": bytes(code)})
+    return library.replace(sections={**library.sections, "stencil_code": memoryview(code)})
 
 
 def library_with_handler(wrong: str, right: str) -> Library:
     """A library that interprets the instruction of encoding `wrong` as that of encoding `right`."""
     library = load_library()
-    row = len(library.handlers) // len(FORMS)
+    handlers = bytearray(library.sections["handlers"])
+    row = len(handlers) // len(FORMS)
     places = {form.encoding: row * form.id for form in FORMS}
-    handlers = bytearray(library.handlers)
-    handlers[places[wrong] : places[wrong] + row] = library.handlers[places[right] : places[right] + row]
+    handlers[places[wrong] : places[wrong] + row] = handlers[places[right] : places[right] + row]
     assert row == 8 * VARIANTS
-    return replace(library, handlers=bytes(handlers))
+    return library.replace(sections={**library.sections, "handlers": memoryview(handlers)})

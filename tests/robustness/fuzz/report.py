@@ -36,7 +36,7 @@ def lines(coverage: Coverage, totals: Totals, library: Library) -> Iterator[str]
     yield f"forms: {len(decoded)} of {len(all_forms)} decoded, {len(executed)} executed without an exception"
     reached = {_handlers()[(key & (1 << FORM_BITS) - 1) * VARIANTS + (key >> FORM_BITS)] for key in coverage.handlers}
     yield f"handlers: {len(reached)} of {len(set(_handlers()))}"
-    names = library.stencil_names.decode().split("\n")
+    names = library.lines("stencil_names")
     yield f"stencils: {len(coverage.stencils)} of {len(names)}"
     yield ""
     yield f"{'mode':28} {'forms executed':>14} {'raised':>7}  exceptions"

@@ -172,10 +172,10 @@ def test_neighbours_are_checked_once(library: Library) -> None:
 def test_the_copy_has_room(library: Library) -> None:
     """Address, check, pointers and the instruction itself fit into what is set aside for them."""
     longest = {"ea_b": 0, "fp_operand": 0, "fp_pointers": 0}
-    for number, name in enumerate(bytes(library.stencil_names).decode().split("\n")):
+    for number, name in enumerate(library.lines("stencil_names")):
         for prefix in longest:
             if name.startswith(prefix):
-                (length,) = struct.unpack_from("<H", library.stencils["stencils"], number * STENCIL.size + 4)
+                (length,) = struct.unpack_from("<H", library.sections["stencils"], number * STENCIL.size + 4)
                 longest[prefix] = max(longest[prefix], length)
     assert all(longest.values())
     instruction, operand_note, jump = 11, 4, 5
