@@ -161,7 +161,9 @@ class IdentityTier:
         if trace.why:
             self.reasons[trace.why] += 1
         else:
-            self._make(trace.unrolled().repaired(self.host_flags))
+            trace.unroll()
+            trace.repair(self.host_flags)
+            self._make(trace)
         self._settle_heat(head.eip)
 
     def emitted(self) -> Iterator[tuple[int, bytes]]:

@@ -8,8 +8,8 @@ flags are the host processor's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32, RegisterPlan
 from bt.engine.reencode.decoded import Decoded
@@ -39,8 +39,7 @@ class NotEncodable(Exception):
     """The host has no such instruction, or not with these registers: the interpreter does it."""
 
 
-@dataclass(frozen=True)
-class _Shape:
+class _Shape(NamedTuple):
     """What of a form's encoding does not depend on the instruction."""
 
     opcode: bytes  # escape included

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bt.engine.identity.layout import REPEATED_INSNS
@@ -49,8 +48,7 @@ class GuestBlock(NamedTuple):
         return cls(address, records, host, eip, insns, mode, physical & -PAGE, in_units, usable)
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """What instructions of a block may become."""
 
     paged: bool  # each page for itself: what lies where may change
@@ -61,30 +59,31 @@ class Choice:
     host_flags: HostFlags
 
 
-@dataclass
 class Trace:
     """What a unit is made of."""
 
-    head: GuestBlock
-    steps: list[Placed] = field(default_factory=list)
-    blocks: list[GuestBlock] = field(default_factory=list)
-    closes: bool = False  # it leads back to its own head
-    exit: int | None = None  # else to this address, if not by its last instruction
-    why: str = ""  # it is no good
+    def __init__(self, head: GuestBlock, *, why: str = "") -> None:
+        self.head = head
+        self.steps: list[Placed] = []
+        self.blocks: list[GuestBlock] = []
+        self.closes = False  # it leads back to its own head
+        self.exit: int | None = None  # else to this address, if not by its last instruction
+        self.why = why  # it is no good
 
     @property
     def is_wide(self) -> bool:
         """It has code from several pages."""
         return len({block.page for block in self.blocks}) > 1
 
-    def unrolled(self) -> Trace:
-        """The same several times over, if it is a short loop."""
-        copies = UNROLLED_INSNS // len(self.steps) if self.closes else 1
-        return replace(self, steps=self.steps * max(copies, 1))
+    def unroll(self) -> None:
+        """Have it several times over, if it is a short loop."""
+        if self.closes:
+            self.steps *= max(UNROLLED_INSNS // len(self.steps), 1)
 
-    def repaired(self, host_flags: HostFlags) -> Trace:
-        """The same with bt's undefined flags."""
-        return replace(self, steps=with_right_flags(self.steps, host_flags.unlike)) if host_flags.unlike else self
+    def repair(self, host_flags: HostFlags) -> None:
+        """Have bt's undefined flags in it."""
+        if host_flags.unlike:
+            self.steps = with_right_flags(self.steps, host_flags.unlike)
 
 
 def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.engine.identity.making.deadness import KEPT
 from bt.engine.identity.making.flag_repairs import (
@@ -37,8 +37,7 @@ _TOP = 1 << 31
 _Rule = Callable[[int, int, int], int]  # flags before, flags after, result (eax): the flags as they should be
 
 
-@dataclass(frozen=True)
-class _Sample:
+class _Sample(NamedTuple):
     meaning: str
     code: bytes  # on eax, with ecx or edx; the first instruction alone is looked at
     wanted: _Rule
@@ -113,8 +112,7 @@ def _samples() -> Iterator[_Sample]:
         yield from each(f"logic.{meaning}", f"{code}c8", lambda before, after, result: after & ~AF)
 
 
-@dataclass(frozen=True)
-class HostFlags:
+class HostFlags(NamedTuple):
     """Meanings that leave undefined flags otherwise than bt; those of them with which repairs do not help either."""
 
     unlike: frozenset[str] = frozenset()

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
@@ -70,8 +69,7 @@ class Site(NamedTuple):
     due: int
 
 
-@dataclass
-class Unit:
+class Unit(NamedTuple):
     """What was written: code for `start`, sites by their host addresses, where tier 1 comes in."""
 
     start: int
