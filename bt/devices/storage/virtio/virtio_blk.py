@@ -108,14 +108,11 @@ class VirtioBlk:
         """There may be new requests."""
         queue = self.queues[0]
         try:
-            # no more can wait in a ring; one that the device itself writes into might never be empty
-            for _ in range(queue.size):
+            # not one that the device itself writes into the ring meanwhile: it might never be empty
+            for _ in range(queue.waiting):
                 if self._is_broken or self._is_full:
                     return
-                chain = queue.pop()
-                if chain is None:
-                    return
-                self._start(chain)
+                self._start(queue.pop())
         except BrokenQueue:
             self._is_broken = True
             self.broke()
@@ -183,6 +180,7 @@ class VirtioBlk:
             request.is_flushing = True
             request.port.flush()
             return
+        was_full = self._is_full
         self._under_way.remove(request)
         self._bytes_under_way -= request.bytes
         written = 0
@@ -190,7 +188,8 @@ class VirtioBlk:
             written = request.bytes
             scatter(self._memory, cut(request.chain.writable, 0, written), request.port.data)
         self._finish(request.chain, written, OK if error is None else IO_ERROR)
-        self.notify()  # some may have waited
+        if was_full:  # some may have waited
+            self.notify()
 
     def _finish(self, chain: Chain, written: int, status: int) -> None:
         """The status is the last byte that can be written."""
