@@ -9,10 +9,11 @@ from bt.devices.pci.config_ports import ConfigPorts
 from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM
 from bt.devices.storage.ata.ata_device import AtaDevice
 from bt.devices.storage.ata.ide_channel import IdeChannel
+from bt.devices.storage.disk_port import DiskPort
 from bt.end import End
 from bt.firmware.builtin import rom
 from bt.firmware.builtin.bios import Bios
-from bt.firmware.builtin.pc import AtaPlace, Facts, Pc
+from bt.firmware.builtin.pc import AtaPlace, DirectPlace, Facts, Pc, Place
 from bt.firmware.e820 import memory_map, upper_kib
 from bt.machine.board import Board
 from bt.machine.hand_over.everything import initialise
@@ -63,6 +64,10 @@ def install_builtin(board: Board) -> None:
     """Put its ROM and its ports on the board."""
     state = board.cpu.state
     video = board.vga.memory
+
+    def on_disk(error: OSError | None) -> None:
+        bios.on_disk(error)
+
     pc = Pc(
         board.memory.ram,
         board.dma_memory,
@@ -71,6 +76,7 @@ def install_builtin(board: Board) -> None:
         board.clock,
         lambda: state["a20_mask"],
         partial(_ide_device, board),
+        [DiskPort(board.clock, disk, on_disk, board.post) for _, disk in board.media.of("virtio").values()],
         video.put_map,
         video.map_bytes,
         facts(board),
@@ -83,10 +89,13 @@ def install_builtin(board: Board) -> None:
 
 def facts(board: Board) -> Facts:
     size = board.config.memory
-    drives = [
+    drives: list[Place] = [
         AtaPlace(index // 2, index % 2, drive.media == "cdrom", disk.sectors if disk is not None else 0)
         for index, (drive, disk) in board.media.of("ide").items()
     ]
+    for number, (_, disk) in enumerate(board.media.of("virtio").values()):
+        assert disk is not None, "virtio disks stay"
+        drives.append(DirectPlace(number, disk.sectors))
     return Facts(
         [(each.base, each.length, each.type) for each in memory_map(size)],
         upper_kib(size),
