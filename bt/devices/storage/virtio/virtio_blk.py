@@ -17,7 +17,9 @@ QUEUE_SIZE = 256
 SEGMENTS = QUEUE_SIZE - 2  # of data, beside header and status
 
 # feature bits
-SEG_MAX, GEOMETRY, READ_ONLY, BLOCK_SIZE, FLUSH, CONFIG_WRITE_CACHE = (1 << n for n in (2, 4, 5, 6, 9, 11))
+SEG_MAX, GEOMETRY, READ_ONLY, BLOCK_SIZE, FLUSH, TOPOLOGY, CONFIG_WRITE_CACHE = (
+    1 << n for n in (2, 4, 5, 6, 9, 10, 11)
+)
 INDIRECT, EVENT_INDEX, VERSION_1 = 1 << 28, 1 << 29, 1 << 32
 
 IN, OUT, FLUSH_REQUEST, GET_ID = 0, 1, 4, 8  # types of request
@@ -26,6 +28,9 @@ ID_BYTES = 20
 OK, IO_ERROR, UNSUPPORTED = range(3)
 
 WRITE_CACHE_AT = 32  # offset of `writeback` in the configuration
+# What a request costs here beside its data, 0.2 ms, is the host's time for 1 MiB of them. Linux reads ahead twice this:
+# 512 KiB instead of 128, so that reading in order takes a quarter of the requests.
+OPTIMAL_BYTES = 256 << 10
 MOST_REQUEST_BYTES = 32 << 20  # a larger one is an error
 MOST_BYTES_UNDER_WAY = 64 << 20  # beyond that requests wait in their ring
 
@@ -64,7 +69,7 @@ class VirtioBlk:
         self.interrupt: Callable[[], None] = lambda: None  # the transport's, and so is the next
         self.broke: Callable[[], None] = lambda: None  # the device needs a reset
         self.features = (
-            SEG_MAX | GEOMETRY | BLOCK_SIZE | FLUSH | CONFIG_WRITE_CACHE | INDIRECT | EVENT_INDEX | VERSION_1
+            SEG_MAX | GEOMETRY | BLOCK_SIZE | FLUSH | TOPOLOGY | CONFIG_WRITE_CACHE | INDIRECT | EVENT_INDEX | VERSION_1
         )
         if disk.read_only:
             self.features |= READ_ONLY
@@ -83,7 +88,7 @@ class VirtioBlk:
         cylinders = default_cylinders(self.disk.sectors)
         return struct.pack(
             "<QIIHBBIBBHIBBH", self.disk.sectors, 0, SEGMENTS, cylinders, HEADS, SECTORS_PER_TRACK, SECTOR_BYTES,
-            0, 0, 0, 0, self._write_cache, 0, 1,
+            0, 0, 0, OPTIMAL_BYTES // SECTOR_BYTES, self._write_cache, 0, 1,
         )  # fmt: skip
 
     def write_config(self, offset: int, value: int) -> None:
