@@ -11,12 +11,12 @@ from bt.devices.storage.ata.ata_device import AtaDevice
 from bt.devices.storage.ata.ide_channel import IdeChannel
 from bt.devices.storage.disk_port import DiskPort
 from bt.end import End
-from bt.firmware.builtin import rom
+from bt.firmware.builtin import post, rom
 from bt.firmware.builtin.bios import Bios
 from bt.firmware.builtin.pc import AtaPlace, DirectPlace, Facts, Pc, Place
 from bt.firmware.e820 import memory_map, upper_kib
 from bt.machine.board import Board
-from bt.machine.hand_over.everything import initialise
+from bt.machine.hand_over.everything import RESET_CODE, RESET_VECTOR, initialise
 from bt.machine.hand_over.pci import HOST_BRIDGE
 from bt.machine.storage import floppy_kinds
 from bt.x86.state import CS, ESP, SS, CpuState
@@ -62,6 +62,25 @@ class Surroundings:
 
 def install_builtin(board: Board) -> None:
     """Put its ROM and its ports on the board."""
+    _add_services(board)
+    board.memory.add_bios(rom.image())
+
+
+def start_services(board: Board) -> None:
+    """Have the board as the firmware leaves it to what it starts, for a guest that is loaded without it but calls it.
+
+    Its reset vector starts the machine again, and with it the guest.
+    """
+    there = board.devices.get(Bios.NAME)
+    bios = there if isinstance(there, Bios) else _add_services(board)
+    ram = board.memory.ram
+    ram.write(rom.ROM_BASE, rom.image())
+    post.initialise(bios)
+    ram.write(RESET_VECTOR, RESET_CODE)
+
+
+def _add_services(board: Board) -> Bios:
+    """The device that answers when its ROM asks."""
     state = board.cpu.state
     video = board.vga.memory
 
@@ -82,9 +101,9 @@ def install_builtin(board: Board) -> None:
         facts(board),
     )
     bios = Bios(pc, AskingProcessor(state), Surroundings(board))
-    board.memory.add_bios(rom.image())
     board.add_device(bios.name, bios)
     board.ports.attach(bios, rom.ASK_PORT, 2)
+    return bios
 
 
 def facts(board: Board) -> Facts:

@@ -156,6 +156,16 @@ SESSIONS = (
         {"image": fetched("ipxe.iso")},
     ),
     Session(
+        "ipxe-kernel",
+        "-M pc -m 64 -kernel {image}",
+        (
+            Screen(r"iPXE initialising devices\.\.\.ok"),
+            Screen(r"iPXE 1\.0\.0\+"),
+            Screen(r"No more network devices"),
+        ),
+        {"image": fetched("ipxe.lkrn")},
+    ),
+    Session(
         "u-boot",
         # Without a display: it calls the VGA BIOS with data segments of 64 KiB, where that reads a monitor's EDID at a
         # 32-bit address. This is #GP in real mode too (SDM vol. 3A 6.15, interrupt 13); QEMU's TCG checks no limits.

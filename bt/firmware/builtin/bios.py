@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from bt.clock.virtual_clock import Event
 from bt.devices.device import Device
@@ -81,10 +81,11 @@ class Bios(Device):
     """Offset 0: a service; offset 1: power-on. Everybody else's reads are of no device."""
 
     version = 2
+    NAME: ClassVar = "built-in BIOS"
     fields = ("event_at_ns", "event_address", "wait_owner", "wait_until_ns", "noted")
 
     def __init__(self, pc: Pc, processor: Processor, outside: Outside) -> None:
-        super().__init__("built-in BIOS")
+        super().__init__(self.NAME)
         self.pc = pc
         self._processor, self._outside = processor, outside
         self.frame_at = 0  # of the call under way
