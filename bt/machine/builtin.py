@@ -62,7 +62,7 @@ class Surroundings:
 
 def install_builtin(board: Board) -> None:
     """Put its ROM and its ports on the board."""
-    _add_services(board)
+    _services(board)
     board.memory.add_bios(rom.image())
 
 
@@ -71,16 +71,17 @@ def start_services(board: Board) -> None:
 
     Its reset vector starts the machine again, and with it the guest.
     """
-    there = board.devices.get(Bios.NAME)
-    bios = there if isinstance(there, Bios) else _add_services(board)
+    bios = _services(board)
     ram = board.memory.ram
     ram.write(rom.ROM_BASE, rom.image())
     post.initialise(bios)
     ram.write(RESET_VECTOR, RESET_CODE)
 
 
-def _add_services(board: Board) -> Bios:
-    """The device that answers when its ROM asks."""
+def _services(board: Board) -> Bios:
+    """The device that answers when its ROM asks; a machine that has had a use for it has one."""
+    if isinstance(there := board.devices.get(Bios.NAME), Bios):
+        return there
     state = board.cpu.state
     video = board.vga.memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,10 @@ from bt.end import End
 from bt.errors import BadImage
 from bt.machine.config import MachineConfig, MachineName
 from bt.machine.machine import Machine
+from bt.machine.media import Drive
 from guest_images.assembler import assemble
 from tests.boot.images import bzimage
+from tests.firmware.builtin.calls import BOOT_SECTOR
 
 MIB = 1 << 20
 # Says "K" by INT 10h, notes what it finds; starts the machine again the first time, and ends the second.
@@ -82,6 +85,20 @@ def test_a_snapshot_of_it() -> None:
                 assert made.run(timeout=60).reason is End.HALTED
                 assert "K" in made.screen.text()
                 made.restore(snapshot)
+
+
+def test_firmware_before_and_after(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(BOOT_SECTOR)
+    with Machine(MachineConfig(memory=16 * MIB, bios="builtin", drives=(Drive(str(disk)),))) as made:
+        for _ in range(2):
+            made.load(kernel())
+            assert made.run(timeout=60).reason is End.HALTED
+            assert made.ram.read(MIB, 19) == b"protected-mode part"
+            made.ram.write(0x4000, bytes(4))
+            made.boot()
+            assert made.run(timeout=60).reason is End.HALTED
+            assert made.reg.eip == 0x7C02
 
 
 def test_a_real_mode_part_that_is_too_large() -> None:
