@@ -2,14 +2,15 @@
 
 Claims: to the shell in at most 0.7 of the time that `qemu-system-i386 -accel tcg` takes on the same machine, with the
 same devices and command line; there, each task at least at TCG's rate; sectors from ATA (by DMA and by PIO) and virtio
-at least at TCG's. Parts: pc, isapc (no PCI), pio; all of them by default. bt and QEMU take turns; what is shown is the
-median of the pairs' ratios, the least and the most. Wall time, from the start of the process to the prompt, and from
-a command to its end.
+at least at TCG's. Parts: pc, disks, isapc (no PCI), pio; all of them by default. bt and QEMU take turns; what is shown
+is the median of the pairs' ratios, the least and the most. Wall time, from the start of the process to the prompt, and
+from a command to its end.
 """
 
 from __future__ import annotations
 
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ from guest_images.third_party import locate
 BOOT_LIMIT, RATE_LIMIT = 0.7, 1.0  # bt's time by TCG's; bt's rate by TCG's
 PROMPT, DONE = rb"bt# (\x1b\[6n)?$", "that is all"  # the shell asks where the cursor is
 DISK_BYTES = 64 << 20
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 120.0  # without a word
 # fmt: off
 CONTENDERS: dict[str, tuple[str, ...]] = {
     "bt": (sys.executable, "-m", "bt.cli.main", "run"),
@@ -80,15 +81,17 @@ PIO_TASKS = (_reading("sda", "ATA by PIO", 8), _writing("sda", "ATA by PIO", 8))
 class Part(NamedTuple):
     """A machine, what its kernel is told besides, and what is done there."""
 
-    machine: str
+    machine: Sequence[str]
     append: str
     tasks: Sequence[Task]
 
 
 PARTS = {
-    "pc": Part("pc", "", TASKS + DISK_TASKS),
-    "isapc": Part("isapc", "", ()),
-    "pio": Part("pc", "libata.dma=0", PIO_TASKS),
+    "pc": Part(("-M", "pc"), "", TASKS),
+    "disks": Part(("-M", "pc"), "", DISK_TASKS),
+    # QEMU's isapc has a 486, which this kernel is not for, and an I/O APIC that no table tells of, on which it panics
+    "isapc": Part(("-M", "isapc", "-cpu", "pentium3"), "noapic", ()),
+    "pio": Part(("-M", "pc"), "libata.dma=0", PIO_TASKS),
 }
 
 
@@ -112,11 +115,11 @@ class Vm:
     def wait_for(self, pattern: bytes) -> None:
         """Until it has said so. Raises MeasurementFailed."""
         assert self._process.stdout is not None
-        deadline = time.monotonic() + PATIENCE_SECONDS
         while (found := re.search(pattern, self._said)) is None:
-            more = self._process.stdout.read(1 << 16)
+            is_there, _, _ = select.select([self._process.stdout], [], [], PATIENCE_SECONDS)
+            more = self._process.stdout.read(1 << 16) if is_there else b""
             self._said += more or b""
-            if not more or time.monotonic() > deadline:
+            if not more:
                 raise MeasurementFailed(f"no {pattern!r} behind {bytes(self._said[-300:])!r}")
         del self._said[: found.end()]
 
@@ -143,11 +146,11 @@ def command(contender: str, part: Part, scratch: Path) -> list[str]:
     if kernel is None:
         raise MeasurementFailed("debian-12-linux is not here: make guests")
     # fmt: off
-    given = [*CONTENDERS[contender], "-M", part.machine, "-m", "256", "-kernel", str(kernel),
+    given = [*CONTENDERS[contender], *part.machine, "-m", "256", "-kernel", str(kernel),
              "-initrd", str(made("initramfs.gz")), "-append", f"console=ttyS0 {part.append}".strip(),
              "-drive", f"file={scratch / 'ata.img'},format=raw,if=ide,index=0"]
     # fmt: on
-    if part.machine == "pc":
+    if "isapc" not in part.machine:
         given += ["-drive", f"file={scratch / 'virtio.img'},format=raw,if=virtio"]
     return given
 

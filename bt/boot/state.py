@@ -47,6 +47,7 @@ class EntryState(NamedTuple):
     `gdt_limit` is in bytes, as LGDT takes it. The A20 gate is open in every kind of entry. `port_writes` is what
     firmware has told the devices by then, in which kinds of entry differ: ports and the bytes written there.
     `has_data_area`: the BIOS data area and its extension are where a PC has them, and not part of the image.
+    `calls_bios`: it is started as by a BIOS, whose services it calls; the two fields before are nothing to it then.
     """
 
     entry_kind: EntryKind
@@ -59,3 +60,4 @@ class EntryState(NamedTuple):
     cr0: int
     port_writes: tuple[tuple[int, int], ...] = SERIAL_8N1 + INTERRUPTS
     has_data_area: bool = True
+    calls_bios: bool = False

@@ -162,17 +162,22 @@ def _is_on(text: str, given: dict[str, str], name: str) -> bool:
 
 def parse_boot(text: str) -> tuple[str, bool]:
     """-boot's argument: the order of devices, and whether to show a menu. Raises BadUsage."""
-    order, menu = MachineConfig.boot_order, False
+    order, once, menu = MachineConfig.boot_order, None, False
     for name, value in pairs(text) if text else []:
-        if name in ("order", "once"):
+        if name == "order":
             order = value
+        elif name == "once":
+            once = value
         elif name == "menu":
             menu = value == "on"
-        elif value == "on":
+        elif name in BOOT_WITHOUT_EFFECT:
+            pass
+        elif value == "on":  # letters alone
             order = name
-        elif name not in BOOT_WITHOUT_EFFECT:
+        else:
             known = ("order", "once", "menu", *BOOT_WITHOUT_EFFECT)
             raise BadUsage(f"-boot {text}: bt does not know {name}{nearest(name, known)}, or letters of a, c, d, n")
+    order = order if once is None else once
     if not set(order) <= BOOT_LETTERS.keys():
         raise BadUsage(f"-boot {text}: letters are a (diskette), c (disk), d (CD-ROM), n (network)")
     rest = "".join(letter for letter in MachineConfig.boot_order if letter not in order)

@@ -25,12 +25,12 @@ class MappedMemory:
         return self._map.read(paddr, n)
 
     def write(self, paddr: int, data: bytes | bytearray | memoryview, /) -> None:
-        piece = memoryview(data).cast("B")
-        end = paddr + len(piece)
+        end = paddr + len(data)
         whole = self._map.at(paddr)
-        if whole is not None and whole.use is Use.RAM and end <= whole.end:  # nearly always
-            whole.memory.write(whole.offset + paddr - whole.start, piece)
+        if whole is not None and whole.use is Use.RAM and end <= whole.start + whole.length:  # nearly always
+            whole.memory.write(whole.offset + paddr - whole.start, data)
             return
+        piece = memoryview(data)
         parts: list[Range] = []
         at = paddr
         while at < end:

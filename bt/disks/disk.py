@@ -29,7 +29,7 @@ class Request:
         self.kind: Final = kind
         self.lba: Final = lba
         self.sectors: Final = sectors
-        self.data = data  # what was read, once `result()` is None; or what is to be written
+        self.data: bytes | bytearray = data  # what was read, once `result()` is None; or what is to be written
         self.error: OSError | None = None
         self._on_done = on_done
         self._is_done = False
@@ -57,7 +57,7 @@ class Request:
             if self.kind == READ:
                 self.data = image.read(self.lba * SECTOR_BYTES, self.sectors * SECTOR_BYTES)
             elif self.kind == WRITE:
-                image.write(self.lba * SECTOR_BYTES, self.data)
+                image.write(self.lba * SECTOR_BYTES, bytes(self.data))  # which they are: no copy
             else:
                 image.flush()
         except OSError as error:

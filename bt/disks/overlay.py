@@ -48,7 +48,7 @@ class Overlay:
             offset = run_end
         return b"".join(parts)
 
-    def read_cached(self, offset: int, n: int) -> bytes | None:
+    def read_cached(self, offset: int, n: int) -> bytes | bytearray | None:
         first, last = offset // BLOCK_BYTES, (offset + n - 1) // BLOCK_BYTES
         if any(self._is_written(block) for block in range(first, last + 1)):
             return None

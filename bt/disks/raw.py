@@ -68,13 +68,13 @@ class RawImage:
             data += more
         return data
 
-    def read_cached(self, offset: int, n: int) -> bytes | None:
+    def read_cached(self, offset: int, n: int) -> bytearray | None:
         data = bytearray(n)
         try:
             found = os.preadv(self._fd, [data], offset, os.RWF_NOWAIT)
         except OSError:  # not there, or a file system that cannot say so
             return None
-        return bytes(data) if found == n else None
+        return data if found == n else None  # a copy of 128 KiB would cost 57 us beside these 30
 
     def write(self, offset: int, data: bytes) -> None:
         written = os.pwrite(self._fd, data, offset)

@@ -21,7 +21,7 @@ class Recording:
     def read(self, offset: int, n: int) -> bytes:
         return self._inner.read(offset, n)
 
-    def read_cached(self, offset: int, n: int) -> bytes | None:
+    def read_cached(self, offset: int, n: int) -> bytes | bytearray | None:
         return self._inner.read_cached(offset, n)
 
     def write(self, offset: int, data: bytes) -> None:

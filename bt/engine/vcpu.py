@@ -56,7 +56,7 @@ _CODE_WRITTEN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint6
 _COPY_PAGES = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64)
 _FORGET_MARKED = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64)
 _CACHE_FULL, _PROMOTE = int(ExitReason.CACHE_FULL), int(ExitReason.PROMOTE)
-_EXIT_REASON, _BUDGET = slot_number("exit_reason"), slot_number("budget")
+_EXIT_REASON, _BUDGET, _DELIVERING = slot_number("exit_reason"), slot_number("budget"), slot_number("delivering")
 _CLOCK_OFFSET, _CLOCK_SCALE = slot_number("clock_offset"), slot_number("clock_scale")
 _MMIO_COUNT, _MMIO_VALUE = slot_number("mmio_count"), slot_number("mmio_value")
 _make_exit = partial(tuple.__new__, Exit)  # 0.2 us; Exit's own constructor takes 0.8
@@ -122,6 +122,7 @@ class Vcpu:
         self._control = self.area(PAGE)
         self._tables = library.tables(self.model)
         self._entry = _OF_STATE(library.symbols[self._entry_name()])
+        self._deliver_pending = _OF_STATE(library.symbols["deliver_pending"])
         self._code_written = _CODE_WRITTEN(library.symbols["code_written"])
 
     def area(self, size: int, *, sparse: bool = False) -> Area:
@@ -402,8 +403,9 @@ class Vcpu:
     def interrupt(self, vector: int) -> None:
         """Take an external interrupt now (after an INTERRUPT_WINDOW exit). Raises BadUsage for a vector beyond 255."""
         arguments.whole_number("vector", vector, "a vector of 0 to 255 is wanted", least=0, most=255)
-        self.state["delivering"] = DELIVERING_INTERRUPT + vector
-        self.call("deliver_pending")
+        self.state.slots[_DELIVERING] = DELIVERING_INTERRUPT + vector
+        with self.ram.sole_use:
+            self._deliver_pending(self.state.pointer)
 
     @property
     def interrupt_waits(self) -> bool:

@@ -9,13 +9,14 @@ from bt.devices.pci.config_ports import ConfigPorts
 from bt.devices.pci.i440fx import ALL_RAM, FIRST_PAM
 from bt.devices.storage.ata.ata_device import AtaDevice
 from bt.devices.storage.ata.ide_channel import IdeChannel
+from bt.devices.storage.disk_port import DiskPort
 from bt.end import End
-from bt.firmware.builtin import rom
+from bt.firmware.builtin import post, rom
 from bt.firmware.builtin.bios import Bios
-from bt.firmware.builtin.pc import AtaPlace, Facts, Pc
+from bt.firmware.builtin.pc import AtaPlace, DirectPlace, Facts, Pc, Place
 from bt.firmware.e820 import memory_map, upper_kib
 from bt.machine.board import Board
-from bt.machine.hand_over.everything import initialise
+from bt.machine.hand_over.everything import RESET_CODE, RESET_VECTOR, initialise
 from bt.machine.hand_over.pci import HOST_BRIDGE
 from bt.machine.storage import floppy_kinds
 from bt.x86.state import CS, ESP, SS, CpuState
@@ -61,8 +62,32 @@ class Surroundings:
 
 def install_builtin(board: Board) -> None:
     """Put its ROM and its ports on the board."""
+    _services(board)
+    board.memory.add_bios(rom.image())
+
+
+def start_services(board: Board) -> None:
+    """Have the board as the firmware leaves it to what it starts, for a guest that is loaded without it but calls it.
+
+    Its reset vector starts the machine again, and with it the guest.
+    """
+    bios = _services(board)
+    ram = board.memory.ram
+    ram.write(rom.ROM_BASE, rom.image())
+    post.initialise(bios)
+    ram.write(RESET_VECTOR, RESET_CODE)
+
+
+def _services(board: Board) -> Bios:
+    """The device that answers when its ROM asks; a machine that has had a use for it has one."""
+    if isinstance(there := board.devices.get(Bios.NAME), Bios):
+        return there
     state = board.cpu.state
     video = board.vga.memory
+
+    def on_disk(error: OSError | None) -> None:
+        bios.on_disk(error)
+
     pc = Pc(
         board.memory.ram,
         board.dma_memory,
@@ -71,22 +96,26 @@ def install_builtin(board: Board) -> None:
         board.clock,
         lambda: state["a20_mask"],
         partial(_ide_device, board),
+        [DiskPort(board.clock, disk, on_disk, board.post) for _, disk in board.media.of("virtio").values()],
         video.put_map,
         video.map_bytes,
         facts(board),
     )
     bios = Bios(pc, AskingProcessor(state), Surroundings(board))
-    board.memory.add_bios(rom.image())
     board.add_device(bios.name, bios)
     board.ports.attach(bios, rom.ASK_PORT, 2)
+    return bios
 
 
 def facts(board: Board) -> Facts:
     size = board.config.memory
-    drives = [
+    drives: list[Place] = [
         AtaPlace(index // 2, index % 2, drive.media == "cdrom", disk.sectors if disk is not None else 0)
         for index, (drive, disk) in board.media.of("ide").items()
     ]
+    for number, (_, disk) in enumerate(board.media.of("virtio").values()):
+        assert disk is not None, "virtio disks stay"
+        drives.append(DirectPlace(number, disk.sectors))
     return Facts(
         [(each.base, each.length, each.type) for each in memory_map(size)],
         upper_kib(size),

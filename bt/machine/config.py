@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict, get_args
 from bt import arguments
 from bt.boot.placement import check_address_lines, check_ram_size
 from bt.devices.chipset import cmos_rtc
+from bt.errors import BadUsage
 from bt.firmware.cmos import BOOT_LETTERS
 from bt.machine.added import AddedDevice
 from bt.machine.media import Drive
@@ -82,8 +83,12 @@ class MachineConfig(Record):
         )  # fmt: skip
         good = isinstance(self.devices, tuple) and all(isinstance(each, AddedDevice) for each in self.devices)
         arguments.require(good, "devices", self.devices, "a tuple of AddedDevice is wanted")
-        is_virtio = any(drive.interface == "virtio" for drive in self.drives)
-        arguments.require(not is_virtio or self.machine == "pc", "drives", self.drives, "virtio needs machine='pc'")
+        for drive in self.drives:
+            if drive.interface == "virtio" and self.machine != "pc":
+                raise BadUsage(
+                    f"{drive.file}: a virtio disk needs PCI, which {self.machine} has not: have it behind ide, "
+                    "or take machine pc"
+                )
         letters = self.boot_order
         good = isinstance(letters, str) and set(letters) <= BOOT_LETTERS.keys() and len(set(letters)) == len(letters)
         arguments.require(good, "boot_order", letters, "letters are wanted, each once: a, c, d, n")

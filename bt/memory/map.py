@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -321,7 +321,7 @@ class PhysicalMap:
     def read(self, physical: int, size: int) -> bytes:
         """`size` bytes at a physical address; raises OutsideRam unless all of them are memory."""
         whole = self.at(physical)
-        if whole is not None and physical + size <= whole.end:  # nearly always
+        if whole is not None and physical + size <= whole.start + whole.length:  # nearly always
             return whole.memory.read(whole.offset + physical - whole.start, size)
         return b"".join([part.memory.read(part.offset, part.length) for part in self._parts(physical, size)])
 
@@ -363,11 +363,19 @@ class PhysicalMap:
             if (processor := reference()) is not None:
                 yield processor
 
+    def tell_processors(self, physical: int, size: int) -> None:
+        """Somebody else has written there: the way of every DMA, in a loop without a generator, 0.5 us less."""
+        for reference in self._processors:
+            if (processor := reference()) is not None:
+                processor.written(physical, size)
+
     def _find_sources(self) -> None:
         self._deafen()
         known = {id(source.memory): source for source in self._sources}
         mapped = {id(each.memory): each.memory for each in self}
         self._sources = [known.get(number) or _Source(self, memory) for number, memory in mapped.items()]
+        for source in self._sources:
+            source.mapped(self)
         self._listen()
 
     def _listen(self) -> None:
@@ -437,10 +445,16 @@ class _Source:
 
     def __init__(self, map_: PhysicalMap, memory: GuestRam) -> None:
         self._map, self.memory = weakref.ref(map_), memory
+        self._places: list[tuple[int, int, int]] = []  # first offset, the one behind the last, physical address of 0
         memory.log_from(self.collect)
 
-    def _ranges(self, map_: PhysicalMap) -> list[Range]:
-        return [each for each in map_ if each.memory is self.memory]
+    def mapped(self, ranges: Iterable[Range]) -> None:
+        """These are in the map from now on; those that are of this memory are its own."""
+        self._places = [
+            (each.offset, each.offset + each.length, each.start - each.offset)
+            for each in ranges
+            if each.memory is self.memory
+        ]
 
     def collect(self) -> None:
         """Put into its log what processors have written."""
@@ -454,7 +468,7 @@ class _Source:
         """Tell the processors what somebody else has written to it."""
         if (map_ := self._map()) is None:
             return
-        for each in self._ranges(map_):
-            start, end = max(offset, each.offset), min(offset + size, each.offset + each.length)
-            for processor in map_.processors() if start < end else ():
-                processor.written(each.start + start - each.offset, end - start)
+        for first, end, base in self._places:
+            if offset < end and first < offset + size:
+                start = max(offset, first)
+                map_.tell_processors(base + start, min(offset + size, end) - start)

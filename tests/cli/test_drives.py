@@ -10,6 +10,7 @@ from bt.cli import run
 from bt.cli.drives import config_options, parse_boot, parse_drive
 from bt.cli.qemu.machine_types import parse_machine
 from bt.errors import BadUsage
+from bt.machine.config import MachineConfig
 from bt.machine.media import Drive, with_places
 from tests.cli.conftest import Bt
 
@@ -58,6 +59,10 @@ def test_what_is_no_drive(text: str, said: str) -> None:
     ("text", "order", "menu"),
     [
         ("", "cad", False),
+        ("order=dc,menu=off,strict=on", "dca", False),
+        ("strict=off,d", "dca", False),
+        ("once=d,order=c", "dca", False),
+        ("order=c,once=d,splash-time=5,reboot-timeout=-1", "dca", False),
         ("d", "dca", False),
         ("order=ac", "acd", False),
         ("menu=on", "cad", True),
@@ -72,6 +77,11 @@ def test_names_of_machines() -> None:
     assert [parse_machine(name) for name in ("pc", "isapc", "pc-i440fx-7.2,accel=tcg")] == ["pc", "isapc", "pc"]
     with pytest.raises(BadUsage, match="there are pc, isapc"):
         parse_machine("virt")
+
+
+def test_virtio_without_pci() -> None:
+    with pytest.raises(BadUsage, match=r"^a\.img: a virtio disk needs PCI, which isapc has not"):
+        MachineConfig(machine="isapc", drives=(Drive("a.img", "virtio"),))
 
 
 def test_places() -> None:

@@ -26,8 +26,8 @@ def greetings(device: str) -> tuple[Step, ...]:
     )
 
 
-def services(machine: str, medium: str, drive: str) -> Session:
-    """The boot sector that calls the BIOS, from a floppy disk or a hard disk."""
+def services(machine: str, medium: str, drive: str, name: str = "") -> Session:
+    """The boot sector that calls the BIOS, from a floppy disk or a hard disk; `name` unless it is the machine's."""
     number, geometry = {"floppy": ("00", "0002 0012"), "disk": ("80", "0010 003f")}[medium]
     said = (
         rf"services of the BIOS, drive {number}",
@@ -41,7 +41,7 @@ def services(machine: str, medium: str, drive: str) -> Session:
         r"type a line: ",
     )
     return Session(
-        f"services-{medium}-{machine.split()[1]}",
+        f"services-{medium}-{name or machine.split()[1]}",
         f"{machine} -m 16 -drive file={{image}},{drive}",
         (
             *(Serial(line) for line in said),
@@ -133,6 +133,7 @@ SESSIONS = (
     services("-M pc", "floppy", "if=floppy,format=raw -boot a"),
     services("-M isapc", "disk", "if=ide,format=raw"),
     services("-M pc", "disk", "if=ide,format=raw"),
+    services("-M pc", "disk", "if=virtio,format=raw", "virtio"),
     Session(
         "gnumach",
         "-M pc -m 64 -kernel {image} -append console=com0",
@@ -153,6 +154,16 @@ SESSIONS = (
             Screen(r"No more network devices"),
         ),
         {"image": fetched("ipxe.iso")},
+    ),
+    Session(
+        "ipxe-kernel",
+        "-M pc -m 64 -kernel {image}",
+        (
+            Screen(r"iPXE initialising devices\.\.\.ok"),
+            Screen(r"iPXE 1\.0\.0\+"),
+            Screen(r"No more network devices"),
+        ),
+        {"image": fetched("ipxe.lkrn")},
     ),
     Session(
         "u-boot",

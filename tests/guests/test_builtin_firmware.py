@@ -22,6 +22,7 @@ BUILTIN = (
     "memtest-iso",
     "services-disk-isapc",
     "services-disk-pc",
+    "services-disk-virtio",
     "services-floppy-isapc",
     "services-floppy-pc",
 )
@@ -32,8 +33,7 @@ STEPS = {"memtest-iso": (Screen(r"Memtest86\+ v6\.10"), Screen(r"Test #3"), Scre
 def sessions() -> Iterator[Session]:
     found = {session.name: replace(session, steps=STEPS.get(session.name, session.steps)) for session in SESSIONS}
     for name in BUILTIN:
-        arguments = found[name].arguments.replace("if=virtio,readonly=on", "if=ide,snapshot=on")  # it serves no virtio
-        yield replace(found[name], arguments=f"{arguments} -bios builtin")
+        yield replace(found[name], arguments=f"{found[name].arguments} -bios builtin")
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ enabled. There is no BIOS: each vector of the interrupt table leads to a HLT of 
 import struct
 from typing import NamedTuple
 
+from bt.boot.loaders.real_mode import ALWAYS_SET, CR0_ET, segment
 from bt.boot.placement import PhysicalMemory
-from bt.boot.state import GENERAL_REGISTERS, SEGMENT_REGISTERS, SERIAL_8N1, EntryState, SegmentSetting
+from bt.boot.state import GENERAL_REGISTERS, SEGMENT_REGISTERS, SERIAL_8N1, EntryState
 from bt.end import End
 from bt.errors import BadImage
 from bt.x86.vectors import Vector, vector_name
@@ -24,9 +25,7 @@ VECTORS = 256
 SERVICE_SEGMENT, SERVICE_OFFSET = 0xF000, 0xE000
 _HLT = b"\xf4"
 
-_ACCESS_DATA = 0x93  # present, writable, accessed: what real mode has in every segment register
-_EFLAGS = 1 << 9 | 1 << 1  # IF, and the bit that is always one
-_CR0_ET = 1 << 4
+_IF = 1 << 9
 # The interrupt controllers as on every PC: IRQ 0 to 7 at vectors 08-0F, IRQ 8 to 15 at 70-77. All are masked, where a
 # BIOS leaves some open, because there is nobody to serve them.
 _INTERRUPT_CONTROLLERS = (
@@ -64,16 +63,15 @@ def load(name: str, image: bytes, ram: PhysicalMemory) -> EntryState:
     ram.write(0, b"".join(vectors))
     ram.write(SERVICE_SEGMENT * 16 + SERVICE_OFFSET, _HLT * VECTORS)
     ram.write(LOAD_ADDRESS, image)
-    segment = SegmentSetting(selector=0, base=0, limit=0xFFFF, access=_ACCESS_DATA, flags32=False)
     return EntryState(
         entry_kind="boot sector",
         eip=LOAD_ADDRESS,
         gpr=dict.fromkeys(GENERAL_REGISTERS, 0) | {"esp": LOAD_ADDRESS, "edx": FIRST_DISK},
-        eflags=_EFLAGS,
-        segments=dict.fromkeys(SEGMENT_REGISTERS, segment),
+        eflags=_IF | ALWAYS_SET,
+        segments=dict.fromkeys(SEGMENT_REGISTERS, segment(0)),
         gdt_base=0,
         gdt_limit=0,
-        cr0=_CR0_ET,
+        cr0=CR0_ET,
         port_writes=SERIAL_8N1 + _INTERRUPT_CONTROLLERS,
     )
 

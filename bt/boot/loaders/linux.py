@@ -2,7 +2,8 @@
 
 The protected-mode part of a bzImage goes to its code32_start, normally 1 MiB, and is entered there with ESI = the
 zero page, EBX = EBP = EDI = 0, CS = 0x10 and the other segments 0x18, interrupts and paging off. The kernel's
-real-mode part never runs: what it would ask the BIOS is in the zero page.
+real-mode part never runs: what it would ask the BIOS is in the zero page. Where code32_start is 0 that part is all
+there is to enter: linux_real_mode.py.
 
     0x09000 GDT   0x10000 zero page   0x20000 command line   1 MiB kernel   as high as allowed: initrd
 """
@@ -57,7 +58,10 @@ _OLD_CMDLINE_SIZE = 255
 
 
 class SetupHeader(NamedTuple):
-    """The fields we act on. Addresses are physical, sizes in bytes, `raw` is the header from 0x1F1 on."""
+    """The fields we act on. Addresses are physical, sizes in bytes, `raw` is the header from 0x1F1 on.
+
+    `code32_start` is 0 where there is no 32-bit entry.
+    """
 
     version: int
     raw: bytes
@@ -105,7 +109,7 @@ def parse(name: str, image: bytes) -> SetupHeader:
             f"the file has {code_bytes:#x}: is it cut off?"
         )
     code32_start = _u32(image, 0x214)
-    if code32_start < HIGH_MEMORY:
+    if 0 < code32_start < HIGH_MEMORY:
         raise BadImage(f"{name}: bzImage with code32_start {code32_start:#x}, below 1 MiB")
     return SetupHeader(
         version=version,
@@ -114,7 +118,7 @@ def parse(name: str, image: bytes) -> SetupHeader:
         code32_start=code32_start,
         initrd_addr_max=_u32(image, 0x22C) if version >= 0x0203 else _OLD_INITRD_ADDR_MAX,
         cmdline_size=_u32(image, 0x238) if version >= 0x0206 else _OLD_CMDLINE_SIZE,
-        needs_until=_needs_until(name, image, version, code32_start, code_bytes),
+        needs_until=_needs_until(name, image, version, code32_start or HIGH_MEMORY, code_bytes),
     )
 
 
@@ -143,8 +147,14 @@ def load(
         raise BadUsage(
             f"{name}: command line of {len(command_line)} bytes; this kernel takes {longest}: shorten -append"
         )
-    kernel = piece(header.code32_start, image[header.code_offset :], "kernel")
     initrd_start = _make_room(name, header, None if initrd is None else len(initrd), ram.size)
+    if not header.code32_start:
+        from bt.boot.loaders import linux_real_mode  # hardly anybody needs it
+
+        return linux_real_mode.load(
+            name, image, header.code_offset, ram, command_line=command_line, initrd_start=initrd_start, initrd=initrd
+        )
+    kernel = piece(header.code32_start, image[header.code_offset :], "kernel")
     pieces = [
         kernel,
         piece(GDT, flat_gdt(CODE_SELECTOR, DATA_SELECTOR), "GDT"),

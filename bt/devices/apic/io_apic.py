@@ -57,7 +57,8 @@ class IoApic(Device):
         self._inputs = self._inputs | bit if level else self._inputs & ~bit
         entry = self._entries[number]
         if entry & LEVEL:
-            self._deliver_level(number)
+            if level:
+                self._deliver_level(number)
         elif rises and not entry & MASKED:
             self._deliver(number)
 

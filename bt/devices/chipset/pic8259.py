@@ -304,11 +304,13 @@ class Pic8259Pair(Device):
         self._update()
 
     def _input_changed(self, irq: int, level: bool) -> None:
-        if irq < 8:
-            self._master.set_input(irq, level)
+        chip = self._master if irq < 8 else self._slave
+        chip.set_input(irq & 7, level)
+        if chip.imr >> (irq & 7) & 1:
+            chip.settle()  # which is all: neither INT depends on it
+        elif irq < 8:
             self._update_master()
         else:
-            self._slave.set_input(irq & 7, level)
             self._update()
 
     def _update(self) -> None:

@@ -43,6 +43,7 @@ class IsaBridge(PciFunction):
     def __init__(self, irqs: Sequence[Line], name: str = "ISA bridge") -> None:
         """`irqs`: wires of its own to the 16 interrupt inputs."""
         self._irqs = irqs
+        self._driven = set[int]()  # those that are high
         self._asserted = [set[str]() for _ in range(PIRQ_COUNT)]  # names of the functions that pull each PIRQ
         super().__init__(name, ISA_IDENTITY, defaults=ISA_DEFAULTS)
 
@@ -73,9 +74,9 @@ class IsaBridge(PciFunction):
             route = self._config[FIRST_PIRQ + pirq]
             if functions and not route & ROUTED_NOWHERE and route & ROUTE not in NOT_ROUTABLE:
                 high.add(route & ROUTE)
-        for number, line in enumerate(self._irqs):
-            if line.driven != (number in high):  # few change, and this is the way of every interrupt
-                line.set(number in high)
+        for number in sorted(high ^ self._driven):
+            self._irqs[number].set(number in high)
+        self._driven = high
 
 
 class ResetControl(Device):

@@ -28,7 +28,7 @@ class DiskPort:
         post: Post | None = None,
     ) -> None:
         self.disk = disk
-        self.data = b""
+        self.data: bytes | bytearray = b""
         self._clock = clock
         self._deliver = deliver
         self._post = post

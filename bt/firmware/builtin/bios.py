@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from bt.clock.virtual_clock import Event
 from bt.devices.device import Device
 from bt.firmware.builtin import interrupts, post, rom, serial, system, time_of_day
 from bt.firmware.builtin.disks import boot, disk
 from bt.firmware.builtin.disks.boot import Boot, Emulation
+from bt.firmware.builtin.disks.direct import DirectTransfer
 from bt.firmware.builtin.disks.floppy import FloppyTransfer
 from bt.firmware.builtin.disks.transfer import AtaTransfer, Transfer
 from bt.firmware.builtin.frame import FRAME_BYTES, Frame
@@ -79,10 +80,12 @@ class Outside(Protocol):
 class Bios(Device):
     """Offset 0: a service; offset 1: power-on. Everybody else's reads are of no device."""
 
+    version = 2
+    NAME: ClassVar = "built-in BIOS"
     fields = ("event_at_ns", "event_address", "wait_owner", "wait_until_ns", "noted")
 
     def __init__(self, pc: Pc, processor: Processor, outside: Outside) -> None:
-        super().__init__("built-in BIOS")
+        super().__init__(self.NAME)
         self.pc = pc
         self._processor, self._outside = processor, outside
         self.frame_at = 0  # of the call under way
@@ -91,6 +94,8 @@ class Bios(Device):
         self._forget()
 
     def _forget(self) -> None:
+        for port in self.pc.direct:
+            port.forget()
         self.transfer: Transfer | None = None
         self.boot: Boot | None = None
         self.emulation: Emulation | None = None
@@ -171,6 +176,11 @@ class Bios(Device):
             self.transfer.abandon(self.pc)
             self.transfer = None
 
+    def on_disk(self, error: OSError | None) -> None:
+        """What a transfer has asked of a disk in `Pc.direct` has come."""
+        assert isinstance(self.transfer, DirectTransfer), "forgotten with the transfer"
+        self.transfer.delivered(self.pc, error)
+
     def has_waited_ns(self, ns: int) -> bool:
         """Whether so much time has passed since this call first asked; until then some passes each time."""
         clock = self.pc.clock
@@ -208,6 +218,7 @@ class Bios(Device):
     def state(self) -> dict[str, Any]:
         return super().state() | {
             "transfer": None if self.transfer is None else self.transfer.state(),
+            "direct": [port.state() for port in self.pc.direct],
             "boot": None if self.boot is None else self.boot.state(),
             "emulation": None if self.emulation is None else asdict(self.emulation),
             "event": self._event.state() if self._event else None,
@@ -217,13 +228,15 @@ class Bios(Device):
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self.transfer = _transfer(state["transfer"])
+        for port, saved in zip(self.pc.direct, state["direct"], strict=True):
+            port.restore(saved)
         self.boot = None if state["boot"] is None else Boot(**state["boot"])
         self.emulation = None if state["emulation"] is None else Emulation(**state["emulation"])
         self._event = self.pc.clock.restore_event(state["event"], self._event_due)
         self._wake = self.pc.clock.restore_event(state["wake"], _nothing)
 
 
-KINDS: dict[str, Callable[..., Transfer]] = {"ata": AtaTransfer, "floppy": FloppyTransfer}
+KINDS: dict[str, Callable[..., Transfer]] = {"ata": AtaTransfer, "direct": DirectTransfer, "floppy": FloppyTransfer}
 
 
 def _transfer(state: dict[str, Any] | None) -> Transfer | None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from bt.clock.virtual_clock import VirtualClock
 from bt.devices.storage.ata.ata_device import AtaDevice
+from bt.devices.storage.disk_port import DiskPort
 from bt.memory.bus import Bus
 from bt.memory.ram import OutsideRam
 
@@ -32,6 +33,18 @@ class AtaPlace:
 
 
 @dataclass(frozen=True)
+class DirectPlace:
+    """A disk of `sectors` of 512 bytes that is no drive of a channel: number `number` of `Pc.direct`."""
+
+    number: int
+    sectors: int
+    is_cdrom = False
+
+
+Place = AtaPlace | DirectPlace
+
+
+@dataclass(frozen=True)
 class Facts:
     """What does not change while the machine lives.
 
@@ -41,7 +54,7 @@ class Facts:
 
     memory_map: Sequence[tuple[int, int, int]]
     extended_kib: int
-    drives: Sequence[AtaPlace]
+    drives: Sequence[Place]  # as the BIOS counts them
     floppies: Sequence[int]  # their kinds as CMOS has them
     boot_order: str
     has_pci: bool
@@ -59,17 +72,19 @@ class Pc:
         clock: VirtualClock,
         address_mask: Callable[[], int],
         drive: Callable[[int, int], AtaDevice | None],
+        direct: Sequence[DiskPort],
         put_video_map: Callable[[int, int, bytes], None],
         video_map: Callable[[int, int, int], bytes],
         facts: Facts,
     ) -> None:
         """`low_ram` is what is in `memory` below 640 KiB; `windows` answers where no memory is.
 
-        `address_mask` is the A20 gate's; `drive` knows the devices by channel and position; `put_video_map(number,
-        start, data)` stores in one of the VGA's four maps, `video_map(number, start, n)` reads it.
+        `address_mask` is the A20 gate's; `drive` knows the devices by channel and position; `direct` are ways to disks
+        without their devices; `put_video_map(number, start, data)` stores in one of the VGA's four maps,
+        `video_map(number, start, n)` reads it.
         """
         self._low_ram, self._memory, self._windows, self._address_mask = low_ram, memory, windows, address_mask
-        self.ports, self.clock, self.drive, self.facts = ports, clock, drive, facts
+        self.ports, self.clock, self.drive, self.direct, self.facts = ports, clock, drive, direct, facts
         self.put_video_map, self.video_map = put_video_map, video_map
 
     def read(self, address: int, n: int) -> bytes:

@@ -48,6 +48,13 @@ def power_on(bios: Bios) -> int:
         if why == RESUME_WITH_EOI:
             pc.output(0x20, 0x20)
         return rom.RESUME
+    initialise(bios)
+    return rom.BOOT
+
+
+def initialise(bios: Bios) -> None:
+    """Have everything as what a BIOS starts finds it."""
+    pc = bios.pc
     bios.prepare()
     for port, value in (*A20_OPEN, *DMA_SETUP, *PIC_SETUP, *PIT_SETUP):
         pc.output(port, value)
@@ -59,7 +66,6 @@ def power_on(bios: Bios) -> int:
     fonts.point_at_usual(pc, 16)
     registers.show_cursor(pc)
     _write_disk_tables(bios)
-    return rom.BOOT
 
 
 def _start_clock(pc: Pc) -> None:

@@ -21,6 +21,11 @@ RESET_VECTOR, RESET_CODE, DATE, MODEL = 0xFFFF0, bytes.fromhex("b0fee664f4"), b"
 
 def hand_over(board: Board, entry: EntryState) -> None:
     """Have the board as firmware leaves it to a guest that has been loaded."""
+    if entry.calls_bios:
+        from bt.machine.builtin import start_services  # others have no need of it
+
+        start_services(board)
+        return
     initialise(board)
     board.dma_memory.write(RESET_VECTOR, RESET_CODE + DATE + MODEL)
     if entry.has_data_area:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bt.end import End
 from bt.machine.config import MachineConfig, MachineName
 from bt.machine.machine import Machine
-from bt.machine.media import Drive
+from bt.machine.media import Drive, Interface
 from bt.x86 import reset
 from bt.x86.state import CS, DS, ES, GPR_NAMES, SS
 from bt.x86.system.segmentation import segment_cache
@@ -83,14 +83,20 @@ class Caller:
 
 @contextmanager
 def started(
-    folder: Path, firmware: str | None, *drives: Drive, machine: MachineName = "pc", engine: str = "bt", mib: int = 16
+    folder: Path,
+    firmware: str | None,
+    *drives: Drive,
+    machine: MachineName = "pc",
+    engine: str = "bt",
+    mib: int = 16,
+    interface: Interface = "ide",
 ) -> Iterator[Caller]:
-    """With a first hard disk of 16 MiB whose sectors begin with their number, and the `drives`."""
+    """With a first hard disk of 16 MiB, at `interface`, whose sectors begin with their number, and the `drives`."""
     disk = folder / "disk"
     if not disk.exists():
         sectors = [BOOT_SECTOR, *(number.to_bytes(4, "little") * 128 for number in range(1, 32768))]
         disk.write_bytes(b"".join(sectors))
-    first = Drive(str(disk), index=0, snapshot=True)
+    first = Drive(str(disk), interface, index=0, snapshot=True)
     config = MachineConfig(
         memory=mib * MIB,
         drives=(first, *drives),

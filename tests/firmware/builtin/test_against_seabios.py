@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -27,8 +28,21 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Cal
 @needs_seabios
 @pytest.mark.parametrize("group", GROUPS)
 def test_services(machines: dict[str, Caller], group: str) -> None:
+    compare(machines, GROUPS[group])
+
+
+@needs_seabios
+def test_services_of_a_virtio_disk(tmp_path: Path) -> None:
+    with (
+        started(tmp_path, None, interface="virtio") as theirs,
+        started(tmp_path, "builtin", interface="virtio") as ours,
+    ):
+        compare({"SeaBIOS": theirs, "builtin": ours}, GROUPS["disk"])
+
+
+def compare(machines: dict[str, Caller], cases: Sequence[Case]) -> None:
     differences = []
-    for case in GROUPS[group]:
+    for case in cases:
         theirs, ours = (answer(machines[name], case) for name in ("SeaBIOS", "builtin"))
         differences += [f"{case.name}: {each}" for each in difference(case, theirs, ours)]
     assert not differences, "\n".join(differences)

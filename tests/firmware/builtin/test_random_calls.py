@@ -27,7 +27,9 @@ def caller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Caller]:
     floppy, disc = tmp_path / "floppy", tmp_path / "disc"
     floppy.write_bytes(bytes(1440 << 10))
     disc.write_bytes(bytes(2048) * 64)
-    drives = (Drive(str(floppy), "floppy", snapshot=True), Drive(str(disc), "ide", "cdrom"))
+    drives = [Drive(str(floppy), "floppy", snapshot=True), Drive(str(disc), "ide", "cdrom")]
+    if request.param == "pc":
+        drives.append(Drive(str(floppy), "virtio", snapshot=True))
     with started(tmp_path, "builtin", *drives, machine=request.param) as made:
         yield made
 

@@ -59,11 +59,12 @@ def test_what_is_raised_is_found_and_alone_remains(campaign: Campaign, monkeypat
 
 
 def test_a_loop_is_found(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pop(queue: VirtQueue) -> None:
+    def waiting(queue: VirtQueue) -> int:
         while queue.is_ready:
             pass
+        return 0
 
-    monkeypatch.setattr(VirtQueue, "pop", pop)
+    monkeypatch.setattr(VirtQueue, "waiting", property(waiting))
     monkeypatch.setattr("tests.robustness.devices.campaign.HANGS_AFTER_SECONDS", 0.5)
     ports = [Action("out", 0xCF8, 4, 0x8000_1810), Action("out", 0xCFC, 4, 0xC000)]
     command = [Action("out", 0xCF8, 4, 0x8000_1804), Action("out", 0xCFC, 2, 1)]

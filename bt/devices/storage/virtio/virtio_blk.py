@@ -17,7 +17,9 @@ QUEUE_SIZE = 256
 SEGMENTS = QUEUE_SIZE - 2  # of data, beside header and status
 
 # feature bits
-SEG_MAX, GEOMETRY, READ_ONLY, BLOCK_SIZE, FLUSH, CONFIG_WRITE_CACHE = (1 << n for n in (2, 4, 5, 6, 9, 11))
+SEG_MAX, GEOMETRY, READ_ONLY, BLOCK_SIZE, FLUSH, TOPOLOGY, CONFIG_WRITE_CACHE = (
+    1 << n for n in (2, 4, 5, 6, 9, 10, 11)
+)
 INDIRECT, EVENT_INDEX, VERSION_1 = 1 << 28, 1 << 29, 1 << 32
 
 IN, OUT, FLUSH_REQUEST, GET_ID = 0, 1, 4, 8  # types of request
@@ -26,6 +28,9 @@ ID_BYTES = 20
 OK, IO_ERROR, UNSUPPORTED = range(3)
 
 WRITE_CACHE_AT = 32  # offset of `writeback` in the configuration
+# What a request costs here beside its data, 0.2 ms, is the host's time for 1 MiB of them. Linux reads ahead twice this:
+# 512 KiB instead of 128, so that reading in order takes a quarter of the requests.
+OPTIMAL_BYTES = 256 << 10
 MOST_REQUEST_BYTES = 32 << 20  # a larger one is an error
 MOST_BYTES_UNDER_WAY = 64 << 20  # beyond that requests wait in their ring
 
@@ -64,7 +69,7 @@ class VirtioBlk:
         self.interrupt: Callable[[], None] = lambda: None  # the transport's, and so is the next
         self.broke: Callable[[], None] = lambda: None  # the device needs a reset
         self.features = (
-            SEG_MAX | GEOMETRY | BLOCK_SIZE | FLUSH | CONFIG_WRITE_CACHE | INDIRECT | EVENT_INDEX | VERSION_1
+            SEG_MAX | GEOMETRY | BLOCK_SIZE | FLUSH | TOPOLOGY | CONFIG_WRITE_CACHE | INDIRECT | EVENT_INDEX | VERSION_1
         )
         if disk.read_only:
             self.features |= READ_ONLY
@@ -83,7 +88,7 @@ class VirtioBlk:
         cylinders = default_cylinders(self.disk.sectors)
         return struct.pack(
             "<QIIHBBIBBHIBBH", self.disk.sectors, 0, SEGMENTS, cylinders, HEADS, SECTORS_PER_TRACK, SECTOR_BYTES,
-            0, 0, 0, 0, self._write_cache, 0, 1,
+            0, 0, 0, OPTIMAL_BYTES // SECTOR_BYTES, self._write_cache, 0, 1,
         )  # fmt: skip
 
     def write_config(self, offset: int, value: int) -> None:
@@ -108,14 +113,11 @@ class VirtioBlk:
         """There may be new requests."""
         queue = self.queues[0]
         try:
-            # no more can wait in a ring; one that the device itself writes into might never be empty
-            for _ in range(queue.size):
+            # not one that the device itself writes into the ring meanwhile: it might never be empty
+            for _ in range(queue.waiting):
                 if self._is_broken or self._is_full:
                     return
-                chain = queue.pop()
-                if chain is None:
-                    return
-                self._start(chain)
+                self._start(queue.pop())
         except BrokenQueue:
             self._is_broken = True
             self.broke()
@@ -183,6 +185,7 @@ class VirtioBlk:
             request.is_flushing = True
             request.port.flush()
             return
+        was_full = self._is_full
         self._under_way.remove(request)
         self._bytes_under_way -= request.bytes
         written = 0
@@ -190,7 +193,8 @@ class VirtioBlk:
             written = request.bytes
             scatter(self._memory, cut(request.chain.writable, 0, written), request.port.data)
         self._finish(request.chain, written, OK if error is None else IO_ERROR)
-        self.notify()  # some may have waited
+        if was_full:  # some may have waited
+            self.notify()
 
     def _finish(self, chain: Chain, written: int, status: int) -> None:
         """The status is the last byte that can be written."""

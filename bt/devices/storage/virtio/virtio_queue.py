@@ -12,7 +12,7 @@ HAS_NEXT, IS_WRITABLE, IS_INDIRECT = 1, 2, 4  # of a descriptor
 NO_INTERRUPT = 1  # available ring's flags
 
 LEGACY_ALIGN = 4096
-MOST_DESCRIPTORS = 1024  # in one chain, through an indirect table; in the ring itself, the queue's size
+MOST_DESCRIPTORS = 1024  # of an indirect table, what is beyond is not looked at; the ring itself has the queue's size
 
 Segment = tuple[int, int]  # address, bytes
 
@@ -60,15 +60,18 @@ class VirtQueue:
         self.device_area = -(-end // LEGACY_ALIGN) * LEGACY_ALIGN
         self.is_ready = address != 0
 
-    def pop(self) -> Chain | None:
-        """The next request; None if there is none. Raises BrokenQueue."""
+    @property
+    def waiting(self) -> int:
+        """How many requests can be popped. Raises BrokenQueue."""
         if not self.is_ready:
-            return None
+            return 0
         waiting = self._u16(self.driver_area + 2) - self.next_available & 0xFFFF
-        if waiting == 0:
-            return None
         if waiting > self.size:
             raise BrokenQueue(f"{waiting} requests in a ring of {self.size}")
+        return waiting
+
+    def pop(self) -> Chain:
+        """The next of the requests that are `waiting`. Raises BrokenQueue."""
         head = self._u16(self.driver_area + 4 + 2 * (self.next_available % self.size))
         chain = self._chain(head)
         self.next_available = self.next_available + 1 & 0xFFFF
@@ -104,23 +107,24 @@ class VirtQueue:
 
     def _chain(self, head: int) -> Chain:
         chain = Chain(head, [], [])
-        table, size = self.descriptors, self.size
-        index, seen, most = head, 0, self.size
+        size, index = self.size, head
+        # a table is read at once: 3 us, as each of its descriptors would be
+        table = self._memory.read(self.descriptors, DESCRIPTOR.size * size)
+        seen = 0
         is_nested = False
         while True:
             if index >= size:
                 raise BrokenQueue(f"descriptor {index} of {size}")
             seen += 1
-            if seen > most:
+            if seen > size:
                 raise BrokenQueue("a chain without end")
-            entry = self._memory.read(table + DESCRIPTOR.size * index, DESCRIPTOR.size)
-            address, length, flags, following = DESCRIPTOR.unpack(entry)
+            address, length, flags, following = DESCRIPTOR.unpack_from(table, DESCRIPTOR.size * index)
             if flags & IS_INDIRECT:
                 if is_nested or flags & HAS_NEXT or length % DESCRIPTOR.size or not length:
                     raise BrokenQueue("an indirect table that may not be there")
                 is_nested = True
-                table, size = address, min(length // DESCRIPTOR.size, 0x10000)
-                index, seen, most = 0, 0, MOST_DESCRIPTORS
+                size, index, seen = min(length // DESCRIPTOR.size, MOST_DESCRIPTORS), 0, 0
+                table = self._memory.read(address, DESCRIPTOR.size * size)
                 continue
             if flags & IS_WRITABLE:
                 chain.writable.append((address, length))
@@ -157,11 +161,12 @@ def gather(memory: DmaMemory, segments: list[Segment]) -> bytes:
     return b"".join(memory.read(address, n) for address, n in segments)
 
 
-def scatter(memory: DmaMemory, segments: list[Segment], data: bytes) -> None:
+def scatter(memory: DmaMemory, segments: list[Segment], data: bytes | bytearray) -> None:
     """Store as much of `data` as there is room for."""
+    view = memoryview(data)  # whose slices are no copies
     at = 0
     for address, n in segments:
-        piece = data[at : at + n]
+        piece = view[at : at + n]
         if not piece:
             return
         memory.write(address, piece)

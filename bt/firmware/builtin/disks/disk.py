@@ -12,10 +12,11 @@ from bt.firmware.builtin import data_area as area
 from bt.firmware.builtin import rom
 from bt.firmware.builtin.disks import floppy
 from bt.firmware.builtin.disks import transfer as transfers
+from bt.firmware.builtin.disks.direct import DirectTransfer
 from bt.firmware.builtin.disks.floppy import FORMATS, FloppyTransfer
 from bt.firmware.builtin.disks.transfer import BAD_PARAMETER, CD_BLOCK, GOOD, SECTOR, AtaTransfer
 from bt.firmware.builtin.frame import Frame
-from bt.firmware.builtin.pc import AtaPlace, linear
+from bt.firmware.builtin.pc import AtaPlace, DirectPlace, Place, linear
 from bt.firmware.builtin.services import Family, Service
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Drive(NamedTuple):
     number: int
     geometry: Chs
     sectors: int  # units of `unit` bytes
-    place: AtaPlace | None  # else a diskette drive
+    place: Place | None  # else a diskette drive
     kind: int = 0  # of that
     first: int = 0
     is_emulated: bool = False
@@ -76,12 +77,12 @@ class Drive(NamedTuple):
         return self.place is None or not self.place.is_cdrom
 
 
-def hard_disks(bios: Bios) -> list[AtaPlace]:
+def hard_disks(bios: Bios) -> list[Place]:
     return [place for place in bios.pc.facts.drives if not place.is_cdrom]
 
 
 def cdroms(bios: Bios) -> list[AtaPlace]:
-    return [place for place in bios.pc.facts.drives if place.is_cdrom]
+    return [place for place in bios.pc.facts.drives if isinstance(place, AtaPlace) and place.is_cdrom]
 
 
 def find(bios: Bios, number: int) -> Drive | None:
@@ -160,6 +161,8 @@ def transfer_of(bios: Bios, drive: Drive, owner: int, lba: int, count: int, addr
         track, sector = divmod(lba, chs.sectors)
         cylinder, head = divmod(track, chs.heads)
         return FloppyTransfer(owner, drive.number, drive.kind, cylinder, head, sector + 1, count, address, command)
+    if isinstance(place, DirectPlace):
+        return DirectTransfer(owner, place.number, lba, count, address, command)
     if not drive.is_emulated:
         return AtaTransfer.of(owner, place, lba, count, address, command)
     start = (drive.first + lba) * SECTOR
@@ -182,7 +185,7 @@ def reset(bios: Bios, frame: Frame) -> None:
         return
     if drive.place is None:
         floppy.reset(bios.pc)
-    else:
+    elif isinstance(drive.place, AtaPlace):
         transfers.reset(bios.pc, drive.place.channel)
     _finish(bios, frame, GOOD)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bt.devices.device import Device
+from bt.devices.storage.virtio.virtio_blk import OPTIMAL_BYTES, TOPOLOGY
 from bt.devices.storage.virtio.virtio_pci import WINDOWS, capabilities
 from bt.disks.disk import Disk, open_disk
 from bt.memory.ram import GuestRam
@@ -112,6 +113,14 @@ def test_our_features_are_some_of_qemus(pair: tuple[OurVirtio, Qtest]) -> None:
 def rig(image: MemoryImage | None = None, ram: GuestRam | None = None) -> tuple[OurVirtio, MemoryImage]:
     image = image or MemoryImage(CONTENT)
     return OurVirtio(Disk(image), ram), image
+
+
+def test_large_requests_are_best() -> None:
+    """Linux reads ahead twice `opt_io_size` (5.2.4: at offset 28, in blocks)."""
+    ours, _ = rig()
+    assert ours.device.features & TOPOLOGY
+    assert int.from_bytes(ours.device.config[28:32], "little") * 512 == OPTIMAL_BYTES
+    assert ours.device.config[32] == 1, "the write cache's byte is where it was"
 
 
 def test_several_requests_at_once_and_interrupts_by_event_index() -> None:
