@@ -162,7 +162,9 @@ def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:
 def _go_on_behind(b: NativeContext, site: Value, refund: Value, stays: Value, left: Value) -> None:
     """The interpreter has done the instruction: on in the unit, if it `stays` what it is."""
     behind = UNIT_SITE.get(b, site, "behind")
-    stays = stays & (behind != 0) & ~_is_dead(b, site) & may_enter(b)
+    # the native code of a device may have raised an interrupt
+    is_interrupted = (b.get("intr_pending") != 0) & ((b.get("eflags_system") & flags.IF) != 0)
+    stays = stays & (behind != 0) & ~is_interrupted & ~_is_dead(b, site) & may_enter(b)
     with b.If(stays & left.sge(BIAS)):
         b.put("budget", left)
         _resume(b, _in_code(b, behind), refund - 1)

@@ -14,6 +14,7 @@ from bt.end import End
 from bt.engine.library.library import Library, load_library
 from bt.host.area import Area
 from bt.machine import EngineName, Machine, MachineConfig
+from bt.machine.config import TierName
 from bt.memory.native_registers import WINDOW_BYTES, WINDOWS
 from guest_images.assembler import assemble
 from tests.devices.native.rig import ENGINES
@@ -68,9 +69,9 @@ def program(seed: int) -> tuple[bytes, int]:
     return code.ljust(at - CODE, b"\x90") + assemble(handlers, 32, at), at
 
 
-def seen(library: Library, engine: EngineName, seed: int, *, native: bool) -> dict[str, Any]:
+def seen(library: Library, engine: EngineName, seed: int, *, native: bool, tier: TierName = "auto") -> dict[str, Any]:
     nothing = Area(WINDOWS * WINDOW_BYTES)
-    with Machine(MachineConfig(memory=4 << 20, engine=engine), library=library) as machine:
+    with Machine(MachineConfig(memory=4 << 20, engine=engine, tier=tier), library=library) as machine:
         apic, intr = machine.board.part("local APIC", LocalApic), machine.board.intr
         if not native:
             machine.cpu.state["native_windows"] = nothing.address
@@ -107,3 +108,6 @@ def test_interrupts_come_where_they_would(library: Library, seed: int) -> None:
         native = seen(library, engine, seed, native=True)
         assert native.pop("mmio") < exits / 3
         assert native == python
+    in_units = seen(library, "bt", seed, native=True, tier="2")
+    del in_units["mmio"]
+    assert in_units == python
