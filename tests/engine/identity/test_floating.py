@@ -74,3 +74,17 @@ def test_pointers_are_those_of_the_interpreter(name: str, step: int) -> None:
     found, in_units = _run("bt", "2", ROUNDS[name], step)
     assert found == wanted
     assert in_units > 200
+
+
+@pytest.mark.parametrize(
+    ("instruction", "is_encoded"),
+    [("movq mm0, [ebx]", False), ("movq [ebx], mm0", False), ("paddb mm0, mm1", True), ("cvtpi2ps xmm0, [ebx]", True)],
+)
+def test_mmx_instructions_that_may_fault_are_the_interpreters(instruction: str, is_encoded: bool) -> None:
+    """On Intel's processors they change the x87 stack although they fault."""
+    with Machine(MachineConfig(memory=4 * MIB, tier="2"), library=shared_library()) as made:
+        made.load(assemble(_PROGRAM.format(body=instruction), 32, CODE), flat=CODE)
+        made.run()
+        statistics = made.cpu.statistics()
+        assert statistics["units_made"] > 0
+        assert (statistics["unit_services"] < 100) is is_encoded

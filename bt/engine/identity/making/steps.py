@@ -14,6 +14,7 @@ from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline
 from bt.engine.reencode.integer import IntegerEncoder, NotEncodable, is_nothing
 from bt.x86.opcodes import FORMS, Form, Method
+from bt.x86.opcodes.fp import UNIT_MMX, fp_use, is_fp
 from bt.x86.state import EBP, ECX, ESP
 
 VIEW = b"\x65\x67"
@@ -143,6 +144,9 @@ def _special(form: Form, i: Decoded) -> Step | None:
 
 
 def _floating(form: Form, i: Decoded) -> Step:
+    if i.is_memory and is_fp(form) and fp_use(form, memory=True).units & UNIT_MMX:
+        # Intel's processors have the top of the x87 stack at 0 and all tags valid even if it faults
+        raise NotEncodable("MMX and memory")
     fields = fp_form_fields(form, i.is_memory)
     needs, x87 = fields["ready"], bool(fields["pointers"])
     if inline(form) is Inline.NOTHING:
