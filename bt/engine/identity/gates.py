@@ -16,7 +16,6 @@ from bt.engine.identity.heat import (
     NOTE_BLOCK,
     NOTE_HEAT,
     OWN_FAULTS,
-    count_page,
     emit_kill_unit,
     emit_kill_units,
     emit_note_block,
@@ -24,6 +23,7 @@ from bt.engine.identity.heat import (
     heat_slot,
     is_counted,
     may_enter,
+    note_sample,
 )
 from bt.engine.identity.layout import (
     BIAS,
@@ -35,6 +35,7 @@ from bt.engine.identity.layout import (
     MOST_SHORT,
     MOST_TRAPS,
     OPENING_COST,
+    SAMPLES_BY_STAYS,
     SHORT_STAY,
     TRAPPING,
     UNIT,
@@ -267,7 +268,8 @@ def _miss(b: NativeContext) -> None:
 def _judge_stay(b: NativeContext, eip: Value) -> None:
     """Give a unit up with which tier 2 is left, for what stays in tier 1, as soon as it is entered, time and again.
 
-    If that stays there because nobody has counted it, it is counted instead: what units lead to is hot.
+    If that stays there because nobody has counted it, the guest has been found there once more: what units lead to is
+    hot.
     """
     unit = _unit(b, b.get("unit_number"))
     short = UNIT.get(b, unit, "short")
@@ -280,7 +282,7 @@ def _judge_stay(b: NativeContext, eip: Value) -> None:
                     b.store(heat_slot(b, UNIT.get(b, unit, "eip")), b.const(HEAT_DONE, 16))
                 with reason.otherwise():
                     UNIT.put(b, unit, "short", 0)
-                    count_page(b, eip)
+                    note_sample(b, eip, SAMPLES_BY_STAYS)
         with arm.otherwise(), b.If(short != 0):
             UNIT.put(b, unit, "short", short - 1)
 

@@ -77,21 +77,21 @@ def sample(b: NativeContext) -> None:
     counts = (b.get("heat_limit").ugt(EAGER)) & is_paging(b)
     counts = counts & (b.get("exit_reason") == int(ExitReason.BUDGET))
     with b.If(counts):
-        eip = b.get("eip", width=32)
-        place = _sampled(b, eip)
-        times = b.load(place, 8) + 1
-        with b.If(times.ult(HOT_SAMPLES)):
-            b.store(place, times)
-        with b.If(times == HOT_SAMPLES):
-            count_page(b, eip)
+        note_sample(b, b.get("eip", width=32))
 
 
-def count_page(b: NativeContext, eip: Value) -> None:
-    """From now on it is counted how often places in the page of an address are come back to."""
-    known = b.call(KNOWN_TRANSLATION, b.cpu, eip)
-    with b.If(known != NOT_KNOWN):
-        b.store(_sampled(b, eip), b.const(HOT_SAMPLES, 8))
-        b.call(CODE_WRITTEN, b.cpu, known & -PAGE, PAGE)  # its ways are short already
+def note_sample(b: NativeContext, eip: Value, times: int = 1) -> None:
+    """The guest was found in a page; when that has happened HOT_SAMPLES times, places there are counted."""
+    place = _sampled(b, eip)
+    before = b.load(place, 8)
+    now = before + times
+    with b.If(now.ult(HOT_SAMPLES)):
+        b.store(place, now)
+    with b.If(before.ult(HOT_SAMPLES) & now.uge(HOT_SAMPLES)):
+        known = b.call(KNOWN_TRANSLATION, b.cpu, eip)
+        with b.If(known != NOT_KNOWN):
+            b.store(place, b.const(HOT_SAMPLES, 8))
+            b.call(CODE_WRITTEN, b.cpu, known & -PAGE, PAGE)  # its ways are short already
 
 
 def emit_note_heat(b: NativeContext) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.layout import Layout
+from bt.x86.page import REGION_SHIFT
 
 # The budget register has so much less than the budget while a unit runs: as much as may be executed before a unit's
 # charge, or between a charge and the instruction that overwrites the flags it has destroyed.
@@ -57,6 +58,9 @@ WAY = Layout(
     WAY_BYTES,
 )
 WAYS = 1 << 13
+# Behind them a u32 for each region of linear addresses: how many lead there.
+WAYS_THERE = WAYS * WAY_BYTES
+WAYS_AREA_BYTES = WAYS_THERE + 4 * ((1 << 32) >> REGION_SHIFT)
 
 HEAT_ENTRIES = 1 << 16
 HEAT_DONE = 0xFFFF  # nothing to be gained: it has a unit, or can have none
@@ -73,6 +77,7 @@ REPEATED_INSNS = 12
 
 # With paging places are counted only in pages where the guest was found so many times when its slice of time was over.
 HOT_SAMPLES = 10
+SAMPLES_BY_STAYS = 3  # as good as so many of these are MOST_SHORT stays in a unit that end there
 PAGED_HEAT_SHIFT = 2  # and places there must be come back to so many times more often (a power of two)
 SAMPLED_PAGES = 1 << 20  # one byte each, by linear address
 

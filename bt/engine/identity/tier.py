@@ -37,8 +37,7 @@ from bt.engine.identity.layout import (
     UNIT_SITE_BYTES,
     UNIT_SITES,
     UNITS,
-    WAY_BYTES,
-    WAYS,
+    WAYS_AREA_BYTES,
 )
 from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
 from bt.engine.identity.making.undefined_flags import ask_host
@@ -89,7 +88,7 @@ class IdentityTier:
             cpu.area(size, sparse=True) for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
         )
         trapping = cpu.area(4 * TRAPPING)
-        ways = cpu.area(WAYS * WAY_BYTES)
+        ways = cpu.area(WAYS_AREA_BYTES)
         with cpu.undoing() as undo:
             self._tables: list[Reserved] = []  # for the CPLs below 3, and for 3
             for _ in range(2):

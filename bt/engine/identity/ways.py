@@ -22,6 +22,7 @@ from bt.engine.identity.layout import (
     WAY,
     WAY_BYTES,
     WAYS,
+    WAYS_THERE,
 )
 from bt.engine.structures import CONTROL
 from bt.memory.access import NativeContext
@@ -58,11 +59,22 @@ def emit_note_way(b: NativeContext) -> None:
     for name, value in (("slot", slot), ("eip", eip), ("is_global", is_global.get())):
         WAY.put(b, way, name, value)
     CONTROL.put(b, control, "ways_next", number + 1)
+    _count_there(b, control, eip, 1)
     b.store(slot.to_pointer(), UNIT.get(b, unit, "code"))
 
 
 def _way(b: NativeContext, control: Value, number: Value) -> Value:
     return CONTROL.get_pointer(b, control, "ways") + (number * WAY_BYTES)
+
+
+def _there(b: NativeContext, control: Value, linear: Value) -> Value:
+    """Where it is counted how many lead to the region of an address."""
+    return CONTROL.get_pointer(b, control, "ways") + WAYS_THERE + ((linear >> REGION_SHIFT).zext(64) << 2)
+
+
+def _count_there(b: NativeContext, control: Value, linear: Value, change: int) -> None:
+    where = _there(b, control, linear)
+    b.store(where, b.load(where, 32) + change)
 
 
 def _keep(b: NativeContext, control: Value, is_kept: Callable[[Value], Value]) -> None:
@@ -79,6 +91,7 @@ def _keep(b: NativeContext, control: Value, is_kept: Callable[[Value], Value]) -
                     WAY.put(b, to, name, WAY.get(b, way, name))
                 kept.set(kept.get() + 1)
             with arm.otherwise():
+                _count_there(b, control, WAY.get(b, way, "eip"), -1)
                 b.store(slot.to_pointer(), miss_gate)
     CONTROL.put(b, control, "ways_next", kept.get())
 
@@ -121,7 +134,8 @@ def emit_forget_ways_at(b: NativeContext) -> None:
     """Body of `forget_ways_at`."""
     linear = b.arguments[1]
     control = b.get_pointer("engine")
-    _keep(b, control, lambda way: (WAY.get(b, way, "eip") >> REGION_SHIFT) != (linear >> REGION_SHIFT))
+    with b.If(b.load(_there(b, control, linear), 32) != 0):
+        _keep(b, control, lambda way: (WAY.get(b, way, "eip") >> REGION_SHIFT) != (linear >> REGION_SHIFT))
 
 
 RUNTIME = (

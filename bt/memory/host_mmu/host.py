@@ -59,7 +59,7 @@ def give_up(b: Context) -> None:
     with b.Range(PAGED_VIEWS * PAGED_VIEW_BYTES, step=PAGED_VIEW_BYTES) as at:
         noted = b.get_pointer("paged_views") + at
         system_call(b, _MUNMAP, PAGED_VIEW.get(b, noted, "address"), whole, zero, zero)
-        for name in ("address", "count", "globals", "larges"):
+        for name in ("address", "count"):
             PAGED_VIEW.put(b, noted, name, 0)
     for name in ("view", "unpaged_view", "view_open", "view_wanted", "heat_limit"):
         b.put(name, 0)

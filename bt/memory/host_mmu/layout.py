@@ -5,7 +5,7 @@ of it and behind it: an access that begins at FFFFFFFFh, of whatever size, fault
 """
 
 from bt.codegen.layout import Layout
-from bt.x86.page import PAGE
+from bt.x86.page import PAGE, REGION_SHIFT
 
 VIEW_BYTES = 1 << 32
 GUARD_BYTES = 1 << 20
@@ -24,15 +24,15 @@ PAGED_VIEW = Layout(
         ("cr3", 64),  # for CPL 3: what it is a view of, and when it was loaded last
         ("loaded_at", 64),
         ("count", 64),  # of the pages listed
-        ("globals", 64),  # so many that are mapped survive MOV CR3
-        ("larges", 64),  # and are parts of large pages
         ("fd", 64),  # of the guest's RAM
         ("ram", 64),  # its host address, and bytes
         ("ram_bytes", 64),
     )
 )
-# Behind it a u32 for each page listed: its number. Then a u64 for each page of the view.
-LISTED_PAGES = PAGE
+# Behind it a u32 for each region of the view: of how many pages that are mapped there the guest's is a large one. Then
+# a u32 for each page listed: its number; and a u64 for each page of the view.
+LARGES = PAGE
+LISTED_PAGES = LARGES + 4 * (VIEW_BYTES >> REGION_SHIFT)
 PAGES = LISTED_PAGES + 4 * MOST_MAPPED
 PAGED_VIEW_BYTES = PAGES + 8 * (VIEW_BYTES // PAGE)
 # What is at a page: physical address, and of WALKED_* (bt/x86/services.py) whether it is writable, global, large.

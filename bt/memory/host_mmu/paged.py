@@ -19,6 +19,7 @@ from bt.memory.access import NativeContext
 from bt.memory.backend import KNOWN_TRANSLATION, NOT_KNOWN, RESOLVE
 from bt.memory.host_mmu.host import READ, READ_WRITE, change_rights, map_file, map_nothing
 from bt.memory.host_mmu.layout import (
+    LARGES,
     LISTED_PAGES,
     MOST_LOOKED_AFTER,
     MOST_MAPPED,
@@ -49,6 +50,7 @@ FLUSH_PAGED_AT = native("flush_paged_at", PTR, "i32")  # forget that of a page: 
 PROTECT_PAGED = native("protect_paged", PTR, "i64", "i64")  # physical address, bytes: no writing without us
 
 _PAGE_SHIFT = PAGE.bit_length() - 1
+_REGION_PAGES_SHIFT = REGION_SHIFT - _PAGE_SHIFT
 _KEPT = WALKED_GLOBAL | WALKED_LARGE | WALKED_WRITABLE
 
 
@@ -127,16 +129,28 @@ class _View:
         b = self.b
         map_nothing(b, self.at(number), b.const(PAGE, 64))
         b.store(self.page(number), b.const(PAGE_LISTED, 64))
-        self.add("globals", -_flag(entry, WALKED_GLOBAL))
-        self.add("larges", -_flag(entry, WALKED_LARGE))
+        self.count_large(number, -_flag(entry, WALKED_LARGE))
+
+    def count_large(self, number: Value, change: Value) -> None:
+        """So many more pages (i64) of large ones are mapped in the region of a page."""
+        where = self._larges(number)
+        self.b.store(where, self.b.load(where, 32) + change.trunc(32))
+
+    def has_large(self, number: Value) -> Value:
+        """Whether there are any, i1."""
+        return self.b.load(self._larges(number), 32) != 0
+
+    def _larges(self, number: Value) -> Value:
+        return self.noted + LARGES + ((number >> _REGION_PAGES_SHIFT).zext(64) << 2)
 
     def unmap_all(self) -> None:
         b = self.b
         map_nothing(b, self.get("address"), b.const(VIEW_BYTES, 64))
         with b.Range(self.get("count")) as place:
-            b.store(self.page(b.load(self.listed(place), 32)), b.const(0, 64))
-        for name in ("count", "globals", "larges"):
-            self.put(name, 0)
+            number = b.load(self.listed(place), 32)
+            b.store(self.page(number), b.const(0, 64))
+            b.store(self._larges(number), b.const(0, 32))
+        self.put("count", 0)
 
 
 def _flag(entry: Value, flag: int) -> Value:
@@ -175,8 +189,7 @@ def emit_open_paged(b: NativeContext) -> None:
     with b.If((old & PAGE_LISTED) == 0):
         b.store(view.listed(view.get("count")), number)
         view.add("count", 1)
-    for name, flag in (("globals", WALKED_GLOBAL), ("larges", WALKED_LARGE)):
-        view.add(name, _flag(known, flag) - _flag(old, flag))
+    view.count_large(number, _flag(known, WALKED_LARGE) - _flag(old, WALKED_LARGE))
     kept = (known & (-PAGE | _KEPT)) | (PAGE_LISTED | PAGE_MAPPED)
     b.store(view.page(number), kept)
     rights = b.select(writable, b.const(READ_WRITE, 64), READ)
@@ -232,9 +245,10 @@ def emit_flush_paged_at(b: NativeContext) -> None:
         entry = b.load(view.page(number), 64)
         with b.If((entry & PAGE_MAPPED) != 0):
             view.unmap(number, entry)
-        with b.If(view.get("larges") != 0), view.mapped() as (other, noted):
-            same = (other >> (REGION_SHIFT - _PAGE_SHIFT)) == (linear >> REGION_SHIFT)
-            with b.If(same & ((noted & WALKED_LARGE) != 0)):
+        with b.If(view.has_large(number)), b.Range(1 << _REGION_PAGES_SHIFT) as place:
+            other = (number & -(1 << _REGION_PAGES_SHIFT)) + place.trunc(32)
+            noted = b.load(view.page(other), 64)
+            with b.If((noted & (PAGE_MAPPED | WALKED_LARGE)) == PAGE_MAPPED | WALKED_LARGE):
                 view.unmap(other, noted)
 
 
