@@ -8,6 +8,7 @@ from bt.engine.library.shared import shared_library
 from bt.machine import Machine, MachineConfig
 from bt.machine.config import EngineName, TierName
 from guest_images.assembler import assemble
+from tests.engine.identity.stops import stops
 
 CODE, DATA, DEVICE, MIB = 0x10_0000, 0x20_0000, 0xE000_0000, 1 << 20
 POINTERS = ("fpu_ip", "fpu_cs", "fpu_dp", "fpu_ds")
@@ -53,18 +54,16 @@ function:
 """
 
 
-def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list[tuple[int, ...]], int]:
+def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list[tuple[object, ...]], int]:
     """Instructions, EIP and pointers at each stop after `step` instructions, memory then; instructions in units."""
-    seen = []
     with Machine(MachineConfig(memory=4 * MIB, engine=engine, tier=tier), library=shared_library()) as made:
         made.load(assemble(_PROGRAM.format(body=body), 32, CODE), flat=CODE)
         state = made.cpu.state
-        while True:
-            result = made.run(max_insns=step)
-            seen.append((result.instructions, state["eip"], *(state[name] for name in POINTERS)))
-            if result.reason != "max-insns":
-                seen.append(tuple(made.ram.read(DATA, 0x1000)))
-                return seen, made.cpu.statistics().get("unit_insns", 0)
+        seen = stops(
+            made, step, lambda result: (result.instructions, state["eip"], *(state[name] for name in POINTERS))
+        )
+        seen.append(tuple(made.ram.read(DATA, 0x1000)))
+        return seen, made.cpu.statistics().get("unit_insns", 0)
 
 
 @pytest.mark.parametrize("step", [100_000, 337])

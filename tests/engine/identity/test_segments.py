@@ -7,7 +7,9 @@ import pytest
 from bt.engine.library.shared import shared_library
 from bt.machine import Machine, MachineConfig
 from bt.machine.config import EngineName, TierName
+from bt.machine.result import Result
 from guest_images.assembler import assemble
+from tests.engine.identity.stops import stops
 
 CODE, DATA, MIB = 0x10_0000, 0x20_0000, 1 << 20
 WRAPPING = 0xFFFF_F000  # a base from which offsets from 1000h on come round to 0
@@ -79,16 +81,16 @@ def _image(body: str) -> bytes:
 
 def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list[tuple[object, ...]], int]:
     """Instructions, EIP, registers and flags at each stop after `step` instructions, memory then; those in units."""
-    seen: list[tuple[object, ...]] = []
     with Machine(MachineConfig(memory=4 * MIB, engine=engine, tier=tier), library=shared_library()) as made:
         made.load(_image(body), flat=CODE)
-        while True:
-            result = made.run(max_insns=step)
+
+        def look(result: Result) -> tuple[object, ...]:
             registers = [made.cpu.state["gpr", number] for number in range(8)]
-            seen.append((result.reason, result.instructions, made.cpu.state["eip"], made.reg.eflags, *registers))
-            if result.reason != "max-insns":
-                seen.append(tuple(made.ram.read(DATA, 0x3000)))
-                return seen, made.cpu.statistics().get("unit_insns", 0)
+            return result.reason, result.instructions, made.cpu.state["eip"], made.reg.eflags, *registers
+
+        seen = stops(made, step, look)
+        seen.append(tuple(made.ram.read(DATA, 0x3000)))
+        return seen, made.cpu.statistics().get("unit_insns", 0)
 
 
 @pytest.mark.parametrize("step", [100_000, 337])
