@@ -142,6 +142,7 @@ class Console:
             from bt.console import screenshot
 
             screenshot.check_name(self._shot)
+        self._is_serial_named = given.serial is not None or given.nographic
         self._lines: list[_Line] = []
         self._chardevs = Chardevs(given.chardevs, screen="stdio" if self._display == TERMINAL else "null")
         serial = _serial(given)
@@ -352,6 +353,8 @@ class Console:
             mux.commands["t"] = Command("toggle console timestamps", partial(self._toggle_stamps, line))
         if display is not None:
             display.join(mux)
+        elif line.has_monitor and line.ports and not self._is_serial_named:
+            mux.switch(len(ports))  # the monitor was asked for, the serial port is only there
         if not is_shared and not line.ports:
             the_monitor.enter()
             return the_monitor.received

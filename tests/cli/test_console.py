@@ -167,6 +167,14 @@ def test_the_monitor_shares_what_it_is_told_to(bt: Bt, tmp_path: Path) -> None:
     assert done.stdout == ">\x01cq"
 
 
+def test_commands_come_to_a_monitor_that_was_asked_for(bt: Bt) -> None:
+    """The serial port is on standard output by default only: it is shown, and what is typed is not its."""
+    found = bt("run", "hello", "-S", "-monitor", "stdio", stdin="info status\ncont\n")
+    assert "VM status: paused" in found.stdout
+    assert "Hello, world" in found.stdout
+    assert found.returncode == 1
+
+
 def test_lines_with_the_time(bt: Bt, tmp_path: Path) -> None:
     """Ctrl-A t, as QEMU has it: from the next line on."""
     guest = code.write(tmp_path / "guest.bin", code.ECHO)
