@@ -12,6 +12,7 @@ _STACK_SEGMENT, _PROTECTION = 12, 13
 _LONGEST_INSTRUCTION = 15
 _FRAME_BYTES = 33 * 4
 """What ENTER with 31 levels stores before it can fault: more than PUSHA."""
+_TEN_BYTES = 10
 _POPA_LOADS = (0, 1, 2, 3, 5, 6, 7)
 _PAGE_FAULT, _ALIGNMENT_CHECK = 14, 17
 _SHOW_SELECTORS = frozenset(("fnstenv", "fnsave", "fxsave"))
@@ -40,6 +41,10 @@ def comparable(case: Case, outcome: Outcome) -> Case | None:
     form = form_of(code)
     if _wraps(code, trap.vector) or form.name == "cmps":
         return None
+    if (
+        form.name in ("fstp", "fbstp") and trap.cr2 is not None
+    ):  # how much of ten bytes was stored before the second page
+        return replace(case, ignored_memory=((trap.cr2 - _TEN_BYTES, _TEN_BYTES),))
     if form.name in ("pusha", "enter"):
         return replace(case, ignored_memory=((outcome.state.registers[4] - _FRAME_BYTES, _FRAME_BYTES),))
     if form.name == "popa":
