@@ -213,7 +213,7 @@ def test_a_writer_that_is_killed_does_no_harm(path: Path, limit: int) -> None:
     for number in range(12):
         process = adding(path, number % 4, 2000, limit)
         go(process)
-        time.sleep(0.02 + generator.random() * 0.1)
+        time.sleep(0.01 + generator.random() * 0.05)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL, "it was through already: give it more to do"
