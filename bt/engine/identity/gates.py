@@ -64,6 +64,7 @@ from bt.memory.host_mmu.result import ATTENTION, OPENED
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.page import PAGE
+from bt.x86.services import UPDATE_MODE
 from bt.x86.system.operating_mode import is_paging
 
 _SERVICE, _FAULT, _END, _MISS, _ENTER = (
@@ -208,8 +209,11 @@ def _open(b: NativeContext, linear: Value) -> Value:
     result = b.call(OPEN_PAGE, b.cpu, linear.trunc(32), b.get("fault_write", width=32))
     with b.If(result == OPENED):
         _count(b, "pages_opened")
-        with b.If(is_paging(b)):
+        with b.If(is_paging(b) & (b.get("heat_wanted") != EAGER)):
             _count(b, "earned", -OPENING_COST)
+            ways.reckon(b, b.get_pointer("engine"))
+            with b.Unlikely(b.get("paged_view_rests") != 0):
+                b.call(UPDATE_MODE, b.cpu)
     return result
 
 

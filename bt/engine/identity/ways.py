@@ -96,8 +96,8 @@ def _keep(b: NativeContext, control: Value, is_kept: Callable[[Value], Value]) -
     CONTROL.put(b, control, "ways_next", kept.get())
 
 
-def _reckon(b: NativeContext, control: Value) -> None:
-    """Whether views with paging are worth it, which are empty now: address spaces may change all the time."""
+def reckon(b: NativeContext, control: Value) -> None:
+    """Whether views with paging are worth it: address spaces, or what is accessed in one, may change all the time."""
     retired = CONTROL.get(b, control, "unit_insns")
     earned = CONTROL.get(b, control, "earned") + (retired - CONTROL.get(b, control, "reckoned"))
     CONTROL.put(b, control, "reckoned", retired)
@@ -120,7 +120,7 @@ def emit_forget_ways(b: NativeContext) -> None:
     keep_global = b.arguments[1]
     control = b.get_pointer("engine")
     with b.If(b.get("heat_wanted") != EAGER):
-        _reckon(b, control)
+        reckon(b, control)
     with b.Unlikely((CONTROL.get(b, control, "wide_units") != 0) & is_paging(b)):
         with b.Range(CONTROL.get(b, control, "units_next"), 1) as number:
             unit = CONTROL.get_pointer(b, control, "units") + (number * UNIT_BYTES)
