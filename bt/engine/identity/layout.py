@@ -78,7 +78,7 @@ REPEATED_INSNS = 12
 # With paging places are counted only in pages where the guest was found so many times when its slice of time was over.
 HOT_SAMPLES = 10
 SAMPLES_BY_STAYS = 3  # as good as so many of these are MOST_SHORT stays in a unit that end there
-PAGED_HEAT_SHIFT = 2  # and places there must be come back to so many times more often (a power of two)
+PAGED_HEAT_SHIFT = 3  # and places there must be come back to so many times more often (a power of two)
 SAMPLED_PAGES = 1 << 20  # one byte each, by linear address
 
 # Opening a page takes as long as so many instructions gain. Whoever is that much in debt gives views with paging up for
