@@ -147,7 +147,7 @@ class _Boundary:
             with b.Unlikely((b.get("nmi_pending") != 0) & (b.get("nmi_blocked") == 0)):
                 self._take_nmi()
                 loop.continue_()
-            self._open_window(system)
+            self._open_window()
             with b.Unlikely(b.get("debugging") != 0):
                 self.alone.set(1)
                 with b.If(self.fresh & (b.get("resume_at") != self.now)):
@@ -237,15 +237,20 @@ class _Boundary:
         b.put("accessed_at", self.now + 1)
         b.ret(1)
 
-    def _open_window(self, system: Value) -> None:
+    def _open_window(self) -> None:
         b = self.b
-        with b.If((b.get("intr_pending") != 0) & ((system & flags.IF) != 0)):
+        with b.If(is_interrupted(b)):
             inhibited = b.get("inhibit") == self.now
             with b.If(inhibited):
                 self.alone.set(1)
             with b.If(~inhibited & self.fresh):
                 b.put("exit_reason", int(ExitReason.INTERRUPT_WINDOW))
                 self._leave()
+
+
+def is_interrupted(b: Context) -> Value:
+    """Whether INTR is raised and IF lets it in (i1)."""
+    return (b.get("intr_pending") != 0) & ((b.get("eflags_system") & flags.IF) != 0)
 
 
 def emit_before_next(b: Context) -> None:

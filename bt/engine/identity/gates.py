@@ -164,9 +164,7 @@ def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:
 def _go_on_behind(b: NativeContext, site: Value, refund: Value, stays: Value, left: Value) -> None:
     """The interpreter has done the instruction: on in the unit, if it `stays` what it is."""
     behind = UNIT_SITE.get(b, site, "behind")
-    # the native code of a device may have raised an interrupt
-    is_interrupted = (b.get("intr_pending") != 0) & ((b.get("eflags_system") & flags.IF) != 0)
-    stays = stays & (behind != 0) & ~is_interrupted & ~_is_dead(b, site) & may_enter(b)
+    stays = stays & (behind != 0) & ~_is_dead(b, site) & may_enter(b)
     with b.If(stays & left.sge(BIAS)):
         b.put("budget", left)
         _resume(b, _in_code(b, behind), refund - 1)
@@ -209,9 +207,8 @@ def _open(b: NativeContext, linear: Value) -> Value:
     result = b.call(OPEN_PAGE, b.cpu, linear.trunc(32), b.get("fault_write", width=32))
     with b.If(result == OPENED):
         _count(b, "pages_opened")
-        with b.If(is_paging(b) & (b.get("heat_wanted") != EAGER)):
-            _count(b, "earned", -OPENING_COST)
-            ways.reckon(b, b.get_pointer("engine"))
+        with b.If(is_paging(b)):
+            ways.reckon(b, b.get_pointer("engine"), OPENING_COST)
             with b.Unlikely(b.get("paged_view_rests") != 0):
                 b.call(UPDATE_MODE, b.cpu)
     return result

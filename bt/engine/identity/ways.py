@@ -96,10 +96,13 @@ def _keep(b: NativeContext, control: Value, is_kept: Callable[[Value], Value]) -
     CONTROL.put(b, control, "ways_next", kept.get())
 
 
-def reckon(b: NativeContext, control: Value) -> None:
-    """Whether views with paging are worth it: address spaces, or what is accessed in one, may change all the time."""
+def reckon(b: NativeContext, control: Value, cost: int = 0) -> None:
+    """Whether views with paging are worth it: address spaces, or what is accessed in one, may change all the time.
+
+    `cost`: what has just been paid for them, in instructions.
+    """
     retired = CONTROL.get(b, control, "unit_insns")
-    earned = CONTROL.get(b, control, "earned") + (retired - CONTROL.get(b, control, "reckoned"))
+    earned = CONTROL.get(b, control, "earned") + (retired - CONTROL.get(b, control, "reckoned")) - cost
     CONTROL.put(b, control, "reckoned", retired)
     with b.IfElse(earned.sgt(MOST_EARNED)) as arm:
         with arm.then():
@@ -107,7 +110,7 @@ def reckon(b: NativeContext, control: Value) -> None:
             CONTROL.put(b, control, "next_rest", SHORTEST_REST)
         with arm.otherwise():
             CONTROL.put(b, control, "earned", earned)
-    with b.Unlikely(earned.slt(-MOST_DEBT)):
+    with b.Unlikely(earned.slt(-MOST_DEBT) & (b.get("heat_wanted") != EAGER)):
         rest = b.intrinsic("umax", "i64", CONTROL.get(b, control, "next_rest"), b.const(SHORTEST_REST, 64))
         b.put("paged_view_rests", b.get("icount_base") + rest)
         longer = b.intrinsic("umin", "i64", rest << 1, b.const(LONGEST_REST, 64))
@@ -119,8 +122,7 @@ def emit_forget_ways(b: NativeContext) -> None:
     """Body of `forget_ways`."""
     keep_global = b.arguments[1]
     control = b.get_pointer("engine")
-    with b.If(b.get("heat_wanted") != EAGER):
-        reckon(b, control)
+    reckon(b, control)
     with b.Unlikely((CONTROL.get(b, control, "wide_units") != 0) & is_paging(b)):
         with b.Range(CONTROL.get(b, control, "units_next"), 1) as number:
             unit = CONTROL.get_pointer(b, control, "units") + (number * UNIT_BYTES)

@@ -20,6 +20,7 @@ from bt.engine.boundary import (
     begin_run,
     deliver,
     end_run,
+    is_interrupted,
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.identity.heat import (
@@ -372,6 +373,7 @@ def interpret_one(b: NativeContext, record: Value, refund: Value) -> tuple[Value
     unmoved = b.get("eip", width=32) == RECORD.get(b, record, "next_eip")
     stays = (b.get("exit_reason") == 0) & unmoved & (b.get("code_tag") == tag)
     stays = stays & (RECORD.get_pointer(b, record, "handler") == handler)
+    stays = stays & ~is_interrupted(b)  # the native code of a device may have raised one
     return stays, b.get("budget") - (refund - 1)  # an access to a device may have used it up
 
 
