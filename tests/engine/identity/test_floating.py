@@ -7,10 +7,11 @@ import pytest
 from bt.engine.library.shared import shared_library
 from bt.machine import Machine, MachineConfig
 from bt.machine.config import EngineName, TierName
+from bt.machine.result import Result
 from guest_images.assembler import assemble
-from tests.engine.identity.stops import stops
+from tests.engine.identity.stops import CODE, DATA, MIB, Seen, stops
 
-CODE, DATA, DEVICE, MIB = 0x10_0000, 0x20_0000, 0xE000_0000, 1 << 20
+DEVICE = 0xE000_0000
 POINTERS = ("fpu_ip", "fpu_cs", "fpu_dp", "fpu_ds")
 # what is done in a loop of 200 rounds, EBX at memory, EBP at a device
 ROUNDS = {
@@ -54,16 +55,14 @@ function:
 """
 
 
-def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list[tuple[object, ...]], int]:
+def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list[Seen], int]:
     """Instructions, EIP and pointers at each stop after `step` instructions, memory then; instructions in units."""
-    with Machine(MachineConfig(memory=4 * MIB, engine=engine, tier=tier), library=shared_library()) as made:
-        made.load(assemble(_PROGRAM.format(body=body), 32, CODE), flat=CODE)
+
+    def look(made: Machine, result: Result) -> Seen:
         state = made.cpu.state
-        seen = stops(
-            made, step, lambda result: (result.instructions, state["eip"], *(state[name] for name in POINTERS))
-        )
-        seen.append(tuple(made.ram.read(DATA, 0x1000)))
-        return seen, made.cpu.statistics().get("unit_insns", 0)
+        return result.instructions, state["eip"], *(state[name] for name in POINTERS)
+
+    return stops(engine, tier, assemble(_PROGRAM.format(body=body), 32, CODE), step, 0x1000, look)
 
 
 @pytest.mark.parametrize("step", [100_000, 337])

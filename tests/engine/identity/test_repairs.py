@@ -13,8 +13,8 @@ from bt.machine import Machine, MachineConfig
 from bt.x86.flags import OF
 from bt.x86.state import EDX
 from guest_images.assembler import assemble
+from tests.engine.identity.stops import CODE, MIB
 
-CODE, MIB = 0x10_0000, 1 << 20
 # what follows SHL EAX, 1 of 40000000h, which sets OF; at last EDX has the flags
 WAYS = {
     "a service": "pushfd\npop edx",

@@ -9,9 +9,8 @@ from bt.machine import Machine, MachineConfig
 from bt.machine.config import EngineName, TierName
 from bt.machine.result import Result
 from guest_images.assembler import assemble
-from tests.engine.identity.stops import stops
+from tests.engine.identity.stops import CODE, DATA, MIB, Seen, stops
 
-CODE, DATA, MIB = 0x10_0000, 0x20_0000, 1 << 20
 WRAPPING = 0xFFFF_F000  # a base from which offsets from 1000h on come round to 0
 WHOLE_FS, WHOLE_GS, SMALL_FS, NULL = 0x18, 0x20, 0x28, 0
 # selector: base, limit and granularity
@@ -79,18 +78,14 @@ def _image(body: str) -> bytes:
     return code + b"".join(each.to_bytes(8, "little") for each in descriptors)
 
 
-def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list[tuple[object, ...]], int]:
+def _run(engine: EngineName, tier: TierName, body: str, step: int) -> tuple[list[Seen], int]:
     """Instructions, EIP, registers and flags at each stop after `step` instructions, memory then; those in units."""
-    with Machine(MachineConfig(memory=4 * MIB, engine=engine, tier=tier), library=shared_library()) as made:
-        made.load(_image(body), flat=CODE)
 
-        def look(result: Result) -> tuple[object, ...]:
-            registers = [made.cpu.state["gpr", number] for number in range(8)]
-            return result.reason, result.instructions, made.cpu.state["eip"], made.reg.eflags, *registers
+    def look(made: Machine, result: Result) -> Seen:
+        registers = [made.cpu.state["gpr", number] for number in range(8)]
+        return result.reason, result.instructions, made.cpu.state["eip"], made.reg.eflags, *registers
 
-        seen = stops(made, step, look)
-        seen.append(tuple(made.ram.read(DATA, 0x3000)))
-        return seen, made.cpu.statistics().get("unit_insns", 0)
+    return stops(engine, tier, _image(body), step, 0x3000, look)
 
 
 @pytest.mark.parametrize("step", [100_000, 337])
