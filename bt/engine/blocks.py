@@ -35,6 +35,7 @@ from bt.memory.backend import ACCESS_FETCH, PROTECT, RESOLVE
 from bt.memory.physical import CODE_GRANULE_SHIFT, code_map_slot, page_number
 from bt.x86.context import EXIT, FAULT, GP, OK
 from bt.x86.exits import ExitReason
+from bt.x86.mode import further
 from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import CS
@@ -74,14 +75,14 @@ def _find_block(b: NativeContext) -> None:
         b.put("fault_has_error", 1)
         b.put("fault_error", 0)
         _give_up(b, control, FAULT)
-    linear = b.segment_linear(CS, eip)
+    linear = b.segment_linear(CS, eip).zext(64)
     status = b.call(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     with b.Unlikely(status != OK):
         _give_up(b, control, status)
     note_fetch(b, linear)
     host, physical = b.local(64, b.get("memory_value")), b.get("exit_address")
     with b.Unlikely(host.get() == 0):
-        host.set(CONTROL.get(b, control, "open_bus") | (linear.zext(64) & (PAGE - 1)))
+        host.set(CONTROL.get(b, control, "open_bus") | (linear & (PAGE - 1)))
     mode = b.get("mode")
     number = b.local(32, b.load(_hash_slot(b, control, physical, mode), 32))
     with b.Loop() as loop:
@@ -95,7 +96,7 @@ def _find_block(b: NativeContext) -> None:
             second = BLOCK.get(b, block, "physical2")
             with b.If(second == NO_PAGE):
                 b.ret(block)
-            next_page = (linear | (PAGE - 1)) + 1
+            next_page = further(b, linear | (PAGE - 1), 1)
             status = b.call(RESOLVE, b.cpu, next_page, 0, ACCESS_FETCH)
             with b.Unlikely(status != OK):
                 _give_up(b, control, status)
@@ -113,7 +114,7 @@ def _gather(b: NativeContext) -> None:
     _, code, readable = b.arguments
     control = b.get_pointer("engine")
     fetch = CONTROL.pointer(control, "fetch")
-    linear = b.segment_linear(CS, b.get("eip", width=32)) + readable
+    linear = further(b, b.segment_linear(CS, b.get("eip", width=32)).zext(64), readable.zext(64))
     b.attempt(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     note_fetch(b, linear)
     host = b.local(64, b.get("memory_value"))

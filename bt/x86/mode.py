@@ -15,6 +15,7 @@ from bt.x86 import flags, state
 from bt.x86.context import Context
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, FS, GS, SS
+from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.paging.fetched_pages import forget_fetches
 from bt.x86.system.registers.control_registers import (
     CR0_AM,
@@ -33,7 +34,8 @@ REAL = DATA_64_KIB | CS_64_KIB  # as in real and virtual-8086 mode
 FLAT_32 = CODE_32 | STACK_32 | FLAT_CS | FLAT_SS | FLAT_DS | FLAT_ES  # as most systems have it
 # The same with nothing checked: what may become identity.
 FLAT = FLAT_32 | ALIGNMENT_FREE | BREAKPOINT_FREE
-MODE_BITS = 12
+CODE_64 = 1 << 12  # 64-bit mode: EFER.LMA and CS.L
+MODE_BITS = 13
 EPOCH_BITS = 32 - MODE_BITS
 
 FLAT_BIT = {ES: FLAT_ES, CS: FLAT_CS, SS: FLAT_SS, DS: FLAT_DS}
@@ -54,6 +56,23 @@ def _flat(b: Context, segment: int) -> Value:
 def _reaches_64_kib(b: Context, segment: int) -> Value:
     from_0 = (b.get_segment(segment, "read_low") | b.get_segment(segment, "write_low")) == 0
     return from_0 & b.get_segment(segment, "read_high").uge(0xFFFF) & b.get_segment(segment, "write_high").uge(0xFFFF)
+
+
+def in_64_bit_mode(b: Context) -> Value:
+    """By the mode key, i1."""
+    return (b.get("mode") & CODE_64) != 0
+
+
+def further(b: Context, linear: Value, distance: Value | int) -> Value:
+    """The linear address (i64) so many bytes behind another: outside 64-bit mode it is cut to 32 bits."""
+    there = linear + distance
+    return b.select(in_64_bit_mode(b) | ((linear >> 32) != 0), there, there & 0xFFFF_FFFF)
+
+
+def instruction_linear(b: Context) -> Value:
+    """Linear address of the instruction at the state's EIP or RIP, i64."""
+    eip = b.get("eip")
+    return b.select(in_64_bit_mode(b), eip, (eip + b.get_segment(CS, "base")) & 0xFFFF_FFFF)
 
 
 def emit_begin_epoch(b: Context) -> None:
@@ -124,6 +143,10 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
     debugging = (b.get("dr", 7) & DR7_ENABLED) != 0
     mode = mode | ((~debugging).zext(64) * BREAKPOINT_FREE)
     b.put("debugging", debugging)
+    # nothing but these counts in 64-bit mode: segments have no limits
+    is_long_code = (b.get_segment(CS, "attributes") & state.ATTR_LONG) != 0
+    kept = mode & (USER | ALIGNMENT_FREE | BREAKPOINT_FREE)
+    mode = b.select(is_long_mode(b) & is_long_code, kept | CODE_64, mode)
     b.put("mode", mode)
     b.put("fp_ready", 0)  # CR0 and CR4 have a say in it
     with b.Unlikely((b.get("units_need") != 0) & (b.get("fp_loaded") != 0)):
