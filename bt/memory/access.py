@@ -63,6 +63,8 @@ class MemoryContext(Context):
 
     def checked_linear(self, segment: int | Value, offset: Value, size: int, *, write: bool) -> Value:
         """Linear address after the segment's limit and type check; #SS(0) or #GP(0) (SDM vol. 3A 5.3, 5.5)."""
+        if self.long:
+            return self.segment_linear(segment, offset).trunc(32)
         kind = "write" if write else "read"
         first = offset.zext(64)
         too_low = first.ult(self.get_segment(segment, f"{kind}_low"))

@@ -19,6 +19,9 @@ CR4_OSFXSR, CR4_OSXMMEXCPT = 1 << 9, 1 << 10
 # What the software TLB's rights and mappings were computed from.
 CR4_PAGING = CR4_PSE | CR4_PAE | CR4_PGE
 
+# IA32_EFER (SDM vol. 3A 2.2.1). LMA is not written: it is LME while there is paging.
+EFER_SCE, EFER_LME, EFER_LMA, EFER_NXE = (1 << n for n in (0, 8, 10, 11))
+
 DR6_BD, DR6_BS, DR6_BT = 1 << 13, 1 << 14, 1 << 15
 DR6_WRITABLE, DR6_FIXED = 0xE00F, 0xFFFF_0FF0
 DR7_GD = 1 << 13
