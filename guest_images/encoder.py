@@ -32,7 +32,7 @@ def _pairs(text: str) -> dict[str, str]:
 CONDITIONS: Final = ("o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g")
 CONDITION_SYNONYMS: Final = _pairs("c=b nae=b nc=ae nb=ae z=e nz=ne na=be nbe=a pe=p po=np nge=l nl=ge ng=le nle=g")
 SYNONYMS: Final = {
-    **_pairs("sal=shl xlat=xlatb retn=ret repz=repe repnz=repne loopz=loope loopnz=loopne"),
+    **_pairs("sal=shl xlat=xlatb retn=ret repz=repe repnz=repne loopz=loope loopnz=loopne movabs=mov"),
     **{f"{kind}{old}": f"{kind}{new}" for kind in ("j", "set", "cmov") for old, new in CONDITION_SYNONYMS.items()},
 }
 # Mnemonics whose operand size is in the name alone (movsw, movsd); without a letter it is the mode's default.

@@ -28,7 +28,9 @@ def is_marked(b: NativeContext, control: Value, record: Value, physical: Value) 
         place = physical & (PAGE - 1)
         bits = b.load(table + (place >> 3), 8).zext(64)
         by_address = ((bits >> (place & 7)) & 1) != 0
-        too_long = RECORD.get(b, record, "handler") == CONTROL.get(b, control, "length_handler")
+        handler = RECORD.get(b, record, "handler")
+        too_long = handler == CONTROL.get(b, control, "length_handler")
+        too_long = too_long | (handler == CONTROL.get(b, control, "long_length_handler"))
         marked.set((by_address | _has_form(b, table, record)) & ~too_long)
     return marked.get()
 

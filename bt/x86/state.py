@@ -4,7 +4,8 @@ Every architectural register is here (generated code may hold the general regist
 but spills them before anything else looks), and so is what the engines share: translation look-aside buffers, the
 branch caches, the exit record. All slots are 64 bits wide, because long mode will come.
 
-Generated code holds a pointer 128 bytes into the block, so that the 32 hottest slots are one-byte displacements.
+Generated code holds a pointer 192 bytes into the block, so that the 32 hottest slots of 32-bit code are one-byte
+displacements. R8 to R15 lie before them: nothing hot had to move when they came.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from bt.host.area import (
 )
 from bt.x86.features import FEATURE_WORDS
 
-POINTER_BIAS = 128
+POINTER_BIAS = 192
 
 GPR_NAMES = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+GPR_NAMES_64 = (*(f"r{name[1:]}" for name in GPR_NAMES), *(f"r{number}" for number in range(8, 16)))
 EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI = range(8)
 SEGMENT_NAMES = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
 ES, CS, SS, DS, FS, GS, LDTR, TR = range(8)
@@ -118,6 +120,7 @@ def _moment(name: str) -> Field:
 
 # Order is layout: hot ones first.
 FIELDS: tuple[Field, ...] = (
+    Field("gpr_high", ARCHITECTURAL, 8),  # r8 to r15; `offset` and CpuState know them as "gpr", 8 to 15, too
     Field("gpr", ARCHITECTURAL, 8),
     Field("zero", HOST),  # always 0: the "register" of an absent base or index
     Field("flag_result", ARCHITECTURAL, compared=NOT),  # lazy arithmetic flags, see bt/x86/flags.py
@@ -322,7 +325,8 @@ _ALIGNMENT = dict.fromkeys(("fp_image", "fp_saved", "fp_operand"), 16) | dict.fr
 
 
 def _layout() -> tuple[dict[str, int], int]:
-    offsets, at = {}, -POINTER_BIAS
+    offsets: dict[str, int] = {}
+    at = -POINTER_BIAS
     for name, _, slots, _, _ in FIELDS:
         at = (at + _ALIGNMENT.get(name, 8) - 1) & -_ALIGNMENT.get(name, 8)
         offsets[name] = at
@@ -335,6 +339,7 @@ OFFSETS, STATE_BYTES = _layout()
 # their first slot only, which saves 10 ms at each start: nobody calls their entries by number.
 _INDEX: dict[str | tuple[str, int], int] = {name: (at + POINTER_BIAS) // 8 for name, at in OFFSETS.items()}
 _INDEX |= {(name, n): _INDEX[name] + n for name, _, slots, _, _ in FIELDS if slots <= MMIO_SLOTS for n in range(slots)}
+_INDEX |= {("gpr", 8 + n): _INDEX["gpr_high", n] for n in range(8)}
 _SEGMENT_INDEX = {
     (number, part): _INDEX["segment"] + len(SEGMENT_FIELDS) * number + place
     for number in range(len(SEGMENT_NAMES))
@@ -373,6 +378,8 @@ def slot_number(name: str) -> int:
 
 def offset(name: str, index: int = 0) -> int:
     """Displacement of a slot from the state pointer, in bytes."""
+    if name == "gpr" and index >= len(GPR_NAMES):
+        name, index = "gpr_high", index - len(GPR_NAMES)
     return OFFSETS[name] + 8 * index
 
 
@@ -382,8 +389,8 @@ def segment_offset(segment: int, name: str) -> int:
 
 
 def register_offset(number: int, width: int) -> int:
-    """Where a general register operand lives; 8-bit registers 4-7 are ah ch dh bh."""
-    if width == 8 and number >= 4:
+    """Where a general register operand lives; 8-bit registers 4-7 are ah ch dh bh, those above their own low bytes."""
+    if width == 8 and 4 <= number < len(GPR_NAMES):
         return offset("gpr", number - 4) + 1
     return offset("gpr", number)
 

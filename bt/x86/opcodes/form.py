@@ -79,8 +79,8 @@ class Width(Enum):
     W = "w"  # 16 bits
     D = "d"  # 32 bits
     Q = "q"  # 64 bits
-    V = "v"  # 16 or 32 bits: the operand size
-    Z = "z"  # the same for an immediate or a displacement
+    V = "v"  # 16, 32 or 64 bits: the operand size
+    Z = "z"  # 16 or 32 bits: for an operand size of 64 bits, too, they are 32, which an immediate sign-extends
     VW = "vw"  # operand size when a register, 16 bits when memory
     BS = "bs"  # 8 bits in the instruction, sign-extended to the operand size
     A = "a"  # two operands of the operand size (bound)
@@ -112,11 +112,12 @@ def _kind(code: str) -> Operand:
 
 
 Eb, Ew, Ed, Ev = _kind("Eb"), _kind("Ew"), _kind("Ed"), _kind("Ev")
+Ez = _kind("Ez")  # the SDM's "Ed" of MOVSXD
 Evw = _kind("Evw")  # the SDM's "Rv/Mw"
 Gb, Gw, Gd, Gv = _kind("Gb"), _kind("Gw"), _kind("Gd"), _kind("Gv")
 M, Mw, Mv, Ma, Mp, Mq, Ms = (_kind(code) for code in ("M", "Mw", "Mv", "Ma", "Mp", "Mq", "Ms"))
 Sw, Cd, Dd, Rd = _kind("Sw"), _kind("Cd"), _kind("Dd"), _kind("Rd")
-Ib, Iw, Iz, Ibs, Jb, Jz, Ap = (_kind(code) for code in ("Ib", "Iw", "Iz", "Ibs", "Jb", "Jz", "Ap"))
+Ib, Iw, Iv, Iz, Ibs, Jb, Jz, Ap = (_kind(code) for code in ("Ib", "Iw", "Iv", "Iz", "Ibs", "Jb", "Jz", "Ap"))
 Ob, Ov, Xb, Xv, Yb, Yv = (_kind(code) for code in ("Ob", "Ov", "Xb", "Xv", "Yb", "Yv"))
 Zb, Zv = _kind("Zb"), _kind("Zv")
 AL, CL, AX, DX, eAX = (  # noqa: N816 (eAX is the SDM's own name: AX or EAX by operand size)
@@ -220,6 +221,8 @@ class Form:
     rep: Literal[None, "rep", "repz"] = None  # F2 and F3 repeat it; "repz": they differ and end on ZF
     privilege: Literal["any", "iopl", "io", "v86 iopl"] = "any"  # io: CPL <= IOPL or the TSS bitmap allows
     modes: Literal["any", "protected"] = "any"  # protected: #UD in real and virtual-8086 mode
+    # in 64-bit mode: not there; only there; 64 bits but for prefix 66; 64 bits whatever the prefixes
+    long: Literal["", "gone", "only", "default 64", "forced 64"] = ""
     cpuid: str | None = None  # feature (bt/x86/cpu_model.py) without which the form is #UD
     condition: int | None = None  # condition code of jcc, setcc, cmovcc
     treatment: str = ""  # how bt treats it, where its class does not say it all

@@ -48,7 +48,17 @@ def _bit_test(digit: int, register: str, name: str, lock: bool) -> list[Form]:
 
 _REGULAR: Final = (
     *(
-        Form(f"0F {0x80 + n:02X}", f"j{suffix}", (Jz,), "control.jcc", CONTROL, reads, ends_block=True, condition=n)
+        Form(
+            f"0F {0x80 + n:02X}",
+            f"j{suffix}",
+            (Jz,),
+            "control.jcc",
+            CONTROL,
+            reads,
+            ends_block=True,
+            condition=n,
+            long="forced 64",
+        )
         for n, (suffix, reads) in enumerate(CONDITIONS)
     ),
     *(
@@ -117,10 +127,12 @@ _ROWS: Final = (
     Form("0F AE F0-F7", "mfence",      (),           "move.nop", IDENTITY, cpuid="sse2", treatment=_FENCE),
     Form("0F AE F8-FF", "sfence",      (),           "move.nop", IDENTITY, cpuid="sse", treatment=_FENCE),
     # -- segment registers and descriptors
-    Form("0F A0",       "push",        (FS,),        "segment.push",          SENSITIVE),
-    Form("0F A8",       "push",        (GS,),        "segment.push",          SENSITIVE),
-    Form("0F A1",       "pop",         (FS,),        "segment.pop",           SENSITIVE,  ends_block=True),
-    Form("0F A9",       "pop",         (GS,),        "segment.pop",           SENSITIVE,  ends_block=True),
+    Form("0F A0",       "push",        (FS,),        "segment.push",          SENSITIVE, long="default 64"),
+    Form("0F A8",       "push",        (GS,),        "segment.push",          SENSITIVE, long="default 64"),
+    Form("0F A1",       "pop",         (FS,),        "segment.pop",           SENSITIVE,  ends_block=True,
+         long="default 64"),
+    Form("0F A9",       "pop",         (GS,),        "segment.pop",           SENSITIVE,  ends_block=True,
+         long="default 64"),
     Form("0F B2 /r",    "lss",         (Gv, Mp),     "segment.lss",           SENSITIVE,  ends_block=True),
     Form("0F B4 /r",    "lfs",         (Gv, Mp),     "segment.lfs",           SENSITIVE,  ends_block=True),
     Form("0F B5 /r",    "lgs",         (Gv, Mp),     "segment.lgs",           SENSITIVE,  ends_block=True),
@@ -147,12 +159,15 @@ _ROWS: Final = (
     Form("0F 06",       "clts",        (),           "processor.clts",        PRIVILEGED, ends_block=True),
     Form("0F 08",       "invd",        (),           "processor.invd",        PRIVILEGED),
     Form("0F 09",       "wbinvd",      (),           "processor.wbinvd",      PRIVILEGED),
-    Form("0F 20 /0",    "mov",         (Rd, Cd),     "processor.mov_from_cr", PRIVILEGED),
-    Form("0F 20 /2-4",  "mov",         (Rd, Cd),     "processor.mov_from_cr", PRIVILEGED),
-    Form("0F 22 /0",    "mov",         (Cd, Rd),     "processor.mov_to_cr",   PRIVILEGED, ends_block=True),
-    Form("0F 22 /2-4",  "mov",         (Cd, Rd),     "processor.mov_to_cr",   PRIVILEGED, ends_block=True),
-    Form("0F 21 /r",    "mov",         (Rd, Dd),     "processor.mov_from_dr", PRIVILEGED),
-    Form("0F 23 /r",    "mov",         (Dd, Rd),     "processor.mov_to_dr",   PRIVILEGED, ends_block=True),
+    Form("0F 20 /0",    "mov",         (Rd, Cd),     "processor.mov_from_cr", PRIVILEGED, long="forced 64"),
+    Form("0F 20 /2-4",  "mov",         (Rd, Cd),     "processor.mov_from_cr", PRIVILEGED, long="forced 64"),
+    Form("0F 22 /0",    "mov",         (Cd, Rd),     "processor.mov_to_cr",   PRIVILEGED, ends_block=True,
+         long="forced 64"),
+    Form("0F 22 /2-4",  "mov",         (Cd, Rd),     "processor.mov_to_cr",   PRIVILEGED, ends_block=True,
+         long="forced 64"),
+    Form("0F 21 /r",    "mov",         (Rd, Dd),     "processor.mov_from_dr", PRIVILEGED, long="forced 64"),
+    Form("0F 23 /r",    "mov",         (Dd, Rd),     "processor.mov_to_dr",   PRIVILEGED, ends_block=True,
+         long="forced 64"),
     Form("0F A2",       "cpuid",       (),           "cpuid.cpuid",           SENSITIVE),
     Form("0F 30",       "wrmsr",       (),           "msr.wrmsr",             PRIVILEGED, cpuid="msr",
          ends_block=True),

@@ -1,0 +1,18 @@
+"""Forms that only 64-bit mode has (SDM vol. 2 appendix A: o64).
+
+What it has not, or with another operand size, is marked with the other forms: see `Form.long`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .form import IDENTITY, Ez, Form, Gv
+
+# Columns line up; the formatter would tear them apart.
+# fmt: off
+LONG: Final[tuple[Form, ...]] = (
+    # without REX.W it is a MOV, of 16 bits with prefix 66
+    Form("63 /r",       "movsxd",      (Gv, Ez),     "move.movsx",            IDENTITY,   long="only"),
+)
+# fmt: on
