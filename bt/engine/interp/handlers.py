@@ -106,7 +106,24 @@ def exists(form: Form, *, long: bool) -> bool:
 
 
 # Those that know 64-bit mode so far.
-_LONG_MEANINGS = ("move.mov", "arith.add", "arith.sub", "arith.cmp", "logic.", "control.jmp", "interrupts.ud")
+_LONG_MEANINGS = (
+    "interrupts.",
+    "processor.",
+    "descriptor.",
+    "segment.",
+    "msr.",
+    "cpuid.",
+    "timestamp.",
+    "flags.",
+    "bases.",
+    "move.mov",
+    "arith.add",
+    "arith.sub",
+    "arith.cmp",
+    "logic.",
+    "control.jmp",
+    "interrupts.ud",
+)
 
 
 def operand_sizes(form: Form, *, long: bool) -> tuple[int, ...]:
