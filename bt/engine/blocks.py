@@ -36,7 +36,7 @@ from bt.memory.backend import ACCESS_FETCH, PROTECT, RESOLVE
 from bt.memory.physical import CODE_GRANULE_SHIFT, code_map_slot, page_number
 from bt.x86.context import EXIT, FAULT, GP, OK
 from bt.x86.exits import ExitReason
-from bt.x86.mode import CODE_64
+from bt.x86.mode import CODE_64, further
 from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import CS
@@ -103,14 +103,14 @@ def _find_block(b: NativeContext) -> None:
         b.put("fault_has_error", 1)
         b.put("fault_error", 0)
         _give_up(b, control, FAULT)
-    linear = _linear(b, eip).trunc(32)
+    linear = _linear(b, eip)
     status = b.call(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     with b.Unlikely(status != OK):
         _give_up(b, control, status)
     note_fetch(b, linear)
     host, physical = b.local(64, b.get("memory_value")), b.get("exit_address")
     with b.Unlikely(host.get() == 0):
-        host.set(CONTROL.get(b, control, "open_bus") | (linear.zext(64) & (PAGE - 1)))
+        host.set(CONTROL.get(b, control, "open_bus") | (linear & (PAGE - 1)))
     mode = b.get("mode")
     number = b.local(32, b.load(_hash_slot(b, control, physical, mode), 32))
     with b.Loop() as loop:
@@ -124,7 +124,7 @@ def _find_block(b: NativeContext) -> None:
             second = BLOCK.get(b, block, "physical2")
             with b.If(second == NO_PAGE):
                 b.ret(block)
-            next_page = (linear | (PAGE - 1)) + 1
+            next_page = further(b, linear | (PAGE - 1), 1)
             status = b.call(RESOLVE, b.cpu, next_page, 0, ACCESS_FETCH)
             with b.Unlikely(status != OK):
                 _give_up(b, control, status)
@@ -142,7 +142,7 @@ def _gather(b: NativeContext) -> None:
     _, code, readable = b.arguments
     control = b.get_pointer("engine")
     fetch = CONTROL.pointer(control, "fetch")
-    linear = _linear(b, b.get("eip")).trunc(32) + readable
+    linear = further(b, _linear(b, b.get("eip")), readable.zext(64))
     b.attempt(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     note_fetch(b, linear)
     host = b.local(64, b.get("memory_value"))

@@ -68,7 +68,7 @@ class MemoryOperand(Operand, Protocol):
 class Context(Builder, ABC):
     """A builder inside one instruction or one runtime function of the processor."""
 
-    operand_size: int = 32  # effective operand size of the instruction, 16, 32 or 64
+    operand_size: int = 32  # effective operand size of the instruction: 16, 32 or, in 64-bit mode, 64
     rep: str | None = None  # "repz" (F3) or "repnz" (F2) when the instruction carries the prefix and may
     condition_code: int = 0  # of jcc, setcc, cmovcc: 0-15 as encoded
     stack_bias: int = 0  # what address computations add to ESP as a base register, bytes (POP to memory)

@@ -15,11 +15,11 @@ from bt.x86 import flags, state
 from bt.x86.context import Context
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, FS, GS, SS
+from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.paging.fetched_pages import forget_fetches
 from bt.x86.system.registers.control_registers import (
     CR0_AM,
     DR7_ENABLED,
-    EFER_LMA,
 )
 
 CODE_32 = 1 << 0  # CS.D: default operand and address size
@@ -65,6 +65,23 @@ def _reaches_64_kib(b: Context, segment: int) -> Value:
     return from_0 & b.get_segment(segment, "read_high").uge(0xFFFF) & b.get_segment(segment, "write_high").uge(0xFFFF)
 
 
+def in_64_bit_mode(b: Context) -> Value:
+    """By the mode key, i1."""
+    return (b.get("mode") & CODE_64) != 0
+
+
+def further(b: Context, linear: Value, distance: Value | int) -> Value:
+    """The linear address (i64) so many bytes behind another: outside 64-bit mode it is cut to 32 bits."""
+    there = linear + distance
+    return b.select(in_64_bit_mode(b) | ((linear >> 32) != 0), there, there & 0xFFFF_FFFF)
+
+
+def instruction_linear(b: Context) -> Value:
+    """Linear address of the instruction at the state's EIP or RIP, i64."""
+    eip = b.get("eip")
+    return b.select(in_64_bit_mode(b), eip, (eip + b.get_segment(CS, "base")) & 0xFFFF_FFFF)
+
+
 def emit_begin_epoch(b: Context) -> None:
     """Body of `begin_epoch`: what linear addresses mean may have changed."""
     epoch = _new_epoch(b)
@@ -76,7 +93,7 @@ def emit_begin_epoch(b: Context) -> None:
 def _new_epoch(b: Context) -> Value:
     epoch = b.get("epoch") + 1
     b.put("epoch", epoch)
-    bits = b.select((b.get("efer") & EFER_LMA) != 0, b.const((1 << LONG_EPOCH_BITS) - 1, 64), (1 << EPOCH_BITS) - 1)
+    bits = b.select(is_long_mode(b), b.const((1 << LONG_EPOCH_BITS) - 1, 64), (1 << EPOCH_BITS) - 1)
     with b.Unlikely((epoch & bits) == 0):
         forget_branches(b)
         b.put("mapped_since", epoch)
@@ -142,7 +159,7 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
     debugging = (b.get("dr", 7) & DR7_ENABLED) != 0
     mode = mode | ((~debugging).zext(64) * BREAKPOINT_FREE)
     long_code = (b.get_segment(CS, "attributes") & state.ATTR_LONG) != 0
-    long_code = long_code & ((b.get("efer") & EFER_LMA) != 0)
+    long_code = long_code & is_long_mode(b)
     mode = b.select(long_code, (mode & IN_64_BIT_MODE) | CODE_64, mode)
     b.put("debugging", debugging)
     b.put("mode", mode)

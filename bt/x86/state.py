@@ -43,8 +43,9 @@ ATTR_LONG, ATTR_BIG, ATTR_GRANULAR = 1 << 13, 1 << 14, 1 << 15
 NOWHERE = 8  # a host address at which nothing ever is
 WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so that wrapping accesses pass as on hardware
 
+TLB_TABLES = ("tlb_supervisor", "tlb_user", "tlb_supervisor_64", "tlb_user_64")
 TLB_BYTES = 32 << 10  # one table of the software TLB, whose entries are bt/memory/soft_mmu's business
-TLB_FILLED_SLOTS = 2 * TLB_BYTES // 32 // 64  # a bit for each entry of two tables
+TLB_FILLED_SLOTS = 4 * TLB_BYTES // 32 // 64  # a bit for each entry of four tables
 LARGE_REGIONS_SLOTS = (1 << 32) // (4 << 20) // 64  # a bit for each 4 MiB
 
 # Device accesses of one instruction: ENTER with 31 levels makes 64, of which each may be in two parts.
@@ -167,6 +168,13 @@ FIELDS: tuple[Field, ...] = (
     Field("sysenter_esp", ARCHITECTURAL),
     Field("sysenter_eip", ARCHITECTURAL),
     Field("efer", ARCHITECTURAL),
+    Field("star", ARCHITECTURAL),
+    Field("lstar", ARCHITECTURAL),
+    Field("cstar", ARCHITECTURAL),
+    Field("sfmask", ARCHITECTURAL),
+    Field("kernel_gs_base", ARCHITECTURAL),
+    Field("tsc_aux", ARCHITECTURAL),
+    Field("cr8", ARCHITECTURAL),
     Field("pat", ARCHITECTURAL, reset=PAT_RESET),
     Field("apic_base", ARCHITECTURAL, reset=APIC_BASE_RESET),
     Field("misc_enable", ARCHITECTURAL, reset=MISC_ENABLE_RESET),
@@ -262,7 +270,8 @@ FIELDS: tuple[Field, ...] = (
     Field("engine", HOST),  # host address of the running engine's own control block
     Field("tlb_system", DERIVED),  # the same for the processor's own accesses, to descriptors for example
     Field("tlb_has_global", DERIVED),  # not 0: entries of global pages may be there
-    Field("tlb_filled", DERIVED, TLB_FILLED_SLOTS),  # a bit for each entry of the two tables: it may not be empty
+    Field("tlb_has_huge", DERIVED),  # the same of 1 GiB pages
+    Field("tlb_filled", DERIVED, TLB_FILLED_SLOTS),  # a bit for each entry of the tables: it may not be empty
     Field("large_regions", DERIVED, LARGE_REGIONS_SLOTS),  # a bit for 4 MiB: entries of a large page may be there
     Field("tlb_fills", DERIVED),
     Field("tlb_flushes", DERIVED),
@@ -274,6 +283,8 @@ FIELDS: tuple[Field, ...] = (
     Field("record_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),
     Field("tlb_supervisor", DERIVED, TLB_BYTES // 8),
     Field("tlb_user", DERIVED, TLB_BYTES // 8),
+    Field("tlb_supervisor_64", DERIVED, TLB_BYTES // 8),  # the same for 64-bit mode, and the tables of long mode
+    Field("tlb_user_64", DERIVED, TLB_BYTES // 8),
     Field("tlb_none", HOST, TLB_BYTES // 8),  # always empty: for accesses that are checked for alignment or breakpoints
     # -- tier 2 (bt/engine/identity)
     Field("unpaged_view", HOST),  # host address of the view of physical memory (bt/memory/host_mmu), 0: there is none
@@ -309,7 +320,7 @@ FIELDS: tuple[Field, ...] = (
 _CACHE_LINE = 64
 # In bytes: as FXSAVE and SSE operands want it; and so that no entry of a table lies in two cache lines (sieve: 15 %).
 _ALIGNMENT = dict.fromkeys(("fp_image", "fp_saved", "fp_operand"), 16) | dict.fromkeys(
-    ("return_stack", "branch_cache", "record_cache", "tlb_supervisor", "tlb_user", "tlb_none"), _CACHE_LINE
+    ("return_stack", "branch_cache", "record_cache", *TLB_TABLES, "tlb_none"), _CACHE_LINE
 )
 
 

@@ -104,12 +104,12 @@ def _breakpoint(b: HandlerContext) -> None:
     has_passed = CONTROL.get(b, control, "passed_at") == now
     has_passed = has_passed & (CONTROL.get(b, control, "passed_eip") == eip.zext(64))
     with b.If(~has_passed):
-        linear = b.segment_linear(CS, eip).resize(32)
+        linear = b.segment_linear(CS, eip).zext(64)
         with b.If(b.call(IS_BREAKPOINT, b.cpu, b.record, linear) != 0):
             CONTROL.put(b, control, "passed_at", now)
             CONTROL.put(b, control, "passed_eip", eip.zext(64))
             b.put("exit_reason", int(ExitReason.BREAKPOINT))
-            b.put("exit_address", linear.zext(64))
+            b.put("exit_address", linear)
             b.put("eip", eip)
             b.go(DISPATCH)
     variant = b.field("variant")

@@ -334,7 +334,7 @@ def _slow_exit(b: NativeContext) -> None:
     write = SITE.get(b, site, "write").zext(32)
     inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
     with b.If(inside):
-        status = b.call(RESOLVE, b.cpu, linear.get(), write, 0)
+        status = b.call(RESOLVE, b.cpu, linear.get().zext(64), write, 0)
         control, record = b.get_pointer("engine"), SITE.get_pointer(b, site, "record")
         stale = RECORD.get(b, record, "handler") == CONTROL.get(b, control, "stale_handler")
         with b.Unlikely(stale):  # the walk wrote an accessed bit into this very block

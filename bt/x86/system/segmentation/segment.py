@@ -188,18 +188,18 @@ def arpl(b: Context, dst: Operand, src: Operand) -> None:
 
 
 def _far_pointer(b: Context, target: MemoryOperand | FarPointer) -> tuple[Value, Value]:
-    """Selector and offset, i32 each."""
+    """Selector (i32) and offset (i64)."""
     offset = target.read_at(0, b.operand_size) if target.is_memory else target.read()
-    return target.read_at(b.operand_size // 8, 16).zext(32), offset.zext(32)
+    return target.read_at(b.operand_size // 8, 16).zext(32), offset.zext(64)
 
 
 def jmp_far(b: Context, target: MemoryOperand | FarPointer) -> None:
-    b.attempt(FAR_JUMP, b.cpu, *_far_pointer(b, target), b.next_eip())
+    b.attempt(FAR_JUMP, b.cpu, *_far_pointer(b, target), b.next_eip().zext(64))
     b.resume()
 
 
 def call_far(b: Context, target: MemoryOperand | FarPointer) -> None:
-    b.attempt(FAR_CALL, b.cpu, *_far_pointer(b, target), b.next_eip(), b.operand_size)
+    b.attempt(FAR_CALL, b.cpu, *_far_pointer(b, target), b.next_eip().zext(64), b.operand_size)
     b.resume()
 
 
