@@ -30,6 +30,13 @@ _MULTIBOOT_2, _MULTIBOOT_2_BYTES = bytes.fromhex("d65052e8"), 32768  # its magic
 _XEN_NOTE = b"Xen\0"
 
 
+def wants_long_mode(contents: bytes) -> bool:
+    """Whether an image says that it is a kernel for 64-bit processors. It is started in 32-bit mode nevertheless."""
+    if linux.is_bzimage(contents):
+        return linux.is_64_bit(contents)
+    return elf.is_elf(contents) and elf.is_64_bit(contents)
+
+
 def load(
     image: Source,
     ram: PhysicalMemory,
@@ -67,27 +74,31 @@ def load(
     if linux.is_bzimage(contents):
         _refuse(name, "a Linux kernel", modules=modules)
         ramdisk = None if initrd is None else _read(initrd)
-        return linux.load(name, contents, ram, command_line=command_line, initrd=ramdisk)
+        state = linux.load(name, contents, ram, command_line=command_line, initrd=ramdisk)
+        return state._replace(needs_long_mode=wants_long_mode(contents))
     if not elf.is_elf(contents):
         _refuse_disk(name, contents)
     header = multiboot.find_header(name, contents)
     if header is not None:
         listed = [*_modules_from(initrd), *modules]
         full_line = _encode(name, f"{name} {append}" if append else name)
-        return multiboot.load(name, contents, header, ram, command_line=full_line, modules=listed)
+        state = multiboot.load(name, contents, header, ram, command_line=full_line, modules=listed)
+        return state._replace(needs_long_mode=wants_long_mode(contents))
     if _MULTIBOOT_2 in contents[:_MULTIBOOT_2_BYTES]:
         from bt.boot.loaders import multiboot2  # a loader that others need not wait for
 
         if (header_2 := multiboot2.find_header(name, contents)) is not None:
             listed = [*_modules_from(initrd), *modules]
             line = _encode(name, append)
-            return multiboot2.load(name, contents, header_2, ram, command_line=line, modules=listed)
+            state = multiboot2.load(name, contents, header_2, ram, command_line=line, modules=listed)
+            return state._replace(needs_long_mode=wants_long_mode(contents))
     if _XEN_NOTE in contents and elf.is_elf(contents):
         from bt.boot.loaders import pvh
 
         if (entry := pvh.find_entry(name, contents)) is not None:
             listed = [*_modules_from(initrd), *modules]
-            return pvh.load(name, contents, entry, ram, command_line=_encode(name, append), modules=listed)
+            state = pvh.load(name, contents, entry, ram, command_line=_encode(name, append), modules=listed)
+            return state._replace(needs_long_mode=wants_long_mode(contents))
     if elf.is_elf(contents):
         _refuse(name, "an ELF without multiboot header", append=append, initrd=initrd, modules=modules)
         return elf.load(name, contents, ram)

@@ -38,7 +38,7 @@ from bt.machine.restarts import Restarts
 from bt.machine.result import Result
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
-from bt.x86 import cpu_model, reset
+from bt.x86 import cpu_model, features, reset
 from bt.x86.cpu_model import CpuModel
 
 if TYPE_CHECKING:
@@ -201,6 +201,11 @@ class Machine(InHand):
                 name=name,
             )
             entry = load_again()
+            if entry.needs_long_mode and not features.shown_by(self.cpu.state, "lm"):
+                raise BadImage(
+                    f"{name or 'image'}: a kernel for 64-bit processors, and {self.config.cpu} is none: "
+                    f"give --cpu {cpu_model.LONG_MODE_DEFAULT}"
+                )
             self._load_again, self._image, self._symbols = load_again, image, None
             self._loop.forget_exit()
             if self.clock.insns:  # what ran before has left its traces in the devices

@@ -155,6 +155,7 @@ MODELS: Mapping[str, CpuModel] = MappingProxyType(
     }
 )
 DEFAULT = "pentium4"
+LONG_MODE_DEFAULT = "qemu64"  # for images that say that they want long mode
 
 
 @cache

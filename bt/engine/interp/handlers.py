@@ -107,14 +107,7 @@ def repetitions(form: Form) -> tuple[str | None, ...]:
 
 def exists(form: Form, *, long: bool) -> bool:
     """Whether 64-bit code (or the other) has the form."""
-    return form.long != ("gone" if long else "only") and not (long and not form.meaning.startswith(_LONG_MEANINGS))
-
-
-# Those that know 64-bit mode so far.
-_LONG_MEANINGS = (
-    *("move.", "arith.", "logic.", "bits.", "shift.", "control.", "stack.", "string.", "flags.", "io."),
-    "interrupts.ud",
-)
+    return form.long != ("gone" if long else "only") and not (long and is_fp(form))
 
 
 def operand_sizes(form: Form, *, long: bool) -> tuple[int, ...]:

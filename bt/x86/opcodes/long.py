@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from .form import IDENTITY, Ez, Form, Gv
+from .form import ALL_FLAGS, IDENTITY, PRIVILEGED, SENSITIVE, Ez, Form, Gv
 
 # Columns line up; the formatter would tear them apart.
 # fmt: off
 LONG: Final[tuple[Form, ...]] = (
     # without REX.W it is a MOV, of 16 bits with prefix 66
     Form("63 /r",       "movsxd",      (Gv, Ez),     "move.movsx",            IDENTITY,   long="only"),
+    Form("0F 05",       "syscall",     (),           "interrupts.syscall",    SENSITIVE,  reads=ALL_FLAGS,
+         writes=ALL_FLAGS, cpuid="syscall", ends_block=True, long="only"),
+    Form("0F 07",       "sysret",      (),           "interrupts.sysret",     PRIVILEGED, writes=ALL_FLAGS,
+         cpuid="syscall", ends_block=True, long="only"),
+    Form("0F 01 F8",    "swapgs",      (),           "bases.swapgs",          PRIVILEGED, cpuid="lm", long="only"),
 )
 # fmt: on

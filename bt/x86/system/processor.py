@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.value import Value
-from bt.x86.context import Context, MemoryOperand, Operand
+from bt.x86.context import UD, Context, MemoryOperand, Operand
 from bt.x86.exits import ExitReason
 from bt.x86.services import INVALIDATE_PAGE
 from bt.x86.system.operands import NumberedRegister
@@ -47,9 +47,16 @@ def pause(b: Context) -> None:
     b.pass_time(PAUSE_NS)
 
 
+def _require_control_register(b: Context, number: Value) -> None:
+    """#UD for those that REX.R makes of others, but CR8."""
+    b.fault_if(number.ugt(7) & (number != 8), UD)
+
+
 def mov_from_cr(b: Context, dst: Operand, src: NumberedRegister) -> None:
-    require_cpl_0(b)
     number = _number(b, src)
+    if b.long:
+        _require_control_register(b, number)
+    require_cpl_0(b)
     value = b.get("cr0")
     for other in (2, 3, 4, 8):
         value = b.select(number == other, b.get(f"cr{other}"), value)
@@ -57,6 +64,8 @@ def mov_from_cr(b: Context, dst: Operand, src: NumberedRegister) -> None:
 
 
 def mov_to_cr(b: Context, dst: NumberedRegister, src: Operand) -> None:
+    if b.long:
+        _require_control_register(b, _number(b, dst))
     require_cpl_0(b)
     b.attempt(WRITE_CONTROL_REGISTER, b.cpu, _number(b, dst), src.read().zext(64))
     _go_on_afresh(b)

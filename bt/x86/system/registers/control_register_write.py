@@ -5,7 +5,7 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import DB, GP, OK, UD, Context
-from bt.x86.mode import in_64_bit_mode
+from bt.x86.mode import forget_branches, in_64_bit_mode
 from bt.x86.services import FLUSH_TLB, UPDATE_MODE
 from bt.x86.state import ATTR_LONG, CS
 from bt.x86.system.interrupts.breakpoints import report_debug_exception
@@ -55,6 +55,7 @@ def _change_long_mode(b: Context, new: Value) -> None:
         with way.then():
             b.fault_if(without_pae | is_64_bit_code, GP, 0)
             b.put("efer", b.get("efer") | cr.EFER_LMA)
+            forget_branches(b)
         with way.otherwise():
             b.fault_if(in_64_bit_mode(b), GP, 0)
             b.attempt(FLUSH_TLB, b.cpu, 1)  # the tables of 64-bit mode too

@@ -56,7 +56,7 @@ def popf(b: Context) -> None:
         require_virtual_interrupts(b, b.operand_size)
     image = b.stack_read(0, b.operand_size).resize(32)
     before = b.get("eflags_system", width=32)
-    mask = loadable_flags(b, b.const(b.operand_size, 32))
+    mask = loadable_flags(b, b.const(min(b.operand_size, 32), 32))
     with b.IfElse(virtual) as owner:
         with owner.then():
             load_virtual_flags(b, image, mask)
