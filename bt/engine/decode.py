@@ -155,8 +155,9 @@ class _Decoder:
             b.select(rep == VARIANT_REPNZ, b.const(3, 32), self.operand_override.get().zext(32)),
         )
         opcode = self.opcode
-        if self.long:  # 90 is NOP only where it names no other register than EAX
-            other = (opcode_map == 0) & (opcode == 0x90) & ((self.rex & _REX_B) != 0)
+        if self.long:  # 90 is NOP only where it names no other register than EAX; but PAUSE looks at none
+            other = (rep != VARIANT_REPZ) & ((self.rex & _REX_B) != 0)
+            other = other & (opcode_map == 0) & (opcode == 0x90)
             opcode = b.select(other, b.const(0x91, 32), opcode)
         first = (opcode_map << 10) | (row << 8) | opcode
         entry = b.local(32, b.load(dispatch + (first << 1).zext(64), 16).zext(32))

@@ -34,7 +34,7 @@ _LONG_MODE = _PENTIUM4 | {"lm", "syscall", "nx"}
 # Features that are more than instructions, all there; of the others bt has what the instruction table has.
 # There are no caches that self-snoop (ss) would have to keep consistent; "ht" alone says that CPUID counts logical
 # processors, which are one.
-_BUILT = (_P6 - {"mmx", "fxsr"}) | {"ss", "ht", "nx", "lm", "pdpe1gb"} | IMPLIED
+_BUILT = (_P6 - {"mmx", "fxsr"}) | {"ss", "ht", "nx", "lm", "pdpe1gb", "cx16", "lahf-lm"} | IMPLIED
 
 # CR4 bits that each feature brings (SDM vol. 3A 2.5)
 _CR4_BITS = {

@@ -237,8 +237,9 @@ def decode(code: bytes, *, bits: int) -> Instruction:
         opcode_map, opcode = ESCAPES[opcode_map, opcode], stream.unsigned(1)
     operand_size, address_size = _sizes(prefixes, bits)
 
-    # 90 is NOP only where it names no other register than EAX
-    looked_up = 0x91 if (opcode_map, opcode) == (0, 0x90) and prefixes.rex & _REX_B else opcode
+    # 90 is NOP only where it names no other register than EAX; but PAUSE looks at none
+    names_register = prefixes.rex & _REX_B and prefixes.rep != "repz"
+    looked_up = 0x91 if (opcode_map, opcode) == (0, 0x90) and names_register else opcode
     modrm = stream.unsigned(1) if needs_modrm(opcode_map, looked_up, prefixes.mandatory, long=long) else None
     form = lookup(opcode_map, looked_up, modrm or 0, prefixes.mandatory, long=long)
     undefined = form is UNDEFINED

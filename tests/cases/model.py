@@ -82,11 +82,15 @@ TRAP_VECTORS = frozenset({1, 3, 4})
 """Reported after the instruction: EIP points behind it."""
 
 
+LONG_CPU = "qemu64,+cx16,+lahf-lm"
+"""The processor of 64-bit cases that name none."""
+
+
 @cache
-def with_every_instruction() -> str:
-    """The default processor and the features that bring the rest of the table's instructions."""
+def with_every_instruction(model: str = cpu_model.DEFAULT) -> str:
+    """A processor and the features that bring the rest of the table's instructions."""
     asked = {form.cpuid for form in FORMS if form.cpuid is not None}
-    return ",".join((cpu_model.DEFAULT, *(f"+{name}" for name in sorted(asked - cpu_model.parse().features))))
+    return ",".join((model, *(f"+{name}" for name in sorted(asked - cpu_model.parse(model).features))))
 
 
 class ExecutorError(BtError):

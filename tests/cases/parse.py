@@ -17,6 +17,7 @@ from tests.cases.model import (
     EFLAGS_FIXED,
     ERROR_CODE_VECTORS,
     FLAG_BITS,
+    LONG_CPU,
     LONG_DEFAULT_REGISTERS,
     LONG_REGISTERS,
     REGISTERS,
@@ -240,7 +241,7 @@ def _parse(text: str, where: str, undefined_flags: Callable[[Case], int]) -> Cas
         bits=bits,
         stack_bits=stack_bits,
         steps=given.options.get("steps"),
-        cpu=given.cpu or cpu_model.DEFAULT,
+        cpu=given.cpu or (LONG_CPU if long else cpu_model.DEFAULT),
         text=text,
         where=where,
     )

@@ -35,8 +35,10 @@ from bt.x86.operands import Constant, NamedRegister
 from bt.x86.system.operating_mode import require_protected_mode
 
 # Word operands too: PUSH of a segment register, RET imm16 and ENTER move the stack by the operand size.
-_UNSIZED = frozenset((Width.B, Width.D, Width.Q, Width.NONE))
+_UNSIZED = frozenset((Width.B, Width.D, Width.Y, Width.Q, Width.QX, Width.NONE))
+_UNSIZED_LONG = _UNSIZED - {Width.Y, Width.QX}
 _FIXED_WIDTHS = {Width.B: 8, Width.W: 16, Width.D: 32, Width.Q: 64}
+_WIDER_WITH_64 = {Width.Y: (32, 64), Width.QX: (64, 128)}
 
 _EITHER = frozenset((Method.REGISTER_OR_MEMORY, Method.XMM_OR_MEMORY, Method.MMX_OR_MEMORY))
 
@@ -70,16 +72,19 @@ class Variant:
             return 16 if self.memory else self.operand_size
         if operand.width is Width.Z and operand.method is Method.REGISTER_OR_MEMORY:
             return min(self.operand_size, 32)
+        if operand.width in _WIDER_WITH_64:
+            return _WIDER_WITH_64[operand.width][self.operand_size == 64]
         if operand.width is Width.NONE:
             return 64 if self.long else 32
         return _FIXED_WIDTHS.get(operand.width, self.operand_size)
 
 
-def size_matters(form: Form) -> bool:
+def size_matters(form: Form, *, long: bool = False) -> bool:
     """True if the operand size changes what the form does. Implicit operands are not in the table: assume it does."""
     if is_fp(form):
         return False
-    return not form.operands or any(o.width not in _UNSIZED for o in form.operands)
+    unsized = _UNSIZED_LONG if long else _UNSIZED
+    return not form.operands or any(o.width not in unsized for o in form.operands)
 
 
 def memory_choice(form: Form) -> tuple[bool, ...]:
@@ -102,33 +107,12 @@ def repetitions(form: Form) -> tuple[str | None, ...]:
 
 def exists(form: Form, *, long: bool) -> bool:
     """Whether 64-bit code (or the other) has the form."""
-    return form.long != ("gone" if long else "only") and not (long and not form.meaning.startswith(_LONG_MEANINGS))
-
-
-# Those that know 64-bit mode so far.
-_LONG_MEANINGS = (
-    "interrupts.",
-    "processor.",
-    "descriptor.",
-    "segment.",
-    "msr.",
-    "cpuid.",
-    "timestamp.",
-    "flags.",
-    "bases.",
-    "move.mov",
-    "arith.add",
-    "arith.sub",
-    "arith.cmp",
-    "logic.",
-    "control.jmp",
-    "interrupts.ud",
-)
+    return form.long != ("gone" if long else "only") and not (long and is_fp(form))
 
 
 def operand_sizes(form: Form, *, long: bool) -> tuple[int, ...]:
     """The operand sizes that the form has, bits."""
-    if not size_matters(form):
+    if not size_matters(form, long=long):
         return (32,)
     if not long:
         return OPERAND_SIZES

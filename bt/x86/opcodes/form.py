@@ -78,7 +78,9 @@ class Width(Enum):
     B = "b"  # 8 bits
     W = "w"  # 16 bits
     D = "d"  # 32 bits
+    Y = "y"  # 32 bits, or 64 for an operand size of 64 bits
     Q = "q"  # 64 bits
+    QX = "q/x"  # 64 bits, or 128 for an operand size of 64 bits
     V = "v"  # 16, 32 or 64 bits: the operand size
     Z = "z"  # 16 or 32 bits: for an operand size of 64 bits, too, they are 32, which an immediate sign-extends
     VW = "vw"  # operand size when a register, 16 bits when memory
@@ -116,7 +118,8 @@ Ez = _kind("Ez")  # the SDM's "Ed" of MOVSXD
 Evw = _kind("Evw")  # the SDM's "Rv/Mw"
 Gb, Gw, Gd, Gv = _kind("Gb"), _kind("Gw"), _kind("Gd"), _kind("Gv")
 M, Mw, Mv, Ma, Mp, Mq, Ms = (_kind(code) for code in ("M", "Mw", "Mv", "Ma", "Mp", "Mq", "Ms"))
-Sw, Cd, Dd, Rd = _kind("Sw"), _kind("Cd"), _kind("Dd"), _kind("Rd")
+Sw, Cd, Dd, Ry = _kind("Sw"), _kind("Cd"), _kind("Dd"), _kind("Ry")
+Mqx = _kind("Mq/x")
 Ib, Iw, Iv, Iz, Ibs, Jb, Jz, Ap = (_kind(code) for code in ("Ib", "Iw", "Iv", "Iz", "Ibs", "Jb", "Jz", "Ap"))
 Ob, Ov, Xb, Xv, Yb, Yv = (_kind(code) for code in ("Ob", "Ov", "Xb", "Xv", "Yb", "Yv"))
 Zb, Zv = _kind("Zb"), _kind("Zv")
@@ -268,7 +271,7 @@ class Form:
         widths = {operand.width for operand in self.operands if operand.method not in _SIZELESS and operand is not CL}
         if widths & _SIZED:
             return None
-        if Width.D in widths:
+        if widths & {Width.D, Width.Y}:
             return 32
         return 8 if Width.B in widths else None
 
