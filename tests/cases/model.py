@@ -101,8 +101,9 @@ class ExecutorError(BtError):
 class State:
     """A user-level processor state.
 
-    `registers` are the general registers in ModRM order, eight or in 64-bit code sixteen, `memory` maps addresses to bytes: in a start state the
-    bytes that differ from the layout's fill, in an outcome every region whole, keyed by its start address.
+    `registers` are the general registers in ModRM order, eight or in 64-bit code sixteen, `memory` maps addresses to
+    bytes: in a start state the bytes that differ from the layout's fill, in an outcome every region whole, keyed by its
+    start address.
     """
 
     registers: tuple[int, ...] = DEFAULT_REGISTERS
@@ -164,8 +165,8 @@ class Case:
 
     The run ends when EIP leaves `code` inside a code region (the filler there is HLT), after `steps` instructions
     where that is given, or with an exception.  `bits` is the default operand and address size (CS.D), or 64 for 64-bit
-    mode, `stack_bits` that of the stack (SS.B).  `cpu` is the processor, as `--cpu` names it.  `ignored_flags` are undefined at the end,
-    whatever the expectation says.
+    mode, `stack_bits` that of the stack (SS.B).  `cpu` is the processor, as `--cpu` names it.  `ignored_flags` are
+    undefined at the end, whatever the expectation says.
     """
 
     code: bytes

@@ -30,7 +30,7 @@ from bt.engine.structures import (
     operand_size_of,
 )
 from bt.x86.opcodes import FORMS, UNDEFINED, Form, Method, Operand, Width
-from bt.x86.opcodes.fp import fp_use, is_fp
+from bt.x86.opcodes.fp import FpUse, fp_use, has_wide_operand, is_fp
 from bt.x86.operands import Constant, NamedRegister
 from bt.x86.system.operating_mode import require_protected_mode
 
@@ -57,7 +57,7 @@ class Variant:
     def name(self) -> str:
         """For symbols. FP forms that are executed in the same way share it."""
         if is_fp(self.form):
-            return fp_use(self.form, self.memory).name
+            return ("long_" if self.long else "") + self.use.name
         parts = [
             f"long_op{self.form.id}" if self.long else f"op{self.form.id}",
             str(self.operand_size),
@@ -65,6 +65,11 @@ class Variant:
             self.rep or "",
         ]
         return "_".join(part for part in parts if part)
+
+    @property
+    def use(self) -> FpUse:
+        """Of an FP form."""
+        return fp_use(self.form, self.memory, wide=self.operand_size == 64)
 
     def width_of(self, operand: Operand) -> int:
         """Width of an operand in bits."""
@@ -82,7 +87,7 @@ class Variant:
 def size_matters(form: Form, *, long: bool = False) -> bool:
     """True if the operand size changes what the form does. Implicit operands are not in the table: assume it does."""
     if is_fp(form):
-        return False
+        return long and has_wide_operand(form)
     unsized = _UNSIZED_LONG if long else _UNSIZED
     return not form.operands or any(o.width not in unsized for o in form.operands)
 
@@ -107,7 +112,7 @@ def repetitions(form: Form) -> tuple[str | None, ...]:
 
 def exists(form: Form, *, long: bool) -> bool:
     """Whether 64-bit code (or the other) has the form."""
-    return form.long != ("gone" if long else "only") and not (long and is_fp(form))
+    return form.long != ("gone" if long else "only")
 
 
 def operand_sizes(form: Form, *, long: bool) -> tuple[int, ...]:
@@ -121,7 +126,8 @@ def operand_sizes(form: Form, *, long: bool) -> tuple[int, ...]:
             return (64,)
         case "default 64":
             return (64, 16)
-    return OPERAND_SIZES if form.privilege == "io" else LONG_OPERAND_SIZES
+    without_wide = form.privilege == "io" or form.meaning.startswith("x87.")  # REX.W says nothing
+    return OPERAND_SIZES if without_wide else LONG_OPERAND_SIZES
 
 
 def variants(form: Form, *, long: bool = False) -> Iterator[Variant]:
@@ -204,7 +210,7 @@ def emit_handler(module: Module, variant: Variant) -> None:
     if form.modes == "protected":
         require_protected_mode(b)
     if is_fp(form):
-        fp.execute(b, fp_use(form, variant.memory))
+        fp.execute(b, variant.use)
     else:
         operands = [_operand(b, variant, operand, place) for place, operand in enumerate(form.operands)]
         meaning_function(form.meaning)(b, *operands)

@@ -114,6 +114,7 @@ def _kind(code: str) -> Operand:
 
 
 Eb, Ew, Ed, Ev = _kind("Eb"), _kind("Ew"), _kind("Ed"), _kind("Ev")
+Ey, Gy, My = _kind("Ey"), _kind("Gy"), _kind("My")
 Ez = _kind("Ez")  # the SDM's "Ed" of MOVSXD
 Evw = _kind("Evw")  # the SDM's "Rv/Mw"
 Gb, Gw, Gd, Gv = _kind("Gb"), _kind("Gw"), _kind("Gd"), _kind("Gv")

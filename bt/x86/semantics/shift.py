@@ -128,7 +128,7 @@ def shrd(b: Context, dst: Operand, src: Operand, count: Operand) -> None:
 
 
 def _chain(*parts: Value) -> Value:
-    """Values (zero-extended to the width of the result), the first lowest: three of 16 bits, or two of half the width."""
+    """Values (zero-extended to the width of the result), the first lowest: three of 16 bits, or two of half of it."""
     width = 16 if len(parts) == 3 else parts[0].width // 2
     result = parts[0]
     for place, part in enumerate(parts[1:], 1):

@@ -29,6 +29,15 @@ _HOST_SUFFIX = {8: "b", 16: "w", 32: "l", 64: "q"}
 _HOST_ACCUMULATOR = {8: "al", 16: "ax", 32: "eax", 64: "rax"}
 
 
+@dataclass(frozen=True)
+class _Place:
+    """One of the strings: segment, index register, and whether it is written."""
+
+    segment: int | Value
+    register: int
+    write: bool = False
+
+
 # -- what INS and OUTS share ------------------------------------------------------------------------------------------
 
 
@@ -65,14 +74,22 @@ def repeat_elements(b: Context, element: Callable[[], None]) -> None:
     _repeat(b, portion)
 
 
-def _repeat(b: Context, portion: Callable[[Value], Value], stop: Local | None = None) -> None:
+def _repeat(
+    b: Context, portion: Callable[[Value], Value], stop: Local | None = None, places: Sequence[_Place] = ()
+) -> None:
     """Run `portion` until CX or ECX is 0 or `stop` (i1) is set; every ITERATIONS leave and come back.
 
     After an access to a device too: it takes as long as hundreds of instructions, and what is due meanwhile comes then.
     With TF or breakpoints every iteration is followed by its trap (SDM vol. 3B 18.3.1.1, 18.3.1.4).
 
     portion(most) does at least one and at most `most` iterations, commits index registers and answers how many.
+
+    In 64-bit mode with 32-bit addresses ECX is written, and so zero-extended, even if nothing is done; and so are the
+    index registers of `places` (as Intel's processors do it, for MOVS and STOS).
     """
+    if b.long:
+        for register in (ECX, *(place.register for place in places)):
+            b.set_reg(register, index(b, register))
     stepping = ((b.get("eflags_system", width=32) & TF) | b.get("debugging", width=32)) != 0
     limit = b.select(stepping, b.const(1, b.address_width), ITERATIONS)
     done = b.local(b.address_width, 0)
@@ -100,15 +117,6 @@ def _least(b: Context, a: Value, c: Value) -> Value:
 
 
 # -- going past the checks --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Place:
-    """One of the strings: segment, index register, and whether it is written."""
-
-    segment: int | Value
-    register: int
-    write: bool = False
 
 
 def _source(b: Context) -> _Place:
@@ -206,7 +214,7 @@ def movs(b: Context, dst: Operand, src: Operand) -> None:
         element()
     else:
         places = (_source(b), _destination(write=True))
-        _repeat(b, lambda most: _portion(b, width, most, places, run, element))
+        _repeat(b, lambda most: _portion(b, width, most, places, run, element), places=places)
 
 
 def stos(b: Context, dst: Operand, src: Operand) -> None:
@@ -232,7 +240,7 @@ def stos(b: Context, dst: Operand, src: Operand) -> None:
         element()
     else:
         places = (_destination(write=True),)
-        _repeat(b, lambda most: _portion(b, width, most, places, run, element))
+        _repeat(b, lambda most: _portion(b, width, most, places, run, element), places=places)
 
 
 def lods(b: Context, dst: Operand, src: Operand) -> None:
