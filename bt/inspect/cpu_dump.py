@@ -72,8 +72,8 @@ def _integer(state: CpuState, halted: bool) -> Iterator[str]:
     shown = "".join(letter if eflags & mask else "-" for mask, letter in _FLAG_LETTERS)
     inhibited = int(state["inhibit"] == state["icount_base"])
     yield (
-        f"{instruction_pointer}={state['eip']:0{digits}x} {eflags_name}={eflags:08x} [{shown}] CPL={state['cpl']} II={inhibited} "
-        f"A20={state['a20_mask'] >> 20 & 1} SMM=0 HLT={int(halted)}"
+        f"{instruction_pointer}={state['eip']:0{digits}x} {eflags_name}={eflags:08x} [{shown}] CPL={state['cpl']} "
+        f"II={inhibited} A20={state['a20_mask'] >> 20 & 1} SMM=0 HLT={int(halted)}"
     )
     for number, (_, name) in enumerate(_SEGMENTS):
         yield f"{name}={_segment(state, number, digits)}"
