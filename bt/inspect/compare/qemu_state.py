@@ -11,13 +11,16 @@ import struct
 from bt.engine.linear import translate
 from bt.engine.vcpu import Vcpu
 from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX
-from bt.inspect.compare.qemu_stub import QemuStub
+from bt.inspect.compare.qemu_stub import QemuMissing, QemuStub
 from bt.x86 import cpu_model, flags, reset
 from bt.x86.features import IMPLIED, shown_by
-from bt.x86.state import GPR_NAMES, LDTR, SEGMENT_NAMES, TR, CpuState
-from bt.x86.system.registers.control_registers import CR0_PE
+from bt.x86.mode import CODE_64
+from bt.x86.state import FS, GPR_NAMES, GS, LDTR, SEGMENT_NAMES, TR, CpuState
+from bt.x86.system.registers.control_registers import CR0_PE, EFER_LMA
 
 _SELECTORS = SEGMENT_NAMES[:6]
+_BASES = {"fs_base": FS, "gs_base": GS}
+_OF_LONG_MODE = {"lm", "syscall", "pdpe1gb"}  # which qemu-system-i386 has not
 _CONTROL = ("cr0", "cr2", "cr3", "cr4", "efer")
 _TABLES = ("gdtr_base", "gdtr_limit", "idtr_base", "idtr_limit")
 _DEBUG = (0, 1, 2, 3, 6, 7)
@@ -34,7 +37,11 @@ _ST, _XMM = 4, 20  # slots of an FXSAVE image, two a register
 REGISTERS = frozenset(
     (
         *(*GPR_NAMES, "eip", "eflags", *SEGMENT_NAMES, *_CONTROL, "fctrl", "fstat", "mxcsr", *_TABLES, "cpl", "ftw"),
-        *(f"{name}{number}" for name in ("fpr", "xmm") for number in range(8)),
+        *(f"fpr{number}" for number in range(8)),
+        *(f"xmm{number}" for number in range(16)),
+        *(f"r{number}" for number in range(8, 16)),
+        *_BASES,
+        "k_gs_base",
         *(f"dr{number}" for number in _DEBUG),
         *(f"{segment}.{part}" for segment in SEGMENT_NAMES for part in ("base", "limit")),
     )
@@ -46,6 +53,8 @@ def cpu_option(text: str) -> str:
     """QEMU's -cpu for one of bt's models: the same features on QEMU's oldest processor (what CPUID says is bt's)."""
     wanted = cpu_model.parse(text).features
     features = sorted(cpu_model.available_features() - IMPLIED - _ONLY_SHOWN)
+    if "lm" not in wanted:
+        features = [name for name in features if name not in _OF_LONG_MODE]
     return ",".join(("486", *(f"{name}={'on' if name in wanted else 'off'}" for name in features)))
 
 
@@ -54,7 +63,15 @@ def visible(cpu: CpuState) -> dict[str, int]:
 
     Without RF, which bt keeps as an instruction count, and which no instruction but one that faults shows.
     """
-    found = {name: cpu["gpr", number] for number, name in enumerate(GPR_NAMES)}
+    is_wide = bool(cpu["mode"] & CODE_64)
+    mask = (1 << 64) - 1 if is_wide else (1 << 32) - 1
+    found = {name: cpu["gpr", number] & mask for number, name in enumerate(GPR_NAMES)}
+    if shown_by(cpu, "lm"):
+        # QEMU's stub shows zeros where they are out of reach
+        found |= {f"r{number}": cpu["gpr", number] if is_wide else 0 for number in range(8, 16)}
+        if is_wide:
+            found |= {name: cpu.segment(number, "base") for name, number in _BASES.items()}
+            found["k_gs_base"] = cpu["kernel_gs_base"]
     found["eip"], found["eflags"] = cpu["eip"], reset.read_eflags(cpu) & ~flags.RF
     found |= {name: cpu.segment(number, "selector") for number, name in enumerate(_SELECTORS)}
     found |= {name: cpu[name] for name in _CONTROL}
@@ -65,7 +82,7 @@ def visible(cpu: CpuState) -> dict[str, int]:
         if tags >> number & 1:
             slot = _ST + 2 * ((number - top) & 7)
             found[f"fpr{number}"] = cpu["fp_image", slot] | (cpu["fp_image", slot + 1] & 0xFFFF) << 64
-    for number in range(8):
+    for number in range(16 if is_wide else 8):
         found[f"xmm{number}"] = cpu["fp_image", _XMM + 2 * number] | cpu["fp_image", _XMM + 2 * number + 1] << 64
     found["mxcsr"] = cpu["fp_image", 3] & 0xFFFF & ~_MXCSR_MASKS | cpu["mxcsr_masks"]
     return found
@@ -115,6 +132,8 @@ class StateCopy:
     def registers(self) -> None:
         """All of the processor's state but for time stamp, MTRRs and what only interrupts look at."""
         stub, state = self._stub, self._state
+        if state["efer"] & EFER_LMA:
+            raise QemuMissing("QEMU cannot take over a processor's state in long mode yet: begin before it is entered")
         saved = stub.read(_CODE, _SCRATCH_END - _CODE)
         stub.set_registers({"cr0": _CR0_ET, "cr4": 0, "efer": 0, "eflags": flags.ALWAYS_ONE})
         for selector in (1, 0):  # the stub takes no notice of a selector that is there already
