@@ -112,8 +112,10 @@ class MemoryContext(Context):
     def operand_pointer(
         self, segment: int | Value, offset: Value, size: int, *, write: bool = False, fill: bool = False, align: int = 1
     ) -> Value:
+        if align > 1 and self.long:  # before it is looked at whether the address is canonical
+            self.fault_if((self.segment_linear(segment, offset) & (align - 1)) != 0, x86.GP, 0)
         linear = self.checked_linear(segment, offset, size, write=write).zext(64)
-        if align > 1:
+        if align > 1 and not self.long:
             self.fault_if((linear & (align - 1)) != 0, x86.GP, 0)
         pointer = self.local(PTR)
         hit, direct = ACCESS_CODE.probe(self, linear, size, write=write)

@@ -282,6 +282,8 @@ def _long_outcome(case: Case, memory: mmap.mmap, slot: int, before: dict[int, by
     rip, rflags, _cs, _gs, _fs, _ss, error_code, vector, _mask, cr2 = words[16:]
     after = _memory_after(memory, slot + host_child_long.MEMORY_OFFSET, before)
     registers = (rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, *upper)
+    if cr2 >> 63:
+        error_code &= ~1  # Linux does not tell programs what is in its half
     return _ended(case, registers, rip, rflags, after, (vector, error_code, cr2))
 
 

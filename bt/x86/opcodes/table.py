@@ -82,6 +82,9 @@ FORMS: Final[tuple[Form, ...]] = _numbered(
     (UNDEFINED, *ONE_BYTE, *TWO_BYTE, *X87, *SIMD, *SSE, *MAP_0F38, *MAP_0F3A, *LONG)
 )
 
+PLAIN_FORMS: Final[tuple[Form, ...]] = tuple(form for form in FORMS[1:] if form.long != "only")
+"""Those of 16-bit and 32-bit code, without UNDEFINED."""
+
 _Key = tuple[int, int]  # (row, opcode)
 _UNSET = -1
 

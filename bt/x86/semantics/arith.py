@@ -126,7 +126,7 @@ def cmpxchg8b(b: Context, dst: MemoryOperand) -> None:
     half = dst.width // 2
     if half == 64:
         b.fault_if(~has(b, "cx16"), UD)
-        b.fault_if((dst.offset() & 15) != 0, GP, 0)
+        b.fault_if((b.segment_linear(b.source_segment(), dst.offset()) & 15) != 0, GP, 0)
     current = dst.read_for_update()
     low, high = b.reg(EAX, half), b.reg(EDX, half)
     equal = current == _pair(low, high)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import BR, Context, MemoryOperand, Operand
-from bt.x86.state import ECX
+from bt.x86.state import ECX, SS
 
 
 def jmp(b: Context, target: Operand) -> None:
@@ -34,8 +34,14 @@ def call_indirect(b: Context, target: Operand) -> None:
 
 
 def _call(b: Context, target: Value) -> None:
-    b.check_target(target)
-    b.push(b.next_eip().trunc(b.operand_size))
+    if b.long:  # Intel's processors store the address of return before they look where they go
+        top = b.stack_pointer() - b.operand_size // 8
+        b.write_memory(SS, top, b.next_eip())
+        b.check_target(target)
+        b.set_stack_pointer(top)
+    else:
+        b.check_target(target)
+        b.push(b.next_eip().trunc(b.operand_size))
     b.jump(target)
 
 
