@@ -153,7 +153,8 @@ def _elves() -> list[Foreign]:
     i386 = functools.partial(elf, [Segment(LOAD, CODE)], LOAD)
     return [
         *foreign,
-        Foreign("elf64 x86-64", lambda: foreign_elf(62), "an ELF for 64-bit x86|--cpu qemu64, or take one for i386", judged[1]),
+        Foreign("elf64 x86-64",
+            lambda: foreign_elf(62), "an ELF for 64-bit x86|--cpu qemu64, or take one for i386", judged[1]),
         Foreign("elf32 x32", lambda: foreign_elf(62, bits=32), "an ELF for 64-bit x86|or take one for i386", judged[1]),
         Foreign("elf64 x86-64 with multiboot 1",
             lambda: foreign_elf(62)[:0x100] + multiboot_header(3) + bytes(64), "an ELF for 64-bit x86", judged[1]),
@@ -243,7 +244,8 @@ def _linux() -> list[Foreign]:
         Foreign("bzImage with a short header", lambda: bzimage(header_end=0x250), "setup header ends at 0x250"),
         Foreign("bzImage with a long header", lambda: bzimage(header_end=0x291), "setup header ends at 0x291"),
         Foreign("zImage", lambda: bzimage(loadflags=0), "a zImage"),
-        Foreign("bzImage for x86-64", lambda: bzimage(xloadflags=1), "a 64-bit Linux kernel|--cpu qemu64, or take one for i386"),
+        Foreign("bzImage for x86-64",
+            lambda: bzimage(xloadflags=1), "a 64-bit Linux kernel|--cpu qemu64, or take one for i386"),
         Foreign("bzImage that starts low", lambda: bzimage(code32_start=0x1000), "below 1 MiB"),
         Foreign("bzImage alignment 0", lambda: bzimage(alignment=0), "kernel_alignment 0x0"),
         Foreign("bzImage alignment 3", lambda: bzimage(alignment=3), "not a power of two"),
