@@ -183,9 +183,11 @@ class _ChooseCpu(Choice):
 
 def chosen_cpu(given: argparse.Namespace, image: Path | None) -> str:
     """The CPU model that a command line asks for, or the one that its image wants."""
-    if given.cpu is None and image is not None and _wants_long_mode(image):
-        return cpu_model.LONG_MODE_DEFAULT
-    return given.cpu or cpu_model.DEFAULT
+    if given.cpu is not None or image is None:
+        return given.cpu or cpu_model.DEFAULT
+    return guest_images.cpu_for(image) or (
+        cpu_model.LONG_MODE_DEFAULT if _wants_long_mode(image) else cpu_model.DEFAULT
+    )
 
 
 def _wants_long_mode(image: Path) -> bool:
