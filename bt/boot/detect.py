@@ -20,6 +20,7 @@ from bt.boot.placement import PhysicalMemory
 from bt.boot.state import EntryState
 from bt.errors import BadImage, BadUsage
 from bt.memory.map_layout import low_ram
+from bt.x86 import cpu_model
 
 Source = str | os.PathLike[str] | bytes
 
@@ -37,6 +38,14 @@ def wants_long_mode(contents: bytes) -> bool:
     return elf.is_elf(contents) and elf.is_64_bit(contents)
 
 
+def _refuse_long_mode(name: str, contents: bytes) -> None:
+    """Raise BadImage for what is of no use to a processor without long mode."""
+    if wants_long_mode(contents):
+        what = "a 64-bit Linux kernel" if linux.is_bzimage(contents) else "an ELF for 64-bit x86"
+        advice = f"give --cpu {cpu_model.LONG_MODE_DEFAULT}"
+        raise BadImage(f"{name}: {what}, and this processor has 32 bits: {advice}, or take one for i386")
+
+
 def load(
     image: Source,
     ram: PhysicalMemory,
@@ -47,6 +56,7 @@ def load(
     flat: int | None = None,
     boot_sector: bool = False,
     name: str | None = None,
+    long_mode: bool = False,
 ) -> EntryState:
     """Put a guest image into `ram` and say how to enter it.
 
@@ -54,7 +64,7 @@ def load(
     call it (default: the file's name). `append` is the command line. `initrd` goes to Linux as it is; for multiboot a
     string lists modules the way QEMU's -initrd does, "FILE [ARGS],FILE [ARGS]..." with ",," for a comma, and other
     sources are one module. `modules` are further multiboot modules. `flat` starts a raw image at that physical
-    address, `boot_sector` one in real mode whatever else it looks like.
+    address, `boot_sector` one in real mode whatever else it looks like. `long_mode`: the processor has it.
 
     Raises BadImage if a file cannot be used, BadUsage if the options do not go together or are of the wrong type.
     """
@@ -71,34 +81,32 @@ def load(
     if boot_sector:
         return _load_boot_sector(name, _read(image), ram, append=append, initrd=initrd, modules=modules)
     contents = read_guest(name, image, low_ram(ram.size))
+    if not long_mode:
+        _refuse_long_mode(name, contents)
     if linux.is_bzimage(contents):
         _refuse(name, "a Linux kernel", modules=modules)
         ramdisk = None if initrd is None else _read(initrd)
-        state = linux.load(name, contents, ram, command_line=command_line, initrd=ramdisk)
-        return state._replace(needs_long_mode=wants_long_mode(contents))
+        return linux.load(name, contents, ram, command_line=command_line, initrd=ramdisk)
     if not elf.is_elf(contents):
         _refuse_disk(name, contents)
     header = multiboot.find_header(name, contents)
     if header is not None:
         listed = [*_modules_from(initrd), *modules]
         full_line = _encode(name, f"{name} {append}" if append else name)
-        state = multiboot.load(name, contents, header, ram, command_line=full_line, modules=listed)
-        return state._replace(needs_long_mode=wants_long_mode(contents))
+        return multiboot.load(name, contents, header, ram, command_line=full_line, modules=listed)
     if _MULTIBOOT_2 in contents[:_MULTIBOOT_2_BYTES]:
         from bt.boot.loaders import multiboot2  # a loader that others need not wait for
 
         if (header_2 := multiboot2.find_header(name, contents)) is not None:
             listed = [*_modules_from(initrd), *modules]
             line = _encode(name, append)
-            state = multiboot2.load(name, contents, header_2, ram, command_line=line, modules=listed)
-            return state._replace(needs_long_mode=wants_long_mode(contents))
+            return multiboot2.load(name, contents, header_2, ram, command_line=line, modules=listed)
     if _XEN_NOTE in contents and elf.is_elf(contents):
         from bt.boot.loaders import pvh
 
         if (entry := pvh.find_entry(name, contents)) is not None:
             listed = [*_modules_from(initrd), *modules]
-            state = pvh.load(name, contents, entry, ram, command_line=_encode(name, append), modules=listed)
-            return state._replace(needs_long_mode=wants_long_mode(contents))
+            return pvh.load(name, contents, entry, ram, command_line=_encode(name, append), modules=listed)
     if elf.is_elf(contents):
         _refuse(name, "an ELF without multiboot header", append=append, initrd=initrd, modules=modules)
         return elf.load(name, contents, ram)

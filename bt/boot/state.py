@@ -48,7 +48,6 @@ class EntryState(NamedTuple):
     firmware has told the devices by then, in which kinds of entry differ: ports and the bytes written there.
     `has_data_area`: the BIOS data area and its extension are where a PC has them, and not part of the image.
     `calls_bios`: it is started as by a BIOS, whose services it calls; the two fields before are nothing to it then.
-    `needs_long_mode`: it enters it by itself, and is of no use to a processor that has none.
     """
 
     entry_kind: EntryKind
@@ -62,4 +61,3 @@ class EntryState(NamedTuple):
     port_writes: tuple[tuple[int, int], ...] = SERIAL_8N1 + INTERRUPTS
     has_data_area: bool = True
     calls_bios: bool = False
-    needs_long_mode: bool = False

@@ -199,13 +199,9 @@ class Machine(InHand):
                 flat=flat,
                 boot_sector=boot_sector,
                 name=name,
+                long_mode=features.shown_by(self.cpu.state, "lm"),
             )
             entry = load_again()
-            if entry.needs_long_mode and not features.shown_by(self.cpu.state, "lm"):
-                raise BadImage(
-                    f"{name or 'image'}: a kernel for 64-bit processors, and {self.config.cpu} is none: "
-                    f"give --cpu {cpu_model.LONG_MODE_DEFAULT}"
-                )
             self._load_again, self._image, self._symbols = load_again, image, None
             self._loop.forget_exit()
             if self.clock.insns:  # what ran before has left its traces in the devices

@@ -101,7 +101,9 @@ class QemuStub:
             raise
 
     def _describe(self, description: str) -> dict[str, _Slot]:
-        """Registers by name: those of 64 bits as if they had 32. Asking for the description is also what allows single ones to be written."""
+        """Registers by name: those of 64 bits as if they had 32. Asking for the description is also what allows single
+        ones to be written.
+        """
         self._command("qXfer:features:read:target.xml:0,ffb")
         text, more = "", "m"
         while more == "m":
@@ -141,7 +143,8 @@ class QemuStub:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of memory."""
-        return bytes.fromhex(self._command(f"m{address:x},{size:x}"))
+        parts = [(address + at, min(_CHUNK, size - at)) for at in range(0, size, _CHUNK)]
+        return b"".join(bytes.fromhex(self._command(f"m{at:x},{part:x}")) for at, part in parts)
 
     # -- registers ---------------------------------------------------------------------------------------------------
 

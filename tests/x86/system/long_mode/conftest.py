@@ -1,3 +1,5 @@
+"""A processor in 64-bit mode for each test."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
