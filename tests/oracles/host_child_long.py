@@ -27,7 +27,7 @@ _SIGNAL_STACK = CHILD_BASE + 0x8000
 _SIGNAL_STACK_BYTES = 0x8000
 _IMAGE_END = _SIGNAL_STACK + _SIGNAL_STACK_BYTES
 _SHARED = _IMAGE_END
-_USER_END = 0x7FFF_FFFF_F000
+USER_END = 0x7FFF_FFFF_F000
 
 CONTEXT_OFFSET = 0x100
 MEMORY_OFFSET = 0x200
@@ -69,7 +69,7 @@ def _push(*values: int | str) -> list[str]:
 def _set_up() -> list[str]:
     """Map shared memory and the guest's regions, unmap all else, take signals, give up the kernel."""
     lines = [f"mov esp, {_STACK_TOP}"]
-    for start, end in ((0x1000, CHILD_BASE), (_IMAGE_END, _USER_END)):
+    for start, end in ((0x1000, CHILD_BASE), (_IMAGE_END, USER_END)):
         lines += [f"mov rax, {end - start}", "mov rsi, rax", f"mov edi, {start}", f"mov eax, {_MUNMAP}", "syscall"]
     read_write = _PROT_READ | _PROT_WRITE
     lines += _system_call(_MMAP, _SHARED, CHILD_END - _SHARED, read_write, _MAP_FLAGS, 2, 0)

@@ -282,7 +282,7 @@ def _long_outcome(case: Case, memory: mmap.mmap, slot: int, before: dict[int, by
     rip, rflags, _cs, _gs, _fs, _ss, error_code, vector, _mask, cr2 = words[16:]
     after = _memory_after(memory, slot + host_child_long.MEMORY_OFFSET, before)
     registers = (rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, *upper)
-    if cr2 >> 63:
+    if cr2 >= host_child_long.USER_END:
         error_code &= ~1  # Linux does not tell programs what is in its half
     return _ended(case, registers, rip, rflags, after, (vector, error_code, cr2))
 

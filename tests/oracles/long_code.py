@@ -170,7 +170,10 @@ def _encode(draft: _Draft) -> bytes:
         return head + (_offset(draft) if offset else b"") + immediate
     reg = random.choice(encoding.regs) << 3
     if mod3:
-        return head + bytes((0xC0 | reg | random.choice(encoding.rms),)) + immediate
+        rm = random.choice(encoding.rms)
+        if rm == _RSP and form.meaning.startswith(_CONTROL):
+            rm = _RAX  # the stack cannot be executed on the host
+        return head + bytes((0xC0 | reg | rm,)) + immediate
     return head + _memory_operand(draft, reg, len(head), len(immediate)) + immediate
 
 
@@ -208,14 +211,9 @@ def _memory_operand(draft: _Draft, reg: int, before: int, behind: int) -> bytes:
         if index is not None:
             displacement = target & ~7
             _point(draft, index, (target - displacement) >> scale if scale < 3 else 0)
-    elif index is None or index == base:
-        factor = 1 if index is None else 1 + (1 << scale)
-        if factor > 1:  # the same register twice: it goes where it goes
-            factor = 1
-        _point(draft, base, target - displacement)
-    else:
-        _point(draft, base, target - displacement - (draft.registers[index] << scale))
-    return modrm + sib[:0] + displacement.to_bytes(size, "little", signed=displacement < 0)
+    else:  # where both are the same register it goes where it goes
+        _point(draft, base, target - displacement - (0 if index is None else draft.registers[index] << scale))
+    return modrm + displacement.to_bytes(size, "little", signed=displacement < 0)
 
 
 def _point(draft: _Draft, register: int, value: int) -> None:
@@ -234,7 +232,8 @@ def _immediate(draft: _Draft) -> bytes:
         wide = draft.operand_bits // 8
         if operand.method is Method.RELATIVE:
             size = 1 if operand.width is Width.B else 4
-            distance = random.randrange(-20, 128) if size == 1 else random.randrange(-0x40, 0x1F00)
+            # not to itself, for ever
+            distance = random.choice((random.randrange(-40, -20), random.randrange(128 if size == 1 else 0x1F00)))
             result += distance.to_bytes(size, "little", signed=True)
         elif operand.method is Method.IMMEDIATE and draft.form.meaning in ("shift.shld", "shift.shrd"):
             result += bytes((random.randrange(16 if draft.operand_bits == 16 else 256),))
@@ -254,12 +253,12 @@ def _arrange(draft: _Draft) -> None:
             registers[register] = _index(draft, random.randrange(_FIRST, _LAST))
         registers[_RCX] = _index(draft, random.randrange(20))
     elif form.meaning in ("control.call_indirect", "control.jmp_indirect"):
-        registers[_RSP] = random.choice(_STACK)  # the host does not execute there, which bt's case could
         for register in range(16):
-            if register != _RSP and random.random() < 0.6:
-                registers[register] = _code_address(random)
-    elif form.meaning == "control.ret" and random.random() < 0.8:
-        draft.memory[_STACK.start] = b"".join(_code_address(random).to_bytes(8, "little") for _ in _STACK)
+            if register != _RSP and not _leads_to_data(registers[register]):
+                registers[register] = _code_address(draft)
+        draft.memory[_FIRST - 0x200] = _code_addresses(draft, (_LAST - _FIRST + 0x400) // 8)
+    elif form.meaning == "control.ret":
+        draft.memory[_STACK.start] = _code_addresses(draft, len(_STACK))
     elif form.meaning in ("control.loop", "control.loope", "control.loopne", "control.jcxz"):
         registers[_RCX] = _index(draft, random.choice((0, 1, 2, 1 << 31)))
     elif form.meaning == "move.xlat":
@@ -289,5 +288,13 @@ def _index(draft: _Draft, value: int) -> int:
     return value
 
 
-def _code_address(random: Random) -> int:
-    return random.randrange(layout.CODE.start + 32, layout.CODE.end)
+def _code_address(draft: _Draft) -> int:
+    """Where a branch may lead: to code, or where nothing is."""
+    other = draft.random.choice(draft.values)
+    if other >> 20 and draft.random.random() < 0.2:
+        return other
+    return draft.random.randrange(layout.CODE.start + 32, layout.CODE.end)
+
+
+def _code_addresses(draft: _Draft, count: int) -> bytes:
+    return b"".join(_code_address(draft).to_bytes(8, "little") for _ in range(count))

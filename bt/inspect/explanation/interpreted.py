@@ -153,9 +153,8 @@ def _register(record: Structure, operand: Operand, field: str) -> str:
     number = record[field]
     if operand.width is Width.B:
         return _BYTE_NAMES[number]
-    narrow = operand.width is Width.W or (
-        operand.width not in (Width.D, Width.Y) and operand_size_of(record["variant"]) == 16
-    )
+    fixed = operand.width in (Width.D, Width.Y)
+    narrow = operand.width is Width.W or (not fixed and operand_size_of(record["variant"]) == 16)
     return GPR_NAMES[number][1:] if narrow else GPR_NAMES[number]
 
 

@@ -5,8 +5,8 @@
     lookup(...)         opcode bytes -> form
     dispatch_table()    the same as bytes, for generated code
 
-Adding an instruction is one line in one_byte.py, two_byte.py, map_0f38.py, map_0f3a.py, x87.py, simd.py, sse.py or long.py; an
-encoding that is taken twice or belongs to nobody stops `dispatch_table` with its name.
+Adding an instruction is one line in one_byte.py, two_byte.py, map_0f38.py, map_0f3a.py, x87.py, simd.py, sse.py or
+long.py; an encoding that is taken twice or belongs to nobody stops `dispatch_table` with its name.
 """
 
 from .form import (
