@@ -18,8 +18,8 @@ _BUILT = Path(__file__).parent / "built"  # importlib.resources takes 15 ms to i
 class Image(NamedTuple):
     """A built-in guest.
 
-    `kind`: "demo", "compute", "fp", "nano", "check", "system", "long" or "boot". `format`: "multiboot", "multiboot 2", "PVH"
-    or "boot sector".
+    `kind`: "demo", "compute", "fp", "nano", "check", "system", "long" or "boot". `format`: "multiboot", "multiboot 2",
+    "PVH" or "boot sector".
     `parameters`: command-line options and their defaults; work grows linearly with n. `ops`: the unit `ops=` counts.
     `transcript` and `exit_status`: serial output and exit status (debug-exit convention, 1 = guest's 0) of a run with
     defaults. `linux_file`: the same code as a Linux i386 program. `cpu`: the model that it is for, None: any.

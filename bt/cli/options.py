@@ -173,11 +173,11 @@ class _ChooseCpu(Choice):
     def choose(self, given: argparse.Namespace, option: str, text: str) -> None:
         name = text.partition(",")[0]
         if name not in cpu_model.MODELS:
-            from bt.cli.qemu.processors import note
+            from bt.cli.qemu.processors import replacement
 
-            if said := note(name):
-                given.notes.append(f"{option}: {said}; the guest finds a {cpu_model.DEFAULT}")
-                text = cpu_model.DEFAULT
+            if model := replacement(name):
+                given.notes.append(f"{option}: bt has no such processor; the guest finds a {model}")
+                text = model
         setattr(given, self.dest, text)
 
 

@@ -54,11 +54,8 @@ class LongProcessor(Processor):
     def code(self, selector: int, level: int, flags: int) -> None:
         """CS with a flat code segment of that level."""
         cpu = self.cpu
-        segment_cache.fill(
-            cpu, CS, selector=selector, base=0, limit=0xFFFF_FFFF, access=CODE | level << 5, big=bool(flags & 4)
-        )
-        if flags & 2:
-            cpu.set_segment(CS, "attributes", cpu.segment(CS, "attributes") | 1 << 13)
+        access, big, long = CODE | level << 5, bool(flags & 4), bool(flags & 2)
+        segment_cache.fill(cpu, CS, selector=selector, base=0, limit=0xFFFF_FFFF, access=access, big=big, long=long)
         cpu["cpl"] = level
         self.vcpu.flush()
 
