@@ -45,6 +45,11 @@ def stack_top(cpu: Vcpu) -> int:
     return (cpu.state.segment(SS, "base") + offset) & _32_BITS
 
 
+def code_base(cpu: Vcpu) -> int:
+    """Linear address of offset 0 in the present code segment."""
+    return 0 if cpu.state["mode"] & CODE_64 else cpu.state.segment(CS, "base")
+
+
 def code_bits(mode: int) -> Bits:
     """Default operand and address size of code, or 64 for 64-bit mode, by the mode key."""
     return 64 if mode & CODE_64 else 32 if mode & CODE_32 else 16
@@ -99,7 +104,7 @@ def next_instruction(cpu: Vcpu) -> Instruction:
     """The instruction at CS:EIP."""
     eip = cpu.state["eip"]
     bits = code_bits(cpu.state["mode"])
-    code, text = fetch(cpu, 0 if bits == 64 else cpu.state.segment(CS, "base"), eip, bits)
+    code, text = fetch(cpu, code_base(cpu), eip, bits)
     return Instruction(cpu.instructions, eip, code, text, place_text(cpu, eip), describe_mode(cpu.state))
 
 

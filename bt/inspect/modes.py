@@ -68,6 +68,7 @@ def why_interpreted(key: int) -> str:
     missing = TRANSLATABLE & ~key
     reasons = ["alignment checked"] * bool(missing & mode.ALIGNMENT_FREE)
     reasons += ["breakpoints set"] * bool(missing & mode.BREAKPOINT_FREE)
+    reasons += ["64-bit code"] * bool(key & mode.CODE_64)
     return ", ".join(reasons)
 
 
