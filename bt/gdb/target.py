@@ -34,7 +34,8 @@ def description(machine: Machine) -> str:
     """target.xml."""
     bits = {name: 8 * _bytes_of(name) for name in _integers(machine)}
     lines = [
-        f'<reg name="{name}" bitsize="{size}" type="{_POINTERS.get(name, f"int{size}")}"/>' for name, size in bits.items()
+        f'<reg name="{name}" bitsize="{size}" type="{_POINTERS.get(name, f"int{size}")}"/>'
+        for name, size in bits.items()
     ]
     lines += [f'<reg name="{name}" bitsize="80" type="i387_ext"/>' for name in FLOATING]
     lines += [f'<reg name="{name}" bitsize="32" type="int" group="float"/>' for name in CONTROL]
