@@ -61,8 +61,8 @@ class Registers:
     General registers have 64 (`reg.rax`, `reg.r8`), 32, 16 or 8 bits as their name says, RIP has 64; EIP, EFLAGS, CR0,
     CR2, CR3, CR4, DR0 to DR3, DR6, DR7 have 32, in long mode all but EIP and EFLAGS have 64. `reg.cs` and the other
     segment registers (es cs ss ds fs gs ldtr tr) are selectors of 16 bits: assigning one loads what belongs to it, in
-    real and virtual-8086 mode the base, in protected mode the descriptor, without checks of privilege. `reg["cs"]` is a segment register with its hidden part, `reg["gdtr"]` and `reg["idtr"]` have
-    base and limit.
+    real and virtual-8086 mode the base, in protected mode the descriptor, without checks of privilege. `reg["cs"]` is a
+    segment register with its hidden part, `reg["gdtr"]` and `reg["idtr"]` have base and limit.
 
     To be used between two runs, or from what was posted: whatever has to be derived from what is assigned is. BadUsage
     for names and values that there are not, and for assignments in the middle of an instruction that waits for a
