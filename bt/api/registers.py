@@ -16,10 +16,11 @@ from bt.x86.state import (
     ATTR_PRESENT,
     CS,
     GPR_NAMES,
+    GPR_NAMES_64,
     LDTR,
     SEGMENT_NAMES,
 )
-from bt.x86.system.registers.control_registers import CR0_PE, CR0_PG, CR4_PAE
+from bt.x86.system.registers.control_registers import CR0_PE, CR0_PG, CR4_PAE, EFER_LMA
 from bt.x86.system.segmentation import segment_cache
 
 _BYTES = ("al", "cl", "dl", "bl", "ah", "ch", "dh", "bh")
@@ -28,8 +29,16 @@ _PARTS = (
     {name: (number, 0, 32) for number, name in enumerate(GPR_NAMES)}
     | {name[1:]: (number, 0, 16) for number, name in enumerate(GPR_NAMES)}
     | {name: (number % 4, 8 * (number // 4), 8) for number, name in enumerate(_BYTES)}
+    | {name: (number, 0, 64) for number, name in enumerate(GPR_NAMES_64)}
+    | {name: (number, 0, 8) for number, name in enumerate(("spl", "bpl", "sil", "dil"), 4)}
+    | {
+        f"{GPR_NAMES_64[number]}{letter}": (number, 0, bits)
+        for number in range(len(GPR_NAMES), len(GPR_NAMES_64))
+        for letter, bits in (("d", 32), ("w", 16), ("b", 8))
+    }
 )
 _CONTROL = ("cr0", "cr2", "cr3", "cr4")
+_POINTERS = {"eip": 32, "rip": 64}  # of the next instruction, with their bits
 _DEBUG = {f"dr{number}": number for number in (0, 1, 2, 3, 6, 7)}
 _TABLES = ("gdtr", "idtr")
 _SELECTOR_INDEX, _IN_LDT = 0xFFF8, 4
@@ -47,11 +56,11 @@ class _Descriptor(NamedTuple):
 class Registers:
     """`reg.eax`, `reg.al`, `reg.eip`, `reg.eflags`, `reg.cr3`, `reg.dr7`, `reg.cs`: numbers, to be read and assigned.
 
-    General registers have 32, 16 or 8 bits as their name says; EIP, EFLAGS, CR0, CR2, CR3, CR4, DR0 to DR3, DR6, DR7
-    have 32. `reg.cs` and the other segment registers (es cs ss ds fs gs ldtr tr) are selectors of 16 bits: assigning
-    one loads what belongs to it, in real and virtual-8086 mode the base, in protected mode the descriptor, without
-    checks of privilege. `reg["cs"]` is a segment register with its hidden part, `reg["gdtr"]` and `reg["idtr"]` have
-    base and limit.
+    General registers have 64 (`reg.rax`, `reg.r8`), 32, 16 or 8 bits as their name says, RIP has 64; EIP, EFLAGS, CR0,
+    CR2, CR3, CR4, DR0 to DR3, DR6, DR7 have 32, in long mode all but EIP and EFLAGS have 64. `reg.cs` and the other
+    segment registers (es cs ss ds fs gs ldtr tr) are selectors of 16 bits: assigning one loads what belongs to it, in
+    real and virtual-8086 mode the base, in protected mode the descriptor, without checks of privilege. `reg["cs"]` is
+    a segment register with its hidden part, `reg["gdtr"]` and `reg["idtr"]` have base and limit.
 
     To be used between two runs, or from what was posted: whatever has to be derived from what is assigned is. BadUsage
     for names and values that there are not, and for assignments in the middle of an instruction that waits for a
@@ -71,7 +80,9 @@ class Registers:
             return state["gpr", number] >> shift & ((1 << bits) - 1)
         if name == "eflags":
             return reset.read_eflags(state)
-        if name == "eip" or name in _CONTROL:
+        if name in _POINTERS:
+            return state["eip"] & ((1 << _POINTERS[name]) - 1)
+        if name in _CONTROL:
             return state[name]
         if name in _DEBUG:
             return state["dr", _DEBUG[name]]
@@ -89,16 +100,17 @@ class Registers:
             self._segment(name).selector = value
             return
         self._require_boundary()
-        if name == "eip":
-            state["eip"] = _checked(name, value, 32)
+        if name in _POINTERS:
+            state["eip"] = _checked(name, value, _POINTERS[name])
             return
+        width = 64 if state["efer"] & EFER_LMA else 32
         if name == "eflags":
             reset.write_eflags(state, _checked(name, value, 32))
         elif name in _CONTROL:
-            state[name] = _checked(name, value, 32)
+            state[name] = _checked(name, value, width)
             self._load_directory_pointers()
         elif name in _DEBUG:
-            state["dr", _DEBUG[name]] = _checked(name, value, 32)
+            state["dr", _DEBUG[name]] = _checked(name, value, width)
         else:
             raise _unknown(name)
         self._cpu.flush()
@@ -110,7 +122,7 @@ class Registers:
         return TableRegister(self._cpu, name) if name in _TABLES else self._segment(name)
 
     def __dir__(self) -> list[str]:
-        return [*_PARTS, "eip", "eflags", *_CONTROL, *_DEBUG, *SEGMENT_NAMES]
+        return [*_PARTS, *_POINTERS, "eflags", *_CONTROL, *_DEBUG, *SEGMENT_NAMES]
 
     def _segment(self, name: str) -> SegmentRegister:
         if name not in SEGMENT_NAMES:
@@ -123,7 +135,7 @@ class Registers:
     def _load_directory_pointers(self) -> None:
         """With PAE paging a processor reads these when CR0, CR3 or CR4 is written (SDM vol. 3A 4.4.1)."""
         state = self._cpu.state
-        if state["cr0"] & CR0_PG and state["cr4"] & CR4_PAE:
+        if state["cr0"] & CR0_PG and state["cr4"] & CR4_PAE and not state["efer"] & EFER_LMA:
             memory = own_vcpu(self._cpu).memory
             table = memory.read(state["cr3"] & ~0x1F, 8 * _DIRECTORY_POINTERS)
             for number in range(_DIRECTORY_POINTERS):

@@ -32,7 +32,7 @@ _BYTE_NAMES_REX = (*_BYTE_NAMES[:4], "spl", "bpl", "sil", "dil")
 _LETTERS = {8: "b", 16: "w", 32: "d", 64: ""}  # of R8 to R15
 _RETURN = "ret"
 _REGISTER_KINDS = {
-    Method.SEGMENT: SEGMENT_NAMES[:6] + ("", "") + SEGMENT_NAMES[:6],  # REX.R says nothing
+    Method.SEGMENT: (*SEGMENT_NAMES[:6], "", "", *SEGMENT_NAMES[:6]),  # REX.R says nothing
     Method.CONTROL_REGISTER: tuple(f"cr{n}" for n in range(16)),
     Method.DEBUG_REGISTER: tuple(f"dr{n}" for n in range(16)),
     Method.XMM_REGISTER: tuple(f"xmm{n}" for n in range(16)),
