@@ -30,7 +30,7 @@ _P6 = _I486 | {
 # fmt: on
 _PENTIUM3 = _P6 | {"sse", "p6 counters"}
 _PENTIUM4 = _P6 | {"sse", "sse2", "clflush", "ss", "netburst msr"}
-_LONG_MODE = _PENTIUM4 | {"lm", "syscall", "nx"}
+_X86_64_V1 = _PENTIUM4 | {"lm", "syscall", "nx"}
 # Features that are more than instructions, all there; of the others bt has what the instruction table has.
 # There are no caches that self-snoop (ss) would have to keep consistent; "ht" alone says that CPUID counts logical
 # processors, which are one.
@@ -149,8 +149,14 @@ MODELS: Mapping[str, CpuModel] = MappingProxyType(
                 "pentium4", 0x0F29, _PENTIUM4, (0x665B_5001, 0, 0, 0x007A_7040), "Intel(R) Pentium(R) 4 CPU by bt"
             ),
             # Prescott, the first of Intel's with long mode; QEMU's qemu64 is AMD's
-            CpuModel("qemu64", 0x0F41, _LONG_MODE, (0x605B_5101, 0, 0, 0x003C_7040), "QEMU Virtual CPU by bt"),
-            CpuModel("x86-64-v1", 0x0F41, _LONG_MODE, (0x605B_5101, 0, 0, 0x003C_7040), "x86-64-v1 CPU by bt"),
+            CpuModel(
+                "qemu64",
+                0x0F41,
+                _X86_64_V1 | {"cx16", "lahf-lm"},
+                (0x605B_5101, 0, 0, 0x003C_7040),
+                "QEMU Virtual CPU by bt",
+            ),
+            CpuModel("x86-64-v1", 0x0F41, _X86_64_V1, (0x605B_5101, 0, 0, 0x003C_7040), "x86-64-v1 CPU by bt"),
         )
     }
 )
