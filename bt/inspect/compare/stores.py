@@ -8,7 +8,7 @@ from bt.engine.linear import translate
 from bt.engine.vcpu import Vcpu
 from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX, stack_top
 from bt.x86 import flags
-from bt.x86.decode import Instruction
+from bt.x86.decode import RIP, Instruction
 from bt.x86.mode import CODE_64
 from bt.x86.opcodes import Method, Width
 from bt.x86.page import PAGE
@@ -39,8 +39,9 @@ class Stores:
         if (memory := instruction.memory) is not None:
             size = max([_BYTES.get(operand.width, _OTHERS) for operand in operands] or [_OTHERS])
             registers = ((memory.base, 1), (memory.index, memory.scale))
+            values = {None: 0, RIP: state["eip"] + instruction.length}
             offset = memory.displacement + sum(
-                state["gpr", number] * scale for number, scale in registers if number is not None
+                (values[number] if number in values else state["gpr", number or 0]) * scale for number, scale in registers
             )
             self._operand = list(self._physical(self._base(memory.segment) + (offset & mask), size))
         if any(operand.method is Method.DESTINATION_STRING for operand in operands):
