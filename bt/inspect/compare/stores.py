@@ -39,9 +39,10 @@ class Stores:
         if (memory := instruction.memory) is not None:
             size = max([_BYTES.get(operand.width, _OTHERS) for operand in operands] or [_OTHERS])
             registers = ((memory.base, 1), (memory.index, memory.scale))
-            values = {None: 0, RIP: state["eip"] + instruction.length}
             offset = memory.displacement + sum(
-                (values[number] if number in values else state["gpr", number or 0]) * scale for number, scale in registers
+                (state["eip"] + instruction.length if number == RIP else state["gpr", number]) * scale
+                for number, scale in registers
+                if number is not None
             )
             self._operand = list(self._physical(self._base(memory.segment) + (offset & mask), size))
         if any(operand.method is Method.DESTINATION_STRING for operand in operands):
