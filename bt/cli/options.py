@@ -191,8 +191,10 @@ def chosen_cpu(given: argparse.Namespace, image: Path | None) -> str:
 
 
 def _wants_long_mode(image: Path) -> bool:
-    """By its first bytes, unpacked; what cannot be read is somebody else's to say."""
+    """By its first bytes, unpacked; what cannot be read, or waits for a writer, is somebody else's to say."""
     try:
+        if not image.is_file():
+            return False
         with image.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             if head.startswith(b"\x1f\x8b"):

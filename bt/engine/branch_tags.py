@@ -1,7 +1,7 @@
 """What finds an address in the branch caches: a tag of 64 bits, and a place.
 
 All code that looks an address up, enters one or predicts one asks here, so that a mode with longer addresses has one
-place to say how it makes its own (docs/architecture.md, section 10).
+place to say how it makes its own (docs/architecture.md, section 12).
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ _CR4_BITS = {
     "rdpmc": cr.CR4_PCE,
     "fxsr": cr.CR4_OSFXSR,
     "sse": cr.CR4_OSXMMEXCPT,
+    "fsgsbase": cr.CR4_FSGSBASE,
 }
 _REGISTERS = ("eax", "ebx", "ecx", "edx")  # in the order of a leaf's row
 PHYSICAL_ADDRESS_BITS = 36  # with PAE or PSE-36; 32 otherwise

@@ -101,6 +101,7 @@ NEEDS: Final[Mapping[str, str]] = MappingProxyType(
         "pdpe1gb": "lm",
         "cx16": "lm",
         "lahf-lm": "lm",
+        "fsgsbase": "lm",
     }
 )
 

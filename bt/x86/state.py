@@ -57,7 +57,7 @@ FETCHED_PAGES_SLOTS = 64  # a bit a page: of Linux's some hundred between two sw
 KNOWN_SEGMENTS = 16  # a BIOS and who calls it are some at a time
 CLOCK_SCALE_SHIFT = 24  # fractional bits of clock_scale: the cycles of an hour times it still fit into 64 bits
 VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
-CPUID_LEAVES = 16
+CPUID_LEAVES = 24
 
 # The longest way to a shutdown: interrupt, contributory exception, page fault, double fault (SDM vol. 3A table 6-5).
 FAULT_CHAIN_ENTRIES = 4

@@ -8,7 +8,7 @@ from bt.engine.linear import translate
 from bt.engine.vcpu import Vcpu
 from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX, stack_top
 from bt.x86 import flags
-from bt.x86.decode import Instruction
+from bt.x86.decode import RIP, Instruction
 from bt.x86.mode import CODE_64
 from bt.x86.opcodes import Method, Width
 from bt.x86.page import PAGE
@@ -40,7 +40,9 @@ class Stores:
             size = max([_BYTES.get(operand.width, _OTHERS) for operand in operands] or [_OTHERS])
             registers = ((memory.base, 1), (memory.index, memory.scale))
             offset = memory.displacement + sum(
-                state["gpr", number] * scale for number, scale in registers if number is not None
+                (state["eip"] + instruction.length if number == RIP else state["gpr", number]) * scale
+                for number, scale in registers
+                if number is not None
             )
             self._operand = list(self._physical(self._base(memory.segment) + (offset & mask), size))
         if any(operand.method is Method.DESTINATION_STRING for operand in operands):

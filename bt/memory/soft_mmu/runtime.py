@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bt.codegen.abi import Signature
@@ -28,8 +28,10 @@ from bt.memory.soft_mmu.layout import (
     PHYSICAL_FLAGS,
     READ_TAG,
     SUPERVISOR,
-    TABLES,
+    SUPERVISOR_64,
     TLB_ENTRY_BYTES,
+    USER,
+    USER_64,
     WRITE_TAG,
 )
 from bt.x86 import services
@@ -186,10 +188,16 @@ def _invalidate_page(b: NativeContext) -> None:
     """A large page has an entry for each 4 KiB that were accessed, and goes as a whole (SDM vol. 3A 4.10.2.3)."""
     linear = b.arguments[1]
     tag = tag_of(linear)
-    for table in TABLES:
-        entry = b.slot(table) + entry_offset(linear)
-        with b.If(b.load(entry + READ_TAG, 64) == tag):
-            _empty(b, entry)
+
+    def empty(tables: Sequence[str]) -> None:
+        for table in tables:
+            entry = b.slot(table) + entry_offset(linear)
+            with b.If(b.load(entry + READ_TAG, 64) == tag):
+                _empty(b, entry)
+
+    empty((SUPERVISOR, USER))
+    with b.If(is_long_mode(b)):
+        empty((SUPERVISOR_64, USER_64))
     slot, bit = _large_region(b, linear)
     regions = b.load(slot, 64)
     has_huge = b.get("tlb_has_huge") != 0

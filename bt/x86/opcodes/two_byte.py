@@ -176,6 +176,8 @@ _ROWS: Final = (
     # unprivileged unless CR4.TSD is set / CR4.PCE is clear
     Form("0F 31",       "rdtsc",       (),           "timestamp.rdtsc",             SENSITIVE,  cpuid="tsc",
          ends_block=True),
+    Form("0F 01 F9",    "rdtscp",      (),           "timestamp.rdtscp",      SENSITIVE,  cpuid="rdtscp",
+         ends_block=True),
     Form("0F 33",       "rdpmc",       (),           "msr.rdpmc",             SENSITIVE,  cpuid="rdpmc",
          ends_block=True),
     Form("0F 34",       "sysenter",    (),           "interrupts.sysenter",   SENSITIVE,  reads=ALL_FLAGS,
@@ -199,7 +201,8 @@ TWO_BYTE_UNDEFINED: Final[dict[str, str]] = {
     "0F 00 /6-7": "reserved",
     "0F 01 /0-3 mod=3": "VMX, SVM, SGX, monitor, xgetbv and others",
     "0F 01 /5": "rstorssp, rdpkru and others",
-    "0F 01 /7 mod=3": "swapgs, rdtscp and others",
+    "0F 01 F8": "swapgs, of 64-bit mode",
+    "0F 01 FA-FF": "monitorx, mwaitx, clzero, rdpru (AMD)",
     "0F 04": "reserved",
     "0F 05": "syscall (AMD, long mode)",
     "0F 07": "sysret (AMD, long mode)",

@@ -15,7 +15,7 @@ CR0_PAGING = CR0_PG | CR0_WP
 CR0_RELOADING = CR0_PG | CR0_CD | CR0_NW
 
 CR4_VME, CR4_PVI, CR4_TSD, CR4_DE, CR4_PSE, CR4_PAE, CR4_MCE, CR4_PGE, CR4_PCE = (1 << n for n in range(9))
-CR4_OSFXSR, CR4_OSXMMEXCPT = 1 << 9, 1 << 10
+CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_FSGSBASE = 1 << 9, 1 << 10, 1 << 16
 # What the software TLB's rights and mappings were computed from.
 CR4_PAGING = CR4_PSE | CR4_PAE | CR4_PGE
 

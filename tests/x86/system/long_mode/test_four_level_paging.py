@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from bt.engine.linear import translate
+from bt.monitor.paging import mappings
 from bt.x86 import cpu_model
 from bt.x86.services import (
     WALK_FETCH,
@@ -114,10 +116,18 @@ def test_entries_of_all_levels(processor: LongProcessor, nxe: bool, huge: bool) 
         if error is None:
             assert trouble is None, walk
             assert (cpu["memory_value"], cpu["walk_flags"]) == (physical, flags), walk
+            assert translate(processor.vcpu, LINEAR).physical == physical
         else:
             assert trouble == Trouble(PF, error), walk
             assert cpu["cr2"] == LINEAR
         assert tuple(struct.unpack("<Q", processor.ram.read(place, 8))[0] for place in at) == after, walk
+
+
+def test_mappings_for_people(processor: LongProcessor) -> None:
+    """`info mem` of the monitor."""
+    _map(processor, 0xFFFF_8123_4567_8000, PAGE)
+    found = {(each.linear, each.physical, each.size) for each in mappings(processor.vcpu)}
+    assert {(0, 0, 2 << 20), (0xFFFF_8123_4567_8000, PAGE, 0x1000)} <= found
 
 
 def _map(processor: LongProcessor, linear: int, page: int) -> None:
