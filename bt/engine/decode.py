@@ -9,6 +9,7 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
+from bt.engine.decode_address import REX_B, REX_R, REX_W, OperandAddress, byte_at
 from bt.engine.structures import (
     CONTROL,
     IMMEDIATE_BYTE,
@@ -59,20 +60,7 @@ DECODE_LONG = native("decode_long_instruction", PTR, PTR, "i32", "i64", PTR)
 DECODE_MORE = -1
 
 _PREFIX_SEGMENTS = {0x26: 0, 0x2E: 1, 0x36: 2, 0x3E: 3, 0x64: 4, 0x65: 5}
-_REX, _REX_W, _REX_R, _REX_X, _REX_B = 0x40, 8, 4, 2, 1
-# Base and index of 16-bit addressing (SDM vol. 2 table 2-1), by ModRM.rm; 8 = none.
-_BASES_16 = (3, 3, 5, 5, 6, 7, 5, 3)
-_INDEXES_16 = (6, 7, 6, 7, 8, 8, 8, 8)
-
-
-def _byte(b: NativeContext, pointer: Value, at: Value | int = 0) -> Value:
-    return b.load(pointer + (at if isinstance(at, int) else at.zext(64)), 8).zext(32)
-
-
-def nibbles(b: NativeContext, values: tuple[int, ...], index: Value) -> Value:
-    """values[index] (i32) of eight values below 16, i32."""
-    packed = sum(v << (4 * i) for i, v in enumerate(values))
-    return (b.const(packed, 32) >> (index << 2)) & 15
+_REX = 0x40
 
 
 class _Decoder:
@@ -110,7 +98,7 @@ class _Decoder:
         with b.Loop() as loop:
             at = self.at.get()
             loop.break_if(at.uge(MAX_LENGTH) | at.uge(self.readable))
-            byte = _byte(b, self.code, at)
+            byte = byte_at(b, self.code, at)
             known = b.local(1, 1)
             if self.long:
                 # it counts only right before the opcode (SDM vol. 2 2.2.1): another prefix behind it makes it void
@@ -145,7 +133,7 @@ class _Decoder:
         """Find the form; `after` is where ModRM or the immediate begins."""
         b = self.b
         opcode_map = self._opcode_map()
-        modrm = _byte(b, self.code, self.after)
+        modrm = byte_at(b, self.code, self.after)
         self.modrm = modrm
         dispatch = CONTROL.get_pointer(b, self.control, "long_dispatch" if self.long else "dispatch")
         rep = self.rep.get()
@@ -156,7 +144,7 @@ class _Decoder:
         )
         opcode = self.opcode
         if self.long:  # 90 is NOP only where it names no other register than EAX; but PAUSE looks at none
-            other = (rep != VARIANT_REPZ) & ((self.rex & _REX_B) != 0)
+            other = (rep != VARIANT_REPZ) & ((self.rex & REX_B) != 0)
             other = other & (opcode_map == 0) & (opcode == 0x90)
             opcode = b.select(other, b.const(0x91, 32), opcode)
         first = (opcode_map << 10) | (row << 8) | opcode
@@ -178,7 +166,7 @@ class _Decoder:
     def _opcode_map(self) -> Value:
         """Find map and opcode; answers the former."""
         b, at = self.b, self.at.get()
-        first, second = _byte(b, self.code, at), _byte(b, self.code, at + 1)
+        first, second = byte_at(b, self.code, at), byte_at(b, self.code, at + 1)
         opcode_map, position, opcode = b.local(32, 0), b.local(32, at), b.local(32, first)
         for (from_map, byte), to_map in ESCAPES.items():
             if not from_map:  # common enough to do without a branch
@@ -190,7 +178,7 @@ class _Decoder:
                 with b.Unlikely((opcode_map.get() == from_map) & (second == byte)):
                     opcode_map.set(to_map)
                     position.set(at + 2)
-                    opcode.set(_byte(b, self.code, at + 2))
+                    opcode.set(byte_at(b, self.code, at + 2))
         self.opcode = opcode.get()
         self.after = position.get() + 1
         return opcode_map.get()
@@ -221,7 +209,7 @@ class _Decoder:
 
     def _long_sizes(self) -> None:
         """Operand and address size of 64-bit code (SDM vol. 2 2.2.1.2, 2.2.1.7): `operand64` beats `operand32`."""
-        wide = (self.rex & _REX_W) != 0
+        wide = (self.rex & REX_W) != 0
         override = self.operand_override.get()
         by_default = ((self.flags & SHAPE_DEFAULT_64) != 0) & ~override
         self.operand64 = wide | by_default | ((self.flags & SHAPE_FORCED_64) != 0)
@@ -254,55 +242,57 @@ class _Decoder:
     def _operands(self) -> None:
         b, record = self.b, self.record
         self.memory = b.local(1, 0)
-        base, index = b.local(32, self.none), b.local(32, self.none)
-        scale, displacement = b.local(32, 0), b.local(self.width, 0)
-        position = b.local(32, self.after)
-        rm_number = b.local(32, self._extended(self.opcode & 7, _REX_B))
-        self.relative = b.local(1, 0)
+        extended, width = self._extended, self.width
+        address = OperandAddress(b, self.code, self.after, self.modrm, none=self.none, width=width, extended=extended)
+        displacement = address.displacement
+        rm_number = b.local(32, extended(self.opcode & 7, REX_B))
         with b.If((self.flags & SHAPE_MODRM) != 0):
-            position.set(self.after + 1)
-            rm_number.set(self._extended(self.modrm & 7, _REX_B))
+            address.position.set(self.after + 1)
+            rm_number.set(extended(self.modrm & 7, REX_B))
             register_form = self.modrm.uge(0xC0) | ((self.flags & SHAPE_REGISTER_RM) != 0)
             with b.If(~register_form):
                 self.memory.set(1)
-                if self.long:
-                    self._modrm32(position, base, index, scale, displacement)
-                else:
-                    with b.IfElse(self.address32) as arm:
-                        with arm.then():
-                            self._modrm32(position, base, index, scale, displacement)
-                        with arm.otherwise():
-                            self._modrm16(position, base, index, displacement)
-        self._fetched(self._immediate(position.get(), displacement))
+                self._address(address)
+        self._fetched(self._immediate(address.position.get(), displacement))
         if self.long:
             behind = self.eip + self.length.zext(64)
-            displacement.set(displacement.get() + b.select(self.relative.get(), behind, b.const(0, 64)))
-        base_number = base.get()
+            displacement.set(displacement.get() + b.select(address.relative.get(), behind, b.const(0, 64)))
+        base_number = address.base.get()
         stack = (base_number == state.ESP) | (base_number == state.EBP)
         default = b.select(stack, b.const(SS, 32), DS)
         segment = self.segment.get()
-        reg_number = self._extended((self.modrm >> 3) & 7, _REX_R)
+        reg_number = self._extended((self.modrm >> 3) & 7, REX_R)
         for name, value in (
             ("eip", self.eip),
             *self._only_here(),
             ("displacement", displacement.get()),
             ("base", self._address_register(base_number)),
-            ("index", self._address_register(index.get())),
+            ("index", self._address_register(address.index.get())),
             ("reg", self._register_slot(reg_number, SHAPE.get(b, self.shape, "reg_byte"))),
             ("rm", self._register_slot(rm_number.get(), SHAPE.get(b, self.shape, "rm_byte"))),
             ("form", self.form),
-            ("scale", scale.get()),
+            ("scale", address.scale.get()),
             ("segment", b.select(segment == 8, default, segment)),
             ("length", self.length),
             ("reg_number", reg_number),
             ("rm_number", rm_number.get()),
             ("base_number", base_number),
-            ("index_number", index.get()),
+            ("index_number", address.index.get()),
             ("modrm", self.modrm),
             ("thunk", b.const(0, 32)),
             ("flags_live", b.const(1, 8)),
         ):
             self.layout.put(b, record, name, value)
+
+    def _address(self, address: OperandAddress) -> None:
+        if self.long:
+            address.of_32_bits()
+            return
+        with self.b.IfElse(self.address32) as arm:
+            with arm.then():
+                address.of_32_bits()
+            with arm.otherwise():
+                address.of_16_bits()
 
     def _only_here(self) -> tuple[tuple[str, Value], ...]:
         """Fields that the other kind of record has not."""
@@ -318,51 +308,6 @@ class _Decoder:
     def _address_register(self, number: Value) -> Value:
         b = self.b
         return b.select(number == self.none, b.const(state.offset("zero"), 32), self._slot(number))
-
-    def _displacement(self, at: Value, size: int) -> Value:
-        raw = self.b.load(self.code + at.zext(64), 8 * size)
-        return raw.sext(self.width)
-
-    def _modrm32(self, position: Local, base: Local, index: Local, scale: Local, displacement: Local) -> None:
-        """32-bit addressing forms (SDM vol. 2 tables 2-2 and 2-3), and those of 64-bit code (2.2.1.6)."""
-        b = self.b
-        mod, rm = self.modrm >> 6, self.modrm & 7
-        base.set(rm)
-        self.relative.set((mod == 0) & (rm == 5))
-        with b.If(rm == 4):
-            sib = _byte(b, self.code, self.after + 1)
-            position.set(self.after + 2)
-            base.set(sib & 7)
-            number = self._extended((sib >> 3) & 7, _REX_X)
-            with b.If(number != 4):
-                index.set(number)
-                scale.set(sib >> 6)
-        at = position.get()
-        only_displacement = (mod == 0) & (base.get() == 5)
-        with b.If(mod == 1):
-            displacement.set(self._displacement(at, 1))
-            position.set(at + 1)
-        with b.If((mod == 2) | only_displacement):
-            displacement.set(self._displacement(at, 4))
-            position.set(at + 4)
-        base.set(b.select(only_displacement, b.const(self.none, 32), self._extended(base.get(), _REX_B)))
-
-    def _modrm16(self, position: Local, base: Local, index: Local, displacement: Local) -> None:
-        """16-bit addressing forms (SDM vol. 2 table 2-1)."""
-        b = self.b
-        mod, rm = self.modrm >> 6, self.modrm & 7
-        base.set(nibbles(b, _BASES_16, rm))
-        index.set(nibbles(b, _INDEXES_16, rm))
-        at = position.get()
-        only_displacement = (mod == 0) & (rm == 6)
-        with b.If(mod == 1):
-            displacement.set(self._displacement(at, 1))
-            position.set(at + 1)
-        with b.If((mod == 2) | only_displacement):
-            displacement.set(self._displacement(at, 2))
-            position.set(at + 2)
-        with b.If(only_displacement):
-            base.set(NO_REGISTER)
 
     def _immediate(self, at: Value, displacement: Local) -> Value:
         """Immediate, relative target, far pointer or absolute offset at position `at`; answers the position behind."""

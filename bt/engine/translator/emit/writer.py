@@ -9,7 +9,7 @@ from __future__ import annotations
 from bt.codegen.abi import Signature
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32, MOV_IMMEDIATE_BYTES, move_immediate
 from bt.codegen.value import PTR, Value
-from bt.engine.decode import nibbles
+from bt.engine.decode_address import nibbles
 from bt.engine.structures import (
     BLOCK,
     CONTROL,
