@@ -18,11 +18,11 @@ _BUILT = Path(__file__).parent / "built"  # importlib.resources takes 15 ms to i
 class Image(NamedTuple):
     """A built-in guest.
 
-    `kind`: "demo", "compute", "fp", "nano", "check", "system" or "boot". `format`: "multiboot", "multiboot 2", "PVH"
-    or "boot sector".
+    `kind`: "demo", "compute", "fp", "nano", "check", "system", "long" or "boot". `format`: "multiboot", "multiboot 2",
+    "PVH" or "boot sector".
     `parameters`: command-line options and their defaults; work grows linearly with n. `ops`: the unit `ops=` counts.
     `transcript` and `exit_status`: serial output and exit status (debug-exit convention, 1 = guest's 0) of a run with
-    defaults. `linux_file`: the same code as a Linux i386 program.
+    defaults. `linux_file`: the same code as a Linux i386 program. `cpu`: the model that it is for, None: any.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Image(NamedTuple):
     ops: str
     transcript: str
     exit_status: int
+    cpu: str | None
 
     def read(self) -> bytes:
         """The ELF file, or the boot sector."""
@@ -85,6 +86,13 @@ def images() -> list[Image]:
 def find(name: str) -> Image | None:
     """The built-in guest `name`, if there is one."""
     return _manifest().get(name)
+
+
+def cpu_for(path: Path) -> str | None:
+    """The CPU model that a guest is for, if it is a built-in one with a model of its own."""
+    if path.parent != _BUILT:
+        return None
+    return next((image.cpu for image in images() if image.file == path.name), None)
 
 
 def image(name: str) -> Image:

@@ -6,7 +6,7 @@
     .align N              up to the next multiple of N (NOPs in text, zeros elsewhere)
     .space N [, VALUE]    N bytes
     .section text|data|bss
-    .bits 16|32           code size of the instructions that follow
+    .bits 16|32|64        code size of the instructions that follow
     .include "file"       looked up along the include path, once per program
     .macro name a, b      text up to .endm; \\a stands for an argument, \\@ for a number unique to the expansion
     ; comment
@@ -164,7 +164,7 @@ class _Pass:
         if name in INTEGER_SIZES:
             return b"".join(self._integer(item, INTEGER_SIZES[name], names, scope) for item in list_items(rest))
         values = [evaluate(part, names, scope) for part in split(rest)]
-        if name == ".bits" and values in ([16], [32]):
+        if name == ".bits" and values in ([16], [32], [64]):
             self._encoder = self._encoders.of(values[0])
             return b""
         if name == ".align" and len(values) == 1:

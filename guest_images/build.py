@@ -30,7 +30,10 @@ SUCCESS_STATUS: Final = 1  # isa-debug-exit: guest's 0, times two, plus one
 
 @dataclass(frozen=True)
 class Guest:
-    """One line of the catalogue: `parameters` are command-line options and their defaults, `ops` what is counted."""
+    """One line of the catalogue: `parameters` are command-line options and their defaults, `ops` what is counted.
+
+    `cpu`: the model that it is for, where any would not do.
+    """
 
     name: str
     kind: str
@@ -39,6 +42,7 @@ class Guest:
     parameters: Mapping[str, str] = field(default_factory=dict)
     linux: bool = False
     format: str = "multiboot"
+    cpu: str | None = None
 
     @property
     def file(self) -> str:
@@ -79,6 +83,8 @@ CATALOGUE: Final = (
     Guest("task-matrix", "check", "matrix/task-matrix.asm", "switches", {"strict": "off"}),
     Guest("fp-matrix", "check", "matrix/fp-matrix.asm", "probes", {"strict": "off"}),
     Guest("minikernel", "system", "minikernel/minikernel.asm", "faults and endings", {"n": "1", "hz": "250"}),
+    Guest("hello64", "long", "long/hello64.asm", "", cpu="qemu64"),
+    Guest("long-matrix", "check", "long/long-matrix.asm", "probes", cpu="qemu64"),
     Guest("bootsector", "boot", "boot/bootsector.asm", "", format=BOOT_SECTOR),
     Guest("multiboot2-info", "boot", "boot/multiboot2-info.asm", "", format="multiboot 2"),
     Guest("pvh-info", "boot", "boot/pvh-info.asm", "", format="PVH"),
@@ -129,6 +135,7 @@ def build_all() -> dict[str, bytes]:
                 "ops": guest.ops,
                 "transcript": (EXPECTED / f"{guest.name}.txt").read_text(encoding="ascii"),
                 "exit_status": SUCCESS_STATUS,
+                "cpu": guest.cpu,
             }
         )
     files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode("ascii")

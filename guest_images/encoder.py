@@ -6,6 +6,7 @@ disassembled by capstone and compared, operand by operand, with what was asked f
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import capstone
@@ -32,7 +33,7 @@ def _pairs(text: str) -> dict[str, str]:
 CONDITIONS: Final = ("o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g")
 CONDITION_SYNONYMS: Final = _pairs("c=b nae=b nc=ae nb=ae z=e nz=ne na=be nbe=a pe=p po=np nge=l nl=ge ng=le nle=g")
 SYNONYMS: Final = {
-    **_pairs("sal=shl xlat=xlatb retn=ret repz=repe repnz=repne loopz=loope loopnz=loopne"),
+    **_pairs("sal=shl xlat=xlatb retn=ret repz=repe repnz=repne loopz=loope loopnz=loopne movabs=mov"),
     **{f"{kind}{old}": f"{kind}{new}" for kind in ("j", "set", "cmov") for old, new in CONDITION_SYNONYMS.items()},
 }
 # Mnemonics whose operand size is in the name alone (movsw, movsd); without a letter it is the mode's default.
@@ -59,6 +60,7 @@ DESCRIPTOR_TABLES: Final = ("lgdt", "lidt", "sgdt", "sidt")
 FAR: Final = ("ljmp", "lcall")
 COMMUTATIVE: Final = ("test", "xchg")
 SIZE_LETTERS: Final = {"w": 2, "d": 4, "l": 4, "q": 8}
+_MARK: Final = 0x1234_5678
 MODES: Final = {
     16: (keystone.KS_MODE_16, capstone.CS_MODE_16),
     32: (keystone.KS_MODE_32, capstone.CS_MODE_32),
@@ -201,13 +203,31 @@ class Encoder:
         extended = any(self._needs_rex(operand) for operand in operands)
         if names & {"ah", "bh", "ch", "dh"} and extended:
             raise AssemblyError(f"{text}: ah bh ch dh cannot go with a REX prefix (keystone would crash); use .byte")
-        code = self._keystone_bytes(text, address)
+        if self.bits == 64 and any(isinstance(operand, Memory) and not operand.terms for operand in operands):
+            code = self._absolute(words, operands)
+        else:
+            code = self._keystone_bytes(text, address)
         if words[-1] in DESCRIPTOR_TABLES and self.bits != 64:
             # keystone's 66 prefix would load a base of 24 bits from 32-bit code.
             code = code.removeprefix(b"\x66")
         if code[:1] == b"\x66" and not self._wants_size_prefix(operands):
             raise AssemblyError(f"{text}: keystone adds an operand-size prefix ({code.hex()}); write it with .byte")
         return code
+
+    def _absolute(self, words: Sequence[str], operands: Sequence[Operand]) -> bytes:
+        """64-bit code with an operand at a fixed address, which keystone would make relative to RIP: it is asked for
+        [rbp + displacement], of which ModRM is made one with a SIB byte of no base and no index (SDM vol. 2 2.2.1.3).
+        """
+        shown, address = [], 0
+        for operand in operands:
+            if isinstance(operand, Memory) and not operand.terms:
+                address = operand.displacement
+                operand = replace(operand, terms=(("rbp", 1),), displacement=_MARK)
+            shown.append(str(operand))
+        code = self._keystone_bytes(f"{' '.join(words)} {', '.join(shown)}")
+        at = code.index(_MARK.to_bytes(4, "little"))
+        modrm = code[at - 1] & 0x38 | 4
+        return code[: at - 1] + bytes((modrm, 0x25)) + (address & 0xFFFF_FFFF).to_bytes(4, "little") + code[at + 4 :]
 
     @staticmethod
     def _needs_rex(operand: Operand) -> bool:

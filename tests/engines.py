@@ -26,7 +26,7 @@ from bt.x86.exits import ExitReason
 from bt.x86.state import ESP, LDTR, SS, TR
 from bt.x86.system.segmentation import segment_cache
 from guest_images.assembler import assemble
-from tests import tables
+from tests import long_engine, tables
 from tests.cases import layout
 from tests.cases.model import (
     EFLAGS_FIXED,
@@ -154,6 +154,8 @@ class EngineExecutor:
 
     def run(self, case: Case) -> Outcome:
         """Run one case; ExecutorError if it does not end, or brings down the monitor."""
+        if case.bits == 64:
+            return self._run_long(case)
         engine = self._engines.get(case.cpu) or self._boot(case.cpu)
         images = case.images()
         self._write_regions(engine, images)
@@ -174,6 +176,21 @@ class EngineExecutor:
             if stop[8] != _DEBUG:
                 break
         return _outcome(case, stop, engine.state["cr2"], _memory_after(self._regions(engine), images))
+
+    def _run_long(self, case: Case) -> Outcome:
+        key = f"{case.cpu} in 64-bit mode"
+        engine = self._engines.get(key)
+        if engine is None:
+            ram = GuestRam(long_engine.REGIONS + _MEMORY_BYTES)
+            engine = self._engines[key] = self._make_engine(_library(), PhysicalMap(ram), cpu_model.parse(case.cpu))
+            long_engine.boot(engine)
+        images = case.images()
+        engine.ram.write(long_engine.REGIONS, b"".join(images.values()))
+
+        def after() -> dict[int, bytes]:
+            return _memory_after(engine.ram.read(long_engine.REGIONS, _MEMORY_BYTES), images)
+
+        return long_engine.run(engine, case, self._limit, after)
 
     def run_many(self, cases: Iterable[Case]) -> list[Outcome]:
         """Run cases one after another."""

@@ -13,13 +13,15 @@ from bt.x86 import flags, reset
 from bt.x86.state import (
     ATTR_BIG,
     ATTR_CODE_OR_DATA,
+    ATTR_LONG,
     ATTR_PRESENT,
     CS,
     GPR_NAMES,
+    GPR_NAMES_64,
     LDTR,
     SEGMENT_NAMES,
 )
-from bt.x86.system.registers.control_registers import CR0_PE, CR0_PG, CR4_PAE
+from bt.x86.system.registers.control_registers import CR0_PE, CR0_PG, CR4_PAE, EFER_LMA
 from bt.x86.system.segmentation import segment_cache
 
 _BYTES = ("al", "cl", "dl", "bl", "ah", "ch", "dh", "bh")
@@ -28,12 +30,20 @@ _PARTS = (
     {name: (number, 0, 32) for number, name in enumerate(GPR_NAMES)}
     | {name[1:]: (number, 0, 16) for number, name in enumerate(GPR_NAMES)}
     | {name: (number % 4, 8 * (number // 4), 8) for number, name in enumerate(_BYTES)}
+    | {name: (number, 0, 64) for number, name in enumerate(GPR_NAMES_64)}
+    | {name: (number, 0, 8) for number, name in enumerate(("spl", "bpl", "sil", "dil"), 4)}
+    | {
+        f"{GPR_NAMES_64[number]}{letter}": (number, 0, bits)
+        for number in range(len(GPR_NAMES), len(GPR_NAMES_64))
+        for letter, bits in (("d", 32), ("w", 16), ("b", 8))
+    }
 )
 _CONTROL = ("cr0", "cr2", "cr3", "cr4")
+_POINTERS = {"eip": 32, "rip": 64}  # of the next instruction, with their bits
 _DEBUG = {f"dr{number}": number for number in (0, 1, 2, 3, 6, 7)}
 _TABLES = ("gdtr", "idtr")
 _SELECTOR_INDEX, _IN_LDT = 0xFFF8, 4
-_GRANULAR, _BIG = 0x80, 0x40  # in byte 6 of a descriptor
+_GRANULAR, _BIG, _LONG = 0x80, 0x40, 0x20  # in byte 6 of a descriptor
 _DIRECTORY_POINTERS = 4
 
 
@@ -42,16 +52,17 @@ class _Descriptor(NamedTuple):
     limit: int  # bytes, the last valid offset
     access: int  # byte 5
     big: bool
+    long: bool
 
 
 class Registers:
     """`reg.eax`, `reg.al`, `reg.eip`, `reg.eflags`, `reg.cr3`, `reg.dr7`, `reg.cs`: numbers, to be read and assigned.
 
-    General registers have 32, 16 or 8 bits as their name says; EIP, EFLAGS, CR0, CR2, CR3, CR4, DR0 to DR3, DR6, DR7
-    have 32. `reg.cs` and the other segment registers (es cs ss ds fs gs ldtr tr) are selectors of 16 bits: assigning
-    one loads what belongs to it, in real and virtual-8086 mode the base, in protected mode the descriptor, without
-    checks of privilege. `reg["cs"]` is a segment register with its hidden part, `reg["gdtr"]` and `reg["idtr"]` have
-    base and limit.
+    General registers have 64 (`reg.rax`, `reg.r8`), 32, 16 or 8 bits as their name says, RIP has 64; EIP, EFLAGS, CR0,
+    CR2, CR3, CR4, DR0 to DR3, DR6, DR7 have 32, in long mode all but EIP and EFLAGS have 64. `reg.cs` and the other
+    segment registers (es cs ss ds fs gs ldtr tr) are selectors of 16 bits: assigning one loads what belongs to it, in
+    real and virtual-8086 mode the base, in protected mode the descriptor, without checks of privilege. `reg["cs"]` is a
+    segment register with its hidden part, `reg["gdtr"]` and `reg["idtr"]` have base and limit.
 
     To be used between two runs, or from what was posted: whatever has to be derived from what is assigned is. BadUsage
     for names and values that there are not, and for assignments in the middle of an instruction that waits for a
@@ -71,7 +82,9 @@ class Registers:
             return state["gpr", number] >> shift & ((1 << bits) - 1)
         if name == "eflags":
             return reset.read_eflags(state)
-        if name == "eip" or name in _CONTROL:
+        if name in _POINTERS:
+            return state["eip"] & ((1 << _POINTERS[name]) - 1)
+        if name in _CONTROL:
             return state[name]
         if name in _DEBUG:
             return state["dr", _DEBUG[name]]
@@ -89,16 +102,17 @@ class Registers:
             self._segment(name).selector = value
             return
         self._require_boundary()
-        if name == "eip":
-            state["eip"] = _checked(name, value, 32)
+        if name in _POINTERS:
+            state["eip"] = _checked(name, value, _POINTERS[name])
             return
+        width = 64 if state["efer"] & EFER_LMA else 32
         if name == "eflags":
             reset.write_eflags(state, _checked(name, value, 32))
         elif name in _CONTROL:
-            state[name] = _checked(name, value, 32)
+            state[name] = _checked(name, value, width)
             self._load_directory_pointers()
         elif name in _DEBUG:
-            state["dr", _DEBUG[name]] = _checked(name, value, 32)
+            state["dr", _DEBUG[name]] = _checked(name, value, width)
         else:
             raise _unknown(name)
         self._cpu.flush()
@@ -110,7 +124,7 @@ class Registers:
         return TableRegister(self._cpu, name) if name in _TABLES else self._segment(name)
 
     def __dir__(self) -> list[str]:
-        return [*_PARTS, "eip", "eflags", *_CONTROL, *_DEBUG, *SEGMENT_NAMES]
+        return [*_PARTS, *_POINTERS, "eflags", *_CONTROL, *_DEBUG, *SEGMENT_NAMES]
 
     def _segment(self, name: str) -> SegmentRegister:
         if name not in SEGMENT_NAMES:
@@ -123,7 +137,7 @@ class Registers:
     def _load_directory_pointers(self) -> None:
         """With PAE paging a processor reads these when CR0, CR3 or CR4 is written (SDM vol. 3A 4.4.1)."""
         state = self._cpu.state
-        if state["cr0"] & CR0_PG and state["cr4"] & CR4_PAE:
+        if state["cr0"] & CR0_PG and state["cr4"] & CR4_PAE and not state["efer"] & EFER_LMA:
             memory = own_vcpu(self._cpu).memory
             table = memory.read(state["cr3"] & ~0x1F, 8 * _DIRECTORY_POINTERS)
             for number in range(_DIRECTORY_POINTERS):
@@ -131,9 +145,9 @@ class Registers:
 
 
 class SegmentRegister:
-    """One segment register: `selector` (16 bits), `base` (32), `limit` (bytes, the last valid offset), `attributes`.
+    """One segment register: `selector` (16 bits), `base` (64), `limit` (bytes, the last valid offset), `attributes`.
 
-    `attributes` are bits 8 to 23 of the descriptor's high dword: type, S, DPL, P at 0 to 7, AVL, D, G at 12 to 15.
+    `attributes` are bits 8 to 23 of the descriptor's high dword: type, S, DPL, P at 0 to 7, AVL, L, D, G at 12 to 15.
     Assigning `base`, `limit` or `attributes` changes the hidden part alone, as a debugger may.
     """
 
@@ -158,7 +172,7 @@ class SegmentRegister:
             state["cpl"] = selector & 3
         try:
             found = _descriptor(own_vcpu(self._cpu), selector)
-            self._fill(selector=selector, base=found.base, limit=found.limit, access=found.access, big=found.big)
+            self._fill(selector=selector, **found._asdict())
         except BadUsage:
             state["cpl"] = cpl
             raise
@@ -169,7 +183,7 @@ class SegmentRegister:
 
     @base.setter
     def base(self, value: int) -> None:
-        self._fill(base=_checked(f"{self.name}.base", value, 32))
+        self._fill(base=_checked(f"{self.name}.base", value, 64))
 
     @property
     def limit(self) -> int:
@@ -186,7 +200,7 @@ class SegmentRegister:
     @attributes.setter
     def attributes(self, value: int) -> None:
         value = _checked(f"{self.name}.attributes", value, 16)
-        self._fill(access=value & 0xFF, big=bool(value & ATTR_BIG))
+        self._fill(access=value & 0xFF, big=bool(value & ATTR_BIG), long=bool(value & ATTR_LONG))
 
     def _part(self, part: str) -> int:
         return self._cpu.state.segment(self._number, part)
@@ -199,6 +213,7 @@ class SegmentRegister:
         limit: int | None = None,
         access: int | None = None,
         big: bool | None = None,
+        long: bool | None = None,
     ) -> None:
         """Load the register, what is None as it is."""
         require_boundary(self._cpu)
@@ -211,6 +226,7 @@ class SegmentRegister:
             limit=self.limit if limit is None else limit,
             access=attributes & 0xFF if access is None else access,
             big=bool(attributes & ATTR_BIG) if big is None else big,
+            long=bool(attributes & ATTR_LONG) if long is None else long,
         )
         self._cpu.flush()
 
@@ -234,6 +250,7 @@ class TableRegister(SegmentRegister):
         limit: int | None = None,
         access: int | None = None,
         big: bool | None = None,
+        long: bool | None = None,
     ) -> None:
         require_boundary(self._cpu)
         if base is not None:
@@ -270,6 +287,7 @@ def _descriptor(cpu: Processor, selector: int) -> _Descriptor:
         limit=bytes_or_pages << 12 | 0xFFF if found[6] & _GRANULAR else bytes_or_pages,
         access=found[5],
         big=bool(found[6] & _BIG),
+        long=bool(found[6] & _LONG),
     )
 
 

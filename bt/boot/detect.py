@@ -20,6 +20,7 @@ from bt.boot.placement import PhysicalMemory
 from bt.boot.state import EntryState
 from bt.errors import BadImage, BadUsage
 from bt.memory.map_layout import low_ram
+from bt.x86 import cpu_model
 
 Source = str | os.PathLike[str] | bytes
 
@@ -28,6 +29,21 @@ _LARGE_FILE = 16 << 20  # bytes; a larger one is looked at before it is read, fo
 _GZIP = b"\x1f\x8b"
 _MULTIBOOT_2, _MULTIBOOT_2_BYTES = bytes.fromhex("d65052e8"), 32768  # its magic number, and how far it may be
 _XEN_NOTE = b"Xen\0"
+
+
+def wants_long_mode(contents: bytes) -> bool:
+    """Whether an image says that it is a kernel for 64-bit processors. It is started in 32-bit mode nevertheless."""
+    if linux.is_bzimage(contents):
+        return linux.is_64_bit(contents)
+    return elf.is_elf(contents) and elf.is_64_bit(contents)
+
+
+def _refuse_long_mode(name: str, contents: bytes) -> None:
+    """Raise BadImage for what is of no use to a processor without long mode."""
+    if wants_long_mode(contents):
+        what = "a 64-bit Linux kernel" if linux.is_bzimage(contents) else "an ELF for 64-bit x86"
+        advice = f"give --cpu {cpu_model.LONG_MODE_DEFAULT}"
+        raise BadImage(f"{name}: {what}, and this processor has 32 bits: {advice}, or take one for i386")
 
 
 def load(
@@ -40,6 +56,7 @@ def load(
     flat: int | None = None,
     boot_sector: bool = False,
     name: str | None = None,
+    long_mode: bool = False,
 ) -> EntryState:
     """Put a guest image into `ram` and say how to enter it.
 
@@ -47,7 +64,7 @@ def load(
     call it (default: the file's name). `append` is the command line. `initrd` goes to Linux as it is; for multiboot a
     string lists modules the way QEMU's -initrd does, "FILE [ARGS],FILE [ARGS]..." with ",," for a comma, and other
     sources are one module. `modules` are further multiboot modules. `flat` starts a raw image at that physical
-    address, `boot_sector` one in real mode whatever else it looks like.
+    address, `boot_sector` one in real mode whatever else it looks like. `long_mode`: the processor has it.
 
     Raises BadImage if a file cannot be used, BadUsage if the options do not go together or are of the wrong type.
     """
@@ -64,6 +81,8 @@ def load(
     if boot_sector:
         return _load_boot_sector(name, _read(image), ram, append=append, initrd=initrd, modules=modules)
     contents = read_guest(name, image, low_ram(ram.size))
+    if not long_mode:
+        _refuse_long_mode(name, contents)
     if linux.is_bzimage(contents):
         _refuse(name, "a Linux kernel", modules=modules)
         ramdisk = None if initrd is None else _read(initrd)

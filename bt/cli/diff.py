@@ -53,7 +53,11 @@ def main(arguments: Sequence[str]) -> int:
     def factory(engine: machine.EngineName) -> Callable[[], MachinePeer]:
         # QEMU's processor is gone after a reset (bt/inspect/compare/qemu_stub.py)
         config = machine.MachineConfig(
-            memory=given.memory, cpu=given.cpu, engine=engine, tier=given.tier, no_reboot=judged
+            memory=given.memory,
+            cpu=options.chosen_cpu(given, image),
+            engine=engine,
+            tier=given.tier,
+            no_reboot=judged,
         )
         return lambda: MachinePeer(
             config,

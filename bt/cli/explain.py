@@ -69,9 +69,11 @@ instruction the host's."""
 
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
-    pc = machine.Machine(machine.MachineConfig(memory=given.memory, cpu=given.cpu), library=library.load())
+    image = options.chosen_image(given)
+    config = machine.MachineConfig(memory=given.memory, cpu=options.chosen_cpu(given, image))
+    pc = machine.Machine(config, library=library.load())
     pc.load(
-        options.chosen_image(given),
+        image,
         append=given.append,
         initrd=options.chosen_initrd(given),
         flat=given.flat,

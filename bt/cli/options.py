@@ -7,10 +7,13 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from zlib import MAX_WBITS, decompressobj
+from zlib import error as ZlibError  # noqa: N812, as other errors are spelt
 
 import guest_images
 from bt.arguments import closest
+from bt.boot.detect import wants_long_mode
 from bt.boot.placement import check_ram_size
 from bt.errors import BadImage, BadUsage
 from bt.x86 import cpu_model
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from bt.cli.qemu.without_effect import Option
 
+_HEAD_BYTES: Final = 4096  # of an image, which say what it is
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30}
 
 
@@ -169,12 +173,35 @@ class _ChooseCpu(Choice):
     def choose(self, given: argparse.Namespace, option: str, text: str) -> None:
         name = text.partition(",")[0]
         if name not in cpu_model.MODELS:
-            from bt.cli.qemu.processors import note
+            from bt.cli.qemu.processors import replacement
 
-            if said := note(name):
-                given.notes.append(f"{option}: {said}; the guest finds a {cpu_model.DEFAULT}")
-                text = cpu_model.DEFAULT
+            if model := replacement(name):
+                given.notes.append(f"{option}: bt has no such processor; the guest finds a {model}")
+                text = model
         setattr(given, self.dest, text)
+
+
+def chosen_cpu(given: argparse.Namespace, image: Path | None) -> str:
+    """The CPU model that a command line asks for, or the one that its image wants."""
+    if given.cpu is not None or image is None:
+        return given.cpu or cpu_model.DEFAULT
+    return guest_images.cpu_for(image) or (
+        cpu_model.LONG_MODE_DEFAULT if _wants_long_mode(image) else cpu_model.DEFAULT
+    )
+
+
+def _wants_long_mode(image: Path) -> bool:
+    """By its first bytes, unpacked; what cannot be read, or waits for a writer, is somebody else's to say."""
+    try:
+        if not image.is_file():
+            return False
+        with image.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            if head.startswith(b"\x1f\x8b"):
+                head = decompressobj(MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
+    except (OSError, ZlibError):
+        return False
+    return wants_long_mode(head)
 
 
 def add_guest(parser: Parser, default_memory: int) -> None:
@@ -183,8 +210,9 @@ def add_guest(parser: Parser, default_memory: int) -> None:
     add("image", metavar="IMAGE", nargs="?", help="the guest")
     add("-m", "--memory", metavar="SIZE", type=memory_size, default=default_memory,
         help="memory as QEMU has it: 64, 64M, 1G (default 128M)")  # fmt: skip
-    add("-cpu", metavar="MODEL", action=_ChooseCpu, default=cpu_model.DEFAULT,
-        help=f"{', '.join(cpu_model.MODELS)} (default {cpu_model.DEFAULT}), as in pentium3,+nx; or help")  # fmt: skip
+    add("-cpu", metavar="MODEL", action=_ChooseCpu,
+        help=f"{', '.join(cpu_model.MODELS)} (default {cpu_model.DEFAULT}, for 64-bit kernels "
+             f"{cpu_model.LONG_MODE_DEFAULT}), as in pentium3,+nx; or help")  # fmt: skip
     add("-kernel", metavar="FILE", help="the same as IMAGE")
     add("-initrd", metavar="FILE", help="initial RAM disk; multiboot modules as 'FILE ARGS,FILE ARGS'")
     add("-append", metavar="TEXT", default="", help="the guest's command line")

@@ -74,7 +74,7 @@ def execute(given: Namespace, *, stays_halted: bool = False) -> machine.Result:
     if record is not None:
         import json  # which nobody needs who asks for no record
 
-        json.dump(_record(given, result), record, indent=1)
+        json.dump(_record(given, pc.config.cpu, result), record, indent=1)
         record.write("\n")
         record.flush()
     if given.stats:
@@ -123,7 +123,7 @@ def configured(given: Namespace, image: Path | None, medium: Medium | None) -> m
     """What it is made of."""
     return machine.MachineConfig(
         memory=given.memory,
-        cpu=given.cpu,
+        cpu=options.chosen_cpu(given, image),
         engine=given.engine,
         tier=given.tier,
         clock=console.chosen_clock(given),
@@ -262,14 +262,14 @@ def _open_record(path: str) -> TextIO:
         raise BadUsage(f"--json {path}: {error.strerror}") from error
 
 
-def _record(given: Namespace, result: machine.Result) -> dict[str, Any]:
+def _record(given: Namespace, model: str, result: machine.Result) -> dict[str, Any]:
     return {
         "schema": RESULT_SCHEMA,
         "version": __version__,
         "image": given.image or given.kernel or given.boot_sector,
         "append": given.append,
         "engine": given.engine,
-        "cpu": given.cpu,
+        "cpu": model,
         "memory_bytes": given.memory,
         "reason": result.reason,
         "detail": result.detail,

@@ -16,12 +16,13 @@ from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.engine.breakpoint_code import is_marked
 from bt.engine.code_bytes import add_code, begin_row, is_spared
-from bt.engine.decode import DECODE, DECODE_MORE, LOOK_AHEAD, MAX_LENGTH
+from bt.engine.decode import DECODE, DECODE_LONG, DECODE_MORE, LOOK_AHEAD, MAX_LENGTH
 from bt.engine.structures import (
     BLOCK,
     BLOCK_BYTES,
     CONTROL,
     HASH_ENTRIES,
+    LONG_RECORD,
     MAX_BLOCK_INSNS,
     NO_PAGE,
     RECORD,
@@ -35,6 +36,7 @@ from bt.memory.backend import ACCESS_FETCH, PROTECT, RESOLVE
 from bt.memory.physical import CODE_GRANULE_SHIFT, code_map_slot, page_number
 from bt.x86.context import EXIT, FAULT, GP, OK
 from bt.x86.exits import ExitReason
+from bt.x86.mode import CODE_64, further
 from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import CS
@@ -66,36 +68,63 @@ def _hash_slot(b: NativeContext, control: Value, physical: Value, mode: Value) -
     return CONTROL.get_pointer(b, control, "hash") + ((mixed & (HASH_ENTRIES - 1)) << 2)
 
 
+def _is_long(b: NativeContext) -> Value:
+    """Whether the present mode is the 64-bit one, i1."""
+    return (b.get("mode") & CODE_64) != 0
+
+
+def _limit(b: NativeContext) -> Value:
+    """The last EIP that code may lie at, i64; 64-bit mode has none."""
+    return b.select(_is_long(b), b.const(-1, 64), b.get_segment(CS, "limit"))
+
+
+def _linear(b: NativeContext, eip: Value) -> Value:
+    """Linear address of code at EIP (i64)."""
+    return b.select(_is_long(b), eip, b.segment_linear(CS, eip.trunc(32)).zext(64))
+
+
+def _further(b: NativeContext, eip: Value, distance: Value) -> Value:
+    """EIP so many bytes (i64) behind another: outside 64-bit mode it wraps at 32 bits."""
+    there = eip + distance
+    return b.select(_is_long(b), there, there & 0xFFFF_FFFF)
+
+
+def _for_mode(b: NativeContext, control: Value, name: str, mode: Value) -> Value:
+    """The control block's handler of that name for code of a mode (i64)."""
+    return b.select((mode & CODE_64) != 0, CONTROL.get(b, control, f"long_{name}"), CONTROL.get(b, control, name))
+
+
 def _find_block(b: NativeContext) -> None:
     control = b.get_pointer("engine")
-    eip = b.get("eip", width=32)
-    with b.Unlikely(eip.zext(64).ugt(b.get_segment(CS, "limit"))):
+    eip = b.get("eip")
+    out_of_range = b.select(_is_long(b), (eip << 16).sar(16) != eip, eip.ugt(b.get_segment(CS, "limit")))
+    with b.Unlikely(out_of_range):
         b.put("fault_vector", GP)
         b.put("fault_has_error", 1)
         b.put("fault_error", 0)
         _give_up(b, control, FAULT)
-    linear = b.segment_linear(CS, eip)
+    linear = _linear(b, eip)
     status = b.call(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     with b.Unlikely(status != OK):
         _give_up(b, control, status)
     note_fetch(b, linear)
     host, physical = b.local(64, b.get("memory_value")), b.get("exit_address")
     with b.Unlikely(host.get() == 0):
-        host.set(CONTROL.get(b, control, "open_bus") | (linear.zext(64) & (PAGE - 1)))
+        host.set(CONTROL.get(b, control, "open_bus") | (linear & (PAGE - 1)))
     mode = b.get("mode")
     number = b.local(32, b.load(_hash_slot(b, control, physical, mode), 32))
     with b.Loop() as loop:
         loop.break_if(number.get() == 0)
         block = _block_at(b, control, number.get())
         same = BLOCK.get(b, block, "physical") == physical
-        same = same & (BLOCK.get(b, block, "eip") == eip.zext(64)) & (BLOCK.get(b, block, "mode") == mode.trunc(32))
-        last = eip.zext(64) + BLOCK.get(b, block, "bytes").zext(64) - 1
-        same = same & last.ule(b.get_segment(CS, "limit"))  # another CS may have had a larger one
+        same = same & (BLOCK.get(b, block, "eip") == eip) & (BLOCK.get(b, block, "mode") == mode.trunc(32))
+        last = eip + BLOCK.get(b, block, "bytes").zext(64) - 1
+        same = same & last.ule(_limit(b))  # another CS may have had a larger one
         with b.If(same & (BLOCK.get(b, block, "dead") == 0)):
             second = BLOCK.get(b, block, "physical2")
             with b.If(second == NO_PAGE):
                 b.ret(block)
-            next_page = (linear | (PAGE - 1)) + 1
+            next_page = further(b, linear | (PAGE - 1), 1)
             status = b.call(RESOLVE, b.cpu, next_page, 0, ACCESS_FETCH)
             with b.Unlikely(status != OK):
                 _give_up(b, control, status)
@@ -113,7 +142,7 @@ def _gather(b: NativeContext) -> None:
     _, code, readable = b.arguments
     control = b.get_pointer("engine")
     fetch = CONTROL.pointer(control, "fetch")
-    linear = b.segment_linear(CS, b.get("eip", width=32)) + readable
+    linear = further(b, _linear(b, b.get("eip")), readable.zext(64))
     b.attempt(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     note_fetch(b, linear)
     host = b.local(64, b.get("memory_value"))
@@ -145,7 +174,7 @@ class _BlockMaker:
         self.first_record = CONTROL.get_pointer(b, self.control, "records_next")
         self.count, self.bytes = b.local(32, 0), b.local(32, 0)
         self.second_page = b.local(64, NO_PAGE)
-        self.eip = b.local(32, b.get("eip", width=32))
+        self.eip = b.local(64, b.get("eip"))
         self.started = b.cycles()
 
     def build(self) -> None:
@@ -167,18 +196,18 @@ class _BlockMaker:
             marked = is_marked(b, control, record, self.physical + self.bytes.get().zext(64))
             loop.break_if(marked & (count != 0))
             with b.Unlikely(marked):
-                RECORD.put(b, record, "handler", CONTROL.get(b, control, "breakpoint_handler"))
+                RECORD.put(b, record, "handler", _for_mode(b, control, "breakpoint_handler", b.get("mode")))
             form = RECORD.get(b, record, "form").zext(64)
             shape = CONTROL.get_pointer(b, control, "shapes") + (form * SHAPE_BYTES)
             ends.set(marked | ((SHAPE.get(b, shape, "flags") & SHAPE_ENDS) != 0))
             RECORD.put(b, record, "number", count)
             self.count.set(count + 1)
             self.bytes.set(self.bytes.get() + length.get())
-            self.eip.set(RECORD.get(b, record, "next_eip"))
+            self.eip.set(_further(b, self.eip.get(), length.get().zext(64)))
             loop.break_if(self.second_page.get() != NO_PAGE)
             offset = (self.physical & (PAGE - 1)).trunc(32) + self.bytes.get()
             loop.break_if(offset.uge(PAGE))
-            loop.break_if(self.eip.get().zext(64).ugt(b.get_segment(CS, "limit")))
+            loop.break_if(self.eip.get().ugt(_limit(b)))
         self._chain_record()
         self._enter()
 
@@ -190,16 +219,16 @@ class _BlockMaker:
         b = self.b
         code = self.code + self.bytes.get().zext(64)
         room = b.const(PAGE, 32) - ((self.physical & (PAGE - 1)).trunc(32) + self.bytes.get())
-        limit_room = b.get_segment(CS, "limit") - self.eip.get().zext(64) + 1
-        arguments = (self.eip.get(), record)
+        limit_room = b.get_segment(CS, "limit") - self.eip.get() + 1
+        limit_room = b.select(_is_long(b), b.const(PAGE, 64), limit_room)
         with b.IfElse(room.uge(LOOK_AHEAD)) as arm:
             with arm.then():
-                length.set(b.call(DECODE, b.cpu, code, MAX_LENGTH, *arguments))
+                self._call_decoder(length, code, b.const(MAX_LENGTH, 32), record)
             with arm.otherwise():
                 fetch = CONTROL.pointer(self.control, "fetch")
                 _copy(b, fetch, code, room)
                 readable = b.select(room.ult(MAX_LENGTH), room, b.const(MAX_LENGTH, 32))
-                length.set(b.call(DECODE, b.cpu, fetch, readable, *arguments))
+                self._call_decoder(length, fetch, readable, record)
                 with b.If(length.get() == DECODE_MORE), b.IfElse(self.count.get() == 0) as first:
                     with first.then():
                         self._beyond_limit(limit_room.ule(room.zext(64)))
@@ -207,12 +236,20 @@ class _BlockMaker:
                         with b.Unlikely(status != OK):
                             _give_up(b, self.control, status)
                         self.second_page.set(b.get("memory_value"))
-                        length.set(b.call(DECODE, b.cpu, fetch, MAX_LENGTH, *arguments))
+                        self._call_decoder(length, fetch, b.const(MAX_LENGTH, 32), record)
                     with first.otherwise():
                         length.set(0)
         with b.Unlikely(length.get().zext(64).ugt(limit_room)):
             self._beyond_limit(self.count.get() == 0)
             length.set(0)
+
+    def _call_decoder(self, length: Local, code: Value, readable: Value, record: Value) -> None:
+        b, eip = self.b, self.eip.get()
+        with b.IfElse(_is_long(b)) as mode:
+            with mode.then():
+                length.set(b.call(DECODE_LONG, b.cpu, code, readable, eip, record))
+            with mode.otherwise():
+                length.set(b.call(DECODE, b.cpu, code, readable, eip.trunc(32), record))
 
     def _beyond_limit(self, fault: Value) -> None:
         """Fetching beyond the limit of CS is #GP(0) (SDM vol. 3A 5.3), once everything before has run; the page behind
@@ -229,9 +266,13 @@ class _BlockMaker:
         """Behind the last instruction: what goes on at the next block when there was no transfer."""
         b = self.b
         record = self._record()
-        RECORD.put(b, record, "handler", CONTROL.get(b, self.control, "chain_handler"))
-        RECORD.put(b, record, "eip", self.eip.get())
-        RECORD.put(b, record, "next_eip", self.eip.get())
+        RECORD.put(b, record, "handler", _for_mode(b, self.control, "chain_handler", b.get("mode")))
+        with b.IfElse(_is_long(b)) as mode:
+            with mode.then():
+                LONG_RECORD.put(b, record, "eip", self.eip.get())
+            with mode.otherwise():
+                RECORD.put(b, record, "eip", self.eip.get())
+                RECORD.put(b, record, "next_eip", self.eip.get())
         CONTROL.put(b, self.control, "records_next", record + RECORD_BYTES)
 
     def _enter(self) -> None:
@@ -358,7 +399,7 @@ def _kill(b: NativeContext, control: Value, block: Value) -> None:
     CONTROL.count(b, control, "blocks_killed")
     records = BLOCK.get_pointer(b, block, "records")
     count = BLOCK.get(b, block, "count").zext(64)
-    stale = CONTROL.get(b, control, "stale_handler")
+    stale = _for_mode(b, control, "stale_handler", BLOCK.get(b, block, "mode").zext(64))
     with b.Range(count + 1) as i:  # the chain record behind the last one too
         RECORD.put(b, records + (i * RECORD_BYTES), "handler", stale)
     # unlink from the hash chain, so that dead blocks are not walked over for ever

@@ -84,7 +84,7 @@ def emit_deliver_pending(b: Context) -> None:
         # between two iterations of a string instruction RF is pushed as 1 (SDM vol. 3B 18.3.1.1)
         between = (b.get("resume_at") == b.get("icount_base")) & (b.get("run_budget") == 0)
         b.put("pushed_resume_flag", between)
-        eip = b.get("eip", width=32)
+        eip = b.get("eip")
         vector = what - DELIVERING_INTERRUPT
         b.put("fault_depth", 0)
         note_delivery(b, vector.zext(64) | FAULT_INTERRUPT, b.const(FAULT_NO_ERROR, 64))

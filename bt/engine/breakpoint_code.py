@@ -15,7 +15,7 @@ from bt.x86.services import CODE_WRITTEN
 assert FORMS_AT + len(FORMS) <= COUNT_AT
 
 # Whether the guest is to be left before an instruction: state, record, linear address.
-IS_BREAKPOINT = native("is_breakpoint", PTR, PTR, "i32")
+IS_BREAKPOINT = native("is_breakpoint", PTR, PTR, "i64")
 # Forget the blocks that have code at this offset of their page: state, offset.
 FORGET_OFFSET = native("forget_offset", PTR, "i32")
 
@@ -28,7 +28,9 @@ def is_marked(b: NativeContext, control: Value, record: Value, physical: Value) 
         place = physical & (PAGE - 1)
         bits = b.load(table + (place >> 3), 8).zext(64)
         by_address = ((bits >> (place & 7)) & 1) != 0
-        too_long = RECORD.get(b, record, "handler") == CONTROL.get(b, control, "length_handler")
+        handler = RECORD.get(b, record, "handler")
+        too_long = handler == CONTROL.get(b, control, "length_handler")
+        too_long = too_long | (handler == CONTROL.get(b, control, "long_length_handler"))
         marked.set((by_address | _has_form(b, table, record)) & ~too_long)
     return marked.get()
 
@@ -47,7 +49,7 @@ def _is_breakpoint(b: NativeContext) -> None:
         b.ret(1)
     with (
         b.Range(b.load(table + COUNT_AT, 64)) as i,
-        b.If(b.load(table + (i << 3) + ADDRESSES_AT, 64) == linear.zext(64)),
+        b.If(b.load(table + (i << 3) + ADDRESSES_AT, 64) == linear),
     ):
         b.ret(1)
     b.ret(0)

@@ -23,10 +23,11 @@ from bt.x86.system.registers.control_registers import (
     CR0_PG,
     CR4_PAE,
     CR4_PSE,
+    EFER_LMA,
 )
 
 LARGE_PAGE = 4 << 20
-MASK_32 = (1 << 32) - 1
+MASK_32, MASK_64 = (1 << 32) - 1, (1 << 64) - 1
 
 
 class Processor(Protocol):
@@ -46,12 +47,19 @@ class Address(NamedTuple):
 
 
 def translate(cpu: Processor, linear: int) -> Address:
-    """Look up a linear address in the guest's page tables (SDM vol. 3A 4.3, 4.4), leaving accessed bits alone."""
-    linear &= MASK_32
-    if not cpu.state["cr0"] & CR0_PG:
-        physical: int | None = linear
+    """Look up a linear address in the guest's page tables (SDM vol. 3A 4.3 to 4.5), leaving accessed bits alone.
+
+    Where there is no long mode it has 32 bits; in long mode one that is not canonical is nowhere.
+    """
+    physical: int | None
+    if cpu.state["efer"] & EFER_LMA:
+        linear &= MASK_64
+        physical = _walk_four_levels(cpu, linear)
     else:
-        physical = (_walk_pae if cpu.state["cr4"] & CR4_PAE else _walk)(cpu, linear)
+        linear &= MASK_32
+        physical = linear
+        if cpu.state["cr0"] & CR0_PG:
+            physical = (_walk_pae if cpu.state["cr4"] & CR4_PAE else _walk)(cpu, linear)
     return Address(linear, None if physical is None else physical & cpu.state["a20_mask"])
 
 
@@ -78,6 +86,21 @@ def _walk_pae(cpu: Processor, linear: int) -> int | None:
     return None if table is None else (table & FRAME) | linear % PAGE
 
 
+def _walk_four_levels(cpu: Processor, linear: int) -> int | None:
+    if linear >> 47 not in (0, (1 << 17) - 1):
+        return None
+    table: int | None = cpu.state["cr3"]
+    for shift in (39, 30, 21, 12):
+        assert table is not None
+        table = entry(cpu, (table & FRAME) | (linear >> shift & 511) << 3, 8)
+        if table is None:
+            return None
+        if shift == 12 or (table & LARGE and shift != 39):
+            within = (1 << shift) - 1
+            return (table & FRAME & ~within) | (linear & within)
+    return None
+
+
 def entry(cpu: Processor, physical: int, size: int) -> int | None:
     """A paging structure's entry of `size` bytes; None if it is not present, or not in memory."""
     physical &= cpu.state["a20_mask"]
@@ -92,8 +115,7 @@ def read_linear(cpu: Processor, linear: int, size: int) -> bytes:
     """Up to `size` bytes at a linear address; fewer where memory or the mapping ends."""
     found = bytearray()
     while len(found) < size:
-        linear_now = (linear + len(found)) & MASK_32
-        physical = translate(cpu, linear_now).physical
+        linear_now, physical = translate(cpu, linear + len(found))
         part = min(size - len(found), PAGE - linear_now % PAGE)
         if physical is None:
             break

@@ -14,10 +14,13 @@ from bt.engine.structures import (
     IMMEDIATE_NONE,
     IMMEDIATE_OFFSET,
     IMMEDIATE_SIGNED_BYTE,
+    IMMEDIATE_WHOLE,
     IMMEDIATE_WORD,
     SHAPE,
     SHAPE_BYTES,
+    SHAPE_DEFAULT_64,
     SHAPE_ENDS,
+    SHAPE_FORCED_64,
     SHAPE_LOCK,
     SHAPE_MODRM,
     SHAPE_OPCODE_REGISTER,
@@ -31,6 +34,7 @@ _IMMEDIATES = {
     (Method.IMMEDIATE, Width.B): IMMEDIATE_BYTE,
     (Method.IMMEDIATE, Width.W): IMMEDIATE_WORD,
     (Method.IMMEDIATE, Width.Z): IMMEDIATE_FULL,
+    (Method.IMMEDIATE, Width.V): IMMEDIATE_WHOLE,
     (Method.IMMEDIATE, Width.BS): IMMEDIATE_SIGNED_BYTE,
     (Method.RELATIVE, Width.B): IMMEDIATE_JUMP_BYTE,
     (Method.RELATIVE, Width.Z): IMMEDIATE_JUMP,
@@ -64,6 +68,7 @@ def _flags(form: Form) -> int:
     flags = SHAPE_MODRM * (form is not UNDEFINED and form.has_modrm)
     flags |= SHAPE_ENDS * form.ends_block | SHAPE_LOCK * form.lock | SHAPE_REP * (form.rep is not None)
     flags |= SHAPE_OPCODE_REGISTER * (Method.OPCODE_REGISTER in methods)
+    flags |= SHAPE_DEFAULT_64 * (form.long == "default 64") | SHAPE_FORCED_64 * (form.long == "forced 64")
     return flags | SHAPE_REGISTER_RM * (Method.REGISTER_RM in methods)
 
 

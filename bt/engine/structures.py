@@ -6,8 +6,28 @@ from bt.codegen.layout import Layout
 from bt.memory.soft_mmu.layout import HOLES
 
 RECORD_BYTES = 64
-# One decoded instruction. Register operands are stored twice: as displacements from the state pointer (what
-# interpreter handlers load through) and as numbers (what the translator selects stencils by).
+# What both kinds of record have, in the same places. Register operands are stored twice: as displacements from the
+# state pointer (what interpreter handlers load through) and as numbers (what the translator selects stencils by).
+_ANY_RECORD = (
+    ("base", 16),  # displacement of the base register's slot; of `zero` when there is none
+    ("index", 16),
+    ("reg", 16),  # ModRM.reg as a general register
+    ("rm", 16),  # ModRM.rm or the opcode's register as a general register
+    ("form", 16),
+    ("number", 16),  # place in its block, from 0
+    ("thunk", 32),  # FP instructions: what executes it, as offset from CONTROL.thunks; 0: not made yet
+    ("scale", 8),  # shift count
+    ("segment", 8),  # segment register number of the memory operand
+    ("variant", 8),  # VARIANT_* bits and operand size
+    ("length", 8),
+    ("reg_number", 8),
+    ("rm_number", 8),
+    ("base_number", 8),  # NO_REGISTER, NO_REGISTER_LONG: none
+    ("index_number", 8),
+    ("modrm", 8),
+    ("flags_live", 8),  # translator: 1 if somebody sees this instruction's arithmetic flags
+)
+# One decoded instruction of 16-bit or 32-bit code.
 RECORD = Layout(
     (
         ("handler", 64),
@@ -17,36 +37,37 @@ RECORD = Layout(
         ("immediate2", 32),  # selector of a far pointer, nesting level of ENTER
         ("displacement", 32),
         ("address_mask", 32),  # 0xffff or 0xffffffff
-        ("base", 16),  # displacement of the base register's slot; of `zero` when there is none
-        ("index", 16),
-        ("reg", 16),  # ModRM.reg as a general register
-        ("rm", 16),  # ModRM.rm or the opcode's register as a general register
-        ("form", 16),
-        ("number", 16),  # place in its block, from 0
-        ("thunk", 32),  # FP instructions: what executes it, as offset from CONTROL.thunks; 0: not made yet
-        ("scale", 8),  # shift count
-        ("segment", 8),  # segment register number of the memory operand
-        ("variant", 8),  # VARIANT_* bits and operand size
-        ("length", 8),
-        ("reg_number", 8),
-        ("rm_number", 8),
-        ("base_number", 8),  # 8: none
-        ("index_number", 8),  # 8: none
-        ("modrm", 8),
-        ("flags_live", 8),  # translator: 1 if somebody sees this instruction's arithmetic flags
+        *_ANY_RECORD,
     ),
     RECORD_BYTES,
 )
-NO_REGISTER = 8
+# One of 64-bit code: what lies behind it is `length` further.
+LONG_RECORD = Layout(
+    (
+        ("handler", 64),
+        ("eip", 64),
+        ("immediate", 64),  # sign-extended; branch target for relative jumps
+        ("displacement", 64),  # relative to nothing any more: RIP has been added
+        *_ANY_RECORD,
+        ("immediate2", 16),  # nesting level of ENTER
+        ("address_size_32", 8),  # 1: offsets are cut to 32 bits (prefix 67)
+        ("rex", 8),  # the prefix, 0: none
+    ),
+    RECORD_BYTES,
+)
+assert all(RECORD.offsets[name] == LONG_RECORD.offsets[name] for name, _ in (*_ANY_RECORD, ("handler", 64)))
+NO_REGISTER, NO_REGISTER_LONG = 8, 16
 # A record's variant: three bits, and above them the operand size as its place among these. The tables that have a row
-# a variant end with the last size that the decoder finds; a third, 64, would make them half as long again.
+# a variant end with the last size that the decoder finds: those of 64-bit code have one more.
 OPERAND_SIZES = (32, 16)
+LONG_OPERAND_SIZES = (*OPERAND_SIZES, 64)
 VARIANT_MEMORY = 1  # ModRM names memory
 VARIANT_REPZ = 2
 VARIANT_REPNZ = 4
 VARIANT_SIZE_SHIFT = 3
 VARIANTS = len(OPERAND_SIZES) << VARIANT_SIZE_SHIFT
-VARIANT_SIZE = {size: code << VARIANT_SIZE_SHIFT for code, size in enumerate(OPERAND_SIZES)}  # its bits, by size
+LONG_VARIANTS = len(LONG_OPERAND_SIZES) << VARIANT_SIZE_SHIFT
+VARIANT_SIZE = {size: code << VARIANT_SIZE_SHIFT for code, size in enumerate(LONG_OPERAND_SIZES)}  # its bits, by size
 
 BLOCK_BYTES = 80
 BLOCK = Layout(
@@ -75,7 +96,7 @@ MAX_BLOCK_INSNS = 64
 
 def operand_size_of(variant: int) -> int:
     """Operand size of a record's variant, bits."""
-    return OPERAND_SIZES[variant >> VARIANT_SIZE_SHIFT]
+    return LONG_OPERAND_SIZES[variant >> VARIANT_SIZE_SHIFT]
 
 
 # The state's `delivering`; the vector is added to the latter.
@@ -92,6 +113,12 @@ CONTROL = Layout(
         ("stale_handler", 64),  # handler of records whose code has changed
         ("chain_handler", 64),  # handler of the record behind a block that ends without a transfer
         ("length_handler", 64),  # handler of an instruction longer than 15 bytes
+        ("long_dispatch", 64),  # the same four for 64-bit code, and LONG_VARIANTS handler addresses a form
+        ("long_handlers", 64),
+        ("long_stale_handler", 64),
+        ("long_chain_handler", 64),
+        ("long_length_handler", 64),
+        ("long_breakpoint_handler", 64),
         ("records_next", 64),
         ("records_end", 64),
         ("blocks_base", 64),
@@ -205,6 +232,7 @@ SHAPE = Layout(
     SHAPE_BYTES,
 )
 SHAPE_MODRM, SHAPE_ENDS, SHAPE_LOCK, SHAPE_REP, SHAPE_OPCODE_REGISTER, SHAPE_REGISTER_RM = 1, 2, 4, 8, 16, 32
+SHAPE_DEFAULT_64, SHAPE_FORCED_64 = 64, 128  # operand size in 64-bit code, see Form.long
 (
     IMMEDIATE_NONE,
     IMMEDIATE_BYTE,
@@ -216,7 +244,8 @@ SHAPE_MODRM, SHAPE_ENDS, SHAPE_LOCK, SHAPE_REP, SHAPE_OPCODE_REGISTER, SHAPE_REG
     IMMEDIATE_FAR,
     IMMEDIATE_OFFSET,  # address size, no ModRM
     IMMEDIATE_ENTER,
-) = range(10)
+    IMMEDIATE_WHOLE,  # operand size, 64 bits as well
+) = range(11)
 
 # -- translator ------------------------------------------------------------------------------------------------------
 

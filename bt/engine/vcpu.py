@@ -61,6 +61,7 @@ _CLOCK_OFFSET, _CLOCK_SCALE = slot_number("clock_offset"), slot_number("clock_sc
 _MMIO_COUNT, _MMIO_VALUE = slot_number("mmio_count"), slot_number("mmio_value")
 _make_exit = partial(tuple.__new__, Exit)  # 0.2 us; Exit's own constructor takes 0.8
 _MASK_64 = (1 << 64) - 1
+_TABLES = ("handlers", "dispatch", "shapes", "fp_forms", "long_handlers", "long_dispatch")
 
 
 class VcpuSnapshot(NamedTuple):
@@ -144,13 +145,17 @@ class Vcpu:
     def _wire(self) -> None:
         symbols, arena = self.library.symbols, self.library.arena
         for name, value in {
-            **{name: self._tables.address(name) for name in ("handlers", "dispatch", "shapes", "fp_forms")},
+            **{name: self._tables.address(name) for name in _TABLES},
             "thunks": arena.exec_base,
             "write_delta": (arena.write_base - arena.exec_base) & ((1 << 64) - 1),
             "stale_handler": symbols["interp_stale"],
             "chain_handler": symbols["interp_chain"],
             "length_handler": symbols["interp_too_long"],
             "breakpoint_handler": symbols["interp_breakpoint"],
+            "long_stale_handler": symbols["interp_long_stale"],
+            "long_chain_handler": symbols["interp_long_chain"],
+            "long_length_handler": symbols["interp_long_too_long"],
+            "long_breakpoint_handler": symbols["interp_long_breakpoint"],
             "blocks_base": self._blocks.address,
             "blocks_end": BLOCKS,
             "block_limit": MAX_BLOCK_INSNS,

@@ -181,8 +181,9 @@ class GdbServer:
             return b"OK"
         if text.startswith("qXfer:features:read:target.xml:"):
             start, size = _numbers(text.rpartition(":")[2])
-            part = target.description().encode()[start : start + min(size, MOST_BYTES - 4)]
-            return (b"m" if start + len(part) < len(target.description()) else b"l") + part
+            whole = target.description(self._machine).encode()
+            part = whole[start : start + min(size, MOST_BYTES - 4)]
+            return (b"m" if start + len(part) < len(whole) else b"l") + part
         if text.startswith("qRcmd,"):
             said = self._monitor(bytes.fromhex(text[6:]).decode("utf-8", "replace"))
             return said.encode().hex().encode() or b"OK"

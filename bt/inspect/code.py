@@ -12,7 +12,7 @@ from bt.engine.vcpu import Vcpu
 from bt.inspect.modes import describe_mode
 from bt.x86.capstone_layout import Handle
 from bt.x86.decode import DecodeError, decode
-from bt.x86.mode import CODE_32, FLAT_CS
+from bt.x86.mode import CODE_32, CODE_64, FLAT_CS
 from bt.x86.state import ATTR_BIG, CS, ESP, SS
 
 LONGEST_INSTRUCTION = 15  # bytes
@@ -38,29 +38,37 @@ class Instruction:
 
 def stack_top(cpu: Vcpu) -> int:
     """Linear address of what POP would take."""
+    if cpu.state["mode"] & CODE_64:
+        return cpu.state["gpr", ESP]
     wide = cpu.state.segment(SS, "attributes") & ATTR_BIG
     offset = cpu.state["gpr", ESP] & (_32_BITS if wide else 0xFFFF)
     return (cpu.state.segment(SS, "base") + offset) & _32_BITS
 
 
-def code_bits(mode: int) -> Literal[16, 32]:
-    """Default operand and address size of code, by the mode key."""
-    return 32 if mode & CODE_32 else 16
+def code_base(cpu: Vcpu) -> int:
+    """Linear address of offset 0 in the present code segment."""
+    return 0 if cpu.state["mode"] & CODE_64 else cpu.state.segment(CS, "base")
+
+
+def code_bits(mode: int) -> Bits:
+    """Default operand and address size of code, or 64 for 64-bit mode, by the mode key."""
+    return 64 if mode & CODE_64 else 32 if mode & CODE_32 else 16
 
 
 def place_text(cpu: Vcpu, eip: int) -> str:
     """An offset in CS for people: alone where code is flat, else behind the selector."""
-    if cpu.state["mode"] & FLAT_CS:
-        return f"{eip:08x}"
+    if cpu.state["mode"] & (FLAT_CS | CODE_64):
+        return offset_text(cpu.state["mode"], eip)
     return f"{cpu.state.segment(CS, 'selector'):04x}:{offset_text(cpu.state['mode'], eip)}"
 
 
 def offset_text(mode: int, eip: int) -> str:
     """An offset in CS alone, by the mode key."""
-    return f"{eip:04x}" if code_bits(mode) == 16 and eip <= 0xFFFF else f"{eip:08x}"
+    digits = {16: 4 if eip <= 0xFFFF else 8, 32: 8, 64: 16}[code_bits(mode)]
+    return f"{eip:0{digits}x}"
 
 
-def text_of(code: bytes, eip: int, bits: Literal[16, 32]) -> str | None:
+def text_of(code: bytes, eip: int, bits: Bits) -> str | None:
     """Disassembly of one instruction that lies at EIP; None for bytes that are none.
 
     By capstone, but for what it gets wrong: it refuses reserved NOPs; in 16-bit code it lets branches lead beyond 64
@@ -72,7 +80,7 @@ def text_of(code: bytes, eip: int, bits: Literal[16, 32]) -> str | None:
         instruction = decode(code, bits=bits)
     except DecodeError:
         return line.text if line else None
-    if instruction.form.name in _SIGN_EXTENSIONS:
+    if bits != 64 and instruction.form.name in _SIGN_EXTENSIONS:
         return _SIGN_EXTENSIONS[instruction.form.name][instruction.operand_size == 32]
     if bits == 16 and instruction.form.chosen_by_prefix:
         line = next(disassembler(32).disassemble(_toggle_address_size(code[: instruction.length]), eip), None)
@@ -95,11 +103,12 @@ def _toggle_address_size(code: bytes) -> bytes:
 def next_instruction(cpu: Vcpu) -> Instruction:
     """The instruction at CS:EIP."""
     eip = cpu.state["eip"]
-    code, text = fetch(cpu, cpu.state.segment(CS, "base"), eip, code_bits(cpu.state["mode"]))
+    bits = code_bits(cpu.state["mode"])
+    code, text = fetch(cpu, code_base(cpu), eip, bits)
     return Instruction(cpu.instructions, eip, code, text, place_text(cpu, eip), describe_mode(cpu.state))
 
 
-def fetch(cpu: Vcpu, base: int, eip: int, bits: Literal[16, 32]) -> tuple[bytes, str]:
+def fetch(cpu: Vcpu, base: int, eip: int, bits: Bits) -> tuple[bytes, str]:
     """The bytes of the instruction at EIP in a code segment, and its disassembly or what is wrong with it."""
     code = read_linear(cpu, base + eip, LONGEST_INSTRUCTION)
     text = text_of(code, eip, bits)
@@ -108,7 +117,7 @@ def fetch(cpu: Vcpu, base: int, eip: int, bits: Literal[16, 32]) -> tuple[bytes,
     return code[: _length(code, bits)], text
 
 
-def _length(code: bytes, bits: Literal[16, 32]) -> int:
+def _length(code: bytes, bits: Bits) -> int:
     try:
         return decode(code, bits=bits).length
     except DecodeError:  # capstone knows more instructions than the processor has

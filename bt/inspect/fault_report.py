@@ -13,7 +13,8 @@ from bt.inspect.compare.registers import describe, read_registers
 from bt.inspect.modes import describe_mode, operating_mode
 from bt.symbols.elf_symbols import Symbols
 from bt.x86.fault_chain import Failure
-from bt.x86.state import CS, GPR_NAMES, SEGMENT_NAMES
+from bt.x86.mode import CODE_64
+from bt.x86.state import CS, GPR_NAMES, GPR_NAMES_64, SEGMENT_NAMES
 from bt.x86.system.interrupts.interrupt_delivery import (
     ERROR_IDT,
     GATE_TYPE,
@@ -27,13 +28,20 @@ from bt.x86.system.paging.paging import (
     ERROR_USER,
     ERROR_WRITE,
 )
-from bt.x86.system.registers.control_registers import CR0_PG
+from bt.x86.system.registers.control_registers import CR0_PG, EFER_LMA
 from bt.x86.system.segmentation.descriptor_table import TASK_GATE
 from bt.x86.vectors import Vector, vector_name
 
-_GATE_BYTES = 8
+_GATE_BYTES, _LONG_GATE_BYTES = 8, 16
 _TYPE_AND_S, _PRESENT = 0x1F, 1 << 15  # of a gate: from bit 8 of its high dword, and in it
 _PLAIN = (GPR_NAMES[:4], GPR_NAMES[4:], ("eip", "cr0", "cr2", "cr3", "cr4"), SEGMENT_NAMES)
+_WIDE = (
+    *(GPR_NAMES_64[at : at + 4] for at in range(0, len(GPR_NAMES_64), 4)),
+    ("rip", "cr2", "cr3"),
+    ("cr0", "cr4", "efer"),
+    SEGMENT_NAMES,
+)
+_WIDE_DIGITS = 16
 
 
 def describe_triple_fault(cpu: Engine, chain: Sequence[Failure], symbols: Symbols) -> list[str]:
@@ -70,8 +78,12 @@ class _Report:
     def registers(self) -> Iterator[str]:
         values = read_registers(self._state, self._cpu.instructions)
         values |= {name: values[f"{name}.selector"] for name in SEGMENT_NAMES}
-        for names in _PLAIN:
-            digits = 4 if names is SEGMENT_NAMES else 8
+        is_wide = bool(self._state["mode"] & CODE_64)
+        if is_wide:
+            values |= {name: self._state["gpr", number] for number, name in enumerate(GPR_NAMES_64)}
+            values["rip"] = values["eip"]
+        for names in _WIDE if is_wide else _PLAIN:
+            digits = 4 if names is SEGMENT_NAMES else _WIDE_DIGITS if is_wide and "cr0" not in names else 8
             yield " ".join(f"{name}={values[name]:0{digits}x}" for name in names)
         tables = (f"{name}={values[f'{name}_base']:08x}:{values[f'{name}_limit']:04x}" for name in ("gdtr", "idtr"))
         _, _, flags = describe("eflags", values["eflags"]).partition(" ")
@@ -100,7 +112,7 @@ class _Report:
         """What is known of the reason for which a delivery failed, behind a colon."""
         state, vector = self._state, failure.vector
         in_real_mode = self._mode == "real mode"
-        size = ENTRY_BYTES if in_real_mode else _GATE_BYTES
+        size = ENTRY_BYTES if in_real_mode else _LONG_GATE_BYTES if state["efer"] & EFER_LMA else _GATE_BYTES
         table = "the interrupt vector table" if in_real_mode else "the IDT"
         if (vector + 1) * size - 1 > state["idtr_limit"]:
             return f": {table} has no entry {vector:02x}, its limit is {state['idtr_limit']:04x}"

@@ -9,15 +9,18 @@ from bt.x86.system.registers.control_registers import (
     CR0_PE,
     CR0_PG,
     CR4_PAE,
+    EFER_LMA,
 )
 
 _SEGMENTS = tuple(mode.FLAT_BIT.items())
 
 
 def operating_mode(cpu: CpuState) -> str:
-    """Real, virtual-8086 or protected mode (SDM vol. 3A 2.2)."""
+    """Real, virtual-8086, protected, compatibility or 64-bit mode (SDM vol. 3A 2.2)."""
     if not cpu["cr0"] & CR0_PE:
         return "real mode"
+    if cpu["efer"] & EFER_LMA:
+        return "64-bit mode" if cpu["mode"] & mode.CODE_64 else "compatibility mode"
     return "virtual-8086 mode" if cpu["eflags_system"] & flags.VM else "protected mode"
 
 
@@ -26,6 +29,8 @@ def describe_mode(cpu: CpuState) -> str:
     paging = "no paging"
     if cpu["cr0"] & CR0_PG:
         paging = "PAE paging" if cpu["cr4"] & CR4_PAE else "32-bit paging"
+    if cpu["efer"] & EFER_LMA:
+        paging = "4-level paging"
     gate = [] if cpu["a20_mask"] >> 20 & 1 else ["A20 off"]
     return ", ".join((operating_mode(cpu), paging, *gate, f"CPL {cpu['cpl']}", *_key_parts(cpu["mode"])))
 
@@ -37,11 +42,13 @@ def describe_key(key: int) -> str:
 
 def _key_parts(key: int) -> list[str]:
     """All of it but the privilege level."""
-    parts = [
-        f"{32 if key & mode.CODE_32 else 16}-bit code",
-        f"{32 if key & mode.STACK_32 else 16}-bit stack",
-        _flatness(key),
-    ]
+    parts = ["64-bit code"]
+    if not key & mode.CODE_64:
+        parts = [
+            f"{32 if key & mode.CODE_32 else 16}-bit code",
+            f"{32 if key & mode.STACK_32 else 16}-bit stack",
+            _flatness(key),
+        ]
     if not key & mode.ALIGNMENT_FREE:
         parts.append("alignment checked")
     if not key & mode.BREAKPOINT_FREE:
@@ -61,6 +68,7 @@ def why_interpreted(key: int) -> str:
     missing = TRANSLATABLE & ~key
     reasons = ["alignment checked"] * bool(missing & mode.ALIGNMENT_FREE)
     reasons += ["breakpoints set"] * bool(missing & mode.BREAKPOINT_FREE)
+    reasons += ["64-bit code"] * bool(key & mode.CODE_64)
     return ", ".join(reasons)
 
 

@@ -38,7 +38,7 @@ from bt.machine.restarts import Restarts
 from bt.machine.result import Result
 from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
-from bt.x86 import cpu_model, reset
+from bt.x86 import cpu_model, features, reset
 from bt.x86.cpu_model import CpuModel
 
 if TYPE_CHECKING:
@@ -199,6 +199,7 @@ class Machine(InHand):
                 flat=flat,
                 boot_sector=boot_sector,
                 name=name,
+                long_mode=features.shown_by(self.cpu.state, "lm"),
             )
             entry = load_again()
             self._load_again, self._image, self._symbols = load_again, image, None

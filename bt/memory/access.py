@@ -30,6 +30,7 @@ from bt.x86 import context as x86
 from bt.x86.context import Context
 from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import SS
+from bt.x86.system.long_mode.canonical import is_canonical
 
 ACCESS_CODE: AccessCode = SoftMmuCode()
 FLOATING_BUS = -1  # what nobody answers to reads as ones
@@ -40,7 +41,7 @@ class MemoryContext(Context):
     """Memory access with the rights of the current privilege level."""
 
     def read_linear(self, linear: Value, width: int, *, system: bool = False) -> Value:
-        size = width // 8
+        linear, size = linear.zext(64), width // 8
         result = self.local(width)
         hit, pointer = ACCESS_CODE.probe(self, linear, size, write=False, system=system)
         miss = ~hit
@@ -53,7 +54,7 @@ class MemoryContext(Context):
         return result.get()
 
     def write_linear(self, linear: Value, value: Value, *, system: bool = False) -> None:
-        size = value.width // 8
+        linear, size = linear.zext(64), value.width // 8
         hit, pointer = ACCESS_CODE.probe(self, linear, size, write=True, system=system)
         with self.IfElse(hit, ", !prof !0") as arm:
             with arm.then():
@@ -62,17 +63,28 @@ class MemoryContext(Context):
                 self.attempt(SLOW_WRITE, self.cpu, linear, size, value.zext(64), ACCESS_SYSTEM if system else 0)
 
     def checked_linear(self, segment: int | Value, offset: Value, size: int, *, write: bool) -> Value:
-        """Linear address after the segment's limit and type check; #SS(0) or #GP(0) (SDM vol. 3A 5.3, 5.5)."""
+        """Linear address after the segment's limit and type check; #SS(0) or #GP(0) (SDM vol. 3A 5.3, 5.5).
+
+        In 64-bit mode it is checked for being canonical (vol. 1 3.3.7.1).
+        """
+        if self.long:
+            linear = self.segment_linear(segment, offset)
+            with self.Unlikely(~is_canonical(linear, size)):
+                self._refuse(segment)
+            return linear
         kind = "write" if write else "read"
         first = offset.zext(64)
         too_low = first.ult(self.get_segment(segment, f"{kind}_low"))
         too_high = (first + (size - 1)).ugt(self.get_segment(segment, f"{kind}_high"))
         with self.Unlikely(too_low | too_high):
-            if isinstance(segment, int):
-                self.fault(x86.SS_FAULT if segment == SS else x86.GP, 0)
-            else:
-                self.fault(self.select(segment.zext(64) == SS, self.const(x86.SS_FAULT, 64), x86.GP), 0)
+            self._refuse(segment)
         return self.segment_linear(segment, offset)
+
+    def _refuse(self, segment: int | Value) -> None:
+        if isinstance(segment, int):
+            self.fault(x86.SS_FAULT if segment == SS else x86.GP, 0)
+        else:
+            self.fault(self.select(segment.zext(64) == SS, self.const(x86.SS_FAULT, 64), x86.GP), 0)
 
     def read_memory(self, segment: int | Value, offset: Value, width: int) -> Value:
         return self.read_linear(self.checked_linear(segment, offset, width // 8, write=False), width)
@@ -82,7 +94,7 @@ class MemoryContext(Context):
 
     def update_pointer(self, segment: int | Value, offset: Value, width: int) -> Value:
         """Host pointer of a read-modify-write operand; finish with `commit_update` after storing through it."""
-        linear = self.checked_linear(segment, offset, width // 8, write=True)
+        linear = self.checked_linear(segment, offset, width // 8, write=True).zext(64)
         pointer = self.local(PTR)
         hit, direct = ACCESS_CODE.probe(self, linear, width // 8, write=True)
         with self.IfElse(hit, ", !prof !0") as arm:
@@ -100,8 +112,10 @@ class MemoryContext(Context):
     def operand_pointer(
         self, segment: int | Value, offset: Value, size: int, *, write: bool = False, fill: bool = False, align: int = 1
     ) -> Value:
-        linear = self.checked_linear(segment, offset, size, write=write)
-        if align > 1:
+        if align > 1 and self.long:  # before it is looked at whether the address is canonical
+            self.fault_if((self.segment_linear(segment, offset) & (align - 1)) != 0, x86.GP, 0)
+        linear = self.checked_linear(segment, offset, size, write=write).zext(64)
+        if align > 1 and not self.long:
             self.fault_if((linear & (align - 1)) != 0, x86.GP, 0)
         pointer = self.local(PTR)
         hit, direct = ACCESS_CODE.probe(self, linear, size, write=write)
@@ -118,7 +132,7 @@ class MemoryContext(Context):
             self.attempt(OPERAND_COMMIT, self.cpu)
 
     def direct_pointer(self, linear: Value, *, write: bool) -> Value:
-        return self.call(DIRECT, self.cpu, linear, int(write))
+        return self.call(DIRECT, self.cpu, linear.zext(64), int(write))
 
     def look_up(
         self, linear: Value, size: int | Value, *, write: bool, system: bool

@@ -18,24 +18,24 @@ from bt.x86.context import Context
 # One linear address: linear, write, flags. In exit_address its physical address, in memory_value the host pointer, or 0
 # if no memory is there. `probe` finds from then on what may be accessed directly. A write goes into the dirty log.
 # `flags`: ACCESS_SYSTEM = with supervisor rights. ACCESS_FETCH = an instruction fetch.
-RESOLVE = native("resolve", PTR, "i32", "i32", "i32")
+RESOLVE = native("resolve", PTR, "i64", "i32", "i32")
 ACCESS_SYSTEM, ACCESS_FETCH = 1, 2
-DIRECT = native("direct_pointer", PTR, "i32", "i32", result=PTR)  # linear, write; null when not plain RAM
+DIRECT = native("direct_pointer", PTR, "i64", "i32", result=PTR)  # linear, write; null when not plain RAM
 # What is known of a linear address, with the rights of the current privilege level and without any walk: its physical
 # page, and WALKED_* bits (bt/x86/services.py), WALKED_WRITABLE if it may be written directly. NOT_KNOWN: nothing.
-KNOWN_TRANSLATION = native("known_translation", PTR, "i32", result="i64")
+KNOWN_TRANSLATION = native("known_translation", PTR, "i64", result="i64")
 NOT_KNOWN = -1
 # Let the next store to any of these pages come by the slow path: physical address, bytes. They hold code now, or their
 # dirty log begins anew.
 PROTECT = native("protect", PTR, "i64", "i64")
 
 # Slow accesses of a register's width (bt/memory/slow.py).
-SLOW_READ = native("slow_read", PTR, "i32", "i32", "i32")  # linear, bytes, ACCESS_SYSTEM; value in memory_value
-SLOW_WRITE = native("slow_write", PTR, "i32", "i32", "i64", "i32")  # linear, bytes, value, ACCESS_SYSTEM
-UPDATE_BEGIN = native("update_begin", PTR, "i32", "i32")  # linear, bytes; operand pointer in memory_value
+SLOW_READ = native("slow_read", PTR, "i64", "i32", "i32")  # linear, bytes, ACCESS_SYSTEM; value in memory_value
+SLOW_WRITE = native("slow_write", PTR, "i64", "i32", "i64", "i32")  # linear, bytes, value, ACCESS_SYSTEM
+UPDATE_BEGIN = native("update_begin", PTR, "i64", "i32")  # linear, bytes; operand pointer in memory_value
 UPDATE_COMMIT = native("update_commit", PTR)
 # Operands of any size (bt/memory/wide.py): linear, bytes, OPERAND_* bits; operand pointer in memory_value.
-OPERAND_BEGIN = native("operand_begin", PTR, "i32", "i32", "i32")
+OPERAND_BEGIN = native("operand_begin", PTR, "i64", "i32", "i32")
 OPERAND_COMMIT = native("operand_commit", PTR)
 OPERAND_COMMIT_MASKED = native("operand_commit_masked", PTR, PTR)  # thunk of an instruction that writes some bytes only
 OPERAND_WRITE, OPERAND_FILL = 1, 2  # FILL: what is written may be less than the whole

@@ -28,7 +28,7 @@ from bt.memory.physical import CODE_GRANULE_SHIFT, PhysicalPage, code_map_slot
 from bt.x86 import services
 from bt.x86.context import AC, EXIT, OK
 from bt.x86.exits import ExitReason
-from bt.x86.mode import ALIGNMENT_FREE
+from bt.x86.mode import ALIGNMENT_FREE, further
 from bt.x86.page import PAGE
 
 # One device access, replayed or by leaving to Python: reason, address, bytes, write, value; result in memory_value.
@@ -95,7 +95,7 @@ def _note_served(b: NativeContext, access_ns: int) -> None:
 
 def _pieces(b: NativeContext, linear: Value, size: Value) -> tuple[Value, Value]:
     """Bytes of an access on its first and on its second page (i32 each)."""
-    room = b.const(PAGE, 32) - (linear & (PAGE - 1))
+    room = b.const(PAGE, 32) - (linear & (PAGE - 1)).trunc(32)
     first = b.select(room.ult(size), room, size)
     return first, size - first
 
@@ -135,7 +135,7 @@ def _check_alignment(b: NativeContext, linear: Value, size: Value, flags: Value 
     """#AC(0) where alignment is checked and not given (SDM vol. 3A 6.15): before page faults, as on hardware."""
     checked = (b.get("mode") & ALIGNMENT_FREE) == 0
     system = (flags if isinstance(flags, Value) else b.const(flags, 32)) & ACCESS_SYSTEM
-    b.fault_if(checked & (system == 0) & ((linear & (size - 1)) != 0), AC, 0)
+    b.fault_if(checked & (system == 0) & ((linear.trunc(32) & (size - 1)) != 0), AC, 0)
 
 
 def _watch(b: NativeContext, linear: Value, size: Value, write: int) -> None:
@@ -154,7 +154,7 @@ def _both_pages(b: NativeContext, write: int, flags: Value | int) -> tuple[Value
     host, physical = b.get("memory_value"), b.get("exit_address")
     host2, physical2 = b.local(64, 0), b.local(64, 0)
     with b.If(second != 0):
-        b.attempt(RESOLVE, b.cpu, linear + first, write, flags)
+        b.attempt(RESOLVE, b.cpu, further(b, linear, first.zext(64)), write, flags)
         host2.set(b.get("memory_value"))
         physical2.set(b.get("exit_address"))
     _watch(b, linear, size, write)
@@ -216,7 +216,7 @@ def _update_begin(b: NativeContext) -> None:
 
 
 def _update_commit(b: NativeContext) -> None:
-    linear, size = b.get("bounce_linear", width=32), b.get("bounce_size", width=32)
+    linear, size = b.get("bounce_linear"), b.get("bounce_size", width=32)
     b.attempt(SLOW_WRITE, b.cpu, linear, size, b.get("bounce"), 0)
 
 
@@ -224,7 +224,7 @@ def _port(b: NativeContext, *, write: bool) -> None:
     port, size = b.arguments[1], b.arguments[2]
     index = port.zext(64) & 0xFFFF
     with b.Unlikely(b.get("debugging") != 0):
-        b.call(services.WATCH_ACCESS, b.cpu, port & 0xFFFF, size, services.WATCH_PORT)
+        b.call(services.WATCH_ACCESS, b.cpu, index, size, services.WATCH_PORT)
     allowed = b.load(b.get_pointer("port_access") + index, 8)
     out = b.arguments[3].zext(64) if write else b.const(0, 64)
     with b.If((allowed != 0) & (b.get("mmio_used") == b.get("mmio_count"))):  # if not, this one is replayed

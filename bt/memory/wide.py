@@ -23,7 +23,7 @@ from bt.memory.backend import (
 )
 from bt.x86.context import AC, OK
 from bt.x86.fp.fp_state import THUNK
-from bt.x86.mode import ALIGNMENT_FREE
+from bt.x86.mode import ALIGNMENT_FREE, further
 from bt.x86.page import PAGE
 from bt.x86.services import WATCH_ACCESS, WATCH_READ, WATCH_WRITE
 
@@ -40,7 +40,7 @@ def _check_alignment(b: NativeContext, linear: Value, size: Value) -> None:
     odd = b.select(size == _EXTENDED_BYTES, b.const(7, 32), words)
     even = b.select(size.ule(16), size - 1, 0)  # FXSAVE areas are aligned anyway
     mask = b.select((size & (size - 1)) == 0, even, odd)
-    b.fault_if(checked & ((linear & mask) != 0), AC, 0)
+    b.fault_if(checked & ((linear.trunc(32) & mask) != 0), AC, 0)
 
 
 def _piece(b: NativeContext, linear: Value, left: Value) -> Value:
@@ -50,7 +50,7 @@ def _piece(b: NativeContext, linear: Value, left: Value) -> Value:
     """
     small = b.select((left & 4) != 0, b.const(4, 32), b.select((left & 2) != 0, b.const(2, 32), 1))
     fits = b.select(left.uge(_PIECE), b.const(_PIECE, 32), small)
-    capped = linear | _PIECE
+    capped = linear.trunc(32) | _PIECE
     return b.intrinsic("umin", "i32", fits, capped & -capped)
 
 
@@ -60,9 +60,9 @@ def _operand_begin(b: NativeContext) -> None:
     _check_alignment(b, linear, size)
     b.attempt(RESOLVE, b.cpu, linear, write, 0)
     host, physical = b.get("memory_value"), b.get("exit_address")
-    crosses = ((linear & (PAGE - 1)) + size).ugt(PAGE)
+    crosses = ((linear.trunc(32) & (PAGE - 1)) + size).ugt(PAGE)
     with b.If(crosses):
-        b.attempt(RESOLVE, b.cpu, (linear + (size - 1)) & -PAGE, write, 0)
+        b.attempt(RESOLVE, b.cpu, further(b, linear, (size - 1).zext(64)) & -PAGE, write, 0)
     b.put("exit_address", physical)
     with b.Unlikely(b.get("debugging") != 0):
         kind = b.select(write != 0, b.const(WATCH_WRITE, 32), WATCH_READ)
@@ -85,22 +85,24 @@ def _fill(b: NativeContext, linear: Value, size: Value) -> None:
     with b.Loop() as loop:
         at = done.get()
         loop.break_if(at == size)
-        piece = _piece(b, linear + at, size - at)
-        b.attempt(SLOW_READ, b.cpu, linear + at, piece, 0)
+        there = further(b, linear, at.zext(64))
+        piece = _piece(b, there, size - at)
+        b.attempt(SLOW_READ, b.cpu, there, piece, 0)
         # beyond the piece are bytes of the next one, or nobody's
         b.store(b.slot("fp_operand") + at, b.get("memory_value"))
         done.set(at + piece)
 
 
 def _operand_commit(b: NativeContext) -> None:
-    linear, size = b.get("fp_operand_linear", width=32), b.get("fp_operand_size", width=32)
+    linear, size = b.get("fp_operand_linear"), b.get("fp_operand_size", width=32)
     done = b.local(32, 0)
     with b.Loop() as loop:
         at = done.get()
         loop.break_if(at == size)
-        piece = _piece(b, linear + at, size - at)
+        there = further(b, linear, at.zext(64))
+        piece = _piece(b, there, size - at)
         value = b.load(b.slot("fp_operand") + at, 64)
-        status = b.call(SLOW_WRITE, b.cpu, linear + at, piece, value, 0)
+        status = b.call(SLOW_WRITE, b.cpu, there, piece, value, 0)
         _check_written(b, status)
         done.set(at + piece)
 
@@ -122,14 +124,14 @@ def _operand_commit_masked(b: NativeContext) -> None:
         b.call_pointer(thunk, THUNK, operand, b.const(0, 64))
         for half in (0, 8):
             b.store(result + half, b.load(operand + half, 64))
-    linear, size = b.get("fp_operand_linear", width=32), b.get("fp_operand_size", width=32)
+    linear, size = b.get("fp_operand_linear"), b.get("fp_operand_size", width=32)
     done = b.local(32, 0)
     with b.Loop() as loop:
         at = done.get()
         loop.break_if(at == size)
         byte = b.load(operand + at, 8)
         with b.If(byte == b.load(over_zeros + at, 8)):
-            _check_written(b, b.call(SLOW_WRITE, b.cpu, linear + at, 1, byte.zext(64), 0))
+            _check_written(b, b.call(SLOW_WRITE, b.cpu, further(b, linear, at.zext(64)), 1, byte.zext(64), 0))
         done.set(at + 1)
 
 

@@ -13,7 +13,7 @@ from bt.x86.page import PAGE
 from bt.x86.state import CpuState
 from bt.x86.system.paging.pae_paging import FRAME
 from bt.x86.system.paging.paging import LARGE, PRESENT
-from bt.x86.system.registers.control_registers import CR0_PG, CR4_PAE, CR4_PSE
+from bt.x86.system.registers.control_registers import CR0_PG, CR4_PAE, CR4_PSE, EFER_LMA
 
 _PAE_LARGE_PAGE = 2 << 20
 _NO_EXECUTE = 1 << 63
@@ -22,6 +22,7 @@ _USER, _WRITABLE = 1 << 2, 1 << 1
 _LETTERS = ((_NO_EXECUTE, "X"), (1 << 8, "G"), (LARGE, "P"), (1 << 6, "D"), (1 << 5, "A"), (1 << 4, "C"), (1 << 3, "T"),
             (_USER, "U"), (_WRITABLE, "W"))  # fmt: skip
 _4_GIB = 1 << 32
+_TOP_SHIFT, _PAGE_SHIFT, _UPPER_HALF = 39, 12, 0xFFFF << 48
 
 
 class Mapping(NamedTuple):
@@ -38,7 +39,10 @@ def mappings(cpu: Processor) -> Iterator[Mapping]:
     """Ascending, of the tables that CR3 names."""
     if not cpu.state["cr0"] & CR0_PG:
         return
-    yield from _pae(cpu) if cpu.state["cr4"] & CR4_PAE else _two_level(cpu)
+    if cpu.state["efer"] & EFER_LMA:
+        yield from _four_level(cpu, cpu.state["cr3"], 39, 0, _USER | _WRITABLE)
+    else:
+        yield from _pae(cpu) if cpu.state["cr4"] & CR4_PAE else _two_level(cpu)
 
 
 def _two_level(cpu: Processor) -> Iterator[Mapping]:
@@ -75,6 +79,21 @@ def _pae(cpu: Processor) -> Iterator[Mapping]:
                 found = entry(cpu, (directory & FRAME) + 8 * place, 8)
                 if found is not None:
                     yield Mapping(linear + place * PAGE, found & FRAME, PAGE, found, found & directory)
+
+
+def _four_level(cpu: Processor, table: int, shift: int, linear: int, rights: int) -> Iterator[Mapping]:
+    """Of a table whose entries map 2**shift bytes each, from a linear address on; `rights` of the levels above."""
+    for number in range(512):
+        found = entry(cpu, (table & FRAME) + 8 * number, 8)
+        if found is None:
+            continue
+        at = linear | number << shift
+        if shift == _TOP_SHIFT and number >= 256:
+            at |= _UPPER_HALF
+        if shift == _PAGE_SHIFT or (found & LARGE and shift != _TOP_SHIFT):
+            yield Mapping(at, found & FRAME & -(1 << shift), 1 << shift, found, found & rights)
+        else:
+            yield from _four_level(cpu, found, shift - 9, at, rights & found)
 
 
 def _is_off(state: CpuState) -> bool:

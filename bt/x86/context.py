@@ -20,7 +20,7 @@ from bt.codegen.abi import Signature
 from bt.codegen.builder import Builder
 from bt.codegen.value import PTR, Value
 from bt.x86 import state
-from bt.x86.state import ESP, SS
+from bt.x86.state import ESP, FS, GS, SS
 from bt.x86.vectors import Vector
 
 # Short names of the exceptions, which meanings are full of; SS is the segment register.
@@ -68,12 +68,18 @@ class MemoryOperand(Operand, Protocol):
 class Context(Builder, ABC):
     """A builder inside one instruction or one runtime function of the processor."""
 
-    operand_size: int = 32  # effective operand size of the instruction, 16 or 32
+    operand_size: int = 32  # effective operand size of the instruction: 16, 32 or, in 64-bit mode, 64
     rep: str | None = None  # "repz" (F3) or "repnz" (F2) when the instruction carries the prefix and may
     condition_code: int = 0  # of jcc, setcc, cmovcc: 0-15 as encoded
     stack_bias: int = 0  # what address computations add to ESP as a base register, bytes (POP to memory)
+    long: bool = False  # code for 64-bit mode: offsets, EIP and linear addresses are i64
     flags_live: bool = True  # False: nobody will see this instruction's arithmetic flags, so do not store them
     captured: tuple[str, Value, Value, Value] | None = None  # last flag-setting operation: kind, operands, result
+
+    @property
+    def address_width(self) -> int:
+        """Bits of offsets, EIP and linear addresses: in all that follows i32 is i64 in 64-bit mode."""
+        return 64 if self.long else 32
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -213,13 +219,28 @@ class Context(Builder, ABC):
 
     def segment_linear(self, segment: int | Value, offset: Value) -> Value:
         """Linear address of segment:offset (i32), unchecked."""
+        if self.long:
+            return offset + self.long_base(segment)
         return offset + self.get_segment(segment, "base", width=32)
+
+    def long_base(self, segment: int | Value) -> Value:
+        """Base of a segment in 64-bit mode, i64: only FS and GS have one (SDM vol. 3A 3.4.4)."""
+        if isinstance(segment, int):
+            return self.get_segment(segment, "base") if segment in (FS, GS) else self.const(0, 64)
+        return self.select(segment.zext(64).uge(FS), self.get_segment(segment, "base"), 0)
 
     # -- what string instructions need beside their operands ---------------------------------------------------------
 
     @abstractmethod
     def address_mask(self) -> Value:
         """0xffffffff or 0xffff by the instruction's address size, i32."""
+
+    def merged(self, old: Value, new: Value) -> Value:
+        """What a register that held `old` holds after `new`, of the address size, was written to it: in 64-bit mode
+        32 bits are zero-extended as ever."""
+        if self.long:
+            return new
+        return (old & ~self.address_mask()) | new
 
     @abstractmethod
     def source_segment(self) -> int | Value:
@@ -262,27 +283,33 @@ class Context(Builder, ABC):
 
     def stack_mask(self) -> Value:
         """0xffffffff or 0xffff, i32."""
+        if self.long:
+            return self.const(-1, 64)
         big = (self.get_segment(SS, "attributes", width=32) & state.ATTR_BIG) != 0
         return self.select(big, self.const(-1, 32), 0xFFFF)
 
     def set_stack_pointer(self, value: Value) -> None:
         """Write SP or ESP as SS.B says; the upper half of ESP stays with a 16-bit stack."""
         mask = self.stack_mask()
-        self.set_reg(ESP, (self.reg(ESP) & ~mask) | (value & mask))
+        self.set_reg(ESP, (self.stack_pointer() & ~mask) | (value & mask))
+
+    def stack_pointer(self) -> Value:
+        """ESP, i32, whatever SS.B says."""
+        return self.reg(ESP, self.address_width)
 
     def push(self, value: Value) -> None:
-        """Push 16 or 32 bits: memory first, then the stack pointer."""
-        top = self.reg(ESP) - value.width // 8
+        """Push 16, 32 or 64 bits: memory first, then the stack pointer."""
+        top = self.stack_pointer() - value.width // 8
         self.write_memory(SS, top & self.stack_mask(), value)
         self.set_stack_pointer(top)
 
     def stack_read(self, displacement: int, width: int) -> Value:
         """Read at the top of the stack + displacement bytes; the stack pointer stays."""
-        return self.read_memory(SS, (self.reg(ESP) + displacement) & self.stack_mask(), width)
+        return self.read_memory(SS, (self.stack_pointer() + displacement) & self.stack_mask(), width)
 
     def pop(self, width: int) -> Value:
         value = self.stack_read(0, width)
-        self.set_stack_pointer(self.reg(ESP) + width // 8)
+        self.set_stack_pointer(self.stack_pointer() + width // 8)
         return value
 
     # -- control transfer -----------------------------------------------------------------------------------------
@@ -293,7 +320,10 @@ class Context(Builder, ABC):
 
     def check_target(self, target: Value) -> None:
         """#GP(0) if EIP = target (i32) is beyond the limit of CS, for what commits more than EIP. May be nothing where
-        the engine knows CS to be flat."""
+        the engine knows CS to be flat. In 64-bit mode unless it is canonical (SDM vol. 1 3.3.7.1)."""
+        if self.long:
+            self.fault_if((target << 16).sar(16) != target, GP, 0)
+            return
         self.fault_if(target.zext(64).ugt(self.get_segment(state.CS, "limit")), GP, 0)
 
     @abstractmethod

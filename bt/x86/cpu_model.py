@@ -30,10 +30,11 @@ _P6 = _I486 | {
 # fmt: on
 _PENTIUM3 = _P6 | {"sse", "p6 counters"}
 _PENTIUM4 = _P6 | {"sse", "sse2", "clflush", "ss", "netburst msr"}
+_X86_64_V1 = _PENTIUM4 | {"lm", "syscall", "nx"}
 # Features that are more than instructions, all there; of the others bt has what the instruction table has.
 # There are no caches that self-snoop (ss) would have to keep consistent; "ht" alone says that CPUID counts logical
 # processors, which are one.
-_BUILT = (_P6 - {"mmx", "fxsr"}) | {"ss", "ht", "nx"} | IMPLIED
+_BUILT = (_P6 - {"mmx", "fxsr"}) | {"ss", "ht", "nx", "lm", "pdpe1gb", "cx16", "lahf-lm"} | IMPLIED
 
 # CR4 bits that each feature brings (SDM vol. 3A 2.5)
 _CR4_BITS = {
@@ -47,9 +48,11 @@ _CR4_BITS = {
     "rdpmc": cr.CR4_PCE,
     "fxsr": cr.CR4_OSFXSR,
     "sse": cr.CR4_OSXMMEXCPT,
+    "fsgsbase": cr.CR4_FSGSBASE,
 }
 _REGISTERS = ("eax", "ebx", "ecx", "edx")  # in the order of a leaf's row
 PHYSICAL_ADDRESS_BITS = 36  # with PAE or PSE-36; 32 otherwise
+LINEAR_ADDRESS_BITS = 48  # in long mode
 
 
 def _words(text: str) -> tuple[int, ...]:
@@ -96,6 +99,8 @@ class CpuModel(NamedTuple):
         if self.brand is not None:
             words = _words(self.brand.ljust(48, "\0"))
             leaves |= {_EXTENDED + 2 + n: list(words[4 * n : 4 * n + 4]) for n in range(3)}
+        if "lm" in self.features:
+            leaves[_EXTENDED + 8] = [self.address_bits | LINEAR_ADDRESS_BITS << 8, 0, 0, 0]
         for word, bits in zip(FEATURE_WORDS, self.feature_words, strict=True):
             if word.leaf is not None and bits:
                 leaves.setdefault(word.leaf, [0] * 4)[_REGISTERS.index(word.register)] |= bits
@@ -144,10 +149,20 @@ MODELS: Mapping[str, CpuModel] = MappingProxyType(
             CpuModel(
                 "pentium4", 0x0F29, _PENTIUM4, (0x665B_5001, 0, 0, 0x007A_7040), "Intel(R) Pentium(R) 4 CPU by bt"
             ),
+            # Prescott, the first of Intel's with long mode; QEMU's qemu64 is AMD's
+            CpuModel(
+                "qemu64",
+                0x0F41,
+                _X86_64_V1 | {"cx16", "lahf-lm"},
+                (0x605B_5101, 0, 0, 0x003C_7040),
+                "QEMU Virtual CPU by bt",
+            ),
+            CpuModel("x86-64-v1", 0x0F41, _X86_64_V1, (0x605B_5101, 0, 0, 0x003C_7040), "x86-64-v1 CPU by bt"),
         )
     }
 )
 DEFAULT = "pentium4"
+LONG_MODE_DEFAULT = "qemu64"  # for images that say that they want long mode
 
 
 @cache

@@ -90,7 +90,20 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 # What a feature is of no use without: SSE wants CR4.OSFXSR, MCA registers mean something where #MC can be enabled.
-NEEDS: Final[Mapping[str, str]] = MappingProxyType({"sse": "fxsr", "sse2": "sse", "mca": "mce"})
+# Long mode is entered with PAE paging, and brings SYSCALL.
+NEEDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "sse": "fxsr",
+        "sse2": "sse",
+        "mca": "mce",
+        "lm": "pae",
+        "syscall": "lm",
+        "pdpe1gb": "lm",
+        "cx16": "lm",
+        "lahf-lm": "lm",
+        "fsgsbase": "lm",
+    }
+)
 
 
 def has(b: Context, name: str) -> Value:

@@ -8,6 +8,9 @@ enough, whatever the instruction was (after an idea of Mihocka and Shwartsman, I
 
     CF = C[32]    OF = C[32] ^ C[31]    AF = C[4]    ZF = R[31:0] == 0    SF = R[31] ^ X[40]    PF = even(R[7:0])^X[41]
 
+Results of 64 bits do not fit and are folded into 32 that have the same flags: bits 0-7 and the sign as they are, and
+bit 8 set if any of the others is; carry and overflow are worked out and put where C has them.
+
 For a 32-bit addition or subtraction R is the 64-bit sum or difference and X is a ^ b: two operations and two stores.
 X[40] and X[41] are zero except after POPF, IRET or SAHF loaded a combination no result can have (ZF with SF...).
 """
@@ -51,7 +54,9 @@ def _commit_but_carry(b: Context, result: Value, aux: Value) -> None:
 
 
 def _widen(value: Value) -> Value:
-    """Sign-extend a result to 32 bits, zero-extend to a slot."""
+    """Sign-extend a result to 32 bits, or fold it into as many, zero-extend to a slot."""
+    if value.width == 64:
+        return (value & 0xFF) | ((value >> 8 != 0).zext(64) << 8) | (value >> 63 << 31)
     return value.sext(32).zext(64) if value.width < 32 else value.zext(64)
 
 
@@ -60,6 +65,12 @@ def _carry_chain(b: Context, a: Value, c: Value, wide: Value, *, keep_carry: boo
     if not b.flags_live:
         return
     width = a.width
+    if width == 64:
+        carries = a.zext(128) ^ c.zext(128) ^ wide  # into bits 0 to 64
+        result = _widen(wide.trunc(64))
+        aux = result ^ (((carries >> 32).trunc(64) & _BOTH_CARRIES) | (carries.trunc(64) & AF))
+        (_commit_but_carry if keep_carry else _commit)(b, result, aux)
+        return
     aux = a.zext(64) ^ c.zext(64)
     if width < 32:
         carries = aux ^ wide
@@ -73,11 +84,16 @@ def _carry_chain(b: Context, a: Value, c: Value, wide: Value, *, keep_carry: boo
         _commit(b, result, aux)
 
 
+def _wide(value: Value) -> int:
+    """A width that has room for a carry-out."""
+    return 128 if value.width == 64 else 64
+
+
 def add(b: Context, a: Value, c: Value, carry_in: Value | None = None, *, keep_carry: bool = False) -> Value:
     """a + c (+ carry_in, an i1), setting all six flags (not CF with `keep_carry`); returns the sum."""
-    wide = a.zext(64) + c.zext(64)
+    wide = a.zext(_wide(a)) + c.zext(_wide(a))
     if carry_in is not None:
-        wide = wide + carry_in.zext(64)
+        wide = wide + carry_in.zext(_wide(a))
     _carry_chain(b, a, c, wide, keep_carry=keep_carry)
     result = wide.trunc(a.width)
     b.captured = None if carry_in is not None or keep_carry else ("add", a, c, result)
@@ -88,9 +104,9 @@ def add(b: Context, a: Value, c: Value, carry_in: Value | None = None, *, keep_c
 
 def sub(b: Context, a: Value, c: Value, borrow_in: Value | None = None, *, keep_carry: bool = False) -> Value:
     """a - c (- borrow_in, an i1), setting all six flags (not CF with `keep_carry`); returns the difference."""
-    wide = a.zext(64) - c.zext(64)
+    wide = a.zext(_wide(a)) - c.zext(_wide(a))
     if borrow_in is not None:
-        wide = wide - borrow_in.zext(64)
+        wide = wide - borrow_in.zext(_wide(a))
     _carry_chain(b, a, c, wide, keep_carry=keep_carry)
     result = wide.trunc(a.width)
     b.captured = None if borrow_in is not None else ("result" if keep_carry else "sub", a, c, result)

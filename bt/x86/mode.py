@@ -15,6 +15,7 @@ from bt.x86 import flags, state
 from bt.x86.context import Context
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, FS, GS, SS
+from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.paging.fetched_pages import forget_fetches
 from bt.x86.system.registers.control_registers import (
     CR0_AM,
@@ -33,8 +34,16 @@ REAL = DATA_64_KIB | CS_64_KIB  # as in real and virtual-8086 mode
 FLAT_32 = CODE_32 | STACK_32 | FLAT_CS | FLAT_SS | FLAT_DS | FLAT_ES  # as most systems have it
 # The same with nothing checked: what may become identity.
 FLAT = FLAT_32 | ALIGNMENT_FREE | BREAKPOINT_FREE
-MODE_BITS = 12
-EPOCH_BITS = 32 - MODE_BITS
+CODE_64 = 1 << 12  # 64-bit mode: EFER.LMA and CS.L. Of the other bits it has those that say what is checked
+MODE_BITS = 13
+EPOCH_BITS = 31 - MODE_BITS  # so that the top bit of a tag is 0
+# Tags of 64-bit code: the top bit, epoch, dense mode number, RIP.
+RIP_BITS, _DENSE_BITS = 48, 7
+LONG_EPOCH_BITS = 63 - RIP_BITS - _DENSE_BITS
+_DENSE_SHIFT = 2  # USER, ALIGNMENT_FREE and BREAKPOINT_FREE without what lies above and below
+IN_64_BIT_MODE = USER | ALIGNMENT_FREE | BREAKPOINT_FREE  # what the key has there beside CODE_64
+WHOLE_CODE_SEGMENT = 0xFFFFFFFF << 32  # what `code_segment` says there, where base and limit do not matter
+_LONG_TAG, _PLAIN_TAG = 1 << 63, (1 << 63) - 1
 
 FLAT_BIT = {ES: FLAT_ES, CS: FLAT_CS, SS: FLAT_SS, DS: FLAT_DS}
 
@@ -56,6 +65,23 @@ def _reaches_64_kib(b: Context, segment: int) -> Value:
     return from_0 & b.get_segment(segment, "read_high").uge(0xFFFF) & b.get_segment(segment, "write_high").uge(0xFFFF)
 
 
+def in_64_bit_mode(b: Context) -> Value:
+    """By the mode key, i1."""
+    return (b.get("mode") & CODE_64) != 0
+
+
+def further(b: Context, linear: Value, distance: Value | int) -> Value:
+    """The linear address (i64) so many bytes behind another: outside 64-bit mode it is cut to 32 bits."""
+    there = linear + distance
+    return b.select(in_64_bit_mode(b) | ((linear >> 32) != 0), there, there & 0xFFFF_FFFF)
+
+
+def instruction_linear(b: Context) -> Value:
+    """Linear address of the instruction at the state's EIP or RIP, i64."""
+    eip = b.get("eip")
+    return b.select(in_64_bit_mode(b), eip, (eip + b.get_segment(CS, "base")) & 0xFFFF_FFFF)
+
+
 def emit_begin_epoch(b: Context) -> None:
     """Body of `begin_epoch`: what linear addresses mean may have changed."""
     epoch = _new_epoch(b)
@@ -67,17 +93,26 @@ def emit_begin_epoch(b: Context) -> None:
 def _new_epoch(b: Context) -> Value:
     epoch = b.get("epoch") + 1
     b.put("epoch", epoch)
-    with b.Unlikely((epoch & ((1 << EPOCH_BITS) - 1)) == 0):
-        # tags have the low bits of the number only: an entry this old would match again
-        for cache, entries in (
-            ("branch_cache", state.BRANCH_CACHE_ENTRIES),
-            ("record_cache", state.BRANCH_CACHE_ENTRIES),
-            ("return_stack", state.RETURN_STACK_ENTRIES),
-        ):
-            with b.Range(entries * BRANCH_CACHE_ENTRY_BYTES, step=BRANCH_CACHE_ENTRY_BYTES) as at:
-                b.store(b.slot(cache) + at, b.const(-1, 64))
+    bits = b.select(is_long_mode(b), b.const((1 << LONG_EPOCH_BITS) - 1, 64), (1 << EPOCH_BITS) - 1)
+    with b.Unlikely((epoch & bits) == 0):
+        forget_branches(b)
         b.put("mapped_since", epoch)
     return epoch
+
+
+def forget_branches(b: Context) -> None:
+    """Empty the caches of branch targets.
+
+    Tags have the low bits of the epoch only: an entry that is old enough would match again. Those of 64-bit code have
+    few, so that this is to be done, too, whenever EFER.LMA is set: nobody has looked at them since it was cleared.
+    """
+    for cache, entries in (
+        ("branch_cache", state.BRANCH_CACHE_ENTRIES),
+        ("record_cache", state.BRANCH_CACHE_ENTRIES),
+        ("return_stack", state.RETURN_STACK_ENTRIES),
+    ):
+        with b.Range(entries * BRANCH_CACHE_ENTRY_BYTES, step=BRANCH_CACHE_ENTRY_BYTES) as at:
+            b.store(b.slot(cache) + at, b.const(-1, 64))
 
 
 def _enter_code_segment(b: Context, segment: Value) -> None:
@@ -123,6 +158,9 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
     mode = mode | ((~checked).zext(64) * ALIGNMENT_FREE)
     debugging = (b.get("dr", 7) & DR7_ENABLED) != 0
     mode = mode | ((~debugging).zext(64) * BREAKPOINT_FREE)
+    long_code = (b.get_segment(CS, "attributes") & state.ATTR_LONG) != 0
+    long_code = long_code & is_long_mode(b)
+    mode = b.select(long_code, (mode & IN_64_BIT_MODE) | CODE_64, mode)
     b.put("debugging", debugging)
     b.put("mode", mode)
     b.put("fp_ready", 0)  # CR0 and CR4 have a say in it
@@ -133,6 +171,7 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
         base_at = b.segment_slot(segment, "base").zext(64)
         b.store(b.slot("whole_bases", place), b.select(_whole(b, segment), base_at, state.NOWHERE))
     code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
+    code_segment = b.select(long_code, b.const(WHOLE_CODE_SEGMENT, 64), code_segment)
     with b.Unlikely(code_segment != b.get("code_segment")):
         _enter_code_segment(b, code_segment)
     _put_tag(b, mode)
@@ -149,4 +188,7 @@ def emit_switch_level(b: Context, choose_rights: Callable[[Context, Value, Value
 
 
 def _put_tag(b: Context, mode: Value) -> None:
-    b.put("code_tag", ((b.get("code_epoch") << MODE_BITS) | mode) << 32)
+    tag = ((b.get("code_epoch") << MODE_BITS) | mode) << 32 & _PLAIN_TAG
+    dense = (mode >> _DENSE_SHIFT) & ((1 << _DENSE_BITS) - 1)
+    long_tag = (b.get("code_epoch") << _DENSE_BITS | dense) << RIP_BITS | _LONG_TAG
+    b.put("code_tag", b.select((mode & CODE_64) != 0, long_tag, tag))

@@ -4,7 +4,8 @@ Every architectural register is here (generated code may hold the general regist
 but spills them before anything else looks), and so is what the engines share: translation look-aside buffers, the
 branch caches, the exit record. All slots are 64 bits wide, because long mode will come.
 
-Generated code holds a pointer 128 bytes into the block, so that the 32 hottest slots are one-byte displacements.
+Generated code holds a pointer 192 bytes into the block, so that the 32 hottest slots of 32-bit code are one-byte
+displacements. R8 to R15 lie before them: nothing hot had to move when they came.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from bt.host.area import (
 )
 from bt.x86.features import FEATURE_WORDS
 
-POINTER_BIAS = 128
+POINTER_BIAS = 192
 
 GPR_NAMES = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+GPR_NAMES_64 = (*(f"r{name[1:]}" for name in GPR_NAMES), *(f"r{number}" for number in range(8, 16)))
 EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI = range(8)
 SEGMENT_NAMES = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
 ES, CS, SS, DS, FS, GS, LDTR, TR = range(8)
@@ -37,12 +39,13 @@ SEGMENT_BYTES = 8 * len(SEGMENT_FIELDS)
 # `attributes` holds bits 8-23 of the descriptor's high dword: type, S, DPL, P at 0-7, AVL/L/D/G at 12-15 (as in VMX).
 ATTR_TYPE_MASK, ATTR_CODE_OR_DATA, ATTR_PRESENT = 0xF, 1 << 4, 1 << 7
 ATTR_DPL_SHIFT = 5
-ATTR_BIG, ATTR_GRANULAR = 1 << 14, 1 << 15
+ATTR_LONG, ATTR_BIG, ATTR_GRANULAR = 1 << 13, 1 << 14, 1 << 15
 NOWHERE = 8  # a host address at which nothing ever is
 WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so that wrapping accesses pass as on hardware
 
+TLB_TABLES = ("tlb_supervisor", "tlb_user", "tlb_supervisor_64", "tlb_user_64")
 TLB_BYTES = 32 << 10  # one table of the software TLB, whose entries are bt/memory/soft_mmu's business
-TLB_FILLED_SLOTS = 2 * TLB_BYTES // 32 // 64  # a bit for each entry of two tables
+TLB_FILLED_SLOTS = 4 * TLB_BYTES // 32 // 64  # a bit for each entry of four tables
 LARGE_REGIONS_SLOTS = (1 << 32) // (4 << 20) // 64  # a bit for each 4 MiB
 
 # Device accesses of one instruction: ENTER with 31 levels makes 64, of which each may be in two parts.
@@ -54,7 +57,7 @@ FETCHED_PAGES_SLOTS = 64  # a bit a page: of Linux's some hundred between two sw
 KNOWN_SEGMENTS = 16  # a BIOS and who calls it are some at a time
 CLOCK_SCALE_SHIFT = 24  # fractional bits of clock_scale: the cycles of an hour times it still fit into 64 bits
 VARIABLE_MTRRS, FIXED_MTRRS = 8, 11
-CPUID_LEAVES = 16
+CPUID_LEAVES = 24
 
 # The longest way to a shutdown: interrupt, contributory exception, page fault, double fault (SDM vol. 3A table 6-5).
 FAULT_CHAIN_ENTRIES = 4
@@ -117,6 +120,7 @@ def _moment(name: str) -> Field:
 
 # Order is layout: hot ones first.
 FIELDS: tuple[Field, ...] = (
+    Field("gpr_high", ARCHITECTURAL, 8),  # r8 to r15; `offset` and CpuState know them as "gpr", 8 to 15, too
     Field("gpr", ARCHITECTURAL, 8),
     Field("zero", HOST),  # always 0: the "register" of an absent base or index
     Field("flag_result", ARCHITECTURAL, compared=NOT),  # lazy arithmetic flags, see bt/x86/flags.py
@@ -164,6 +168,13 @@ FIELDS: tuple[Field, ...] = (
     Field("sysenter_esp", ARCHITECTURAL),
     Field("sysenter_eip", ARCHITECTURAL),
     Field("efer", ARCHITECTURAL),
+    Field("star", ARCHITECTURAL),
+    Field("lstar", ARCHITECTURAL),
+    Field("cstar", ARCHITECTURAL),
+    Field("sfmask", ARCHITECTURAL),
+    Field("kernel_gs_base", ARCHITECTURAL),
+    Field("tsc_aux", ARCHITECTURAL),
+    Field("cr8", ARCHITECTURAL),
     Field("pat", ARCHITECTURAL, reset=PAT_RESET),
     Field("apic_base", ARCHITECTURAL, reset=APIC_BASE_RESET),
     Field("misc_enable", ARCHITECTURAL, reset=MISC_ENABLE_RESET),
@@ -259,7 +270,8 @@ FIELDS: tuple[Field, ...] = (
     Field("engine", HOST),  # host address of the running engine's own control block
     Field("tlb_system", DERIVED),  # the same for the processor's own accesses, to descriptors for example
     Field("tlb_has_global", DERIVED),  # not 0: entries of global pages may be there
-    Field("tlb_filled", DERIVED, TLB_FILLED_SLOTS),  # a bit for each entry of the two tables: it may not be empty
+    Field("tlb_has_huge", DERIVED),  # the same of 1 GiB pages
+    Field("tlb_filled", DERIVED, TLB_FILLED_SLOTS),  # a bit for each entry of the tables: it may not be empty
     Field("large_regions", DERIVED, LARGE_REGIONS_SLOTS),  # a bit for 4 MiB: entries of a large page may be there
     Field("tlb_fills", DERIVED),
     Field("tlb_flushes", DERIVED),
@@ -271,6 +283,8 @@ FIELDS: tuple[Field, ...] = (
     Field("record_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),
     Field("tlb_supervisor", DERIVED, TLB_BYTES // 8),
     Field("tlb_user", DERIVED, TLB_BYTES // 8),
+    Field("tlb_supervisor_64", DERIVED, TLB_BYTES // 8),  # the same for 64-bit mode, and the tables of long mode
+    Field("tlb_user_64", DERIVED, TLB_BYTES // 8),
     Field("tlb_none", HOST, TLB_BYTES // 8),  # always empty: for accesses that are checked for alignment or breakpoints
     # -- tier 2 (bt/engine/identity)
     Field("unpaged_view", HOST),  # host address of the view of physical memory (bt/memory/host_mmu), 0: there is none
@@ -306,12 +320,13 @@ FIELDS: tuple[Field, ...] = (
 _CACHE_LINE = 64
 # In bytes: as FXSAVE and SSE operands want it; and so that no entry of a table lies in two cache lines (sieve: 15 %).
 _ALIGNMENT = dict.fromkeys(("fp_image", "fp_saved", "fp_operand"), 16) | dict.fromkeys(
-    ("return_stack", "branch_cache", "record_cache", "tlb_supervisor", "tlb_user", "tlb_none"), _CACHE_LINE
+    ("return_stack", "branch_cache", "record_cache", *TLB_TABLES, "tlb_none"), _CACHE_LINE
 )
 
 
 def _layout() -> tuple[dict[str, int], int]:
-    offsets, at = {}, -POINTER_BIAS
+    offsets: dict[str, int] = {}
+    at = -POINTER_BIAS
     for name, _, slots, _, _ in FIELDS:
         at = (at + _ALIGNMENT.get(name, 8) - 1) & -_ALIGNMENT.get(name, 8)
         offsets[name] = at
@@ -324,6 +339,7 @@ OFFSETS, STATE_BYTES = _layout()
 # their first slot only, which saves 10 ms at each start: nobody calls their entries by number.
 _INDEX: dict[str | tuple[str, int], int] = {name: (at + POINTER_BIAS) // 8 for name, at in OFFSETS.items()}
 _INDEX |= {(name, n): _INDEX[name] + n for name, _, slots, _, _ in FIELDS if slots <= MMIO_SLOTS for n in range(slots)}
+_INDEX |= {("gpr", 8 + n): _INDEX["gpr_high", n] for n in range(8)}
 _SEGMENT_INDEX = {
     (number, part): _INDEX["segment"] + len(SEGMENT_FIELDS) * number + place
     for number in range(len(SEGMENT_NAMES))
@@ -362,6 +378,8 @@ def slot_number(name: str) -> int:
 
 def offset(name: str, index: int = 0) -> int:
     """Displacement of a slot from the state pointer, in bytes."""
+    if name == "gpr" and index >= len(GPR_NAMES):
+        name, index = "gpr_high", index - len(GPR_NAMES)
     return OFFSETS[name] + 8 * index
 
 
@@ -371,8 +389,8 @@ def segment_offset(segment: int, name: str) -> int:
 
 
 def register_offset(number: int, width: int) -> int:
-    """Where a general register operand lives; 8-bit registers 4-7 are ah ch dh bh."""
-    if width == 8 and number >= 4:
+    """Where a general register operand lives; 8-bit registers 4-7 are ah ch dh bh, those above their own low bytes."""
+    if width == 8 and 4 <= number < len(GPR_NAMES):
         return offset("gpr", number - 4) + 1
     return offset("gpr", number)
 

@@ -73,6 +73,20 @@ def test_registers_that_are_written_are_what_the_guest_has(library: Library, eng
         assert pc.run(max_insns=0).where.linear == CODE + 2
 
 
+def test_registers_of_64_bit_code_have_their_names(library: Library) -> None:
+    with machine(library, "interp") as pc:
+        pc.reg.rax = 0x1122_3344_5566_7788
+        pc.reg.eax = 1  # as a debugger has it: the upper half stays
+        pc.reg.r9, pc.reg.r9b, pc.reg.sil = 0x99AA_BBCC_DDEE_FF00, 0x12, 0x34
+        assert (pc.reg.rax, pc.reg.r9) == (0x1122_3344_0000_0001, 0x99AA_BBCC_DDEE_FF12)
+        assert (pc.reg.r9d, pc.reg.r9w) == (0xDDEE_FF12, 0xFF12)
+        assert pc.reg.rsi & 0xFF == 0x34
+        pc.reg.rip = 0xFFFF_8000_0000_1000
+        assert (pc.reg.rip, pc.reg.eip) == (0xFFFF_8000_0000_1000, 0x1000)
+        with pytest.raises(BadUsage, match="r9d"):
+            pc.reg.r9d = 1 << 32
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_segment_registers_bring_what_belongs_to_them(library: Library, engine: EngineName) -> None:
     with Machine(memory="4M", engine=engine, library=library) as pc:
@@ -119,7 +133,7 @@ def test_paging_follows_control_registers(library: Library, engine: EngineName) 
 
 def test_registers_that_there_are_not(library: Library) -> None:
     with machine(library) as pc:
-        for wrong in (lambda: pc.reg.rax, lambda: pc.reg["eax"], lambda: setattr(pc.reg, "cr1", 1)):
+        for wrong in (lambda: pc.reg.xax, lambda: pc.reg["eax"], lambda: setattr(pc.reg, "cr1", 1)):
             with pytest.raises(BadUsage, match="register"):
                 wrong()
         with pytest.raises(BadUsage, match="8 bits"):

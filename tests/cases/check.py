@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from tests.cases.model import (
     FLAG_BITS,
-    REGISTERS,
     TRAP_VECTORS,
     VISIBLE_FLAGS,
     Case,
@@ -46,10 +45,11 @@ def differences(case: Case, wanted: Outcome, got: Outcome) -> list[str]:
         found.append(f"exception: wanted {wanted.trap or 'none'}, got {got.trap or 'none'}")
     if wanted.state.eip != got.state.eip:
         found.append(f"eip: wanted {wanted.state.eip:08x}, got {got.state.eip:08x}")
-    registers = zip(REGISTERS, wanted.state.registers, got.state.registers, strict=True)
+    digits = case.bits // 4 if case.bits == 64 else 8
+    registers = zip(case.register_names, wanted.state.registers, got.state.registers, strict=True)
     for number, (name, want, have) in enumerate(registers):
         if want != have and number not in case.ignored_registers:
-            found.append(f"{name}: wanted {want:08x}, got {have:08x}")
+            found.append(f"{name}: wanted {want:0{digits}x}, got {have:0{digits}x}")
     if changed := (wanted.state.eflags ^ got.state.eflags) & VISIBLE_FLAGS & ~case.ignored_flags:
         found.append(f"flags: wanted {_flags(wanted.state.eflags, changed)}, got {_flags(got.state.eflags, changed)}")
     for address, want_bytes, have_bytes in _memory_differences(case, wanted.state.memory, got.state.memory):
@@ -86,10 +86,10 @@ def right_hand_side(case: Case, outcome: Outcome) -> str:
     words = []
     if outcome.trap:
         words.append(str(outcome.trap))
-    registers = zip(REGISTERS, case.start.registers, outcome.state.registers, strict=True)
+    registers = zip(case.register_names, case.start.registers, outcome.state.registers, strict=True)
     for number, (name, before, after) in enumerate(registers):
         if before != after and number not in case.ignored_registers:
-            words.append(f"{name}={after:08x}")
+            words.append(f"{name}={after:x}" if case.bits == 64 else f"{name}={after:08x}")
     default_eip = case.origin if outcome.trap and outcome.trap.vector not in TRAP_VECTORS else case.end
     if outcome.state.eip != default_eip:
         words.append(f"eip={outcome.state.eip:08x}")

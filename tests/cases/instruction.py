@@ -14,24 +14,29 @@ from tests.cases.model import Case
 
 _ESCAPE = 0x0F
 _OPERAND_SIZE = 0x66
+_REX, _REX_W = 0x40, 8
 _REPEATS = (0xF2, 0xF3)
 
 
-def split(code: bytes) -> tuple[bytes, bytes]:
-    """The prefixes that `code` begins with, and the rest."""
-    length = next((i for i, byte in enumerate(code) if byte not in PREFIXES or byte == _ESCAPE), len(code))
+def split(code: bytes, bits: int = 32) -> tuple[bytes, bytes]:
+    """The prefixes that `code` begins with, REX in 64-bit code among them, and the rest."""
+
+    def is_prefix(byte: int) -> bool:
+        return (byte in PREFIXES and byte != _ESCAPE) or (bits == 64 and byte & 0xF0 == _REX)
+
+    length = next((i for i, byte in enumerate(code) if not is_prefix(byte)), len(code))
     return code[:length], code[length:]
 
 
-def form_of(code: bytes) -> Form:
+def form_of(code: bytes, bits: int = 32) -> Form:
     """The form of the instruction that `code` begins with; UNDEFINED where nothing but prefixes is left."""
-    prefixes, rest = split(code)
+    prefixes, rest = split(code, bits)
     opcode_map, at = opcode_of(rest)
     if len(rest) <= at:
         return UNDEFINED
     repeat = next((byte for byte in reversed(prefixes) if byte in _REPEATS), 0)
     modrm = rest[at + 1] if len(rest) > at + 1 else 0
-    return lookup(opcode_map, rest[at], modrm, repeat)
+    return lookup(opcode_map, rest[at], modrm, repeat, long=bits == 64)
 
 
 def operand_bits(bits: int, code: bytes, form: Form) -> int:
@@ -39,12 +44,17 @@ def operand_bits(bits: int, code: bytes, form: Form) -> int:
     width = form.operands[0].width.value
     if width in ("b", "w", "d"):
         return {"b": 8, "w": 16, "d": 32}[width]
-    return bits if _OPERAND_SIZE not in split(code)[0] else 48 - bits
+    prefixes = split(code, bits)[0]
+    if bits == 64:
+        wide = prefixes and prefixes[-1] & 0xF8 == _REX | _REX_W
+        return 64 if wide else 16 if _OPERAND_SIZE in prefixes else 32
+    return bits if _OPERAND_SIZE not in prefixes else 48 - bits
 
 
 @cache
 def _disassembler(bits: int) -> capstone.Cs:
-    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32 if bits == 32 else capstone.CS_MODE_16)
+    modes = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
+    return capstone.Cs(capstone.CS_ARCH_X86, modes[bits])
 
 
 def instructions(case: Case) -> Iterator[bytes]:
@@ -56,4 +66,4 @@ def instructions(case: Case) -> Iterator[bytes]:
 def beyond_the_processor(case: Case) -> bool:
     """Whether the case has instructions that its processor lacks, and other processors of today do not."""
     model = cpu_model.parse(case.cpu)
-    return any(model.lacks(form_of(code).cpuid) for code in instructions(case))
+    return any(model.lacks(form_of(code, case.bits).cpuid) for code in instructions(case))

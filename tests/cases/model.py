@@ -14,6 +14,8 @@ from tests.cases import layout
 
 REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 """In ModRM order, the order of `State.registers`."""
+LONG_REGISTERS = (*(f"r{name[1:]}" for name in REGISTERS), *(f"r{number}" for number in range(8, 16)))
+"""The same in 64-bit code."""
 
 FLAG_BITS: Mapping[str, int] = {
     "cf": 1 << 0,
@@ -47,6 +49,14 @@ DEFAULT_REGISTERS = (
     0x88888888,
 )
 """Registers a case does not mention: distinct, not zero, and none but ESP points at mapped memory."""
+LONG_DEFAULT_REGISTERS = (
+    *(0x1111_1111_1111_1111 * number for number in (1, 2, 3, 4)),
+    layout.STACK_TOP,
+    *(0x1111_1111_1111_1111 * number for number in range(6, 15)),
+    0x0123_4567_89AB_CDEF,
+    0xFEDC_BA98_7654_3210,
+)
+"""The same for 64-bit code."""
 
 VECTORS: Mapping[str, int] = {
     "#DE": 0,
@@ -72,11 +82,15 @@ TRAP_VECTORS = frozenset({1, 3, 4})
 """Reported after the instruction: EIP points behind it."""
 
 
+LONG_CPU = "qemu64,+cx16,+lahf-lm"
+"""The processor of 64-bit cases that name none."""
+
+
 @cache
-def with_every_instruction() -> str:
-    """The default processor and the features that bring the rest of the table's instructions."""
+def with_every_instruction(model: str = cpu_model.DEFAULT) -> str:
+    """A processor and the features that bring the rest of the table's instructions."""
     asked = {form.cpuid for form in FORMS if form.cpuid is not None}
-    return ",".join((cpu_model.DEFAULT, *(f"+{name}" for name in sorted(asked - cpu_model.parse().features))))
+    return ",".join((model, *(f"+{name}" for name in sorted(asked - cpu_model.parse(model).features))))
 
 
 class ExecutorError(BtError):
@@ -87,8 +101,9 @@ class ExecutorError(BtError):
 class State:
     """A user-level processor state.
 
-    `registers` are the eight general registers in ModRM order, `memory` maps addresses to bytes: in a start state the
-    bytes that differ from the layout's fill, in an outcome every region whole, keyed by its start address.
+    `registers` are the general registers in ModRM order, eight or in 64-bit code sixteen, `memory` maps addresses to
+    bytes: in a start state the bytes that differ from the layout's fill, in an outcome every region whole, keyed by its
+    start address.
     """
 
     registers: tuple[int, ...] = DEFAULT_REGISTERS
@@ -149,9 +164,9 @@ class Case:
     """One run of a few instructions.
 
     The run ends when EIP leaves `code` inside a code region (the filler there is HLT), after `steps` instructions
-    where that is given, or with an exception.  `bits` is the default operand and address size (CS.D), `stack_bits` that
-    of the stack (SS.B).  `cpu` is the processor, as `--cpu` names it.  `ignored_flags` are undefined at the end,
-    whatever the expectation says.
+    where that is given, or with an exception.  `bits` is the default operand and address size (CS.D), or 64 for 64-bit
+    mode, `stack_bits` that of the stack (SS.B).  `cpu` is the processor, as `--cpu` names it.  `ignored_flags` are
+    undefined at the end, whatever the expectation says.
     """
 
     code: bytes
@@ -170,7 +185,12 @@ class Case:
     @property
     def origin(self) -> int:
         """Address of the first byte of code."""
-        return (layout.CODE if self.bits == 32 else layout.LOW_CODE).start
+        return (layout.LOW_CODE if self.bits == 16 else layout.CODE).start
+
+    @property
+    def register_names(self) -> tuple[str, ...]:
+        """Of `State.registers`."""
+        return LONG_REGISTERS if self.bits == 64 else REGISTERS
 
     @property
     def end(self) -> int:

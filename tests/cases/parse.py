@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from tests.cases.model import (
     EFLAGS_FIXED,
     ERROR_CODE_VECTORS,
     FLAG_BITS,
+    LONG_CPU,
+    LONG_DEFAULT_REGISTERS,
+    LONG_REGISTERS,
     REGISTERS,
     TRAP_VECTORS,
     VECTORS,
@@ -42,6 +45,18 @@ REGISTER_PARTS = {
 }
 """Register name to (number, shift, mask of the value)."""
 
+LONG_REGISTER_PARTS = {
+    **REGISTER_PARTS,
+    **{name: (number, 0, 0xFFFF_FFFF_FFFF_FFFF) for number, name in enumerate(LONG_REGISTERS)},
+    **{name: (number, 0, 0xFF) for number, name in enumerate(("spl", "bpl", "sil", "dil"), 4)},
+    **{
+        f"r{number}{letter}": (number, 0, (1 << width) - 1)
+        for number in range(8, 16)
+        for letter, width in (("b", 8), ("w", 16), ("d", 32))
+    },
+}
+"""The same in 64-bit code."""
+
 _MEMORY = re.compile(r"\[([0-9a-f]+)\]=((?:[0-9a-f]{2}|\?\?)+)\Z")
 _EXCEPTION = re.compile(r"(#[A-Z]{2})(?:\(([0-9a-f]+)\))?\Z")
 
@@ -50,6 +65,7 @@ _EXCEPTION = re.compile(r"(#[A-Z]{2})(?:\(([0-9a-f]+)\))?\Z")
 class _Side:
     """One side of a line, token by token."""
 
+    long: bool = False  # of 64-bit code
     registers: dict[int, tuple[int, int]] = field(default_factory=dict)
     flags: int = 0
     flags_named: int = 0
@@ -93,10 +109,10 @@ class _Side:
             raise ValueError(f"{name} is given twice")
         if name in FLAG_BITS:
             self._add_flag(name, value)
-        elif name in REGISTERS and value == UNKNOWN:
-            self.unknown_registers.append(REGISTERS.index(name))
-        elif name in REGISTER_PARTS:
-            number, shift, mask = REGISTER_PARTS[name]
+        elif name in self._register_names and value == UNKNOWN:
+            self.unknown_registers.append(self._register_names.index(name))
+        elif name in self._register_parts:
+            number, shift, mask = self._register_parts[name]
             old_value, old_mask = self.registers.get(number, (0, 0))
             if old_mask & mask << shift:
                 raise ValueError(f"{name} is given twice")
@@ -107,11 +123,19 @@ class _Side:
             cpu_model.parse(value)  # refuses what is none
             self.cpu = value
         elif name in ("eip", "cr2"):
-            self.options[name] = _number(value, 16, 0xFFFFFFFF)
+            self.options[name] = _number(value, 16, (1 << (64 if self.long else 32)) - 1)
         elif name in ("bits", "stack", "steps", "cpl"):
             self.options[name] = _number(value, 10, 1_000_000)
         else:
             raise ValueError(f"unknown name {name!r}")
+
+    @property
+    def _register_names(self) -> tuple[str, ...]:
+        return LONG_REGISTERS if self.long else REGISTERS
+
+    @property
+    def _register_parts(self) -> Mapping[str, tuple[int, int, int]]:
+        return LONG_REGISTER_PARTS if self.long else REGISTER_PARTS
 
     def _add_flag(self, name: str, value: str) -> None:
         if value == UNKNOWN:
@@ -135,8 +159,8 @@ def _number(text: str, base: int, limit: int) -> int:
     return value
 
 
-def _side(tokens: Iterable[str], allowed: frozenset[str]) -> _Side:
-    side = _Side()
+def _side(tokens: Iterable[str], allowed: frozenset[str], *, long: bool) -> _Side:
+    side = _Side(long)
     for token in tokens:
         side.add(token)
     given = side.options.keys() | ({"cpu"} if side.cpu else set())
@@ -146,7 +170,7 @@ def _side(tokens: Iterable[str], allowed: frozenset[str]) -> _Side:
 
 
 def _start(side: _Side, origin: int) -> State:
-    registers = list(DEFAULT_REGISTERS)
+    registers = list(LONG_DEFAULT_REGISTERS if side.long else DEFAULT_REGISTERS)
     for number, (value, mask) in side.registers.items():
         registers[number] = registers[number] & ~mask | value
     layout.images(side.memory)  # refuses memory outside the layout
@@ -191,15 +215,16 @@ def _parse(text: str, where: str, undefined_flags: Callable[[Case], int]) -> Cas
     before, arrow, after = rest.partition("=>")
     if not bar or not arrow:
         raise ValueError("a case is `code | state before => state after`")
-    given = _side(before.split(), frozenset({"bits", "stack", "steps", "cpl", "cpu"}))
+    long = "bits=64" in before.split()
+    given = _side(before.split(), frozenset({"bits", "stack", "steps", "cpl", "cpu"}), long=long)
     if given.exception or given.undefined or given.unknown_memory or given.unknown_registers:
         raise ValueError("exceptions and `?` belong behind `=>`")
     if given.options.get("cpl", 3) != 3:
         raise ValueError("cpl must be 3: these cases run as user code")
     bits, stack_bits = given.options.get("bits", 32), given.options.get("stack", 32)
-    if bits not in (16, 32) or stack_bits not in (16, 32):
-        raise ValueError("bits= and stack= are 16 or 32")
-    origin = (layout.CODE if bits == 32 else layout.LOW_CODE).start
+    if bits not in (16, 32, 64) or stack_bits not in (16, 32):
+        raise ValueError("bits= is 16, 32 or 64, and stack= 16 or 32")
+    origin = (layout.LOW_CODE if bits == 16 else layout.CODE).start
     code_text = code_text.strip()
     if code_text.startswith("hex:"):
         code = bytes.fromhex(code_text.removeprefix("hex:"))
@@ -209,14 +234,14 @@ def _parse(text: str, where: str, undefined_flags: Callable[[Case], int]) -> Cas
         raise ValueError("no code")
     after_tokens = after.split()
     recorded = UNKNOWN not in after_tokens
-    wanted = _side([token for token in after_tokens if token != UNKNOWN], frozenset({"eip", "cr2"}))
+    wanted = _side([token for token in after_tokens if token != UNKNOWN], frozenset({"eip", "cr2"}), long=long)
     case = Case(
         code=code,
         start=_start(given, origin),
         bits=bits,
         stack_bits=stack_bits,
         steps=given.options.get("steps"),
-        cpu=given.cpu or cpu_model.DEFAULT,
+        cpu=given.cpu or (LONG_CPU if long else cpu_model.DEFAULT),
         text=text,
         where=where,
     )

@@ -68,7 +68,7 @@ def test_exceptions_and_where_they_leave_eip(text: str, eip: int, trap: Trap | N
         ("nop | eip=1 => ", "does not belong"),
         ("nop | => steps=3", "does not belong"),
         ("nop | cpl=0 => ", "cpl must be 3"),
-        ("nop | bits=64 => ", "16 or 32"),
+        ("nop | bits=8 => ", "16, 32 or 64"),
         ("nop | => #XX", "unknown exception"),
         ("nop | => #GP", "needs error code"),
         ("nop | => #DE(0)", "has no error code"),

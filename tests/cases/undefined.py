@@ -20,7 +20,7 @@ def undefined_flags(case: Case) -> int:
         return _undefined_by_one(case, codes[0])
     undefined = 0
     for code in codes:
-        form = form_of(code)
+        form = form_of(code, case.bits)
         if not form.may_keep_flags and not form.rep:
             undefined &= ~eflags_mask(form.writes)
         undefined |= eflags_mask(form.undefines)
@@ -28,7 +28,7 @@ def undefined_flags(case: Case) -> int:
 
 
 def _undefined_by_one(case: Case, code: bytes) -> int:
-    form = form_of(code)
+    form = form_of(code, case.bits)
     if form.name not in COUNTED:
         return eflags_mask(form.undefines)
     if form.operands[-1].method is Method.IMMEDIATE:
@@ -41,8 +41,8 @@ def _undefined_by_one(case: Case, code: bytes) -> int:
 
 
 def undefined_by_count(form: Form, width: int, count: int) -> int:
-    """EFLAGS bits undefined after a shift or rotate of a `width`-bit operand; five bits of `count` are used."""
-    count &= 31
+    """EFLAGS bits undefined after a shift or rotate of a `width`-bit operand; five bits of `count` are used, or six."""
+    count &= 63 if width == 64 else 31
     if count == 0:
         return 0
     undefined = eflags_mask(form.undefines)

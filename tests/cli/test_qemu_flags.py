@@ -183,7 +183,7 @@ SECOND_TIER: dict[str, tuple[Row, ...]] = {
     "-cpu": (
         Row(f"{KERNEL}-cpu pentium3"),
         Row(f"{KERNEL}-cpu 486,tsc"),
-        Row(f"{KERNEL}-cpu qemu64,+avx", told="bt: -cpu qemu64,.avx: bt has no 64-bit processor yet; .* pentium4\n"),
+        Row(f"{KERNEL}-cpu core2duo,+avx", told="bt: -cpu core2duo,.avx: bt has no such processor; .* qemu64\n"),
         Row(f"{KERNEL}-cpu i80286", said="", status=1, told="bt-qemu: .* no model 'i80286'; .*\n"),
     ),
     "-smp": (Row(f"{KERNEL}-smp 1"), Row(f"{KERNEL}-smp cpus=1,cores=1"), Row(f"{KERNEL}-smp 4", told=NOTE)),

@@ -1,4 +1,4 @@
-"""The host CPU as an oracle: it runs a case's bytes natively, as 32-bit user code in a child process.
+"""The host CPU as an oracle: it runs a case's bytes natively, as user code in a child process, one for 64-bit code.
 
 What it cannot judge: any CPL but 3, IF and IOPL, segments other than flat ones, CPUID and the time-stamp counter,
 system calls (INT 80h, SYSENTER and SYSCALL end the child), addresses the child itself needs (`CHILD_BASE`), and what a
@@ -18,11 +18,11 @@ import select
 import signal
 import struct
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from bt.x86 import cpu_model
 from tests.cases import layout
@@ -38,7 +38,7 @@ from tests.cases.model import (
     Trap,
     with_every_instruction,
 )
-from tests.oracles import host_child
+from tests.oracles import host_child, host_child_long
 
 TIMEOUT_SECONDS = 4.0
 """For one batch of up to `host_child.SLOTS` cases, which normally takes less than a millisecond. Kernels punish locked
@@ -68,8 +68,7 @@ class HostCpu:
     """
 
     def __init__(self) -> None:
-        self._child: subprocess.Popen[bytes] | None = None
-        self._memory: mmap.mmap | None = None
+        self._plain, self._long = _Child(_PLAIN), _Child(_LONG)
 
     @staticmethod
     def unavailable() -> str | None:
@@ -103,7 +102,48 @@ class HostCpu:
         self.close()
 
     def close(self) -> None:
-        """End the child and give back the shared memory; the next run starts afresh."""
+        """End the children and give back the shared memory; the next run starts afresh."""
+        self._plain.close()
+        self._long.close()
+
+    def run(self, case: Case) -> Outcome:
+        """Run one case; ExecutorError if it does not end, or takes the child with it."""
+        return (self._long if case.bits == 64 else self._plain).batch([case])[0]
+
+    def run_many(self, cases: Iterable[Case]) -> list[Outcome]:
+        """Run cases in batches; ExecutorError names the first that does not end or kills the child."""
+        outcomes: list[Outcome] = []
+        for long, alike in itertools.groupby(cases, lambda case: case.bits == 64):
+            child = self._long if long else self._plain
+            while batch := list(itertools.islice(alike, host_child.SLOTS)):
+                try:
+                    outcomes += child.batch(batch)
+                except ExecutorError:
+                    outcomes += map(self.run, batch)
+        return outcomes
+
+
+class _Program(NamedTuple):
+    """A program that runs cases: its file, and the layout of its shared memory."""
+
+    program: Callable[[], bytes]
+    shared_bytes: int
+    slot_bytes: int
+    memory_offset: int
+    launch_block: Callable[[Case], bytes]
+    outcome: Callable[[Case, mmap.mmap, int, dict[int, bytes]], Outcome]
+
+
+class _Child:
+    """A process of one of these programs; started when first used."""
+
+    def __init__(self, program: _Program) -> None:
+        self._program = program
+        self._child: subprocess.Popen[bytes] | None = None
+        self._memory: mmap.mmap | None = None
+
+    def close(self) -> None:
+        """End it."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
@@ -114,27 +154,12 @@ class HostCpu:
             self._memory.close()
         self._child = self._memory = None
 
-    def run(self, case: Case) -> Outcome:
-        """Run one case; ExecutorError if it does not end, or takes the child with it."""
-        return self._batch([case])[0]
-
-    def run_many(self, cases: Iterable[Case]) -> list[Outcome]:
-        """Run cases in batches; ExecutorError names the first that does not end or kills the child."""
-        iterator = iter(cases)
-        outcomes: list[Outcome] = []
-        while batch := list(itertools.islice(iterator, host_child.SLOTS)):
-            try:
-                outcomes += self._batch(batch)
-            except ExecutorError:
-                outcomes += map(self.run, batch)
-        return outcomes
-
     def _start(self) -> tuple[subprocess.Popen[bytes], mmap.mmap]:
         if self._child is None or self._memory is None:
             with _memory_file("case-child") as program, _memory_file("case-memory") as shared:
-                os.write(program, host_child.program())
-                os.ftruncate(shared, host_child.SHARED_BYTES)
-                self._memory = mmap.mmap(shared, host_child.SHARED_BYTES)
+                os.write(program, self._program.program())
+                os.ftruncate(shared, self._program.shared_bytes)
+                self._memory = mmap.mmap(shared, self._program.shared_bytes)
                 self._child = subprocess.Popen(
                     [f"/proc/self/fd/{program}"],
                     stdin=subprocess.PIPE,
@@ -145,12 +170,15 @@ class HostCpu:
                 )
         return self._child, self._memory
 
-    def _batch(self, cases: list[Case]) -> list[Outcome]:
+    def batch(self, cases: list[Case]) -> list[Outcome]:
+        """Run up to host_child.SLOTS cases."""
         child, memory = self._start()
         before: list[dict[int, bytes]] = []
-        for slot, case in zip(_slots(), cases, strict=False):
-            memory[slot : slot + host_child.LAUNCH.size] = _launch_block(case)
-            start = slot + host_child.MEMORY_OFFSET
+        slots = range(host_child.MEMORY_BYTES, self._program.shared_bytes, self._program.slot_bytes)
+        for slot, case in zip(slots, cases, strict=False):
+            launch = self._program.launch_block(case)
+            memory[slot : slot + len(launch)] = launch
+            start = slot + self._program.memory_offset
             images = case.images()
             memory[start : start + host_child.MEMORY_BYTES] = b"".join(images.values())
             before.append(images)
@@ -159,7 +187,8 @@ class HostCpu:
             self.close()
             raise ExecutorError(f"{cases[0].where or 'case'}: {cases[0]}: {failure} on the host CPU")
         return [
-            _outcome(case, memory, slot, images) for slot, case, images in zip(_slots(), cases, before, strict=False)
+            self._program.outcome(case, memory, slot, images)
+            for slot, case, images in zip(slots, cases, before, strict=False)
         ]
 
     def _ring(self, child: subprocess.Popen[bytes], count: int) -> str | None:
@@ -186,10 +215,6 @@ def _memory_file(name: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _slots() -> range:
-    return range(host_child.MEMORY_BYTES, host_child.SHARED_BYTES, host_child.SLOT_BYTES)
-
-
 def _launch_block(case: Case) -> bytes:
     eax, ecx, edx, ebx, esp, ebp, esi, edi = case.start.registers
     single_step = case.steps is not None or bool(case.start.eflags & FLAG_BITS["tf"])
@@ -207,11 +232,25 @@ def _outcome(case: Case, memory: mmap.mmap, slot: int, before: dict[int, bytes])
     context = slot + host_child.CONTEXT_OFFSET
     words = host_child.CONTEXT.unpack(memory[context : context + host_child.CONTEXT.size])
     edi, esi, ebp, esp, ebx, edx, ecx, eax, vector, error_code, eip, _cs, eflags, *_, cr2 = words[4:]
-    if host_child.CHILD_BASE <= eip < host_child.CHILD_END:
+    after = _memory_after(memory, slot + host_child.MEMORY_OFFSET, before)
+    return _ended(case, (eax, ecx, edx, ebx, esp, ebp, esi, edi), eip, eflags, after, (vector, error_code, cr2))
+
+
+def _ended(
+    case: Case,
+    registers: tuple[int, ...],
+    eip: int,
+    eflags: int,
+    memory: dict[int, bytes],
+    exception: tuple[int, int, int],
+) -> Outcome:
+    """The outcome, of an exception's vector, error code and CR2."""
+    if host_child.CHILD_BASE <= eip < host_child_long.CHILD_END:
         raise ExecutorError(
             f"{case.where or 'case'}: {case}: stops in the oracle's own memory at {eip:08x}: jumps there or the kernel "
             f"has no segments for bits={case.bits} stack={case.stack_bits}"
         )
+    vector, error_code, cr2 = exception
     if vector == _TRAP_PAGE:
         error_code &= ~_FETCH
     trap: Trap | None = Trap(
@@ -219,16 +258,33 @@ def _outcome(case: Case, memory: mmap.mmap, slot: int, before: dict[int, bytes])
     )
     if case.steps:
         eflags = eflags & ~FLAG_BITS["tf"] | case.start.eflags & FLAG_BITS["tf"]
-    state = State(
-        registers=(eax, ecx, edx, ebx, esp, ebp, esi, edi),
-        eip=eip,
-        eflags=eflags & VISIBLE_FLAGS | EFLAGS_FIXED,
-        memory=_memory_after(memory, slot + host_child.MEMORY_OFFSET, before),
-    )
+    state = State(registers, eip, eflags & VISIBLE_FLAGS | EFLAGS_FIXED, memory)
     ended = vector == _TRAP_PROTECTION and case.is_end(eip) and state.byte(eip) == layout.FILLER
     if ended or (vector == _TRAP_DEBUG and case.steps):
         trap = None
     return Outcome(state, trap)
+
+
+def _long_launch_block(case: Case) -> bytes:
+    single_step = case.steps is not None or bool(case.start.eflags & FLAG_BITS["tf"])
+    return host_child_long.LAUNCH.pack(
+        case.start.eflags | (FLAG_BITS["tf"] if single_step else 0),
+        *case.start.registers,
+        case.start.eip,
+        case.steps or int(single_step),
+    )
+
+
+def _long_outcome(case: Case, memory: mmap.mmap, slot: int, before: dict[int, bytes]) -> Outcome:
+    context = slot + host_child_long.CONTEXT_OFFSET
+    words = host_child_long.CONTEXT.unpack(memory[context : context + host_child_long.CONTEXT.size])
+    upper, (rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp) = words[:8], words[8:16]
+    rip, rflags, _cs, _gs, _fs, _ss, error_code, vector, _mask, cr2 = words[16:]
+    after = _memory_after(memory, slot + host_child_long.MEMORY_OFFSET, before)
+    registers = (rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, *upper)
+    if cr2 >= host_child_long.USER_END:
+        error_code &= ~1  # Linux does not tell programs what is in its half
+    return _ended(case, registers, rip, rflags, after, (vector, error_code, cr2))
 
 
 def _memory_after(memory: mmap.mmap, offset: int, before: dict[int, bytes]) -> dict[int, bytes]:
@@ -243,3 +299,21 @@ def _memory_after(memory: mmap.mmap, offset: int, before: dict[int, bytes]) -> d
             images[start] = everything[position : position + len(old)]
         position += len(old)
     return images
+
+
+_PLAIN = _Program(
+    host_child.program,
+    host_child.SHARED_BYTES,
+    host_child.SLOT_BYTES,
+    host_child.MEMORY_OFFSET,
+    _launch_block,
+    _outcome,
+)
+_LONG = _Program(
+    host_child_long.program,
+    host_child_long.SHARED_BYTES,
+    host_child_long.SLOT_BYTES,
+    host_child_long.MEMORY_OFFSET,
+    _long_launch_block,
+    _long_outcome,
+)

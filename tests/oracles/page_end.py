@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from bt.x86.decode import LENGTH_LIMIT, Instruction, InvalidInstruction, decode
-from bt.x86.opcodes import FORMS, UNDEFINED_ENCODINGS, Form, InstructionClass, Method, eflags_mask
+from bt.x86.opcodes import PLAIN_FORMS, UNDEFINED_ENCODINGS, Form, InstructionClass, Method, eflags_mask
 from bt.x86.opcodes import PREFIXES as NO_OPCODES
 from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from tests.cases import layout
@@ -171,7 +171,7 @@ def _modrms(encoding: Encoding, form: Form | None, reg: int, address_bits: int, 
 
 def _encodings() -> Iterator[tuple[Encoding, Form | None]]:
     """Those of all forms that the host can judge, those reserved for no later extension, and all three-byte opcodes."""
-    for form in FORMS[1:]:
+    for form in PLAIN_FORMS:
         if form.name not in _NOT_HERE:
             yield parse_encoding(form.encoding), form
     for text, reason in UNDEFINED_ENCODINGS.items():

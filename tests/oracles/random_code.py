@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 
-from bt.x86.opcodes import FORMS, Form, InstructionClass, Method, Operand, Width, eflags_mask
+from bt.x86.opcodes import PLAIN_FORMS, Form, InstructionClass, Method, Operand, Width, eflags_mask
 from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from tests.cases import layout
 from tests.cases.instruction import operand_bits
@@ -71,7 +71,7 @@ class _Instruction:
 def choices() -> tuple[_Choice, ...]:
     """The forms that are generated."""
     found = []
-    for form in FORMS[1:]:
+    for form in PLAIN_FORMS:
         safe = form.meaning in _SENSITIVE_BUT_SAFE
         if form.meaning.startswith(("fp.", "x87.", "sse.")):  # see random_fp.py
             continue

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 
-from bt.x86.opcodes import FORMS, Form, Method
+from bt.x86.opcodes import PLAIN_FORMS, Form, Method
 from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from bt.x86.opcodes.fp import FpUse, fp_use, is_fp
 from tests.cases import layout
@@ -62,7 +62,7 @@ def _weight(form: Form) -> float:
 @cache
 def choices() -> tuple[_Choice, ...]:
     """The forms that are generated."""
-    weighted = ((form, _weight(form)) for form in FORMS[1:])
+    weighted = ((form, _weight(form)) for form in PLAIN_FORMS)
     return tuple(_Choice(form, parse_encoding(form.encoding), weight) for form, weight in weighted if weight)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 
-from bt.x86.opcodes import FORMS, Form, InstructionClass, Method
+from bt.x86.opcodes import PLAIN_FORMS, Form, InstructionClass, Method
 from bt.x86.opcodes.encoding import parse_encoding
 
 DATA = 0x8000
@@ -13,7 +13,7 @@ DATA = 0x8000
 # x87, MMX and SSE are judged elsewhere.
 EXECUTED = [
     form
-    for form in FORMS
+    for form in PLAIN_FORMS
     if form.cls in (InstructionClass.IDENTITY, InstructionClass.MEMORY)
     and form.meaning.split(".")[0] not in ("x87", "fp", "sse")
 ]

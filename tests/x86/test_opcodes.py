@@ -15,6 +15,7 @@ from bt.x86.opcodes import (
     ALL_FLAGS,
     EFLAGS_BITS,
     FORMS,
+    PLAIN_FORMS,
     PREFIXES,
     UNDEFINED,
     UNDEFINED_ENCODINGS,
@@ -54,16 +55,20 @@ def test_forms_are_numbered_in_table_order() -> None:
     assert FORMS[0] is UNDEFINED
 
 
-def test_lookup_finds_every_cell_of_a_form() -> None:
+@pytest.mark.parametrize("long", [False, True])
+def test_lookup_finds_every_cell_of_a_form(long: bool) -> None:
+    """But for those that this mode has not, whose encodings are another's or nobody's."""
+    elsewhere = "gone" if long else "only"
     for form in FORMS[1:]:
         prefix = parse_encoding(form.encoding).prefix
         for opcode_map, opcode, modrm in cells(form):
-            assert lookup(opcode_map, opcode, modrm, prefix) is form, f"{form.encoding}: {modrm:02x}"
+            found = lookup(opcode_map, opcode, modrm, prefix, long=long)
+            assert (found is form) is (form.long != elsewhere), f"{form.encoding}: {modrm:02x}"
 
 
 def test_every_opcode_is_defined_or_explicitly_undefined() -> None:
     # a mandatory prefix only adds forms
-    plain = [form for form in FORMS[1:] if not parse_encoding(form.encoding).prefix]
+    plain = [form for form in PLAIN_FORMS if not parse_encoding(form.encoding).prefix]
     claimed = {cell for form in plain for cell in cells(form)}
     for text in UNDEFINED_ENCODINGS:
         if parse_encoding(text).prefix:
@@ -79,19 +84,20 @@ def test_every_opcode_is_defined_or_explicitly_undefined() -> None:
     assert claimed == set(itertools.product(MAPS, range(256), range(256)))
 
 
-def test_dispatch_table_walk_as_documented() -> None:
+@pytest.mark.parametrize("long", [False, True])
+def test_dispatch_table_walk_as_documented(long: bool) -> None:
     """The loads native code makes, written from the docstring of table.py, against `lookup`."""
-    raw = dispatch_table()
+    raw = dispatch_table(long=long)
     table = struct.unpack(f"<{len(raw) // 2}H", raw)
     rows = {0: 0, 0x66: 1, 0xF3: 2, 0xF2: 3}
     for opcode_map, opcode, modrm, prefix in itertools.product(MAPS, range(256), range(256), rows):
         entry = table[(opcode_map << 2 | rows[prefix]) << 8 | opcode]
-        assert (entry >= 0x8000) == needs_modrm(opcode_map, opcode, prefix)
+        assert (entry >= 0x8000) == needs_modrm(opcode_map, opcode, prefix, long=long)
         if entry & 0x8000:
             entry = table[(entry & 0x7FFF) + (modrm >> 3 & 7) + (8 if modrm >= 0xC0 else 0)]
         if entry & 0x8000:
             entry = table[(entry & 0x7FFF) + (modrm & 7)]
-        assert FORMS[entry] is lookup(opcode_map, opcode, modrm, prefix)
+        assert FORMS[entry] is lookup(opcode_map, opcode, modrm, prefix, long=long)
 
 
 @pytest.mark.parametrize(

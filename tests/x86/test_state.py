@@ -15,7 +15,18 @@ from bt.memory.map import PhysicalMap
 from bt.memory.ram import GuestRam
 from bt.x86 import reset
 from bt.x86.exits import ExitReason
-from bt.x86.state import EXACTLY, FIELDS, HOST, SAVED_KINDS, WHILE_NOW, Compared, CpuState, Kind, slot_number
+from bt.x86.state import (
+    EXACTLY,
+    FIELDS,
+    HOST,
+    SAVED_KINDS,
+    TLB_TABLES,
+    WHILE_NOW,
+    Compared,
+    CpuState,
+    Kind,
+    slot_number,
+)
 from guest_images.assembler import assemble
 from tests import tables
 from tests.engines import factories
@@ -23,7 +34,7 @@ from tests.engines import factories
 MEMORY, CODE, DATA = 1 << 20, 0x8000, 0x20000
 # Caches that a run searches by what another put there: anything else in them would mean something.
 _CACHES = {"branch_cache", "record_cache", "return_stack", "return_top", "fetched_pages"}
-_CACHES |= {"tlb_supervisor", "tlb_user", "tlb_filled", "large_regions"}
+_CACHES |= {*TLB_TABLES, "tlb_filled", "large_regions"}
 _OVER = {"fp_loaded", "fp_ready", "service", "deferred", "step_trap", "mmio_used"}  # always 0 after a run
 _GUEST = f"""
     mov esi, {DATA}

@@ -1,4 +1,4 @@
-"""ELF32 executables for i386: what to put where, and the physical entry (TIS ELF specification 1.2, System V i386 ABI).
+"""ELF executables for i386 and x86-64: what to put where, and the physical entry (TIS ELF specification 1.2; ABIs).
 
 A segment goes to its *physical* address. The entry may be given as a virtual address of a segment (kernels linked
 high) or directly as a physical one; both are understood.
@@ -19,10 +19,21 @@ from bt.errors import BadImage
 
 MAGIC = b"\x7fELF"
 
-_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
-_PROGRAM_HEADER = struct.Struct("<IIIIIIII")
-
 _ELFCLASS32, _ELFCLASS64 = 1, 2
+
+
+class _Format(NamedTuple):
+    """Headers of a class; `fields` of a program header: type, offset, vaddr, paddr, filesz, memsz by their places."""
+
+    header: struct.Struct
+    program_header: struct.Struct
+    fields: tuple[int, ...]
+
+
+_FORMATS = {
+    _ELFCLASS32: _Format(struct.Struct("<16sHHIIIIIHHHHHH"), struct.Struct("<IIIIIIII"), (0, 1, 2, 3, 4, 5)),
+    _ELFCLASS64: _Format(struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQQQ"), (0, 2, 3, 4, 5, 6)),
+}
 _BYTE_ORDERS: dict[int, Literal["little", "big"]] = {1: "little", 2: "big"}  # by data encoding
 _MACHINE = 18  # offset of e_machine, whatever the class
 _ET_EXEC = 2
@@ -60,19 +71,34 @@ def is_elf(image: bytes) -> bool:
     return image.startswith(MAGIC)
 
 
+def is_64_bit(image: bytes) -> bool:
+    """Whether an ELF has code for 64-bit mode; kernels of that kind are entered in 32-bit mode all the same."""
+    return image[_MACHINE : _MACHINE + 2] == _EM_X86_64.to_bytes(2, "little")
+
+
+def _format(image: bytes) -> _Format:
+    return _FORMATS.get(image[4] if len(image) > 4 else _ELFCLASS32, _FORMATS[_ELFCLASS32])
+
+
+def _program_header(image: bytes, phoff: int, number: int) -> tuple[int, ...]:
+    """Type, offset, vaddr, paddr, filesz, memsz."""
+    shape = _format(image)
+    found = shape.program_header.unpack_from(image, phoff + number * shape.program_header.size)
+    return tuple(found[place] for place in shape.fields)
+
+
 def parse(name: str, image: bytes, *, any_entry: bool = False) -> Executable:
     """Read a static i386 executable. Whether it fits into RAM is for `check_pieces` to say. Raises BadImage.
 
     With `any_entry` its entry may lie anywhere: somebody else says where it starts.
     """
     check_processor(name, image)
-    _, kind, _, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = _HEADER.unpack_from(image)
+    _, kind, _, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = _format(image).header.unpack_from(image)
     if kind != _ET_EXEC:
         raise BadImage(f"{name}: {_OTHER_TYPES.get(kind, f'ELF type {kind:#x}, not an executable')}")
-    if phentsize != _PROGRAM_HEADER.size or not 0 < phnum < _PN_XNUM:
-        raise BadImage(
-            f"{name}: {phnum} ELF program headers of {phentsize} bytes; expected 1.. of {_PROGRAM_HEADER.size}"
-        )
+    expected = _format(image).program_header.size
+    if phentsize != expected or not 0 < phnum < _PN_XNUM:
+        raise BadImage(f"{name}: {phnum} ELF program headers of {phentsize} bytes; expected 1.. of {expected}")
     if phoff + phnum * phentsize > len(image):
         raise BadImage(
             f"{name}: ELF program headers at {phoff:#x}..{phoff + phnum * phentsize - 1:#x} "
@@ -90,8 +116,9 @@ def parse(name: str, image: bytes, *, any_entry: bool = False) -> Executable:
 
 def check_processor(name: str, image: bytes, kind: str = "an ELF") -> None:
     """Raise BadImage unless an ELF is for i386. The machine is judged before the class, which follows from it."""
-    if len(image) < _HEADER.size:
-        raise BadImage(f"{name}: ELF header is cut off: the file has {len(image)} of {_HEADER.size} bytes")
+    expected = _format(image).header.size
+    if len(image) < expected:
+        raise BadImage(f"{name}: ELF header is cut off: the file has {len(image)} of {expected} bytes")
     elf_class, encoding = image[4], image[5]
     if elf_class not in (_ELFCLASS32, _ELFCLASS64) or encoding not in _BYTE_ORDERS:
         raise BadImage(f"{name}: damaged ELF header (class {elf_class}, data encoding {encoding}; i386 has 1 and 1)")
@@ -106,17 +133,13 @@ def check_processor(name: str, image: bytes, kind: str = "an ELF") -> None:
         raise BadImage(
             f"{name}: damaged ELF header (class {elf_class}, data encoding {encoding} for an x86; i386 has 1 and 1)"
         )
-    if machine == _EM_X86_64:
-        processor = "64-bit x86 (x86-64)" if elf_class == _ELFCLASS64 else "64-bit x86 with 32-bit addresses (x32)"
-        raise BadImage(f"{name}: {kind} for {processor}; bt's processor is a 32-bit x86: take or build one for i386")
 
 
 def _segments(name: str, image: bytes, phoff: int, phnum: int) -> dict[int, _Segment]:
     """PT_LOAD headers that occupy memory, by their number in the program header table."""
     segments = {}
     for number in range(phnum):
-        place = phoff + number * _PROGRAM_HEADER.size
-        kind, offset, vaddr, paddr, filesz, memsz, _, _ = _PROGRAM_HEADER.unpack_from(image, place)
+        kind, offset, vaddr, paddr, filesz, memsz = _program_header(image, phoff, number)
         if kind == _PT_INTERP:
             if image[offset : offset + filesz].rstrip(b"\0") == _FREEBSD_INTERPRETER:
                 raise BadImage(
@@ -150,7 +173,12 @@ def _physical_entry(name: str, entry: int, segments: list[_Segment]) -> int:
 
 
 def load(name: str, image: bytes, ram: PhysicalMemory) -> EntryState:
-    """Put a plain executable into RAM and enter it as a flat image is entered. Raises BadImage."""
+    """Put a plain executable into RAM and enter it as a flat image is entered. Raises BadImage.
+
+    Nobody says how one for x86-64 is to be entered: it would find itself in 32-bit mode.
+    """
+    if is_64_bit(image):
+        raise BadImage(f"{name}: an ELF for x86-64 without multiboot header or PVH note, which name a 32-bit entry")
     executable = parse(name, image)
     for note, what in _OTHER_STARTS.items():
         if find_note(image, note) is not None:
@@ -168,17 +196,17 @@ def find_note(image: bytes, wanted: tuple[bytes, int]) -> bytes | None:
 
 def section_table(image: bytes) -> tuple[int, int, int, int]:
     """Where the section headers are: file offset, bytes of each, how many, which one has the names."""
-    _, _, _, _, _, _, offset, _, _, _, _, size, count, names = _HEADER.unpack_from(image)
+    _, _, _, _, _, _, offset, _, _, _, _, size, count, names = _format(image).header.unpack_from(image)
     return offset, size, count, names
 
 
 def _notes(image: bytes) -> Iterator[tuple[bytes, int, memoryview]]:
     """Name, type and description of each note; what lies beyond the end of the file is left out."""
-    phoff, phentsize, phnum = (_HEADER.unpack_from(image)[n] for n in (5, 9, 10))
-    if phentsize != _PROGRAM_HEADER.size or phoff + phnum * phentsize > len(image):
+    phoff, phentsize, phnum = (_format(image).header.unpack_from(image)[n] for n in (5, 9, 10))
+    if phentsize != _format(image).program_header.size or phoff + phnum * phentsize > len(image):
         return
     for number in range(phnum):
-        kind, offset, _, _, size, _, _, _ = _PROGRAM_HEADER.unpack_from(image, phoff + number * _PROGRAM_HEADER.size)
+        kind, offset, _, _, size, _ = _program_header(image, phoff, number)
         notes = memoryview(image)[offset : offset + size] if kind == _PT_NOTE else memoryview(b"")
         while len(notes) >= _NOTE.size:
             name_bytes, description_bytes, note_type = _NOTE.unpack_from(notes)

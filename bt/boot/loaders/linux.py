@@ -76,6 +76,11 @@ def is_bzimage(image: bytes) -> bool:
     return image[0x202:0x206] == b"HdrS"
 
 
+def is_64_bit(image: bytes) -> bool:
+    """Whether a bzImage is a kernel for long mode, which it enters from its 32-bit entry."""
+    return _u16(image, 0x206) >= 0x020C and bool(_u16(image, 0x236) & _KERNEL_64)
+
+
 def parse(name: str, image: bytes) -> SetupHeader:
     """Read and check the setup header of a bzImage. Raises BadImage."""
     if len(image) < 2 * _SECTOR:
@@ -95,8 +100,6 @@ def parse(name: str, image: bytes) -> SetupHeader:
         )
     if not image[0x211] & _LOADED_HIGH:
         raise BadImage(f"{name}: a zImage (loadflags bit 0 is clear); build the kernel as bzImage")
-    if version >= 0x020C and _u16(image, 0x236) & _KERNEL_64:
-        raise BadImage(f"{name}: a 64-bit Linux kernel; bt's processor is 32-bit, take an i386 (i686) one")
 
     code_offset = ((image[0x1F1] or 4) + 1) * _SECTOR
     code_bytes = len(image) - code_offset

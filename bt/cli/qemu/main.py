@@ -1,18 +1,23 @@
-"""`bt-qemu ...`: a command line of qemu-system-i386 as it stands, with QEMU's defaults and exit statuses."""
+"""`bt-qemu ...`: a command line of qemu-system-i386 as it stands, with QEMU's defaults and exit statuses.
+
+By a link with the name of the other program it is that one: the processor has long mode unless the line says otherwise.
+"""
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from bt import __version__
 from bt.cli import run
 from bt.cli.main import ended, of_process
 from bt.cli.qemu import defaults
 from bt.end import End
+from bt.x86 import cpu_model
 
-PROGRAM = "bt-qemu"
+PROGRAM, LONG_MODE_PROGRAM = "bt-qemu", "qemu-system-x86_64"
 # tools read the number: it is that of the QEMU whose options are taken here
 VERSION = f"QEMU emulator version 7.2.0 (bt {__version__}, which takes QEMU's command line)"
 # QEMU's own: whatever ends a guest that has run is no failure
@@ -30,6 +35,8 @@ def _run(words: list[str]) -> int:
         print(VERSION)
         return 0
     given = run.parser(PROGRAM).parse_args(words, Namespace(triple_fault="reset", rtc="base=utc"))
+    if given.cpu is None and Path(sys.argv[0]).name == LONG_MODE_PROGRAM:
+        given.cpu = cpu_model.LONG_MODE_DEFAULT
     defaults.boot_as_qemu(given)
     defaults.talk_as_qemu(given)
     result = run.execute(given, stays_halted=True)

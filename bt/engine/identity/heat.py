@@ -88,7 +88,7 @@ def note_sample(b: NativeContext, eip: Value, times: int = 1) -> None:
     with b.If(now.ult(HOT_SAMPLES)):
         b.store(place, now)
     with b.If(before.ult(HOT_SAMPLES) & now.uge(HOT_SAMPLES)):
-        known = b.call(KNOWN_TRANSLATION, b.cpu, eip)
+        known = b.call(KNOWN_TRANSLATION, b.cpu, eip.zext(64))
         with b.If(known != NOT_KNOWN):
             b.store(place, b.const(HOT_SAMPLES, 8))
             b.call(CODE_WRITTEN, b.cpu, known & -PAGE, PAGE)  # its ways are short already

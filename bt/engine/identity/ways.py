@@ -53,7 +53,7 @@ def emit_note_way(b: NativeContext) -> None:
     eip = UNIT.get(b, unit, "eip")
     is_global = b.local(32, 0)
     with b.If(is_paging(b)):
-        known = b.call(KNOWN_TRANSLATION, b.cpu, eip)
+        known = b.call(KNOWN_TRANSLATION, b.cpu, eip.zext(64))
         is_global.set(((known != NOT_KNOWN) & ((known & WALKED_GLOBAL) != 0)).zext(32))
     way = _way(b, control, number)
     for name, value in (("slot", slot), ("eip", eip), ("is_global", is_global.get())):

@@ -7,22 +7,36 @@ the handler of the next record as a tail call: threaded code without a dispatch 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.codegen.abi import Signature, handler
 from bt.codegen.builder import UNLIKELY
 from bt.codegen.value import PTR, Value
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
-from bt.engine.structures import RECORD, RECORD_BYTES
+from bt.engine.structures import LONG_RECORD, RECORD, RECORD_BYTES
 from bt.memory.access import MemoryContext
 from bt.x86 import context as x86
-from bt.x86.state import CS, ESP
+from bt.x86.state import ESP
 
 # Shared continuations (bt/engine/interp/dispatch.py), all with the handler signature.
 DISPATCH = handler("interp_dispatch")  # go on at state's eip, looking at everything afresh
-LOOK_UP = handler("interp_look_up")  # go on at state's eip within the run of code
-TROUBLE = handler("interp_trouble")  # the instruction of `record` did not complete; "free" holds FAULT or EXIT
 LEAVE = handler("interp_leave")  # back to the caller of the engine
-EXHAUSTED = handler("interp_exhausted")  # no budget for the instruction of `record`
+
+
+class Continuations(NamedTuple):
+    """Those that 16-bit and 32-bit code, and 64-bit code, have each their own of: their records differ."""
+
+    look_up: Signature  # go on at state's eip within the run of code
+    trouble: Signature  # the instruction of `record` did not complete; "free" holds FAULT or EXIT
+    exhausted: Signature  # no budget for the instruction of `record`
+    stale: Signature  # handler of records whose code has changed
+    chain: Signature  # handler of the record behind a block that ends without a transfer
+    too_long: Signature  # handler of an instruction longer than 15 bytes
+    breakpoint: Signature  # handler of an instruction before which to leave
+
+
+CONTINUATIONS = Continuations(*(handler(f"interp_{name}") for name in Continuations._fields))
+LONG_CONTINUATIONS = Continuations(*(handler(f"interp_long_{name}") for name in Continuations._fields))
 
 
 @dataclass
@@ -38,15 +52,19 @@ class HandlerContext(MemoryContext):
     def cpu(self) -> Value:
         return self._cpu
 
+    @property
+    def continuations(self) -> Continuations:
+        return LONG_CONTINUATIONS if self.long else CONTINUATIONS
+
     def field(self, name: str) -> Value:
         """A field of the decoded record, at its own width."""
-        return RECORD.get(self, self.record, name)
+        return (LONG_RECORD if self.long else RECORD).get(self, self.record, name)
 
     def begin(self) -> None:
         """Charge the budget for one instruction."""
         self.budget = self._budget_in - 1
         with self.Unlikely(self.budget.slt(0)):
-            self.go(EXHAUSTED, budget=self._budget_in)
+            self.go(self.continuations.exhausted, budget=self._budget_in)
 
     def go(self, target: Signature, *, free: Value | int = 0, budget: Value | None = None) -> None:
         """Tail-call a continuation. Ends the block."""
@@ -71,10 +89,10 @@ class HandlerContext(MemoryContext):
     # -- Context --------------------------------------------------------------------------------------------------
 
     def abandon(self, status: Value | int = x86.FAULT) -> None:
-        self.go(TROUBLE, free=status if isinstance(status, int) else status.zext(64))
+        self.go(self.continuations.trouble, free=status if isinstance(status, int) else status.zext(64))
 
     def next_eip(self) -> Value:
-        return self.field("next_eip")
+        return self.this_eip() + self.field("length").zext(64) if self.long else self.field("next_eip")
 
     def this_eip(self) -> Value:
         return self.field("eip")
@@ -83,13 +101,15 @@ class HandlerContext(MemoryContext):
         return self.get("icount_base") + self.get("run_budget") - self.budget - self.get("deferred")
 
     def address_mask(self) -> Value:
+        if self.long:
+            return self.select(self.field("address_size_32") != 0, self.const(0xFFFF_FFFF, 64), -1)
         return self.field("address_mask")
 
     def source_segment(self) -> int | Value:
         return self.field("segment").zext(64)
 
     def jump(self, target: Value) -> None:
-        self.fault_if(target.zext(64).ugt(self.get_segment(CS, "limit")), x86.GP, 0)
+        self.check_target(target)
         self.put("eip", target)
         self.run_from(target)
 
@@ -99,7 +119,7 @@ class HandlerContext(MemoryContext):
         tag = branch_tag(self, eip)
         hit = (self.load(entry, 64) == tag) & self.budget.sgt(0)
         with self.If(~hit, UNLIKELY):
-            self.go(LOOK_UP)
+            self.go(self.continuations.look_up)
         self.go_record(self.load(entry + 8, PTR))
 
     def resume(self) -> None:
@@ -162,11 +182,13 @@ class RecordNumber:
     b: HandlerContext
     width: int
     slot: str
+    mask: int = -1
     is_memory = False
 
     @property
     def number(self) -> Value:
-        return self.b.field(self.slot).zext(64)
+        number = self.b.field(self.slot).zext(64)
+        return number if self.mask == -1 else number & self.mask
 
     def read(self) -> Value:
         """The selector, for a segment register."""
@@ -199,12 +221,12 @@ class RecordMemory:
     def offset(self) -> Value:
         """base + (index << scale) + displacement, cut to the address size (SDM vol. 1 3.7.5)."""
         b = self.b
-        base = b.load(b.cpu + b.field("base").sext(64), 32)
-        index = b.load(b.cpu + b.field("index").sext(64), 32)
+        base = b.load(b.cpu + b.field("base").sext(64), b.address_width)
+        index = b.load(b.cpu + b.field("index").sext(64), b.address_width)
         if b.stack_bias:
             biased = b.field("base_number") == ESP
-            base = base + b.select(biased, b.const(b.stack_bias, 32), 0)
-        offset = base + (index << b.field("scale").zext(32)) + b.field("displacement")
+            base = base + b.select(biased, b.const(b.stack_bias, b.address_width), 0)
+        offset = base + (index << b.field("scale").zext(b.address_width)) + b.field("displacement")
         if self.shift is not None:
             offset = offset + self.shift
         return offset & b.address_mask()

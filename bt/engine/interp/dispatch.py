@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bt.codegen.abi import handler, native
+from bt.codegen.abi import native
 from bt.codegen.builder import Module
 from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK
@@ -15,22 +15,20 @@ from bt.engine.boundary import (
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.breakpoint_code import IS_BREAKPOINT
 from bt.engine.interp.context import (
+    CONTINUATIONS,
     DISPATCH,
-    EXHAUSTED,
     LEAVE,
-    LOOK_UP,
-    TROUBLE,
+    LONG_CONTINUATIONS,
     HandlerContext,
 )
-from bt.engine.structures import BLOCK, CONTROL, VARIANT_REPNZ, VARIANT_REPZ, VARIANTS
+from bt.engine.structures import BLOCK, CONTROL, LONG_VARIANTS, VARIANT_REPNZ, VARIANT_REPZ, VARIANTS
 from bt.x86.context import FAULT, Context
 from bt.x86.exits import ExitReason
+from bt.x86.mode import CODE_64
 from bt.x86.state import CS
 
 # Run from state's eip until something leaves to Python; state's budget is what it may use and what is left.
 RUN_INTERP = native("run_interp", PTR)
-STALE_HANDLER, CHAIN_HANDLER, LENGTH_HANDLER = "interp_stale", "interp_chain", "interp_too_long"
-BREAKPOINT_HANDLER = "interp_breakpoint"
 
 
 def _dispatch(b: HandlerContext) -> None:
@@ -38,7 +36,9 @@ def _dispatch(b: HandlerContext) -> None:
     with b.Unlikely(budget.slt(0)):
         b.go(LEAVE)
     b.budget = budget
-    b.go(LOOK_UP)
+    with b.Unlikely((b.get("mode") & CODE_64) != 0):
+        b.go(LONG_CONTINUATIONS.look_up)
+    b.go(CONTINUATIONS.look_up)
 
 
 def _look_up(b: HandlerContext) -> None:
@@ -52,7 +52,7 @@ def _look_up(b: HandlerContext) -> None:
             _deliver(b, b.budget - 1)
         b.go(DISPATCH)
     records = BLOCK.get_pointer(b, block, "records")
-    eip = b.get("eip", width=32)
+    eip = b.get("eip", width=b.address_width)
     entry = b.slot("record_cache") + branch_cache_offset(eip)
     b.store(entry, branch_tag(b, eip))
     b.store(entry + 8, records)
@@ -83,7 +83,7 @@ def _exhausted(b: HandlerContext) -> None:
 
 def _stale(b: HandlerContext) -> None:
     b.put("eip", b.this_eip())
-    b.go(LOOK_UP)
+    b.go(b.continuations.look_up)
 
 
 def _chain(b: HandlerContext) -> None:
@@ -99,25 +99,26 @@ def _too_long(b: HandlerContext) -> None:
 def _breakpoint(b: HandlerContext) -> None:
     """Leave before the instruction, unless the guest was left there already; then do what its own handler does."""
     with b.Unlikely(b.budget.sle(0)):
-        b.go(EXHAUSTED)
+        b.go(b.continuations.exhausted)
     control, eip, now = b.get_pointer("engine"), b.this_eip(), b.icount()
     has_passed = CONTROL.get(b, control, "passed_at") == now
     has_passed = has_passed & (CONTROL.get(b, control, "passed_eip") == eip.zext(64))
     with b.If(~has_passed):
-        linear = b.segment_linear(CS, eip)
+        linear = b.segment_linear(CS, eip).zext(64)
         with b.If(b.call(IS_BREAKPOINT, b.cpu, b.record, linear) != 0):
             CONTROL.put(b, control, "passed_at", now)
             CONTROL.put(b, control, "passed_eip", eip.zext(64))
             b.put("exit_reason", int(ExitReason.BREAKPOINT))
-            b.put("exit_address", linear.zext(64))
+            b.put("exit_address", linear)
             b.put("eip", eip)
             b.go(DISPATCH)
     variant = b.field("variant")
     with b.If((variant & (VARIANT_REPZ | VARIANT_REPNZ)) != 0):  # it may come back here to repeat
         CONTROL.put(b, control, "passed_at", now + 1)
         CONTROL.put(b, control, "passed_eip", eip.zext(64))
-    number = b.field("form").zext(64) * VARIANTS + variant.zext(64)
-    target = b.load(CONTROL.get_pointer(b, control, "handlers") + (number << 3), PTR)
+    number = b.field("form").zext(64) * (LONG_VARIANTS if b.long else VARIANTS) + variant.zext(64)
+    handlers = CONTROL.get_pointer(b, control, "long_handlers" if b.long else "handlers")
+    target = b.load(handlers + (number << 3), PTR)
     b.tail_call(target, b.signature, [b.record, b.cpu, "poison", b.budget])
 
 
@@ -134,17 +135,13 @@ def emit_run_interp(b: Context) -> None:
 
 def emit_dispatch(module: Module) -> None:
     """Add all continuations to a module."""
-    for signature, body in (
-        (DISPATCH, _dispatch),
-        (LOOK_UP, _look_up),
-        (TROUBLE, _trouble),
-        (EXHAUSTED, _exhausted),
-        (LEAVE, _leave),
-        (handler(STALE_HANDLER), _stale),
-        (handler(CHAIN_HANDLER), _chain),
-        (handler(LENGTH_HANDLER), _too_long),
-        (handler(BREAKPOINT_HANDLER), _breakpoint),
+    bodies = (_look_up, _trouble, _exhausted, _stale, _chain, _too_long, _breakpoint)
+    for signature, body, long in (
+        (DISPATCH, _dispatch, False),
+        (LEAVE, _leave, False),
+        *zip(CONTINUATIONS, bodies, (False,) * len(bodies), strict=True),
+        *zip(LONG_CONTINUATIONS, bodies, (True,) * len(bodies), strict=True),
     ):
-        b = HandlerContext(module, signature)
+        b = HandlerContext(module, signature, long=long)
         body(b)
         b.finish()

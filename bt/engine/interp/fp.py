@@ -33,11 +33,11 @@ def _thunk(b: HandlerContext) -> Value:
 
 
 def _offset(b: HandlerContext, use: FpUse) -> Value:
-    return b.reg(EDI) & b.address_mask() if use.masked else RecordMemory(b, 32).offset()
+    return b.reg(EDI, b.address_width) & b.address_mask() if use.masked else RecordMemory(b, 32).offset()
 
 
-def _register(b: HandlerContext, use: FpUse, width: int = 32) -> RecordRegister:
-    return RecordRegister(b, width, use.gpr)
+def _register(b: HandlerContext, use: FpUse) -> RecordRegister:
+    return RecordRegister(b, use.gpr_width, use.gpr)
 
 
 def _input(b: HandlerContext, use: FpUse) -> Value:
@@ -103,7 +103,7 @@ def execute(b: HandlerContext, use: FpUse) -> None:
     if use.compares:
         flags.write_arithmetic(b, result.get())
     if use.gpr and use.gpr_written:
-        _register(b, use).write(result.get().trunc(32))
+        _register(b, use).write(result.get().trunc(use.gpr_width))
 
 
 def _note_opcode(b: HandlerContext) -> None:

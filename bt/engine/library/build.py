@@ -69,13 +69,15 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
     handler = pieces[FAULT_HANDLER.name]
     assert not handler.relocations, "the signal handler is copied to where it stays: it refers to nothing"
     image, symbols = _linked(pieces)
-    names = handler_names()
-    wanted = {name: at for name, at in symbols.items() if not name.startswith("interp_op")}
+    names, long_names = handler_names(), handler_names(long=True)
+    wanted = {name: at for name, at in symbols.items() if not name.startswith(("interp_op", "interp_long_op"))}
     return {
         "image": image,
         "symbols": _lines(wanted.items()),
         "handlers": struct.pack(f"<{len(names)}Q", *(symbols[name] for name in names)),
+        "long_handlers": struct.pack(f"<{len(long_names)}Q", *(symbols[name] for name in long_names)),
         "dispatch": dispatch_table(),
+        "long_dispatch": dispatch_table(long=True),
         "shapes": shape_table(),
         "fp_forms": fp_form_table(),
         "fault_handler": handler.code,
@@ -157,10 +159,11 @@ def _runtime_modules() -> Iterator[Source]:
     emit_dispatch(modules[-3])
     emit_gates(modules[-2], FLAT_32_GATES)
     emit_unit_gates(modules[-1])
-    wanted = list({variant.name: variant for form in FORMS for variant in variants(form)}.values())
+    every = (variant for long in (False, True) for form in FORMS for variant in variants(form, long=long))
+    wanted = list({variant.name: variant for variant in every}.values())
 
     def family(variant: Variant) -> str:
-        return variant.form.meaning.split(".")[0]
+        return ("long." if variant.long else "") + variant.form.meaning.split(".")[0]
 
     for title, group in groupby(sorted(wanted, key=family), key=family):
         chosen = list(group)

@@ -71,7 +71,7 @@ class Library(Record):
 
     arena: Arena
     symbols: dict[str, int]  # runtime functions and continuations: host addresses
-    sections: Sections  # the tables of `build_sections`; of "handlers" the host addresses
+    sections: Sections  # the tables of `build_sections`; of "handlers" and "long_handlers" the host addresses
     piece_bytes: int = PIECE_BYTES
     reserved_bytes: int = RESERVED_BYTES
     key: str = ""  # of the cache
@@ -158,7 +158,8 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
     sections = store.get("library", key, lambda: _build(store, progress))
     arena = Arena(ARENA_BYTES, name="bt-library")
     base = arena.exec_base + arena.keep(sections.pop("image"))
-    sections["handlers"] = _relocated(sections["handlers"], base)
+    for name in ("handlers", "long_handlers"):
+        sections[name] = _relocated(sections[name], base)
     return Library(arena, _addresses(sections.pop("symbols"), base), sections, key=key)
 
 

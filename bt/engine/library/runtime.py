@@ -16,7 +16,7 @@ from bt.engine.boundary import (
     emit_before_next,
     emit_deliver_pending,
 )
-from bt.engine.decode import DECODE, emit_decode
+from bt.engine.decode import DECODE, DECODE_LONG, emit_decode, emit_decode_long
 from bt.engine.identity import gates as identity_gates
 from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.meaning import packages
@@ -35,6 +35,7 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
         "engine",
         (
             (DECODE, emit_decode),
+            (DECODE_LONG, emit_decode_long),
             (BEFORE_NEXT, emit_before_next),
             (DELIVER_PENDING, emit_deliver_pending),
             (RUN_INTERP, emit_run_interp),

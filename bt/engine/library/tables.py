@@ -28,10 +28,11 @@ class ModelTables:
 
     def __init__(self, tables: Sections, forms: int, missing: Iterable[int]) -> None:
         """The library's `tables`, of so many forms, without the `missing` ones."""
-        rows = {name: len(tables[name]) // forms for name in ("handlers", "fp_forms")}
+        rows = {name: len(tables[name]) // forms for name in ("handlers", "long_handlers", "fp_forms")}
         # the first form is the one of encodings that are undefined
         instead: dict[str, bytes | memoryview] = {
             "handlers": tables["handlers"][: rows["handlers"]],
+            "long_handlers": tables["long_handlers"][: rows["long_handlers"]],
             "fp_forms": bytes(rows["fp_forms"]),
             "flat_plans": _NO_PLANS,
             "real_plans": _NO_PLANS,

@@ -1,7 +1,7 @@
 """Re-encoding: the guest's FP instruction as the host executes it, with another memory operand and other registers.
 
 The instruction's own bytes are not looked at again: prefix and opcode come from its form, ModRM from the decoded
-record. In a thunk the operand in memory becomes [rdi] and a general register eax; in place, among other host code, the
+record. In a thunk the operand in memory becomes [rdi] and a general register rax; in place, among other host code, the
 register plan says where either is. Everything else stays: results, rounding, flags and tags are then the host
 processor's.
 """
@@ -13,11 +13,13 @@ from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.engine.reencode.forms import (
     FIELD_GPR,
+    FIELD_GPR_WIDE,
+    FIELD_LOW,
     FIELD_RECORD,
     FP_FORM,
     FP_FORM_BYTES,
 )
-from bt.engine.structures import CONTROL, RECORD, THUNK_BYTES, VARIANT_MEMORY
+from bt.engine.structures import CONTROL, RECORD, THUNK_BYTES, VARIANT_MEMORY, VARIANT_SIZE, VARIANT_SIZE_SHIFT
 from bt.memory.access import Body, MemoryContext, NativeContext
 from bt.x86.context import EXIT, OK
 from bt.x86.exits import ExitReason
@@ -29,10 +31,10 @@ FP_ENCODE = native("fp_encode", PTR, PTR, "i64", "i32", "i32", result="i64")
 FP_MAKE_THUNK = native("fp_make_thunk", PTR, PTR)
 
 _RDI, _SIB_FOLLOWS = 7, 4
-_REX, _REX_R, _REX_B = 0x40, 4, 1
+_REX, _REX_W, _REX_R, _REX_B = 0x40, 8, 4, 1
 _MOD_INDIRECT, _MOD_DISP8, _MOD_DISP32, _MOD_REGISTER = range(4)
 _SIB_NO_INDEX = 4 << 3
-_MOV_EAX_ESI, _TEST_ESI, _RETURN = bytes.fromhex("89f0"), bytes.fromhex("85f6"), b"\xc3"
+_MOV_RAX_RSI, _TEST_ESI, _RETURN = bytes.fromhex("4889f0"), bytes.fromhex("85f6"), b"\xc3"
 _FLAGS_TO_RAX = bytes.fromhex("9c58")  # pushfq; pop rax
 
 
@@ -64,7 +66,7 @@ class _Encoder:
         return FP_FORM.get(self.b, self.form, name).zext(32)
 
     def _renamed(self, number: Value) -> Value:
-        """Host number of a general register: the plan's, or eax."""
+        """Host number of a general register: the plan's, or rax."""
         packed = sum(host << (4 * guest) for guest, host in enumerate(self.plan.guest_numbers))
         host = (self.b.const(packed, 32) >> (number << 2)) & 15
         return self.b.select(self.in_place != 0, host, 0)
@@ -72,20 +74,24 @@ class _Encoder:
     def _register(self, role: Value, number: Value) -> Value:
         """What goes into a field of ModRM, bit 3 (for REX) included."""
         b = self.b
-        renamed = b.select(role == FIELD_GPR, self._renamed(number), number)
+        is_general = (role == FIELD_GPR) | (role == FIELD_GPR_WIDE)
+        renamed = b.select(is_general, self._renamed(number), b.select(role == FIELD_LOW, number & 7, number))
         return b.select(role.ult(FIELD_RECORD), role, renamed)
 
     def build(self) -> None:
         b = self.b
         in_place = self.in_place != 0
-        reg = self._register(self._field("reg"), RECORD.get(b, self.record, "reg_number").zext(32))
-        rm = self._register(self._field("rm"), RECORD.get(b, self.record, "rm_number").zext(32))
+        reg_role, rm_role = self._field("reg"), self._field("rm")
+        reg = self._register(reg_role, RECORD.get(b, self.record, "reg_number").zext(32))
+        rm = self._register(rm_role, RECORD.get(b, self.record, "rm_number").zext(32))
+        size = RECORD.get(b, self.record, "variant") >> VARIANT_SIZE_SHIFT << VARIANT_SIZE_SHIFT
+        wide = ((reg_role == FIELD_GPR_WIDE) | (rm_role == FIELD_GPR_WIDE)) & (size == VARIANT_SIZE[64])
         operand = self.plan.number("free")
         base = b.select(in_place, b.const(_SIB_FOLLOWS | operand & 8, 32), _RDI)
         rm = b.select(self.memory, base, rm)
         with b.If(self._field("prefix") != 0):
             self._byte(self._field("prefix"))
-        rex = ((reg >> 3) * _REX_R) | ((rm >> 3) * _REX_B)
+        rex = (wide.zext(32) * _REX_W) | ((reg >> 3) * _REX_R) | ((rm >> 3) * _REX_B)
         with b.If(rex != 0):
             self._byte(rex | _REX)
         with b.If(self._field("escape") != 0):
@@ -130,7 +136,7 @@ def _make_thunk(b: NativeContext) -> None:
     with b.If(is_condition):
         _emit_bytes(b, at, _TEST_ESI)
     with b.If(~is_condition):
-        _emit_bytes(b, at, _MOV_EAX_ESI)
+        _emit_bytes(b, at, _MOV_RAX_RSI)
     at.set(b.call(FP_ENCODE, b.cpu, record, at.get(), 0, 0))
     with b.If(FP_FORM.get(b, form, "compares") != 0):
         _emit_bytes(b, at, _FLAGS_TO_RAX)

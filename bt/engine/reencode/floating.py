@@ -7,7 +7,7 @@ at a host register where the guest's address is.
 from __future__ import annotations
 
 from bt.engine.reencode.decoded import Decoded
-from bt.engine.reencode.forms import FIELD_GPR, FIELD_RECORD, Inline, fp_form_fields
+from bt.engine.reencode.forms import FIELD_GPR, FIELD_GPR_WIDE, FIELD_RECORD, Inline, fp_form_fields
 from bt.engine.reencode.integer import IntegerEncoder, NotEncodable
 from bt.x86.opcodes import FORMS
 from bt.x86.opcodes.encoding import parse_encoding
@@ -43,4 +43,4 @@ def _number(role: int, number: int, integers: IntegerEncoder) -> int:
     """What goes into a field of ModRM, bit 3 (for REX) included."""
     if role < FIELD_RECORD:
         return role
-    return integers.host(number) if role == FIELD_GPR else number
+    return integers.host(number) if role in (FIELD_GPR, FIELD_GPR_WIDE) else number

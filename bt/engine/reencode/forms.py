@@ -7,7 +7,7 @@ from enum import IntEnum
 from functools import cache
 
 from bt.codegen.layout import Layout
-from bt.x86.opcodes import FORMS, Form, Method
+from bt.x86.opcodes import FORMS, Form, Method, Width
 from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.opcodes.fp import READY_SSE, READY_X87, UNIT_X87, fp_use, is_fp
 
@@ -33,7 +33,9 @@ FP_FORM = Layout(
     ),
     FP_FORM_BYTES,
 )
-FIELD_RECORD, FIELD_GPR = 8, 9  # as in the guest's instruction; a general register, renamed
+# As in the guest's instruction, an XMM register; a general register, renamed; the same or memory, with REX.W of 64;
+# as in the instruction, whatever REX says.
+FIELD_RECORD, FIELD_GPR, FIELD_GPR_WIDE, FIELD_LOW = range(8, 12)
 
 
 class Inline(IntEnum):
@@ -75,8 +77,8 @@ def fp_form_fields(form: Form, memory: bool) -> Mapping[str, int]:
         "prefix": encoding.prefix,
         "escape": encoding.opcode_map,
         "opcode": encoding.opcodes[0],
-        "reg": FIELD_GPR if use.gpr == "reg" else FIELD_RECORD,
-        "rm": FIELD_GPR if use.gpr == "rm" else FIELD_RECORD,
+        "reg": _field(form, Method.REGISTER, Method.XMM_REGISTER),
+        "rm": _field(form, Method.REGISTER_OR_MEMORY, Method.XMM_OR_MEMORY, Method.XMM_RM),
         "modrm": form.has_modrm,
         "immediate": any(operand.method is Method.IMMEDIATE for operand in form.operands),
         "condition": form.condition is not None,
@@ -94,6 +96,16 @@ def fp_form_fields(form: Form, memory: bool) -> Mapping[str, int]:
         # the condition is worked out before: what is left is a move if it holds
         fields |= {"opcode": _FCMOVNE_OPCODE, "reg": _FCMOVNE_REG}
     return fields
+
+
+def _field(form: Form, general: Method, *xmm: Method) -> int:
+    """What goes into a field of ModRM, by the methods of operands that it can name."""
+    for operand in form.operands:
+        if operand.method is general:
+            return FIELD_GPR_WIDE if operand.width is Width.Y else FIELD_GPR
+        if operand.method in xmm:
+            return FIELD_RECORD
+    return FIELD_LOW
 
 
 def fp_form_table() -> bytes:

@@ -7,17 +7,22 @@ real mode or just after it with segments of its own, below 64 KiB where nothing 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from bt.engine.linear import translate
 from bt.engine.vcpu import Vcpu
 from bt.inspect.code import IN_LDT, RPL, SELECTOR_INDEX
+from bt.inspect.compare import qemu_long_mode
 from bt.inspect.compare.qemu_stub import QemuStub
 from bt.x86 import cpu_model, flags, reset
 from bt.x86.features import IMPLIED, shown_by
-from bt.x86.state import GPR_NAMES, LDTR, SEGMENT_NAMES, TR, CpuState
-from bt.x86.system.registers.control_registers import CR0_PE
+from bt.x86.mode import CODE_64
+from bt.x86.state import CS, FS, GPR_NAMES, GS, LDTR, SEGMENT_NAMES, SS, TR, CpuState
+from bt.x86.system.registers.control_registers import CR0_PE, EFER_LMA
 
 _SELECTORS = SEGMENT_NAMES[:6]
+_BASES = {"fs_base": FS, "gs_base": GS}
+_OF_LONG_MODE = {"lm", "syscall", "pdpe1gb"}  # which qemu-system-i386 has not
 _CONTROL = ("cr0", "cr2", "cr3", "cr4", "efer")
 _TABLES = ("gdtr_base", "gdtr_limit", "idtr_base", "idtr_limit")
 _DEBUG = (0, 1, 2, 3, 6, 7)
@@ -25,7 +30,7 @@ _MSRS = {0x174: "sysenter_cs", 0x175: "sysenter_esp", 0x176: "sysenter_eip", 0x2
 _CODE, _OPERAND, _DESCRIPTOR, _FP = 0x1000, 0x1040, 0x1080, 0x1100  # physical: what QEMU executes, and its operands
 _SCRATCH_END = 0x1200
 _CR0_ET = 1 << 4
-_BUSY, _GRANULAR, _LDT = 2, 1 << 15, 0x82  # attributes
+_BUSY, _LDT = 2, 0x82  # attributes
 _MXCSR_MASKS = 0x1F80
 _ONLY_SHOWN = {"ss", "ht"}  # features that are nothing but bits of CPUID
 _FP_SUMMARY = 0x8080  # B and ES: they follow from the flags and masks of the control word
@@ -34,7 +39,11 @@ _ST, _XMM = 4, 20  # slots of an FXSAVE image, two a register
 REGISTERS = frozenset(
     (
         *(*GPR_NAMES, "eip", "eflags", *SEGMENT_NAMES, *_CONTROL, "fctrl", "fstat", "mxcsr", *_TABLES, "cpl", "ftw"),
-        *(f"{name}{number}" for name in ("fpr", "xmm") for number in range(8)),
+        *(f"fpr{number}" for number in range(8)),
+        *(f"xmm{number}" for number in range(16)),
+        *(f"r{number}" for number in range(8, 16)),
+        *_BASES,
+        "k_gs_base",
         *(f"dr{number}" for number in _DEBUG),
         *(f"{segment}.{part}" for segment in SEGMENT_NAMES for part in ("base", "limit")),
     )
@@ -46,6 +55,8 @@ def cpu_option(text: str) -> str:
     """QEMU's -cpu for one of bt's models: the same features on QEMU's oldest processor (what CPUID says is bt's)."""
     wanted = cpu_model.parse(text).features
     features = sorted(cpu_model.available_features() - IMPLIED - _ONLY_SHOWN)
+    if "lm" not in wanted:
+        features = [name for name in features if name not in _OF_LONG_MODE]
     return ",".join(("486", *(f"{name}={'on' if name in wanted else 'off'}" for name in features)))
 
 
@@ -54,7 +65,15 @@ def visible(cpu: CpuState) -> dict[str, int]:
 
     Without RF, which bt keeps as an instruction count, and which no instruction but one that faults shows.
     """
-    found = {name: cpu["gpr", number] for number, name in enumerate(GPR_NAMES)}
+    is_wide = bool(cpu["mode"] & CODE_64)
+    mask = (1 << 64) - 1 if is_wide else (1 << 32) - 1
+    found = {name: cpu["gpr", number] & mask for number, name in enumerate(GPR_NAMES)}
+    if shown_by(cpu, "lm"):
+        # QEMU's stub shows zeros where they are out of reach
+        found |= {f"r{number}": cpu["gpr", number] if is_wide else 0 for number in range(8, 16)}
+        if is_wide:
+            found |= {name: cpu.segment(number, "base") for name, number in _BASES.items()}
+            found["k_gs_base"] = cpu["kernel_gs_base"]
     found["eip"], found["eflags"] = cpu["eip"], reset.read_eflags(cpu) & ~flags.RF
     found |= {name: cpu.segment(number, "selector") for number, name in enumerate(_SELECTORS)}
     found |= {name: cpu[name] for name in _CONTROL}
@@ -65,7 +84,7 @@ def visible(cpu: CpuState) -> dict[str, int]:
         if tags >> number & 1:
             slot = _ST + 2 * ((number - top) & 7)
             found[f"fpr{number}"] = cpu["fp_image", slot] | (cpu["fp_image", slot + 1] & 0xFFFF) << 64
-    for number in range(8):
+    for number in range(16 if is_wide else 8):
         found[f"xmm{number}"] = cpu["fp_image", _XMM + 2 * number] | cpu["fp_image", _XMM + 2 * number + 1] << 64
     found["mxcsr"] = cpu["fp_image", 3] & 0xFFFF & ~_MXCSR_MASKS | cpu["mxcsr_masks"]
     return found
@@ -126,10 +145,15 @@ class StateCopy:
                 b"\x66\xb8" + state["dr", number].to_bytes(4, "little"), bytes((0x0F, 0x23, 0xC0 | number << 3))
             )
         if shown_by(state, "msr"):
-            for number, name in _MSRS.items():
+            msrs = _MSRS | (qemu_long_mode.MSRS if shown_by(state, "lm") else {})
+            for number, name in msrs.items():
                 low, high = state[name] & 0xFFFF_FFFF, state[name] >> 32
                 loads = struct.pack("<HIHIHI", 0xB966, number, 0xB866, low, 0xBA66, high)
                 self._execute(loads[:6], loads[6:12], loads[12:], b"\x0f\x30")
+        if state["efer"] & EFER_LMA:
+            stub.write(_CODE, saved)
+            self._finish_in_long_mode()
+            return
         self._load_table(0x1E, state["idtr_base"], state["idtr_limit"])
         stub.set_registers({"cr0": _CR0_ET | CR0_PE})
         self._load_system_segment(TR, 0xD8, ~_BUSY)
@@ -145,12 +169,27 @@ class StateCopy:
         for number in others:
             if SEGMENT_NAMES[number] in ("cs", "ss"):
                 self._load_in_place(number)
-        values = visible(state)
+        self._load_values(plain)
+
+    def _finish_in_long_mode(self) -> None:
+        """From real mode on, where what follows is 64-bit code's to do."""
+        stub, state = self._stub, self._state
+        saved = qemu_long_mode.enter(stub)
+        qemu_long_mode.load(stub, state, self._descriptor)
+        qemu_long_mode.leave(stub, saved)
+        stub.set_registers({name: state[name] for name in ("cr3", "cr4", "efer", "cr0")})
+        for number in (CS, SS):
+            self._load_in_place(number)
+        self._load_values(())
+
+    def _load_values(self, paragraphs: Iterable[int]) -> None:
+        """What the stub itself sets, and segment registers that hold paragraphs, once EFLAGS are there."""
+        stub, values = self._stub, visible(self._state)
         stub.set_registers({name: values[name] for name in ("cr0", "cr2", "eflags")})
-        for number in plain:
+        for number in paragraphs:
             self._select(number)
-        sse = {f"xmm{number}" for number in range(8)} | {"mxcsr"}
-        stub.set_registers({name: values[name] for name in (*GPR_NAMES, "eip", *sorted(sse))})
+        others = [name for name in values if name.startswith(("xmm", "r")) or name == "mxcsr"]
+        stub.set_registers({name: values[name] for name in (*GPR_NAMES, "eip", *others)})
 
     def _execute(self, *instructions: bytes) -> None:
         self._stub.write(_CODE, b"".join(instructions))
@@ -179,9 +218,7 @@ class StateCopy:
     def _descriptor(self, number: int) -> bytes:
         """What the hidden part of a segment register was, or could have been, loaded from."""
         base, limit, attributes = (self._state.segment(number, part) for part in ("base", "limit", "attributes"))
-        if limit > 0xFFFFF:
-            attributes |= _GRANULAR
-        return _packed(base, limit >> 12 if attributes & _GRANULAR else limit, attributes)
+        return _packed(base & 0xFFFF_FFFF, *qemu_long_mode.granular(limit, attributes))
 
     def _load_segment(self, number: int) -> None:
         """From a table of one descriptor, which lies where the selector's index says."""

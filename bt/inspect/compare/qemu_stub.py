@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from bt.errors import BtError
 from bt.memory.ram import GuestRam
+from bt.x86.state import GPR_NAMES
 
-PROGRAM = "qemu-system-i386"
+PROGRAM, LONG_MODE_PROGRAM = "qemu-system-i386", "qemu-system-x86_64"
 NO_INTERRUPTS_NO_TIMERS = 7  # bits of Qqemu.sstep: step, without interrupts, without timers
 DEFAULT_CPU = "qemu32"  # not that of an ISA PC, a 486
 DEFAULT_MEMORY = 16 << 20
@@ -25,13 +26,15 @@ _ENDING_SECONDS = 1
 _CHUNK = 1024  # bytes of memory in a packet
 _DESCRIBED = re.compile(r'<reg name="(\w+)" bitsize="(\d+)"')
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_REGISTER = re.compile(r"\b(E[A-Z]{2}|CR[0234]|DR[0-7]|EFER|MXCSR|F[CST]W)= ?([0-9a-f]+)")
+_REGISTER = re.compile(r"\b([ER][A-Z]{2}|R[89]|R1[0-5]|CR[0234]|DR[0-7]|EFER|MXCSR|F[CST]W) *= ?([0-9a-f]+)")
 _SEGMENT = re.compile(
-    r"^(ES|CS|SS|DS|FS|GS|LDT|TR) *=([0-9a-f]{4}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8})", re.MULTILINE
+    r"^(ES|CS|SS|DS|FS|GS|LDT|TR) *=([0-9a-f]{4}) ([0-9a-f]{8,16}) ([0-9a-f]{8}) ([0-9a-f]{8})", re.MULTILINE
 )
-_TABLE = re.compile(r"^([GI]DT)= *([0-9a-f]{8}) ([0-9a-f]{8})", re.MULTILINE)
+_TABLE = re.compile(r"^([GI]DT)= *([0-9a-f]{8,16}) ([0-9a-f]{8})", re.MULTILINE)
 _LEVEL = re.compile(r"\bCPL=(\d)")
-_RENAMED = {"efl": "eflags", "fcw": "fctrl", "fsw": "fstat", "ldt": "ldtr"}
+# Registers have the same name whatever their width: that of 32 bits.
+_RENAMED = {"efl": "eflags", "rfl": "eflags", "fcw": "fctrl", "fsw": "fstat", "ldt": "ldtr", "rip": "eip"}
+_RENAMED |= {f"r{name[1:]}": name for name in GPR_NAMES}
 
 
 class QemuMissing(BtError):
@@ -42,10 +45,10 @@ class QemuGone(BtError):
     """QEMU has ended: the guest has shut down or reset the machine, or somebody has killed it."""
 
 
-def require() -> None:
+def require(program: str = PROGRAM) -> None:
     """Raises QemuMissing unless QEMU is there."""
-    if shutil.which(PROGRAM) is None:
-        raise QemuMissing(f"{PROGRAM}: not installed here (on Debian, package qemu-system-x86)")
+    if shutil.which(program) is None:
+        raise QemuMissing(f"{program}: not installed here (on Debian, package qemu-system-x86)")
 
 
 class _Slot(NamedTuple):
@@ -62,9 +65,14 @@ class QemuStub:
     Segment registers take what selectors mean in the mode of the moment: paragraphs, or descriptors from the GDT.
     """
 
-    def __init__(self, *, memory: int | GuestRam = DEFAULT_MEMORY, cpu: str = DEFAULT_CPU) -> None:
-        """`memory`: bytes, or what QEMU is to have as its own; `cpu` as QEMU spells it. Raises QemuMissing."""
-        require()
+    def __init__(
+        self, *, memory: int | GuestRam = DEFAULT_MEMORY, cpu: str = DEFAULT_CPU, long_mode: bool = False
+    ) -> None:
+        """`memory`: bytes, or what QEMU is to have as its own; `cpu` as QEMU spells it; with `long_mode` its registers
+        have 64 bits, and r8 to r15 are there. Raises QemuMissing.
+        """
+        program = LONG_MODE_PROGRAM if long_mode else PROGRAM
+        require(program)
         ours, theirs = socket.socketpair()
         size = memory if isinstance(memory, int) else memory.size
         options = ["-machine", "isapc,accel=tcg", "-cpu", cpu, "-m", f"{size >> 10}K"]
@@ -76,7 +84,7 @@ class QemuStub:
             options += ["-object", f"memory-backend-file,id=ram,size={size},share=on,mem-path={path}"]
         options += ["-chardev", f"socket,id=stub,fd={theirs.fileno()}", "-gdb", "chardev:stub"]
         self._process = subprocess.Popen(
-            [PROGRAM, *["-S", "-nodefaults", "-display", "none", "-no-reboot"], *options],
+            [program, *["-S", "-nodefaults", "-display", "none", "-no-reboot"], *options],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=shared,
@@ -86,22 +94,24 @@ class QemuStub:
         self._socket.settimeout(_TIMEOUT_SECONDS)
         self._buffer = b""
         try:
-            self.slots = self._describe()
+            self.slots = self._describe("i386-64bit.xml" if long_mode else "i386-32bit.xml")
             self._command(f"Qqemu.sstep={NO_INTERRUPTS_NO_TIMERS}")
         except BaseException:
             self.close()
             raise
 
-    def _describe(self) -> dict[str, _Slot]:
-        """Registers by name. Asking for the description is also what allows single ones to be written."""
+    def _describe(self, description: str) -> dict[str, _Slot]:
+        """Registers by name: those of 64 bits as if they had 32. Asking for the description is also what allows single
+        ones to be written.
+        """
         self._command("qXfer:features:read:target.xml:0,ffb")
         text, more = "", "m"
         while more == "m":
-            answer = self._command(f"qXfer:features:read:i386-32bit.xml:{len(text):x},ffb")
+            answer = self._command(f"qXfer:features:read:{description}:{len(text):x},ffb")
             text, more = text + answer[1:], answer[:1]
         slots, at = {}, 0
         for number, (name, bits) in enumerate(_DESCRIBED.findall(_COMMENT.sub("", text))):
-            slots[name] = _Slot(number, at, int(bits) // 8)
+            slots[_RENAMED.get(name, name)] = _Slot(number, at, int(bits) // 8)
             at += int(bits) // 8
         return slots
 
@@ -133,7 +143,8 @@ class QemuStub:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of memory."""
-        return bytes.fromhex(self._command(f"m{address:x},{size:x}"))
+        parts = [(address + at, min(_CHUNK, size - at)) for at in range(0, size, _CHUNK)]
+        return b"".join(bytes.fromhex(self._command(f"m{at:x},{part:x}")) for at, part in parts)
 
     # -- registers ---------------------------------------------------------------------------------------------------
 

@@ -28,13 +28,15 @@ from bt.machine import Machine
 from bt.x86 import flags
 from bt.x86.decode import DecodeError, decode
 from bt.x86.decode import Instruction as Decoded
+from bt.x86.features import shown_by
+from bt.x86.mode import CODE_64
 from bt.x86.opcodes import Form, InstructionClass, eflags_mask
 from bt.x86.state import CS, ECX, CpuState
 
 NAME = "qemu"
 RAM_PERIOD = 1000  # instructions between comparisons of all RAM
 FEW_ITERATIONS = 8  # of a repeated instruction, which are stepped; more are run, with interrupts off
-_32_BITS = (1 << 32) - 1
+_32_BITS, _64_BITS = (1 << 32) - 1, (1 << 64) - 1
 # registers in which an instruction answers for the world outside of the processor, or for what processor it is
 _OUTSIDE: dict[str, tuple[str, ...]] = {
     "in": ("eax",),
@@ -110,7 +112,8 @@ class SingleStep:
             peer.limit_pieces(1)
             advance(peer.machine)
             memory = cleanup.enter_context(QemuMemory(peer.machine.ram))
-            stub = QemuStub(memory=memory.ram, cpu=cpu_option(peer.machine.config.cpu))
+            long_mode = shown_by(peer.cpu.state, "lm")
+            stub = QemuStub(memory=memory.ram, cpu=cpu_option(peer.machine.config.cpu), long_mode=long_mode)
             cleanup.callback(stub.close)
             yield _Pair(peer, stub, memory, self._ignored, self._progress)
 
@@ -245,10 +248,13 @@ class _Pair:
         # QEMU executes an iteration at a time, and bt very many
         mask = (1 << decoded.address_size) - 1
         ecx = self._cpu.state["gpr", ECX] & mask
-        after = (instruction.eip + decoded.length) & _32_BITS
+        is_wide = bool(self._cpu.state["mode"] & CODE_64)
+        after = instruction.eip + decoded.length
+        base = 0 if is_wide else self._cpu.state.segment(CS, "base")
+        after &= _64_BITS if is_wide else _32_BITS
         if theirs["eip"] == instruction.eip and eip == after and theirs["ecx"] & mask > ecx + FEW_ITERATIONS:
             self._stub.set_registers({"eflags": theirs["eflags"] & ~flags.IF})
-            self._stub.run_to((self._cpu.state.segment(CS, "base") + after) & _32_BITS)
+            self._stub.run_to((base + after) & (_64_BITS if is_wide else _32_BITS))
             theirs = shown(self._stub)
             theirs["eflags"] |= self._theirs["eflags"] & flags.IF
             self._stub.set_registers({"eflags": theirs["eflags"]})

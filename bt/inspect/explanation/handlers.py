@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from bt.codegen.builder import Module
-from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variant_for
+from bt.engine.interp.handlers import Variant, emit_handler, variant_for
 from bt.engine.library.library import Library
-from bt.engine.structures import VARIANTS
+from bt.engine.structures import LONG_VARIANTS, VARIANTS
 from bt.inspect.explanation.diary import runtime_names
 from bt.x86 import state
 from bt.x86.exits import ExitReason
@@ -40,9 +40,10 @@ class Handlers:
     """The handlers of a library by host address."""
 
     def __init__(self, library: Library) -> None:
-        self._addresses = library.sections["handlers"].cast("Q").tolist()
-        self._places = {address: place for place, address in reversed(list(enumerate(self._addresses)))}
-        self._names = handler_names()
+        self._variants: dict[int, Variant] = {}
+        for long, section, each in ((True, "long_handlers", LONG_VARIANTS), (False, "handlers", VARIANTS)):
+            for place, address in reversed(list(enumerate(library.sections[section].cast("Q").tolist()))):
+                self._variants[address] = variant_for(FORMS[place // each], place % each, long=long)
         self._labels = runtime_names(library)
         self._found: dict[int, Handler] = {}
 
@@ -53,11 +54,10 @@ class Handlers:
         return self._found[address]
 
     def _read(self, address: int) -> Handler:
-        place = self._places.get(address)
-        if place is None:  # a continuation that stands in for a handler
+        variant = self._variants.get(address)
+        if variant is None:  # a continuation that stands in for a handler
             return Handler(self._labels[address].removeprefix(_PREFIX))
-        form, number = divmod(place, VARIANTS)
-        text = _ir(variant_for(FORMS[form], number))
+        text = _ir(variant)
         faults: dict[str, None] = {}  # in order of appearance
         exits: dict[str, None] = {}
         for match in _STORE.finditer(text):
@@ -67,7 +67,7 @@ class Handlers:
             else:
                 faults[OPERAND_LIMIT if value is None else vector_name(value)] = None
         calls = dict.fromkeys(name for name in _CALL.findall(text) if not name.startswith(_PREFIX))
-        return Handler(self._names[place].removeprefix(_PREFIX), tuple(calls), tuple(faults), tuple(exits))
+        return Handler(variant.name, tuple(calls), tuple(faults), tuple(exits))
 
 
 def _ir(variant: Variant) -> str:

@@ -8,23 +8,35 @@ from dataclasses import dataclass
 
 from bt.engine.linear import Address, read_linear, translate
 from bt.engine.shapes import immediate_field
-from bt.engine.structures import NO_REGISTER, RECORD, RECORD_BYTES, THUNK_BYTES, VARIANT_MEMORY, operand_size_of
+from bt.engine.structures import (
+    LONG_RECORD,
+    NO_REGISTER,
+    NO_REGISTER_LONG,
+    RECORD,
+    RECORD_BYTES,
+    THUNK_BYTES,
+    VARIANT_MEMORY,
+    operand_size_of,
+)
 from bt.engine.vcpu import Vcpu
-from bt.inspect.code import code_bits, disassembler, place_text, text_of
+from bt.inspect.code import code_base, code_bits, disassembler, place_text, text_of
 from bt.inspect.explanation.handlers import OPERAND_LIMIT, Handler, Handlers
 from bt.inspect.explanation.structure import Structure
+from bt.x86.mode import CODE_64
 from bt.x86.opcodes import FORMS, Form, Method, Operand, Width
 from bt.x86.opcodes.fp import is_fp
-from bt.x86.state import CS, GPR_NAMES, SEGMENT_NAMES, SS
+from bt.x86.state import GPR_NAMES, GPR_NAMES_64, SEGMENT_NAMES, SS
 
 _BYTE_NAMES = ("al", "cl", "dl", "bl", "ah", "ch", "dh", "bh")
+_BYTE_NAMES_REX = (*_BYTE_NAMES[:4], "spl", "bpl", "sil", "dil")
+_LETTERS = {8: "b", 16: "w", 32: "d", 64: ""}  # of R8 to R15
 _RETURN = "ret"
 _REGISTER_KINDS = {
-    Method.SEGMENT: SEGMENT_NAMES,
-    Method.CONTROL_REGISTER: tuple(f"cr{n}" for n in range(8)),
-    Method.DEBUG_REGISTER: tuple(f"dr{n}" for n in range(8)),
-    Method.XMM_REGISTER: tuple(f"xmm{n}" for n in range(8)),
-    Method.MMX_REGISTER: tuple(f"mm{n}" for n in range(8)),
+    Method.SEGMENT: (*SEGMENT_NAMES[:6], "", "", *SEGMENT_NAMES[:6]),  # REX.R says nothing
+    Method.CONTROL_REGISTER: tuple(f"cr{n}" for n in range(16)),
+    Method.DEBUG_REGISTER: tuple(f"dr{n}" for n in range(16)),
+    Method.XMM_REGISTER: tuple(f"xmm{n}" for n in range(16)),
+    Method.MMX_REGISTER: tuple(f"mm{n % 8}" for n in range(16)),
 }
 _RM_KINDS = {
     Method.XMM_OR_MEMORY: "xmm{}",
@@ -67,13 +79,13 @@ class InterpretedBlock:
 
 def interpreted_block(cpu: Vcpu, block: Structure, why: str, handlers: Handlers) -> InterpretedBlock:
     """Take a BLOCK apart, in the processor's present mode and address space."""
-    records = (Structure(RECORD, block["records"] + number * RECORD_BYTES) for number in range(block["count"]))
+    layout = LONG_RECORD if block["mode"] & CODE_64 else RECORD
+    records = (Structure(layout, block["records"] + number * RECORD_BYTES) for number in range(block["count"]))
     eip = block["eip"]
-    base = cpu.state.segment(CS, "base")
     return InterpretedBlock(
         eip,
         place_text(cpu, eip),
-        translate(cpu, base + eip),
+        translate(cpu, code_base(cpu) + eip),
         why,
         tuple(_instruction(cpu, record, handlers) for record in records),
     )
@@ -81,7 +93,7 @@ def interpreted_block(cpu: Vcpu, block: Structure, why: str, handlers: Handlers)
 
 def _instruction(cpu: Vcpu, record: Structure, handlers: Handlers) -> InterpretedInstruction:
     eip, form = record["eip"], FORMS[record["form"]]
-    address = translate(cpu, cpu.state.segment(CS, "base") + eip)
+    address = translate(cpu, code_base(cpu) + eip)
     code = read_linear(cpu, address.linear, record["length"])
     handler = handlers.at(record["handler"])
     limit = "#SS" if record["segment"] == SS else "#GP"
@@ -138,7 +150,8 @@ def _operand(record: Structure, form: Form, operand: Operand, place: int) -> str
         case kind if kind in _REGISTER_KINDS:
             return _REGISTER_KINDS[kind][record["reg_number"]]
         case kind if kind in _RM_KINDS:
-            return _RM_KINDS[kind].format(record["rm_number"])
+            mmx = kind in (Method.MMX_OR_MEMORY, Method.MMX_RM)
+            return _RM_KINDS[kind].format(record["rm_number"] & (7 if mmx else 15))
         case Method.RELATIVE:
             return f"to {record['immediate']:#x}"
         case Method.FAR_POINTER:
@@ -150,22 +163,41 @@ def _operand(record: Structure, form: Form, operand: Operand, place: int) -> str
 
 
 def _register(record: Structure, operand: Operand, field: str) -> str:
-    number = record[field]
-    if operand.width is Width.B:
-        return _BYTE_NAMES[number]
-    narrow = operand.width is Width.W or (operand.width is not Width.D and operand_size_of(record["variant"]) == 16)
-    return GPR_NAMES[number][1:] if narrow else GPR_NAMES[number]
+    """The register a field names, by the width of the operand."""
+    number, size = record[field], operand_size_of(record["variant"])
+    bits = {Width.B: 8, Width.W: 16, Width.D: 32, Width.Y: max(size, 32)}.get(operand.width, size)
+    if bits == 8 and number < 8:
+        return (_BYTE_NAMES_REX if _is_long(record) and record["rex"] else _BYTE_NAMES)[number]
+    return _name(number, bits)
+
+
+def _name(number: int, bits: int) -> str:
+    """A general register of 16, 32 or 64 bits, or the low byte of one of the upper eight."""
+    if number >= len(GPR_NAMES):
+        return GPR_NAMES_64[number] + _LETTERS[bits]
+    return {16: GPR_NAMES[number][1:], 32: GPR_NAMES[number], 64: GPR_NAMES_64[number]}[bits]
+
+
+def _is_long(record: Structure) -> bool:
+    return record.layout is LONG_RECORD
+
+
+def _address_bits(record: Structure) -> int:
+    if _is_long(record):
+        return 32 if record["address_size_32"] else 64
+    return 16 if record["address_mask"] == 0xFFFF else 32
 
 
 def _memory(record: Structure) -> str:
     """Segment and address: "ds:[bx + si + 0x10]"."""
-    narrow = record["address_mask"] == 0xFFFF
+    bits = _address_bits(record)
+    none = NO_REGISTER_LONG if _is_long(record) else NO_REGISTER
     parts = [
-        GPR_NAMES[record[name]][narrow:] + (f"*{1 << record['scale']}" if scaled and record["scale"] else "")
+        _name(record[name], bits) + (f"*{1 << record['scale']}" if scaled and record["scale"] else "")
         for name, scaled in (("base_number", False), ("index_number", True))
-        if record[name] != NO_REGISTER
+        if record[name] != none
     ]
-    displacement = record["displacement"] & record["address_mask"]
+    displacement = record["displacement"] & (1 << bits) - 1
     if displacement or not parts:
         parts.append(f"{displacement:#x}")
     return f"{SEGMENT_NAMES[record['segment']]}:[{' + '.join(parts)}]"

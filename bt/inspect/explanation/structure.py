@@ -9,8 +9,8 @@ from bt.codegen.layout import Layout
 from bt.engine.linear import translate
 from bt.engine.structures import BLOCK
 from bt.engine.vcpu import Vcpu
+from bt.inspect.code import code_base
 from bt.x86.exits import ExitReason
-from bt.x86.state import CS
 
 # Slots that a look-up of code may change although the guest does nothing.
 _LOOKUP_SLOTS = ("cr2", "fault_vector", "fault_error", "fault_has_error", "memory_value", "exit_reason",
@@ -34,7 +34,7 @@ def find_block(cpu: Vcpu) -> Structure | None:
 
     The guest does not notice, except that the accessed bits of its code page are set before the fetch itself sets them.
     """
-    if translate(cpu, cpu.state.segment(CS, "base") + cpu.state["eip"]).physical is None:
+    if translate(cpu, code_base(cpu) + cpu.state["eip"]).physical is None:
         return None
     saved = {name: cpu.state[name] for name in _LOOKUP_SLOTS}
     find = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(cpu.library.symbols["find_block"])

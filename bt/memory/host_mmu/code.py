@@ -27,7 +27,7 @@ from bt.memory.physical import PhysicalPage, code_map_slot, mark_dirty
 from bt.x86 import mode, services
 from bt.x86.context import Context
 from bt.x86.page import PAGE
-from bt.x86.system.operating_mode import is_paging
+from bt.x86.system.operating_mode import is_long_mode, is_paging
 
 # Let accesses to a page of the view through, if they need no attention: linear address, write. See result.py.
 OPEN_PAGE = native("open_page", PTR, "i32", "i32")
@@ -53,6 +53,7 @@ def choose_rights(b: Context, user: Value, checked: Value, watched: Value) -> No
 def view_usable(b: Context) -> Value:
     """Whether accesses in the present mode could go through a view, i1."""
     usable = ((b.get("mode") & mode.FLAT) == mode.FLAT) & (b.get("view_wanted") != 0)
+    usable = usable & ~is_long_mode(b)  # code may come and go to 64-bit mode, whose addresses views have not
     usable = usable & (~is_paging(b) | (b.get("paged_view_rests") == 0))
     return usable & (b.get("a20_mask") == _ALL_LINES)
 
@@ -80,8 +81,8 @@ def flush_views(b: NativeContext, keep_global: Value) -> None:
 def flush_views_at(b: NativeContext, linear: Value) -> None:
     """The same of INVALIDATE_PAGE."""
     with b.Unlikely(b.get("unpaged_view") != 0):
-        b.call(FLUSH_PAGED_AT, b.cpu, linear)
-        b.call(services.FORGET_WAYS_AT, b.cpu, linear)
+        b.call(FLUSH_PAGED_AT, b.cpu, linear.trunc(32))
+        b.call(services.FORGET_WAYS_AT, b.cpu, linear.trunc(32))
 
 
 def _open_page(b: NativeContext) -> None:

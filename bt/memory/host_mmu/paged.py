@@ -110,7 +110,7 @@ class _View:
     def _is_unchanged(self, number: Value, entry: Value, kind: Value | int) -> Value:
         b = self.b
         write = b.select((entry & WALKED_WRITABLE) != 0, b.const(WALK_WRITE, 32), 0)
-        status = b.call(PAGE_WALK, b.cpu, number << _PAGE_SHIFT, write | kind | WALK_PEEK)
+        status = b.call(PAGE_WALK, b.cpu, (number << _PAGE_SHIFT).zext(64), write | kind | WALK_PEEK)
         found = (b.get("memory_value") & -PAGE) | (b.get("walk_flags") & (WALKED_GLOBAL | WALKED_LARGE))
         return (status == OK) & (found == (entry & (-PAGE | WALKED_GLOBAL | WALKED_LARGE)))
 
@@ -171,13 +171,13 @@ def emit_open_paged(b: NativeContext) -> None:
     """Body of `open_paged`."""
     _, linear, write = b.arguments
     cr2 = b.get("cr2")
-    status = b.call(RESOLVE, b.cpu, linear, write, 0)
+    status = b.call(RESOLVE, b.cpu, linear.zext(64), write, 0)
     with b.If(status != OK):
         b.put("cr2", cr2)  # the access itself raises the fault
         b.ret(NO_TRANSLATION)
     view = _View(b, b.select(b.get("cpl") == 3, b.get("user_view"), b.get("paged_views")).to_pointer())
     offset = (b.get("memory_value") & -PAGE) - view.get("ram")
-    known = b.call(KNOWN_TRANSLATION, b.cpu, linear)
+    known = b.call(KNOWN_TRANSLATION, b.cpu, linear.zext(64))
     writable = (known & WALKED_WRITABLE) != 0
     attention = (b.get("memory_value") == 0) | (known == NOT_KNOWN) | offset.uge(view.get("ram_bytes"))
     with b.If(attention | ((write != 0) & ~writable)):

@@ -14,12 +14,14 @@ from bt.memory.soft_mmu.layout import (
     HOLES,
     READ_TAG,
     SUPERVISOR,
+    SUPERVISOR_64,
     USER,
     WRITE_TAG,
 )
 from bt.x86 import mode, state
 from bt.x86.context import Context
 from bt.x86.page import PAGE
+from bt.x86.system.operating_mode import is_long_mode
 
 
 def entry_offset(linear: Value) -> Value:
@@ -89,7 +91,10 @@ class SoftMmuCode(AccessCode):
 
     def choose_rights(self, b: Context, user: Value, checked: Value, watched: Value) -> None:
         # those that are checked find nothing in their table
-        table = b.select(user, b.slot(USER).zext(64), b.slot(SUPERVISOR).zext(64))
-        nothing = b.slot(EMPTY).zext(64)
-        b.put("tlb", b.select(checked | watched, nothing, table))
-        b.put("tlb_system", b.select(watched, nothing, b.slot(SUPERVISOR).zext(64)))
+        supervisor, nothing = b.slot(SUPERVISOR).zext(64), b.slot(EMPTY).zext(64)
+        by_level = b.select(user, b.const(state.offset(USER) - state.offset(SUPERVISOR), 64), 0)
+        wide = state.offset(SUPERVISOR_64) - state.offset(SUPERVISOR)
+        by_code = b.select(mode.in_64_bit_mode(b), b.const(wide, 64), 0)
+        by_tables = b.select(is_long_mode(b), b.const(wide, 64), 0)
+        b.put("tlb", b.select(checked | watched, nothing, supervisor + by_level + by_code))
+        b.put("tlb_system", b.select(watched, nothing, supervisor + by_tables))

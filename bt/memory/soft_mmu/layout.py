@@ -1,4 +1,7 @@
-"""What the tables of the soft MMU look like: three of them, one for each privilege, and an empty one.
+"""What the tables of the soft MMU look like: one for each privilege, the same for 64-bit mode, and an empty one.
+
+Stencils, which are for 32-bit code, compare 32 bits of a tag: so their tables know no address beyond 4 GiB. In long
+mode the processor's own accesses, whose tables may be anywhere, go by those of 64-bit mode.
 
 An entry holds a read tag, a write tag and an addend: host address = linear address + addend. A tag is the address of
 the last byte of a page, which is never zero: so an empty entry is zeros, and tables cost no memory before they are
@@ -8,7 +11,7 @@ whose page holds translated code never have a write tag: stores there take the s
 code.
 """
 
-from bt.x86.state import TLB_BYTES
+from bt.x86.state import TLB_BYTES, TLB_TABLES
 
 TLB_ENTRY_BYTES = 32
 TLB_ENTRIES = TLB_BYTES // TLB_ENTRY_BYTES
@@ -18,8 +21,9 @@ INVALID_TAG = 0
 # walk that made the entry.
 PHYSICAL_FLAGS = 4096 - 1
 
-SUPERVISOR, USER, EMPTY = "tlb_supervisor", "tlb_user", "tlb_none"  # EMPTY: accesses that all take the slow path
-TABLES = (SUPERVISOR, USER)  # one behind the other in the state, as `tlb_filled` counts their entries
+TABLES = TLB_TABLES  # one behind the other in the state, as `tlb_filled` counts their entries
+SUPERVISOR, USER, SUPERVISOR_64, USER_64 = TABLES
+EMPTY = "tlb_none"  # accesses that all take the slow path
 # Displacement from a linear address, shifted right so far, to its entry.
 ENTRY_SHIFT = 12 - (TLB_ENTRY_BYTES.bit_length() - 1)
 ENTRY_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_BYTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bt.codegen.abi import Signature
@@ -28,14 +28,17 @@ from bt.memory.soft_mmu.layout import (
     PHYSICAL_FLAGS,
     READ_TAG,
     SUPERVISOR,
-    TABLES,
+    SUPERVISOR_64,
     TLB_ENTRY_BYTES,
+    USER,
+    USER_64,
     WRITE_TAG,
 )
 from bt.x86 import services
 from bt.x86.context import OK
-from bt.x86.page import PAGE, REGION_SHIFT
+from bt.x86.page import HUGE_SHIFT, PAGE, REGION_SHIFT
 from bt.x86.state import LARGE_REGIONS_SLOTS, TLB_FILLED_SLOTS
+from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.paging.fetched_pages import was_fetched
 
 SAMPLED = 256
@@ -46,15 +49,15 @@ def _resolve(b: NativeContext) -> None:
     system = flags & ACCESS_SYSTEM
     table = b.select(system != 0, b.get_pointer("tlb_system"), b.get_pointer("tlb"))
     entry = table + entry_offset(linear)
-    wanted = tag_of(linear.zext(64))
+    wanted = tag_of(linear)
     tag = b.load(b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG), 64)
     fetch = flags & ACCESS_FETCH
     with b.If(tag == wanted):
         not_executable = b.load(entry + PHYSICAL, 32) & services.WALKED_NO_EXECUTE
         with b.Likely((fetch == 0) | (not_executable == 0)):
-            b.put("memory_value", b.load(entry + ADDEND, 64) + linear.zext(64))
+            b.put("memory_value", b.load(entry + ADDEND, 64) + linear)
             known = b.load(entry + PHYSICAL, 64) & ~PHYSICAL_FLAGS
-            b.put("exit_address", known | (linear.zext(64) & (PAGE - 1)))
+            b.put("exit_address", known | (linear & (PAGE - 1)))
             b.ret(OK)
     # one of SAMPLED fills is measured, for all of them: reading the host's counter takes a fifth of a fill
     started = b.local(64, 0)
@@ -71,8 +74,9 @@ def _resolve(b: NativeContext) -> None:
     with b.Unlikely((walked & services.WALKED_LARGE) != 0):
         slot, bit = _large_region(b, linear)
         b.store(slot, b.load(slot, 64) | bit)
+        b.put("tlb_has_huge", b.get("tlb_has_huge") | (walked & services.WALKED_HUGE))
     physical = b.get("memory_value") & -PAGE
-    within = linear.zext(64) & (PAGE - 1)
+    within = linear & (PAGE - 1)
     b.put("exit_address", physical | within)
     there = PhysicalPage(b, physical)
     with b.If(~there.is_memory):
@@ -90,7 +94,7 @@ def _resolve(b: NativeContext) -> None:
     writable = (walked & services.WALKED_WRITABLE) != 0
     b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, wanted, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, wanted)
-    b.store(entry + ADDEND, there.host - (linear.zext(64) & -PAGE))
+    b.store(entry + ADDEND, there.host - (linear & -PAGE))
     kept = walked & (services.WALKED_GLOBAL | services.WALKED_NO_EXECUTE | services.WALKED_LARGE)
     b.store(entry + PHYSICAL, physical | kept)
     _is_full(b, entry)
@@ -104,7 +108,7 @@ def _direct(b: NativeContext) -> None:
     _, linear, write = b.arguments
     null = b.const(0, PTR)
     entry = b.get_pointer("tlb") + entry_offset(linear)
-    wanted = tag_of(linear.zext(64))
+    wanted = tag_of(linear)
     tag = b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG)
     with b.If(b.load(tag, 64) != wanted):
         saved_cr2 = b.get("cr2")
@@ -113,7 +117,7 @@ def _direct(b: NativeContext) -> None:
             b.put("cr2", saved_cr2)  # only a probe: the checked access that follows raises the fault
         with b.If(b.load(tag, 64) != wanted):
             b.ret(null)
-    b.ret(b.load(entry + ADDEND, PTR) + linear.zext(64))
+    b.ret(b.load(entry + ADDEND, PTR) + linear)
 
 
 def _is_full(b: NativeContext, entry: Value) -> None:
@@ -126,8 +130,10 @@ def _is_full(b: NativeContext, entry: Value) -> None:
 @contextmanager
 def _Filled(b: NativeContext) -> Iterator[tuple[Value, Value, Value]]:  # noqa: N802, it reads as b.Loop
     """For each entry that may not be empty: pointer to it; its slot of `tlb_filled` and its bit there, to be taken out
-    by whoever empties it."""
-    with b.Range(TLB_FILLED_SLOTS * 8, step=8) as at:
+    by whoever empties it. The tables of 64-bit mode are empty where there is no long mode: entering it has them
+    looked at."""
+    end = b.select(is_long_mode(b), b.const(TLB_FILLED_SLOTS * 8, 64), TLB_FILLED_SLOTS * 4)
+    with b.Range(end, step=8) as at:
         slot = b.slot("tlb_filled") + at
         left = b.local(64, b.load(slot, 64))
         with b.Loop() as loop:
@@ -145,7 +151,7 @@ def _empty(b: NativeContext, entry: Value) -> None:
 
 
 def _clear_tables(b: NativeContext, *, keep_global: bool) -> None:
-    """Empty both tables; the entries of global pages stay with `keep_global`."""
+    """Empty the tables; the entries of global pages stay with `keep_global`."""
     with _Filled(b) as (entry, slot, bit):
         stays = b.load(entry + PHYSICAL, 32) & services.WALKED_GLOBAL if keep_global else b.const(0, 32)
         with b.If(stays == 0):
@@ -161,6 +167,7 @@ def _flush_tlb(b: NativeContext) -> None:
         with arm.otherwise():
             _clear_tables(b, keep_global=False)
             b.put("tlb_has_global", 0)
+            b.put("tlb_has_huge", 0)
             for number in range(LARGE_REGIONS_SLOTS):
                 b.put("large_regions", 0, number)
     flush_views(b, b.arguments[1] == 0)
@@ -173,27 +180,35 @@ def _bump_epoch(b: NativeContext) -> None:
 
 
 def _large_region(b: NativeContext, linear: Value) -> tuple[Value, Value]:
-    """Pointer to the slot of `large_regions` for an address (i32), and its bit there (i64)."""
-    return b.bit_place("large_regions", linear.zext(64) >> REGION_SHIFT)
+    """Pointer to the slot of `large_regions` for an address, and its bit there (i64 each)."""
+    return b.bit_place("large_regions", (linear >> REGION_SHIFT) & (64 * LARGE_REGIONS_SLOTS - 1))
 
 
 def _invalidate_page(b: NativeContext) -> None:
     """A large page has an entry for each 4 KiB that were accessed, and goes as a whole (SDM vol. 3A 4.10.2.3)."""
     linear = b.arguments[1]
-    tag = tag_of(linear.zext(64))
-    for table in TABLES:
-        entry = b.slot(table) + entry_offset(linear)
-        with b.If(b.load(entry + READ_TAG, 64) == tag):
-            _empty(b, entry)
+    tag = tag_of(linear)
+
+    def empty(tables: Sequence[str]) -> None:
+        for table in tables:
+            entry = b.slot(table) + entry_offset(linear)
+            with b.If(b.load(entry + READ_TAG, 64) == tag):
+                _empty(b, entry)
+
+    empty((SUPERVISOR, USER))
+    with b.If(is_long_mode(b)):
+        empty((SUPERVISOR_64, USER_64))
     slot, bit = _large_region(b, linear)
     regions = b.load(slot, 64)
-    is_large = (regions & bit) != 0
+    has_huge = b.get("tlb_has_huge") != 0
+    is_large = ((regions & bit) != 0) | has_huge
     with b.Unlikely(is_large):
+        shift = b.select(has_huge, b.const(HUGE_SHIFT, 64), REGION_SHIFT)
         with _Filled(b) as (entry, _, _):
             other = b.load(entry + READ_TAG, 64)
-            with b.If((other >> REGION_SHIFT) == (tag >> REGION_SHIFT)):
+            with b.If((other >> shift) == (tag >> shift)):
                 _empty(b, entry)
-        b.store(slot, regions ^ bit)
+        b.store(slot, regions & ~bit)
     flush_views_at(b, linear)
     with b.Unlikely(is_large | was_fetched(b, linear)):
         _bump_epoch(b)
@@ -209,7 +224,7 @@ def _protect(b: NativeContext) -> None:
 def _known_translation(b: NativeContext) -> None:
     linear = b.arguments[1]
     entry = b.get_pointer("tlb") + entry_offset(linear)
-    tag = tag_of(linear.zext(64))
+    tag = tag_of(linear)
     with b.If(b.load(entry + READ_TAG, 64) != tag):
         b.ret(NOT_KNOWN)
     writable = b.load(entry + WRITE_TAG, 64) == tag

@@ -48,6 +48,7 @@ FX_CONTROL, FX_STATUS, FX_TAGS, FX_OPCODE, FX_IP, FX_CS, FX_DP, FX_DS, FX_MXCSR,
     0, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32,
 )  # fmt: skip
 FX_XMM, FX_GUEST_BYTES = 160, 288  # XMM0; behind XMM7, where nothing is written in 32-bit modes
+FX_LONG_BYTES = 416  # behind XMM15
 
 
 def _load(b: Context) -> None:

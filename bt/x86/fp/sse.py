@@ -1,4 +1,7 @@
-"""FXSAVE and FXRSTOR in the layout of 32-bit modes, MXCSR, CLFLUSH (SDM vol. 2; vol. 1 table 10-2)."""
+"""FXSAVE and FXRSTOR, MXCSR, CLFLUSH (SDM vol. 2; vol. 1 table 10-2).
+
+In 64-bit mode there are eight XMM registers more, and with REX.W the pointers have 64 bits and no selectors.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from bt.x86.fp.fp_state import (
     FX_DS,
     FX_GUEST_BYTES,
     FX_IP,
+    FX_LONG_BYTES,
     FX_MXCSR,
     FX_MXCSR_MASK,
     FX_OPCODE,
@@ -41,6 +45,11 @@ _POINTERS = (
     ("fpu_dp", FX_DP, 32),
     ("fpu_ds", FX_DS, 16),
 )
+_LONG_POINTERS = (("fpu_opcode", FX_OPCODE, 16), ("fpu_ip", FX_IP, 64), ("fpu_dp", FX_DP, 64))
+
+
+def _pointers(b: Context) -> tuple[tuple[str, int, int], ...]:
+    return _LONG_POINTERS if b.operand_size == 64 else _POINTERS
 
 
 def _area(b: Context, operand: MemoryOperand, *, write: bool) -> Value:
@@ -60,7 +69,7 @@ def _copy_image(b: Context, target: Value, source: Value) -> None:
     _copy(b, target, source, FX_REGISTERS, FX_XMM)
     with b.If(features.has(b, "sse")):
         _copy(b, target, source, FX_MXCSR, FX_REGISTERS)
-        _copy(b, target, source, FX_XMM, FX_GUEST_BYTES)
+        _copy(b, target, source, FX_XMM, FX_LONG_BYTES if b.long else FX_GUEST_BYTES)
 
 
 def fxsave(b: Context, dst: MemoryOperand) -> None:
@@ -73,7 +82,7 @@ def fxsave(b: Context, dst: MemoryOperand) -> None:
     b.store(image + FX_STATUS, status.trunc(16))
     for offset in (FX_IP, FX_DP):
         b.store(image + offset, b.const(0, 64))
-    for name, offset, width in _POINTERS:
+    for name, offset, width in _pointers(b):
         b.store(image + offset, b.get(name, width=width))
     b.store(image + FX_MXCSR, mxcsr)
     b.store(image + FX_MXCSR_MASK, mxcsr_defined(b))
@@ -91,7 +100,7 @@ def fxrstor(b: Context, src: MemoryOperand) -> None:
     image = b.slot("fp_image")
     b.call(host_fp.FXSAVE, image)
     _copy_image(b, image, where)
-    for name, offset, width in _POINTERS:
+    for name, offset, width in _pointers(b):
         b.put(name, b.load(where + offset, width))
     b.store(image + FX_CONTROL, (control | X87_MASKS).trunc(16))
     b.store(image + FX_STATUS, b.load(where + FX_STATUS, 16) & ~STATUS_SUMMARY)

@@ -78,9 +78,11 @@ class Width(Enum):
     B = "b"  # 8 bits
     W = "w"  # 16 bits
     D = "d"  # 32 bits
+    Y = "y"  # 32 bits, or 64 for an operand size of 64 bits
     Q = "q"  # 64 bits
-    V = "v"  # 16 or 32 bits: the operand size
-    Z = "z"  # the same for an immediate or a displacement
+    QX = "q/x"  # 64 bits, or 128 for an operand size of 64 bits
+    V = "v"  # 16, 32 or 64 bits: the operand size
+    Z = "z"  # 16 or 32 bits: for an operand size of 64 bits, too, they are 32, which an immediate sign-extends
     VW = "vw"  # operand size when a register, 16 bits when memory
     BS = "bs"  # 8 bits in the instruction, sign-extended to the operand size
     A = "a"  # two operands of the operand size (bound)
@@ -112,11 +114,14 @@ def _kind(code: str) -> Operand:
 
 
 Eb, Ew, Ed, Ev = _kind("Eb"), _kind("Ew"), _kind("Ed"), _kind("Ev")
+Ey, Gy, My = _kind("Ey"), _kind("Gy"), _kind("My")
+Ez = _kind("Ez")  # the SDM's "Ed" of MOVSXD
 Evw = _kind("Evw")  # the SDM's "Rv/Mw"
 Gb, Gw, Gd, Gv = _kind("Gb"), _kind("Gw"), _kind("Gd"), _kind("Gv")
 M, Mw, Mv, Ma, Mp, Mq, Ms = (_kind(code) for code in ("M", "Mw", "Mv", "Ma", "Mp", "Mq", "Ms"))
-Sw, Cd, Dd, Rd = _kind("Sw"), _kind("Cd"), _kind("Dd"), _kind("Rd")
-Ib, Iw, Iz, Ibs, Jb, Jz, Ap = (_kind(code) for code in ("Ib", "Iw", "Iz", "Ibs", "Jb", "Jz", "Ap"))
+Sw, Cd, Dd, Ry = _kind("Sw"), _kind("Cd"), _kind("Dd"), _kind("Ry")
+Mqx = _kind("Mq/x")
+Ib, Iw, Iv, Iz, Ibs, Jb, Jz, Ap = (_kind(code) for code in ("Ib", "Iw", "Iv", "Iz", "Ibs", "Jb", "Jz", "Ap"))
 Ob, Ov, Xb, Xv, Yb, Yv = (_kind(code) for code in ("Ob", "Ov", "Xb", "Xv", "Yb", "Yv"))
 Zb, Zv = _kind("Zb"), _kind("Zv")
 AL, CL, AX, DX, eAX = (  # noqa: N816 (eAX is the SDM's own name: AX or EAX by operand size)
@@ -220,6 +225,8 @@ class Form:
     rep: Literal[None, "rep", "repz"] = None  # F2 and F3 repeat it; "repz": they differ and end on ZF
     privilege: Literal["any", "iopl", "io", "v86 iopl"] = "any"  # io: CPL <= IOPL or the TSS bitmap allows
     modes: Literal["any", "protected"] = "any"  # protected: #UD in real and virtual-8086 mode
+    # in 64-bit mode: not there; only there; 64 bits but for prefix 66; 64 bits whatever the prefixes
+    long: Literal["", "gone", "only", "default 64", "forced 64"] = ""
     cpuid: str | None = None  # feature (bt/x86/cpu_model.py) without which the form is #UD
     condition: int | None = None  # condition code of jcc, setcc, cmovcc
     treatment: str = ""  # how bt treats it, where its class does not say it all
@@ -265,7 +272,7 @@ class Form:
         widths = {operand.width for operand in self.operands if operand.method not in _SIZELESS and operand is not CL}
         if widths & _SIZED:
             return None
-        if Width.D in widths:
+        if widths & {Width.D, Width.Y}:
             return 32
         return 8 if Width.B in widths else None
 

@@ -24,7 +24,7 @@ READY_SSE: Final = 2
 _XMM = frozenset((Method.XMM_REGISTER, Method.XMM_OR_MEMORY, Method.XMM_RM))
 _MMX = frozenset((Method.MMX_REGISTER, Method.MMX_OR_MEMORY, Method.MMX_RM))
 _MEMORY = frozenset((Method.MEMORY_ONLY, Method.REGISTER_OR_MEMORY, Method.XMM_OR_MEMORY, Method.MMX_OR_MEMORY))
-_BYTES = {Width.W: 2, Width.D: 4, Width.Q: 8, Width.T: 10, Width.X: 16, Width.U: 16}
+_BYTES = {Width.W: 2, Width.D: 4, Width.Y: 4, Width.Q: 8, Width.T: 10, Width.X: 16, Width.U: 16}
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class FpUse:
     masked: bool = False  # the operand is at DS:(E)DI, and some of its bytes are written
     gpr: Literal["", "reg", "rm"] = ""  # which field of ModRM names a general register
     gpr_written: bool = False
+    gpr_width: Literal[32, 64] = 32
     compares: bool = False
     condition: int | None = None
 
@@ -50,7 +51,7 @@ class FpUse:
     def name(self) -> str:
         """For symbols."""
         memory = f"{'w' if self.store else 'r'}{self.memory}" if self.memory else ""
-        register = f"{self.gpr}{'w' if self.gpr_written else ''}"
+        register = f"{self.gpr}{'w' if self.gpr_written else ''}{'q' if self.gpr_width == 64 else ''}"
         extra = f"{'a' * self.aligned}{'k' * self.masked}{'f' * self.compares}"
         condition = "" if self.condition is None else f"cc{self.condition}"
         return "_".join(part for part in (f"fp{self.units}", memory, register, extra, condition) if part)
@@ -61,8 +62,13 @@ def is_fp(form: Form) -> bool:
     return form.meaning.startswith("fp.")
 
 
-def fp_use(form: Form, memory: bool) -> FpUse:
-    """How a form of the family `fp` is executed; `memory`: its ModRM operand is in memory."""
+def has_wide_operand(form: Form) -> bool:
+    """Whether an operand of an FP form has 64 bits with REX.W."""
+    return any(operand.width is Width.Y for operand in form.operands)
+
+
+def fp_use(form: Form, memory: bool, *, wide: bool = False) -> FpUse:
+    """How a form of the family `fp` is executed; `memory`: its ModRM operand is in memory; `wide`: with REX.W."""
     methods = {operand.method for operand in form.operands}
     units = UNIT_SSE * bool(methods & _XMM) | UNIT_MMX * bool(methods & _MMX)
     if memory and units == UNIT_SSE | UNIT_MMX and Method.MMX_OR_MEMORY in methods:
@@ -76,6 +82,8 @@ def fp_use(form: Form, memory: bool) -> FpUse:
     for place, operand in enumerate(form.operands):
         if memory and operand.method in _MEMORY:
             size, aligned = _BYTES[operand.width], operand.width is Width.X
+            if wide and operand.width is Width.Y:
+                size = 8
         elif operand.method in (Method.REGISTER, Method.REGISTER_OR_MEMORY):
             gpr = "reg" if operand.method is Method.REGISTER else "rm"
             written = place == 0
@@ -89,6 +97,7 @@ def fp_use(form: Form, memory: bool) -> FpUse:
         masked=masked,
         gpr=gpr,
         gpr_written=written,
+        gpr_width=64 if wide and gpr else 32,
         compares=form.meaning == "fp.compare",
         condition=form.condition,
     )

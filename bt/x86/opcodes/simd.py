@@ -8,7 +8,31 @@ from __future__ import annotations
 
 from typing import Final
 
-from .form import IDENTITY, Ed, Ew, Form, Gd, Ib, Md, Mq, Mx, Nq, Operand, Pd, Pq, Qd, Qq, Ux, Vd, Vq, Vx, Wq, Wu, Wx
+from .form import (
+    IDENTITY,
+    Ew,
+    Ey,
+    Form,
+    Gd,
+    Gy,
+    Ib,
+    Mq,
+    Mx,
+    My,
+    Nq,
+    Operand,
+    Pd,
+    Pq,
+    Qd,
+    Qq,
+    Ux,
+    Vd,
+    Vq,
+    Vx,
+    Wq,
+    Wu,
+    Wx,
+)
 
 # Opcode, name, feature that brought the MMX form (the XMM form is always SSE2's)
 _PAIRS: Final = (
@@ -56,10 +80,10 @@ _ROWS: Final = (
     simd("66 0F 73 /7 mod=3",    "pslldq",      (Ux, Ib),       "sse2"),
     simd("0F 77",                "emms",        (),             "mmx"),
     # -- moves
-    simd("0F 6E /r",             "movd",        (Pd, Ed),       "mmx"),
-    simd("66 0F 6E /r",          "movd",        (Vd, Ed),       "sse2"),
-    simd("0F 7E /r",             "movd",        (Ed, Pd),       "mmx",  "fp.store"),
-    simd("66 0F 7E /r",          "movd",        (Ed, Vd),       "sse2", "fp.store"),
+    simd("0F 6E /r",             "movd",        (Pd, Ey),       "mmx"),
+    simd("66 0F 6E /r",          "movd",        (Vd, Ey),       "sse2"),
+    simd("0F 7E /r",             "movd",        (Ey, Pd),       "mmx",  "fp.store"),
+    simd("66 0F 7E /r",          "movd",        (Ey, Vd),       "sse2", "fp.store"),
     simd("0F 6F /r",             "movq",        (Pq, Qq),       "mmx"),
     simd("0F 7F /r",             "movq",        (Qq, Pq),       "mmx",  "fp.store"),
     simd("F3 0F 7E /r",          "movq",        (Vq, Wq),       "sse2"),
@@ -74,7 +98,7 @@ _ROWS: Final = (
     simd("66 0F E7 /r mem",      "movntdq",     (Mx, Vx),       "sse2", "fp.store"),
     simd("0F F7 /r mod=3",       "maskmovq",    (Pq, Nq),       "sse",  "fp.masked_store"),
     simd("66 0F F7 /r mod=3",    "maskmovdqu",  (Vx, Ux),       "sse2", "fp.masked_store"),
-    Form("0F C3 /r mem",         "movnti",      (Md, Gd),       "move.mov", IDENTITY, cpuid="sse2"),
+    Form("0F C3 /r mem",         "movnti",      (My, Gy),       "move.mov", IDENTITY, cpuid="sse2"),
     # -- shuffles, insertion, extraction
     simd("0F 70 /r",             "pshufw",      (Pq, Qq, Ib),   "sse"),
     simd("66 0F 70 /r",          "pshufd",      (Vx, Wx, Ib),   "sse2"),

@@ -7,6 +7,8 @@ The dispatch table is an array of little-endian u16:
                   prefix: 0 none of these, 1 66, 2 F3, 3 F2 (the last of F2 and F3 counts, and either beats 66)
     [4096, ...)   groups
 
+64-bit mode has a table of its own, in which forms that it has not are undefined (`Form.long`).
+
 An entry below 0x8000 is a form id; 0 is `UNDEFINED`. An entry with bit 15 set goes on in a group, which begins at
 entry & 0x7FFF of the same array. A first-level entry goes on in a group of 16, indexed by ModRM.reg + (8 if mod = 3),
 and an entry found there in a group of 8, indexed by ModRM.rm. So with `modrm` at hand the form takes at most 3 loads:
@@ -29,6 +31,7 @@ from typing import Final
 
 from .encoding import ESCAPES, MANDATORY_PREFIXES, OPCODE_MAPS, Encoding, parse_encoding
 from .form import UNDEFINED_CLASS, Form, Ib, Method, Operand
+from .long import LONG
 from .map_0f3a import MAP_0F3A, MAP_0F3A_UNDEFINED
 from .map_0f38 import MAP_0F38, MAP_0F38_UNDEFINED
 from .one_byte import ONE_BYTE, ONE_BYTE_UNDEFINED
@@ -75,14 +78,19 @@ def _numbered(forms: tuple[Form, ...]) -> tuple[Form, ...]:
     return forms
 
 
-FORMS: Final[tuple[Form, ...]] = _numbered((UNDEFINED, *ONE_BYTE, *TWO_BYTE, *X87, *SIMD, *SSE, *MAP_0F38, *MAP_0F3A))
+FORMS: Final[tuple[Form, ...]] = _numbered(
+    (UNDEFINED, *ONE_BYTE, *TWO_BYTE, *X87, *SIMD, *SSE, *MAP_0F38, *MAP_0F3A, *LONG)
+)
+
+PLAIN_FORMS: Final[tuple[Form, ...]] = tuple(form for form in FORMS[1:] if form.long != "only")
+"""Those of 16-bit and 32-bit code, without UNDEFINED."""
 
 _Key = tuple[int, int]  # (row, opcode)
 _UNSET = -1
 
 
-def _place(cells: dict[_Key, list[int]], encoding: Encoding, text: str, form_id: int) -> None:
-    """Give the encoding's cells to a form. Raises ValueError if one has an owner."""
+def _place(cells: dict[_Key, list[int]], encoding: Encoding, text: str, form_id: int, *, rest: bool = False) -> None:
+    """Give the encoding's cells to a form. Raises ValueError if one has an owner; with `rest` those keep theirs."""
     row = encoding.opcode_map << 2 | MANDATORY_PREFIXES[encoding.prefix]
     for opcode in encoding.opcodes:
         if encoding.any_modrm and (row, opcode) not in cells:
@@ -95,6 +103,8 @@ def _place(cells: dict[_Key, list[int]], encoding: Encoding, text: str, form_id:
                 for rm in encoding.rms:
                     cell = mod3 << 6 | reg << 3 | rm
                     if own[cell] != _UNSET:
+                        if rest:
+                            continue
                         raise ValueError(f"encoding {text!r} is taken already, in part or whole (form {own[cell]})")
                     own[cell] = form_id
 
@@ -116,24 +126,28 @@ def _compress(cells: list[int], array: list[int]) -> int:
 
 
 @cache
-def dispatch_table() -> bytes:
-    """The table described above."""
-    return build_dispatch_table(FORMS, UNDEFINED_ENCODINGS)
+def dispatch_table(*, long: bool = False) -> bytes:
+    """The table described above. `long`: the one of 64-bit mode."""
+    return build_dispatch_table(FORMS, UNDEFINED_ENCODINGS, long=long)
 
 
-def build_dispatch_table(forms: Sequence[Form], undefined_encodings: Iterable[str]) -> bytes:
+def build_dispatch_table(forms: Sequence[Form], undefined_encodings: Iterable[str], *, long: bool = False) -> bytes:
     """Dispatch table of numbered forms; forms[0] stands for everything undefined.
 
     Raises ValueError if an encoding is taken twice or an opcode belongs to nobody.
     """
     cells: dict[_Key, list[int]] = {}
+    others = [form for form in forms[1:] if form.long == ("gone" if long else "only")]
+    forms = [forms[0], *(form for form in forms[1:] if form not in others)]
     for form in forms[1:]:
         encoding = parse_encoding(form.encoding)
         if form.memory_only:
             encoding = replace(encoding, mods=(False,))
         _place(cells, encoding, form.encoding, form.id)
     for text in undefined_encodings:
-        _place(cells, parse_encoding(text), text, UNDEFINED.id)
+        _place(cells, parse_encoding(text), text, UNDEFINED.id, rest=long)
+    for form in others if long else ():
+        _place(cells, parse_encoding(form.encoding), form.encoding, UNDEFINED.id, rest=True)
     for opcode_map, byte in (*ESCAPES, *((0, prefix) for prefix in PREFIXES)):
         cells[opcode_map << 2, byte] = [UNDEFINED.id] * 128
     # What a memory-only operand leaves over is undefined without being listed.
@@ -166,16 +180,17 @@ def build_dispatch_table(forms: Sequence[Form], undefined_encodings: Iterable[st
 
 
 @cache
-def _entries() -> memoryview:
-    return memoryview(dispatch_table()).cast("H")
+def _entries(*, long: bool) -> memoryview:
+    return memoryview(dispatch_table(long=long)).cast("H")
 
 
-def lookup(opcode_map: int, opcode: int, modrm: int = 0, prefix: int = 0) -> Form:
+def lookup(opcode_map: int, opcode: int, modrm: int = 0, prefix: int = 0, *, long: bool = False) -> Form:
     """The form of an opcode; `UNDEFINED` (id 0) if it has none.
 
     opcode_map: number in OPCODE_MAPS. modrm: needed only where `needs_modrm` says so. prefix: 0, 0x66, 0xF2 or 0xF3.
+    long: in 64-bit mode, where 40 to 4F are no opcodes.
     """
-    table = _entries()
+    table = _entries(long=long)
     entry = table[opcode_map << 10 | MANDATORY_PREFIXES[prefix] << 8 | opcode]
     if entry & GO_ON:
         entry = table[(entry & ~GO_ON) + (modrm >> 3 & 7) + (8 if modrm >= 0xC0 else 0)]
@@ -184,9 +199,9 @@ def lookup(opcode_map: int, opcode: int, modrm: int = 0, prefix: int = 0) -> For
     return FORMS[entry]
 
 
-def needs_modrm(opcode_map: int, opcode: int, prefix: int = 0) -> bool:
+def needs_modrm(opcode_map: int, opcode: int, prefix: int = 0, *, long: bool = False) -> bool:
     """True if the form depends on ModRM (group opcodes)."""
-    return _entries()[opcode_map << 10 | MANDATORY_PREFIXES[prefix] << 8 | opcode] >= GO_ON
+    return _entries(long=long)[opcode_map << 10 | MANDATORY_PREFIXES[prefix] << 8 | opcode] >= GO_ON
 
 
 _DECIDE_LENGTH: Final = (Method.IMMEDIATE, Method.REGISTER_RM)

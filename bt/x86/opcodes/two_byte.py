@@ -27,9 +27,9 @@ from .form import (
     Jz,
     M,
     Mp,
-    Mq,
+    Mqx,
     Ms,
-    Rd,
+    Ry,
     Zv,
 )
 
@@ -48,7 +48,17 @@ def _bit_test(digit: int, register: str, name: str, lock: bool) -> list[Form]:
 
 _REGULAR: Final = (
     *(
-        Form(f"0F {0x80 + n:02X}", f"j{suffix}", (Jz,), "control.jcc", CONTROL, reads, ends_block=True, condition=n)
+        Form(
+            f"0F {0x80 + n:02X}",
+            f"j{suffix}",
+            (Jz,),
+            "control.jcc",
+            CONTROL,
+            reads,
+            ends_block=True,
+            condition=n,
+            long="forced 64",
+        )
         for n, (suffix, reads) in enumerate(CONDITIONS)
     ),
     *(
@@ -103,7 +113,7 @@ _ROWS: Final = (
     Form("0F C1 /r",    "xadd",        (Ev, Gv),     "arith.xadd",            IDENTITY,   writes="oszapc", lock=True),
     Form("0F B0 /r",    "cmpxchg",     (Eb, Gb),     "arith.cmpxchg",         IDENTITY,   writes="oszapc", lock=True),
     Form("0F B1 /r",    "cmpxchg",     (Ev, Gv),     "arith.cmpxchg",         IDENTITY,   writes="oszapc", lock=True),
-    Form("0F C7 /1",    "cmpxchg8b",   (Mq,),        "arith.cmpxchg8b",       IDENTITY,   writes="z", lock=True,
+    Form("0F C7 /1",    "cmpxchg8b",   (Mqx,),       "arith.cmpxchg8b",       IDENTITY,   writes="z", lock=True,
          cpuid="cx8"),
     # -- hints: reserved NOPs take a ModRM byte and access nothing, whatever mod is (prefetch among them)
     Form("0F 0D /r",    "prefetchw",   (Ev,),        "move.nop", IDENTITY, cpuid="hints", treatment=_HINT),
@@ -117,10 +127,12 @@ _ROWS: Final = (
     Form("0F AE F0-F7", "mfence",      (),           "move.nop", IDENTITY, cpuid="sse2", treatment=_FENCE),
     Form("0F AE F8-FF", "sfence",      (),           "move.nop", IDENTITY, cpuid="sse", treatment=_FENCE),
     # -- segment registers and descriptors
-    Form("0F A0",       "push",        (FS,),        "segment.push",          SENSITIVE),
-    Form("0F A8",       "push",        (GS,),        "segment.push",          SENSITIVE),
-    Form("0F A1",       "pop",         (FS,),        "segment.pop",           SENSITIVE,  ends_block=True),
-    Form("0F A9",       "pop",         (GS,),        "segment.pop",           SENSITIVE,  ends_block=True),
+    Form("0F A0",       "push",        (FS,),        "segment.push",          SENSITIVE, long="default 64"),
+    Form("0F A8",       "push",        (GS,),        "segment.push",          SENSITIVE, long="default 64"),
+    Form("0F A1",       "pop",         (FS,),        "segment.pop",           SENSITIVE,  ends_block=True,
+         long="default 64"),
+    Form("0F A9",       "pop",         (GS,),        "segment.pop",           SENSITIVE,  ends_block=True,
+         long="default 64"),
     Form("0F B2 /r",    "lss",         (Gv, Mp),     "segment.lss",           SENSITIVE,  ends_block=True),
     Form("0F B4 /r",    "lfs",         (Gv, Mp),     "segment.lfs",           SENSITIVE,  ends_block=True),
     Form("0F B5 /r",    "lgs",         (Gv, Mp),     "segment.lgs",           SENSITIVE,  ends_block=True),
@@ -147,12 +159,15 @@ _ROWS: Final = (
     Form("0F 06",       "clts",        (),           "processor.clts",        PRIVILEGED, ends_block=True),
     Form("0F 08",       "invd",        (),           "processor.invd",        PRIVILEGED),
     Form("0F 09",       "wbinvd",      (),           "processor.wbinvd",      PRIVILEGED),
-    Form("0F 20 /0",    "mov",         (Rd, Cd),     "processor.mov_from_cr", PRIVILEGED),
-    Form("0F 20 /2-4",  "mov",         (Rd, Cd),     "processor.mov_from_cr", PRIVILEGED),
-    Form("0F 22 /0",    "mov",         (Cd, Rd),     "processor.mov_to_cr",   PRIVILEGED, ends_block=True),
-    Form("0F 22 /2-4",  "mov",         (Cd, Rd),     "processor.mov_to_cr",   PRIVILEGED, ends_block=True),
-    Form("0F 21 /r",    "mov",         (Rd, Dd),     "processor.mov_from_dr", PRIVILEGED),
-    Form("0F 23 /r",    "mov",         (Dd, Rd),     "processor.mov_to_dr",   PRIVILEGED, ends_block=True),
+    Form("0F 20 /0",    "mov",         (Ry, Cd),     "processor.mov_from_cr", PRIVILEGED, long="forced 64"),
+    Form("0F 20 /2-4",  "mov",         (Ry, Cd),     "processor.mov_from_cr", PRIVILEGED, long="forced 64"),
+    Form("0F 22 /0",    "mov",         (Cd, Ry),     "processor.mov_to_cr",   PRIVILEGED, ends_block=True,
+         long="forced 64"),
+    Form("0F 22 /2-4",  "mov",         (Cd, Ry),     "processor.mov_to_cr",   PRIVILEGED, ends_block=True,
+         long="forced 64"),
+    Form("0F 21 /r",    "mov",         (Ry, Dd),     "processor.mov_from_dr", PRIVILEGED, long="forced 64"),
+    Form("0F 23 /r",    "mov",         (Dd, Ry),     "processor.mov_to_dr",   PRIVILEGED, ends_block=True,
+         long="forced 64"),
     Form("0F A2",       "cpuid",       (),           "cpuid.cpuid",           SENSITIVE),
     Form("0F 30",       "wrmsr",       (),           "msr.wrmsr",             PRIVILEGED, cpuid="msr",
          ends_block=True),
@@ -160,6 +175,8 @@ _ROWS: Final = (
          ends_block=True),
     # unprivileged unless CR4.TSD is set / CR4.PCE is clear
     Form("0F 31",       "rdtsc",       (),           "timestamp.rdtsc",             SENSITIVE,  cpuid="tsc",
+         ends_block=True),
+    Form("0F 01 F9",    "rdtscp",      (),           "timestamp.rdtscp",      SENSITIVE,  cpuid="rdtscp",
          ends_block=True),
     Form("0F 33",       "rdpmc",       (),           "msr.rdpmc",             SENSITIVE,  cpuid="rdpmc",
          ends_block=True),
@@ -184,7 +201,8 @@ TWO_BYTE_UNDEFINED: Final[dict[str, str]] = {
     "0F 00 /6-7": "reserved",
     "0F 01 /0-3 mod=3": "VMX, SVM, SGX, monitor, xgetbv and others",
     "0F 01 /5": "rstorssp, rdpkru and others",
-    "0F 01 /7 mod=3": "swapgs, rdtscp and others",
+    "0F 01 F8": "swapgs, of 64-bit mode",
+    "0F 01 FA-FF": "monitorx, mwaitx, clzero, rdpru (AMD)",
     "0F 04": "reserved",
     "0F 05": "syscall (AMD, long mode)",
     "0F 07": "sysret (AMD, long mode)",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bt.codegen.value import Value
 from bt.x86 import flags
-from bt.x86.context import DE, Context, Operand
+from bt.x86.context import DE, GP, UD, Context, MemoryOperand, Operand
+from bt.x86.features import has
 from bt.x86.state import EAX, EBX, ECX, EDX
 
 
@@ -99,7 +100,16 @@ def cmpxchg(b: Context, dst: Operand, src: Operand) -> None:
     accumulator = b.reg(EAX, dst.width)
     equal = accumulator == current
     new = b.select(equal, replacement, current)
-    if dst.is_memory:
+    if b.long:  # a register that is not replaced keeps its upper half
+        if dst.is_memory:
+            dst.write(new)
+        with b.IfElse(equal) as arm:
+            with arm.then():
+                if not dst.is_memory:
+                    dst.write(replacement)
+            with arm.otherwise():
+                b.set_reg(EAX, current)
+    elif dst.is_memory:
         dst.write(new)
         b.set_reg(EAX, b.select(equal, accumulator, current))
     else:  # the accumulator may be dst itself, which then gets src
@@ -108,14 +118,26 @@ def cmpxchg(b: Context, dst: Operand, src: Operand) -> None:
     flags.sub(b, accumulator, current)
 
 
-def cmpxchg8b(b: Context, dst: Operand) -> None:
-    """CMPXCHG8B: if EDX:EAX = dst then dst = ECX:EBX, else EDX:EAX = dst. Only ZF changes."""
+def cmpxchg8b(b: Context, dst: MemoryOperand) -> None:
+    """CMPXCHG8B: if EDX:EAX = dst then dst = ECX:EBX, else EDX:EAX = dst. Only ZF changes.
+
+    With REX.W it is CMPXCHG16B, a feature of its own: the same of 64-bit registers, and the operand must be aligned.
+    """
+    half = dst.width // 2
+    if half == 64:
+        b.fault_if(~has(b, "cx16"), UD)
+        b.fault_if((b.segment_linear(b.source_segment(), dst.offset()) & 15) != 0, GP, 0)
     current = dst.read_for_update()
-    low, high = b.reg(EAX), b.reg(EDX)
+    low, high = b.reg(EAX, half), b.reg(EDX, half)
     equal = current == _pair(low, high)
-    dst.write(b.select(equal, _pair(b.reg(EBX), b.reg(ECX)), current))
-    b.set_reg(EAX, b.select(equal, low, current.trunc(32)))
-    b.set_reg(EDX, b.select(equal, high, (current >> 32).trunc(32)))
+    dst.write(b.select(equal, _pair(b.reg(EBX, half), b.reg(ECX, half)), current))
+    if b.long:  # as above
+        with b.If(~equal):
+            b.set_reg(EAX, current.trunc(half))
+            b.set_reg(EDX, (current >> half).trunc(half))
+    else:
+        b.set_reg(EAX, b.select(equal, low, current.trunc(half)))
+        b.set_reg(EDX, b.select(equal, high, (current >> half).trunc(half)))
     flags.set_zero(b, equal)
 
 
@@ -129,14 +151,14 @@ def _pair(low: Value, high: Value) -> Value:
 
 
 def _double_accumulator(b: Context, width: int) -> Value:
-    """AX, DX:AX or EDX:EAX, twice `width`."""
+    """AX, DX:AX, EDX:EAX or RDX:RAX, twice `width`."""
     if width == 8:
         return b.reg(EAX, 16)
     return _pair(b.reg(EAX, width), b.reg(EDX, width))
 
 
 def _set_halves(b: Context, low: Value, high: Value) -> None:
-    """AH:AL, DX:AX or EDX:EAX = high:low."""
+    """AH:AL, DX:AX, EDX:EAX or RDX:RAX = high:low."""
     if low.width == 8:
         b.set_reg(EAX, _pair(low, high))
     else:
@@ -183,15 +205,36 @@ def div(b: Context, src: Operand) -> None:
     dividend = _double_accumulator(b, width)
     # the quotient fits exactly when the high half is below the divisor; a divisor of 0 never passes
     b.fault_if((dividend >> width).trunc(width).uge(divisor), DE)
-    divisor = divisor.zext(2 * width)
-    quotient, remainder = dividend.udiv(divisor), dividend.urem(divisor)
-    _set_halves(b, quotient.trunc(width), remainder.trunc(width))
+    _set_halves(b, *_divided(b, dividend, divisor))
     _set_quotient_flags(b)
+
+
+def _divided(b: Context, dividend: Value, divisor: Value) -> tuple[Value, Value]:
+    """Quotient, which fits, and remainder of unsigned numbers, the dividend twice as wide as all others."""
+    width = divisor.width
+    if width == 64:  # LLVM would call a function for it
+        both = b.asm(
+            "div $4",
+            "={rax},={rdx},0,1,r,~{flags}",
+            "{ i64, i64 }",
+            dividend.trunc(width),
+            (dividend >> width).trunc(width),
+            divisor,
+        )
+        return (
+            b.emit(f"extractvalue {both.ty} {both.ref}, 0", "i64"),
+            b.emit(f"extractvalue {both.ty} {both.ref}, 1", "i64"),
+        )
+    divisor = divisor.zext(2 * width)
+    return dividend.udiv(divisor).trunc(width), dividend.urem(divisor).trunc(width)
 
 
 def idiv(b: Context, src: Operand) -> None:
     """IDIV: #DE if the quotient does not fit; the remainder has the dividend's sign."""
     width = src.width
+    if width == 64:
+        _idiv_64(b, src)
+        return
     divisor = src.read().sext(2 * width)
     dividend = _double_accumulator(b, width)
     least = 1 << (2 * width - 1)
@@ -200,6 +243,20 @@ def idiv(b: Context, src: Operand) -> None:
     quotient, remainder = dividend.sdiv(divisor), dividend.srem(divisor)
     b.fault_if(quotient.trunc(width).sext(2 * width) != quotient, DE)
     _set_halves(b, quotient.trunc(width), remainder.trunc(width))
+    _set_quotient_flags(b)
+
+
+def _idiv_64(b: Context, src: Operand) -> None:
+    """The same by magnitudes, as the host's IDIV would trap where the quotient does not fit."""
+    divisor, dividend = src.read(), _double_accumulator(b, 64)
+    negative = dividend.slt(0)
+    opposite = negative ^ divisor.slt(0)
+    magnitude = b.select(negative, -dividend, dividend)
+    by = b.select(divisor.slt(0), -divisor, divisor)
+    b.fault_if((magnitude >> 64).trunc(64).uge(by), DE)
+    quotient, remainder = _divided(b, magnitude, by)
+    b.fault_if(quotient.ugt(b.select(opposite, b.const(1 << 63, 64), (1 << 63) - 1)), DE)
+    _set_halves(b, b.select(opposite, -quotient, quotient), b.select(negative, -remainder, remainder))
     _set_quotient_flags(b)
 
 

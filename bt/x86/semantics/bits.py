@@ -14,21 +14,21 @@ def _is_memory(operand: Operand) -> TypeGuard[MemoryOperand]:
     return operand.is_memory
 
 
-def _select_bit(base: Operand, offset: Operand) -> tuple[Operand, Value]:
+def _select_bit(b: Context, base: Operand, offset: Operand) -> tuple[Operand, Value]:
     """The operand that holds the bit, and the bit's position in it.
 
-    A register offset reaches up to 2**31 bits to either side of a memory operand; an immediate one, and any offset into
-    a register, is taken modulo the width.
+    A register offset reaches up to 2**31 bits to either side of a memory operand, in 64-bit mode 2**63; an immediate
+    one, and any offset into a register, is taken modulo the width.
     """
     index = offset.read()
     if _is_memory(base) and offset.width != 8:  # an immediate is a byte
-        words = index.sext(32).sar(base.width.bit_length() - 1)
+        words = index.sext(b.address_width).sar(base.width.bit_length() - 1)
         base = base.displaced(words * (base.width // 8))
     return base, index.resize(base.width) & (base.width - 1)
 
 
 def bt(b: Context, base: Operand, offset: Operand) -> None:
-    holder, position = _select_bit(base, offset)
+    holder, position = _select_bit(b, base, offset)
     flags.set_carry(b, (holder.read() >> position).trunc(1))
 
 
@@ -46,7 +46,7 @@ def btc(b: Context, base: Operand, offset: Operand) -> None:
 
 def _change_bit(b: Context, base: Operand, offset: Operand, change: Callable[[Value, Value], Value]) -> None:
     """CF = the bit as it was; the other flags are undefined but ZF: kept, as on all AMD and Intel processors."""
-    holder, position = _select_bit(base, offset)
+    holder, position = _select_bit(b, base, offset)
     value = holder.read_for_update()
     holder.write(change(value, b.const(1, value.ty) << position))
     flags.set_carry(b, (value >> position).trunc(1))
@@ -74,8 +74,11 @@ def _finish_scan(b: Context, dst: Operand, value: Value, index: Value) -> None:
     """ZF = nothing found, which leaves dst alone (documented by AMD, true everywhere). The other flags are undefined;
     on Zen PF is the index's and the rest is clear."""
     nothing = value == 0
-    result = b.select(nothing, dst.read(), index)
-    dst.write(result)
+    if b.long:  # its upper half too
+        with b.If(~nothing):
+            dst.write(index)
+    else:
+        dst.write(b.select(nothing, dst.read(), index))
     # any result with this ZF and PF and no sign: 0 if nothing was found, else the index with a bit above its byte
-    shown = b.select(nothing, b.const(0, 32), index.zext(32) | 0x100)
+    shown = b.select(nothing, b.const(0, 32), index.resize(32) | 0x100)
     flags.result_with(b, shown, b.const(0, 1), b.const(0, 1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import BR, Context, MemoryOperand, Operand
-from bt.x86.state import ECX, ESP
+from bt.x86.state import ECX, SS
 
 
 def jmp(b: Context, target: Operand) -> None:
@@ -17,7 +17,7 @@ def jmp(b: Context, target: Operand) -> None:
 
 
 def jmp_indirect(b: Context, target: Operand) -> None:
-    b.jump(target.read().zext(32))
+    b.jump(target.read().zext(b.address_width))
 
 
 def jcc(b: Context, target: Operand) -> None:
@@ -30,21 +30,27 @@ def call(b: Context, target: Operand) -> None:
 
 
 def call_indirect(b: Context, target: Operand) -> None:
-    _call(b, target.read().zext(32))
+    _call(b, target.read().zext(b.address_width))
 
 
 def _call(b: Context, target: Value) -> None:
-    b.check_target(target)
-    b.push(b.next_eip().trunc(b.operand_size))
+    if b.long:  # Intel's processors store the address of return before they look where they go
+        top = b.stack_pointer() - b.operand_size // 8
+        b.write_memory(SS, top, b.next_eip())
+        b.check_target(target)
+        b.set_stack_pointer(top)
+    else:
+        b.check_target(target)
+        b.push(b.next_eip().trunc(b.operand_size))
     b.jump(target)
 
 
 def ret(b: Context, release: Operand | None = None) -> None:
     """RET, RET imm16: `release` bytes of arguments are dropped as well."""
-    target = b.stack_read(0, b.operand_size).zext(32)
+    target = b.stack_read(0, b.operand_size).zext(b.address_width)
     b.check_target(target)
-    top = b.reg(ESP) + b.operand_size // 8
-    b.set_stack_pointer(top if release is None else top + release.read().zext(32))
+    top = b.stack_pointer() + b.operand_size // 8
+    b.set_stack_pointer(top if release is None else top + release.read().zext(b.address_width))
     b.jump(target)
 
 
@@ -61,11 +67,11 @@ def loopne(b: Context, target: Operand) -> None:
 
 
 def _loop(b: Context, target: Operand, condition: Value | None) -> None:
-    """Count CX or ECX (by address size) down; jump if it is not 0 yet and the condition holds. No flag changes."""
+    """Count CX, ECX or RCX (by address size) down; jump if it is not 0 yet and the condition holds. No flag changes."""
     mask = b.address_mask()
-    old = b.reg(ECX)
+    old = b.reg(ECX, b.address_width)
     left = (old - 1) & mask
-    new = (old & ~mask) | left
+    new = b.merged(old, left)
     taken = left != 0
     if condition is not None:
         taken = taken & condition
@@ -78,8 +84,8 @@ def _loop(b: Context, target: Operand, condition: Value | None) -> None:
 
 
 def jcxz(b: Context, target: Operand) -> None:
-    """JCXZ, JECXZ by address size."""
-    with b.If((b.reg(ECX) & b.address_mask()) == 0):
+    """JCXZ, JECXZ, JRCXZ by address size."""
+    with b.If((b.reg(ECX, b.address_width) & b.address_mask()) == 0):
         b.jump(target.read())
 
 

@@ -38,24 +38,27 @@ def lea(b: Context, dst: Operand, src: MemoryOperand) -> None:
 
 
 def cbw(b: Context) -> None:
-    """CBW, CWDE: sign-extend AL to AX, AX to EAX."""
+    """CBW, CWDE, CDQE: sign-extend AL to AX, AX to EAX, EAX to RAX."""
     b.set_reg(EAX, b.reg(EAX, b.operand_size // 2).sext(b.operand_size))
 
 
 def cwd(b: Context) -> None:
-    """CWD, CDQ: DX or EDX = the sign of AX or EAX."""
+    """CWD, CDQ, CQO: DX, EDX or RDX = the sign of AX, EAX or RAX."""
     b.set_reg(EDX, b.reg(EAX, b.operand_size).sar(b.operand_size - 1))
 
 
 def bswap(b: Context, dst: Operand) -> None:
     """BSWAP: undefined with 16-bit operand size, where processors clear the register."""
-    swapped = b.const(0, 16) if dst.width == 16 else b.intrinsic("bswap", "i32", dst.read())
-    dst.write(swapped)
+    if dst.width == 16:
+        dst.write(b.const(0, 16))
+        return
+    value = dst.read()
+    dst.write(b.intrinsic("bswap", value.ty, value))
 
 
 def xlat(b: Context) -> None:
     """XLAT: AL = byte at DS:[(E)BX + AL]; DS may be overridden."""
-    offset = (b.reg(EBX) + b.reg(EAX, 8).zext(32)) & b.address_mask()
+    offset = (b.reg(EBX, b.address_width) + b.reg(EAX, 8).zext(b.address_width)) & b.address_mask()
     b.set_reg(EAX, b.read_memory(b.source_segment(), offset, 8))
 
 

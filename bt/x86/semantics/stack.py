@@ -24,7 +24,7 @@ def pop(b: Context, dst: Operand) -> None:
     """POP: an address with ESP as its base sees ESP already incremented; POP ESP is not incremented afterwards."""
     size = b.operand_size // 8
     value = b.stack_read(0, b.operand_size)
-    top = b.reg(ESP) + size
+    top = b.stack_pointer() + size
     if dst.is_memory:
         b.stack_bias = size
         dst.write(value)
@@ -36,7 +36,7 @@ def pop(b: Context, dst: Operand) -> None:
 
 
 def _write_below(b: Context, top: Value, mask: Value, number: int, value: Value) -> None:
-    """Store the `number`-th word or dword (from 1) below `top`."""
+    """Store the `number`-th element of the value's width (from 1) below `top`."""
     b.write_memory(SS, (top - number * value.width // 8) & mask, value)
 
 
@@ -67,22 +67,22 @@ def popa(b: Context) -> None:
 
 def enter(b: Context, allocation: Operand, nesting: Operand) -> None:
     """ENTER: push EBP, copy the frame pointers of the enclosing procedures, make a frame of `allocation` bytes."""
-    width, mask, top = b.operand_size, b.stack_mask(), b.reg(ESP)
+    width, mask, top = b.operand_size, b.stack_mask(), b.stack_pointer()
     size = width // 8
-    level = nesting.read().zext(32) & _MAX_NESTING
+    level = nesting.read().zext(b.address_width) & _MAX_NESTING
     _write_below(b, top, mask, 1, b.reg(EBP, width))
     frame = ((top - size) & mask) | (top & ~mask)
 
-    pushed = b.local(32, size)  # bytes below the old top
+    pushed = b.local(b.address_width, size)  # bytes below the old top
     with b.If(level != 0):
         with b.Range(level, 1) as outer:
             distance = outer * size  # below EBP, and one more below the top
-            pointer = b.read_memory(SS, (b.reg(EBP) - distance) & mask, width)
+            pointer = b.read_memory(SS, (b.reg(EBP, b.address_width) - distance) & mask, width)
             b.write_memory(SS, (top - distance - size) & mask, pointer)
         pushed.set((level + 1) * size)
         b.write_memory(SS, (top - pushed.get()) & mask, frame.trunc(width))
 
-    new_top = top - pushed.get() - allocation.read().zext(32)
+    new_top = top - pushed.get() - allocation.read().zext(b.address_width)
     # ENTER faults where a write to the new top of the stack would, without writing (SDM vol. 2, ENTER)
     b.commit_update(b.update_pointer(SS, new_top & mask, width))
     b.set_stack_pointer(new_top)
@@ -91,7 +91,7 @@ def enter(b: Context, allocation: Operand, nesting: Operand) -> None:
 
 def leave(b: Context) -> None:
     """LEAVE: the stack pointer goes back to the frame, then the caller's frame pointer is popped."""
-    frame = b.reg(EBP)
+    frame = b.reg(EBP, b.address_width)
     caller = b.read_memory(SS, frame & b.stack_mask(), b.operand_size)
     b.set_stack_pointer(frame + b.operand_size // 8)
     b.set_reg(EBP, caller)

@@ -19,27 +19,37 @@ from bt.x86.context import Context, Operand
 from bt.x86.flags import DF, TF
 from bt.x86.page import PAGE
 from bt.x86.state import ECX, EDI, ES, ESI
+from bt.x86.system.long_mode.canonical import is_canonical
 
 # Interrupts wait at most this many iterations. The bound must not depend on what the TLB holds: an execution is one
 # instruction of the virtual clock, and engines must agree on how much it does.
 ITERATIONS = 4096
 
-_HOST_SUFFIX = {8: "b", 16: "w", 32: "l"}
-_HOST_ACCUMULATOR = {8: "al", 16: "ax", 32: "eax"}
+_HOST_SUFFIX = {8: "b", 16: "w", 32: "l", 64: "q"}
+_HOST_ACCUMULATOR = {8: "al", 16: "ax", 32: "eax", 64: "rax"}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One of the strings: segment, index register, and whether it is written."""
+
+    segment: int | Value
+    register: int
+    write: bool = False
 
 
 # -- what INS and OUTS share ------------------------------------------------------------------------------------------
 
 
 def index(b: Context, register: int) -> Value:
-    """SI, DI, CX or ESI, EDI, ECX by address size, i32."""
-    return b.reg(register) & b.address_mask()
+    """SI, DI, CX or ESI, EDI, ECX by address size, i32; or RSI, RDI, RCX, i64."""
+    return b.reg(register, b.address_width) & b.address_mask()
 
 
 def advance(b: Context, register: int, by: Value) -> None:
     """Add `by` (i32) to the index register, of the address size: the upper half of ESI stays when SI is used."""
-    mask, old = b.address_mask(), b.reg(register)
-    b.set_reg(register, (old & ~mask) | ((old + by) & mask))
+    old = b.reg(register, b.address_width)
+    b.set_reg(register, b.merged(old, (old + by) & b.address_mask()))
 
 
 def goes_down(b: Context) -> Value:
@@ -48,7 +58,7 @@ def goes_down(b: Context) -> Value:
 
 def step(b: Context, width: int) -> Value:
     """Bytes from one element to the next, i32: negative when DF is set."""
-    return b.select(goes_down(b), b.const(-width // 8, 32), width // 8)
+    return b.select(goes_down(b), b.const(-width // 8, b.address_width), width // 8)
 
 
 def repeat_elements(b: Context, element: Callable[[], None]) -> None:
@@ -59,26 +69,34 @@ def repeat_elements(b: Context, element: Callable[[], None]) -> None:
 
     def portion(_: Value) -> Value:
         element()
-        return b.const(1, 32)
+        return b.const(1, b.address_width)
 
     _repeat(b, portion)
 
 
-def _repeat(b: Context, portion: Callable[[Value], Value], stop: Local | None = None) -> None:
+def _repeat(
+    b: Context, portion: Callable[[Value], Value], stop: Local | None = None, places: Sequence[_Place] = ()
+) -> None:
     """Run `portion` until CX or ECX is 0 or `stop` (i1) is set; every ITERATIONS leave and come back.
 
     After an access to a device too: it takes as long as hundreds of instructions, and what is due meanwhile comes then.
     With TF or breakpoints every iteration is followed by its trap (SDM vol. 3B 18.3.1.1, 18.3.1.4).
 
     portion(most) does at least one and at most `most` iterations, commits index registers and answers how many.
+
+    In 64-bit mode with 32-bit addresses ECX is written, and so zero-extended, even if nothing is done; and so are the
+    index registers of `places` (as Intel's processors do it, for MOVS and STOS).
     """
+    if b.long:
+        for register in (ECX, *(place.register for place in places)):
+            b.set_reg(register, index(b, register))
     stepping = ((b.get("eflags_system", width=32) & TF) | b.get("debugging", width=32)) != 0
-    limit = b.select(stepping, b.const(1, 32), ITERATIONS)
-    done = b.local(32, 0)
+    limit = b.select(stepping, b.const(1, b.address_width), ITERATIONS)
+    done = b.local(b.address_width, 0)
     with b.Loop() as loop:
         left = index(b, ECX)
         loop.break_if(left == 0)
-        did = portion(b.intrinsic("umin", "i32", left, limit - done.get()))
+        did = portion(_least(b, left, limit - done.get()))
         advance(b, ECX, -did)
         done.set(done.get() + did)
         accessed = b.get("mmio_count") != 0
@@ -94,16 +112,11 @@ def _repeat(b: Context, portion: Callable[[Value], Value], stop: Local | None = 
         b.repeat()
 
 
+def _least(b: Context, a: Value, c: Value) -> Value:
+    return b.intrinsic("umin", a.ty, a, c)
+
+
 # -- going past the checks --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Place:
-    """One of the strings: segment, index register, and whether it is written."""
-
-    segment: int | Value
-    register: int
-    write: bool = False
 
 
 def _source(b: Context) -> _Place:
@@ -127,10 +140,10 @@ def _portion(
     `run` answers how many elements it did, at least one; the index registers are advanced here. `element` advances
     them itself.
     """
-    did = b.local(32, 0)
+    did = b.local(b.address_width, 0)
     elements = most
     for place in places:
-        elements = b.intrinsic("umin", "i32", elements, _room(b, place, width))
+        elements = _least(b, elements, _room(b, place, width))
     possible = (elements != 0) & ~goes_down(b)
     for place in places:
         possible = possible & _within_limits(b, place, elements, width)
@@ -153,15 +166,17 @@ def _portion(
 
 
 def _room(b: Context, place: _Place, width: int) -> Value:
-    """Whole elements to the end of the page, or (one less) to where the index wraps; i32."""
+    """Whole elements to the end of the page, or (one less) to where the index wraps."""
     log2_size = width.bit_length() - 4
     offset = index(b, place.register)
     linear = b.segment_linear(place.segment, offset)
-    in_page = (b.const(PAGE, 32) - (linear & (PAGE - 1))) >> log2_size
-    return b.intrinsic("umin", "i32", in_page, (b.address_mask() - offset) >> log2_size)
+    in_page = (b.const(PAGE, linear.ty) - (linear & (PAGE - 1))) >> log2_size
+    return _least(b, in_page, (b.address_mask() - offset) >> log2_size)
 
 
 def _within_limits(b: Context, place: _Place, elements: Value, width: int) -> Value:
+    if b.long:  # there are none, but what is not canonical is nowhere
+        return is_canonical(b.segment_linear(place.segment, index(b, place.register)))
     kind = "write" if place.write else "read"
     first = index(b, place.register).zext(64)
     last = first + elements.zext(64) * (width // 8) - 1
@@ -199,7 +214,7 @@ def movs(b: Context, dst: Operand, src: Operand) -> None:
         element()
     else:
         places = (_source(b), _destination(write=True))
-        _repeat(b, lambda most: _portion(b, width, most, places, run, element))
+        _repeat(b, lambda most: _portion(b, width, most, places, run, element), places=places)
 
 
 def stos(b: Context, dst: Operand, src: Operand) -> None:
@@ -225,7 +240,7 @@ def stos(b: Context, dst: Operand, src: Operand) -> None:
         element()
     else:
         places = (_destination(write=True),)
-        _repeat(b, lambda most: _portion(b, width, most, places, run, element))
+        _repeat(b, lambda most: _portion(b, width, most, places, run, element), places=places)
 
 
 def lods(b: Context, dst: Operand, src: Operand) -> None:
@@ -280,7 +295,7 @@ def _compare(b: Context, width: int, places: Sequence[_Place], minuend: Callable
         stop.set(a != c if b.rep == "repz" else a == c)
 
     def run(pointers: Sequence[Value], elements: Value) -> Value:
-        at = b.local(32, 0)
+        at = b.local(b.address_width, 0)
         last_a, last_c = b.local(width), b.local(width)
         with b.Loop() as scan:
             displacement = at.get() * (width // 8)

@@ -8,6 +8,8 @@ from bt.x86 import flags
 from bt.x86.context import GP, OK, Context
 from bt.x86.services import SWITCH_LEVEL, UPDATE_MODE
 from bt.x86.state import CS, ECX, EDX, ESP, SS
+from bt.x86.system.long_mode.system_call import LONG_SYSENTER, LONG_SYSEXIT
+from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.registers.control_registers import CR0_PE
 from bt.x86.system.segmentation.descriptor_table import (
     DPL_SHIFT,
@@ -25,7 +27,7 @@ from bt.x86.system.segmentation.flat_transfer import (
 from bt.x86.system.segmentation.segment_load import current_privilege_level
 
 SYSTEM_CALL_ENTER = native("system_call_enter", PTR)
-SYSTEM_CALL_EXIT = native("system_call_exit", PTR)
+SYSTEM_CALL_EXIT = native("system_call_exit", PTR, "i32")  # operand size in bits
 
 # Selectors relative to SYSENTER_CS
 STACK_0, CODE_3, STACK_3 = 8, 16, 24
@@ -54,6 +56,8 @@ def _system_call_enter(b: Context) -> None:
     selector = b.get("sysenter_cs", width=32) & 0xFFFF
     b.fault_if(((b.get("cr0", width=32) & CR0_PE) == 0) | is_null(selector), GP, 0)
     selector = selector & 0xFFFC
+    with b.If(is_long_mode(b)):
+        b.ret(b.call(LONG_SYSENTER, b.cpu))
     b.put("eflags_system", b.get("eflags_system", width=32) & ~(flags.IF | flags.VM | flags.RF))
     eip, esp = b.get("sysenter_eip", width=32), b.get("sysenter_esp", width=32)
     _enter_level(b, 0, selector, (selector + STACK_0) & 0xFFFF, eip, esp)
@@ -64,6 +68,8 @@ def _system_call_exit(b: Context) -> None:
     refused = ((b.get("cr0", width=32) & CR0_PE) == 0) | is_null(selector) | (current_privilege_level(b) != 0)
     b.fault_if(refused, GP, 0)
     selector = selector & 0xFFFC
+    with b.If(is_long_mode(b)):
+        b.ret(b.call(LONG_SYSEXIT, *b.arguments))
     code, stack = (selector + CODE_3) & 0xFFFF, (selector + STACK_3) & 0xFFFF
     _enter_level(b, 3, code, stack, b.reg(EDX), b.reg(ECX))
 

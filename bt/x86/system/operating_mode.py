@@ -1,11 +1,11 @@
-"""Which operating mode the processor is in (SDM vol. 3A 2.2): real-address, protected or virtual-8086 mode."""
+"""Which operating mode the processor is in (SDM vol. 3A 2.2): real-address, protected, virtual-8086 or long mode."""
 
 from __future__ import annotations
 
 from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import UD, Context
-from bt.x86.system.registers.control_registers import CR0_PE, CR0_PG
+from bt.x86.system.registers.control_registers import CR0_PE, CR0_PG, EFER_LMA
 
 
 def in_real_mode(b: Context) -> Value:
@@ -16,6 +16,16 @@ def in_real_mode(b: Context) -> Value:
 def is_paging(b: Context) -> Value:
     """CR0.PG set, i1."""
     return (b.get("cr0", width=32) & CR0_PG) != 0
+
+
+def is_long_mode(b: Context) -> Value:
+    """EFER.LMA set, i1: 64-bit mode or compatibility mode, as CS says."""
+    return (b.get("efer", width=32) & EFER_LMA) != 0
+
+
+def system_linear(b: Context, address: Value) -> Value:
+    """Linear address (i64) of something in the processor's own tables: of 32 bits where there is no long mode."""
+    return b.select(is_long_mode(b), address, address & 0xFFFF_FFFF)
 
 
 def in_virtual_8086_mode(b: Context) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bt.codegen.value import Value
-from bt.x86.context import Context, MemoryOperand, Operand
+from bt.x86.context import UD, Context, MemoryOperand, Operand
 from bt.x86.exits import ExitReason
 from bt.x86.services import INVALIDATE_PAGE
 from bt.x86.system.operands import NumberedRegister
@@ -47,34 +47,43 @@ def pause(b: Context) -> None:
     b.pass_time(PAUSE_NS)
 
 
+def _require_control_register(b: Context, number: Value) -> None:
+    """#UD for those that REX.R makes of others, but CR8."""
+    b.fault_if(number.ugt(7) & (number != 8), UD)
+
+
 def mov_from_cr(b: Context, dst: Operand, src: NumberedRegister) -> None:
-    require_cpl_0(b)
     number = _number(b, src)
-    value = b.get("cr0", width=32)
-    for other in (2, 3, 4):
-        value = b.select(number == other, b.get(f"cr{other}", width=32), value)
-    dst.write(value)
+    if b.long:
+        _require_control_register(b, number)
+    require_cpl_0(b)
+    value = b.get("cr0")
+    for other in (2, 3, 4, 8):
+        value = b.select(number == other, b.get(f"cr{other}"), value)
+    dst.write(value.trunc(dst.width))
 
 
 def mov_to_cr(b: Context, dst: NumberedRegister, src: Operand) -> None:
+    if b.long:
+        _require_control_register(b, _number(b, dst))
     require_cpl_0(b)
-    b.attempt(WRITE_CONTROL_REGISTER, b.cpu, _number(b, dst), src.read())
+    b.attempt(WRITE_CONTROL_REGISTER, b.cpu, _number(b, dst), src.read().zext(64))
     _go_on_afresh(b)
 
 
 def mov_from_dr(b: Context, dst: Operand, src: NumberedRegister) -> None:
     b.attempt(READ_DEBUG_REGISTER, b.cpu, _number(b, src))
-    dst.write(b.get("memory_value", width=32))
+    dst.write(b.get("memory_value", width=dst.width))
 
 
 def mov_to_dr(b: Context, dst: NumberedRegister, src: Operand) -> None:
-    b.attempt(WRITE_DEBUG_REGISTER, b.cpu, _number(b, dst), src.read())
+    b.attempt(WRITE_DEBUG_REGISTER, b.cpu, _number(b, dst), src.read().zext(64))
     _go_on_afresh(b)
 
 
 def smsw(b: Context, dst: Operand) -> None:
-    """SMSW: allowed at every level; a 32-bit register gets all of CR0, as on the P6 family."""
-    dst.write(b.get("cr0", width=32).trunc(dst.width))
+    """SMSW: allowed at every level; a larger register gets all of CR0, as on the P6 family."""
+    dst.write(b.get("cr0", width=dst.width))
 
 
 def lmsw(b: Context, src: Operand) -> None:
@@ -82,21 +91,21 @@ def lmsw(b: Context, src: Operand) -> None:
     require_cpl_0(b)
     old = b.get("cr0", width=32)
     kept = old & ~(CR0_MACHINE_STATUS & ~CR0_PE)
-    b.attempt(WRITE_CONTROL_REGISTER, b.cpu, 0, kept | (src.read().zext(32) & CR0_MACHINE_STATUS))
+    b.attempt(WRITE_CONTROL_REGISTER, b.cpu, 0, (kept | (src.read().zext(32) & CR0_MACHINE_STATUS)).zext(64))
     _go_on_afresh(b)
 
 
 def clts(b: Context) -> None:
     require_cpl_0(b)
-    b.attempt(WRITE_CONTROL_REGISTER, b.cpu, 0, b.get("cr0", width=32) & ~CR0_TS)
+    b.attempt(WRITE_CONTROL_REGISTER, b.cpu, 0, b.get("cr0") & ~CR0_TS)
     _go_on_afresh(b)
 
 
 def invlpg(b: Context, address: MemoryOperand) -> None:
-    """INVLPG: the linear address is not checked against the segment (SDM vol. 2)."""
+    """INVLPG: the linear address is not checked against the segment, nor for being canonical (SDM vol. 2)."""
     require_cpl_0(b)
     tag = b.get("code_tag")
-    b.attempt(INVALIDATE_PAGE, b.cpu, b.segment_linear(b.source_segment(), address.offset()))
+    b.attempt(INVALIDATE_PAGE, b.cpu, b.segment_linear(b.source_segment(), address.offset()).zext(64))
     with b.Unlikely(b.get("code_tag") != tag):  # code may be another now, what follows too
         _go_on_afresh(b)
 

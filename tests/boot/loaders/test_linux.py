@@ -102,7 +102,6 @@ def test_setup_sects_zero_means_four() -> None:
         (bzimage(version=0x0300), "protocol 3.00"),
         (bzimage(header_end=0x291), "setup header ends at 0x291"),
         (bzimage(loadflags=0), "a zImage"),
-        (bzimage(xloadflags=1), "a 64-bit Linux kernel"),
         (bzimage(code32_start=0x1000), "below 1 MiB"),
         (bzimage(code32_start=0xFFFF_FF00), "MiB of RAM to unpack itself"),
         (bzimage(alignment=0), "kernel_alignment 0x0"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from bt.x86.opcodes import FORMS, Form, InstructionClass
+from bt.x86.opcodes import PLAIN_FORMS, Form, InstructionClass
 
 _SHOWS_HOST: Final = "shows the processor or the kernel's tables (where UMIP lets it): no two agree"
 
@@ -48,7 +48,7 @@ def treatment(form: Form) -> Treatment:
 
 def forms(wanted: Treatment) -> tuple[Form, ...]:
     """All forms that are compared like this."""
-    return tuple(form for form in FORMS[1:] if treatment(form) is wanted)
+    return tuple(form for form in PLAIN_FORMS if treatment(form) is wanted)
 
 
 _FAMILIES: Final[Mapping[str, str]] = {"fpu": "x87", "cmov": "x87", "fxsr": "sse", "clflush": "sse"}

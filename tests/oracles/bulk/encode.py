@@ -24,7 +24,18 @@ _IN_MEMORY = frozenset(
     (Method.REGISTER_OR_MEMORY, Method.MEMORY_ONLY, Method.XMM_OR_MEMORY, Method.MMX_OR_MEMORY, Method.OFFSET)
 )
 _IMPLICIT_ADDRESS = frozenset(("string", "xlat", "loop", "masked"))
-_BYTES = {Width.B: 1, Width.W: 2, Width.VW: 2, Width.D: 4, Width.Q: 8, Width.T: 10, Width.X: 16, Width.U: 16}
+_BYTES = {
+    Width.B: 1,
+    Width.W: 2,
+    Width.VW: 2,
+    Width.D: 4,
+    Width.Y: 4,
+    Width.Q: 8,
+    Width.QX: 8,
+    Width.T: 10,
+    Width.X: 16,
+    Width.U: 16,
+}
 _LAYOUT_BYTES = {Width.ENVIRONMENT: 28, Width.SAVE: 108, Width.FX: 512, Width.NONE: 0}
 _EAX, _ECX, _EDX, _ESP = 0, 1, 2, 4
 

@@ -67,4 +67,4 @@ class Variant:
     def width(self) -> int:
         """Bits of the first operand."""
         width = self.form.operands[0].width if self.form.operands else Width.V
-        return {Width.B: 8, Width.W: 16, Width.D: 32}.get(width, self.operand_bits)
+        return {Width.B: 8, Width.W: 16, Width.D: 32, Width.Y: 32}.get(width, self.operand_bits)

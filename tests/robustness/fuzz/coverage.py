@@ -30,7 +30,7 @@ from bt.inspect.explanation.structure import Structure, find_block
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.mode import CODE_32, FLAT_32, USER
-from bt.x86.opcodes import FORMS
+from bt.x86.opcodes import PLAIN_FORMS
 from bt.x86.system.registers.control_registers import (
     CR0_PE,
     CR0_PG,
@@ -130,7 +130,7 @@ class Coverage:
     def missing(self, bits: int, user: bool) -> tuple[int, ...]:
         """Forms that code of this kind has not shown yet."""
         mode = int(user) | (6 if bits == 32 else 0)
-        return tuple(sorted({form.id for form in FORMS[1:]} - self.seen[mode]))
+        return tuple(sorted({form.id for form in PLAIN_FORMS} - self.seen[mode]))
 
     def step_through(self, guest: Guest, program: Program) -> None:
         """Run a program in single steps and note which instructions are executed, and what they raise."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from bt.x86.opcodes import FORMS, Form, InstructionClass, Method, Width
+from bt.x86.opcodes import PLAIN_FORMS, Form, InstructionClass, Method, Width
 from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from bt.x86.opcodes.fp import is_fp
 from tests.robustness.fuzz import world
@@ -41,7 +41,7 @@ class Choice:
 @cache
 def choices() -> tuple[Choice, ...]:
     """All forms, the privileged and the far ones too; the place is the form's number less one."""
-    return tuple(Choice(form, parse_encoding(form.encoding)) for form in FORMS[1:])
+    return tuple(Choice(form, parse_encoding(form.encoding)) for form in PLAIN_FORMS)
 
 
 @cache

@@ -8,7 +8,7 @@ from functools import cache
 from bt.engine.interp.handlers import handler_names
 from bt.engine.library.library import Library
 from bt.engine.structures import VARIANTS
-from bt.x86.opcodes import FORMS
+from bt.x86.opcodes import FORMS, PLAIN_FORMS
 from tests.cases.model import VECTORS
 from tests.robustness.fuzz.campaign import Totals
 from tests.robustness.fuzz.coverage import FORM_BITS, Coverage
@@ -30,7 +30,7 @@ def lines(coverage: Coverage, totals: Totals, library: Library) -> Iterator[str]
     yield f"{totals.restarts:,} shutdowns, each followed by another start; {totals.unfinished:,} programs cut short"
     yield f"{totals.stale:,} programs ended by a TLB that processors may have in more than one state"
     yield "exits: " + ", ".join(f"{count:,} {name}" for name, count in sorted(coverage.exits.items()))
-    all_forms = {form.id for form in FORMS[1:]}
+    all_forms = {form.id for form in PLAIN_FORMS}
     decoded = set().union(*coverage.seen.values()) - {0}
     executed = set().union(*coverage.executed.values()) - {0}
     yield f"forms: {len(decoded)} of {len(all_forms)} decoded, {len(executed)} executed without an exception"

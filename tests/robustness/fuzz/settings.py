@@ -118,9 +118,9 @@ def _control_registers(cpu: Vcpu, setting: Setting, random: Random) -> None:
 def _segments(cpu: Vcpu, setting: Setting) -> None:
     state, ring = cpu.state, setting.cpl
     ldt = {"selector": world.LDT_SELECTOR, "base": world.LDT, "limit": world.LDT_BYTES - 1, "access": tables.LDT}
-    segment_cache.fill(state, LDTR, big=False, **ldt)
+    segment_cache.fill(state, LDTR, big=False, long=False, **ldt)
     task = {"selector": world.MAIN_TASK, "base": world.MAIN_TSS, "limit": world.TASK_BYTES - 1, "access": tables.TSS}
-    segment_cache.fill(state, TR, big=False, **task)
+    segment_cache.fill(state, TR, big=False, long=False, **task)
     for number in (CS, SS, DS, ES, FS, GS):
         if setting.selectors:
             flat = world.CODE_BY_RING if number == CS else world.DATA_BY_RING

@@ -25,7 +25,7 @@ PF_PRESENT, PF_WRITE, PF_USER = 1, 2, 4
 # What the function of an instruction answers.
 NEXT, JUMPED = 0, 3
 
-_WIDTHS = {Width.B: 8, Width.BS: 0, Width.W: 16, Width.D: 32, Width.Q: 64, Width.NONE: 32}
+_WIDTHS = {Width.B: 8, Width.BS: 0, Width.W: 16, Width.D: 32, Width.Y: 32, Width.Q: 64, Width.QX: 64, Width.NONE: 32}
 
 
 @dataclass

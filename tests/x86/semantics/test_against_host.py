@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bt.engine.meaning import meaning_function
-from bt.x86.opcodes import FORMS, Form, Method, Width
+from bt.x86.opcodes import PLAIN_FORMS, Form, Method, Width
 from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.opcodes.fp import is_fp
 from tests.cases import layout
@@ -50,7 +50,7 @@ _PLACED = {"control", "string", "stack"}
 def _integer_forms() -> list[Form]:
     return [
         form
-        for form in FORMS
+        for form in PLAIN_FORMS
         if not is_fp(form)
         and meaning_function(form.meaning).__module__.startswith("bt.x86.semantics.")
         and form.meaning.partition(".")[0] not in _PLACED

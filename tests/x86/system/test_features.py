@@ -40,7 +40,11 @@ def test_leaves(name: str) -> None:
     assert leaves[0][0] < 3
     assert leaves[1][0] == model.signature
     for feature in model.features - IMPLIED:
-        assert leaves[1][3] & FEATURES[feature].mask
+        word = FEATURE_WORDS[FEATURES[feature].word]
+        assert word.leaf is not None
+        assert leaves[word.leaf][("eax", "ebx", "ecx", "edx").index(word.register)] & FEATURES[feature].mask
+    if "lm" in model.features:
+        assert leaves[0x8000_0008][0] == 48 << 8 | 36
     assert leaves[1][3] == SHOWN.get(name, leaves[1][3])
 
 
@@ -120,7 +124,10 @@ def test_the_listing_has_all_of_it() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("80286", "--cpu 80286: no model '80286'; there are 486, pentium, pentium3, pentium4 (`--cpu help`"),
+        (
+            "80286",
+            "--cpu 80286: no model '80286'; there are 486, pentium, pentium3, pentium4, qemu64, x86-64-v1 (`--",
+        ),
         ("486,tsc=yes", "--cpu 486,tsc=yes: 'tsc=yes' is neither"),
         ("486,", "--cpu 486,: '' is neither"),
         ("486,+avx", "--cpu 486,+avx: no feature 'avx'; there are "),

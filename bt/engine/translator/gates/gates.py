@@ -154,9 +154,14 @@ def address_of_code(b: NativeContext, symbol: Signature) -> Value:
     return Value(b, f"ptrtoint (ptr @{symbol.name} to i64)", "i64")
 
 
+def _is_translatable(b: NativeContext) -> Value:
+    """Whether code of the present mode is translated, and not interpreted; i1."""
+    return (b.get("mode") & (TRANSLATABLE | mode.CODE_64)) == TRANSLATABLE
+
+
 def _translated(b: NativeContext) -> None:
     # with no budget left, looking would already be visible: as a fetch fault, or in the accessed bits of page tables
-    with b.If(((b.get("mode") & TRANSLATABLE) != TRANSLATABLE) | b.get("budget").sle(0)):
+    with b.If(~_is_translatable(b) | b.get("budget").sle(0)):
         b.ret(LOOK_AFRESH)
     block = b.call(FIND_BLOCK, b.cpu)
     with b.Unlikely(block == 0):
@@ -254,7 +259,7 @@ def _next_code(b: NativeContext) -> None:
                 # not translated, or longer than what is left: a stretch in the interpreter, unless a fault moved on
                 still = (b.get("exit_reason") == 0) & (b.get("eip") == eip) & (b.get("budget") == budget)
                 with b.If(still):
-                    translatable = (b.get("mode") & TRANSLATABLE) == TRANSLATABLE
+                    translatable = _is_translatable(b)
                     chunk = b.select(translatable & host.ule(INTERPRET_ONE), b.const(1, 64), INTERPRET_CHUNK)
                     b.call(INTERPRET, b.cpu, b.intrinsic("umin", "i64", chunk, budget))
 
@@ -329,7 +334,7 @@ def _slow_exit(b: NativeContext) -> None:
     write = SITE.get(b, site, "write").zext(32)
     inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
     with b.If(inside):
-        status = b.call(RESOLVE, b.cpu, linear.get(), write, 0)
+        status = b.call(RESOLVE, b.cpu, linear.get().zext(64), write, 0)
         control, record = b.get_pointer("engine"), SITE.get_pointer(b, site, "record")
         stale = RECORD.get(b, record, "handler") == CONTROL.get(b, control, "stale_handler")
         with b.Unlikely(stale):  # the walk wrote an accessed bit into this very block

@@ -11,8 +11,9 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import Context
+from bt.x86.mode import instruction_linear
 from bt.x86.services import WATCH_ACCESS, WATCH_PORT, WATCH_READ, WATCH_WRITE
-from bt.x86.state import CS
+from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.registers.control_registers import CR4_DE
 
 # DR6 bits of the breakpoints on the instruction at state's EIP.
@@ -44,12 +45,12 @@ def _is_enabled(dr7: Value, number: int) -> Value:
 
 def _instruction_breakpoints(b: Context) -> None:
     """LEN is not looked at: for instructions it must be 0."""
-    linear = b.segment_linear(CS, b.get("eip", width=32))
+    linear = instruction_linear(b)
     dr7 = b.get("dr", 7, width=32)
     hits = b.const(0, 32)
     for number in range(4):
         hit = _is_enabled(dr7, number) & (_field(dr7, number, 16) == EXECUTED)
-        hit = hit & (b.get("dr", number, width=32) == linear)
+        hit = hit & (b.get("dr", number) == linear)
         hits = hits | (hit.zext(32) << number)
     b.ret(hits)
 
@@ -63,11 +64,12 @@ def _watch_access(b: Context) -> None:
     dr7 = b.get("dr", 7, width=32)
     ports_watched = (b.get("cr4", width=32) & CR4_DE) != 0
     hits = b.const(0, 32)
+    mask = b.select(is_long_mode(b), b.const(-1, 64), 0xFFFF_FFFF)  # linear addresses wrap there
     for number in range(4):
         wanted, length_code = _field(dr7, number, 16), _field(dr7, number, 18)
-        length = b.select(length_code == 2, b.const(8, 32), length_code + 1)
-        first = b.get("dr", number, width=32) & -length
-        overlaps = (address - first).ult(length) | (first - address).ult(size)
+        length = b.select(length_code == 2, b.const(8, 32), length_code + 1).zext(64)
+        first = b.get("dr", number) & -length
+        overlaps = ((address - first) & mask).ult(length) | ((first - address) & mask).ult(size.zext(64))
         on_port = (kind == WATCH_PORT) & (wanted == WATCH_PORT) & ports_watched
         on_write = (kind == WATCH_WRITE) & (wanted == WATCH_WRITE)
         on_any = (kind != WATCH_PORT) & (wanted == WATCH_READ)

@@ -127,7 +127,7 @@ def _deliver_fault(b: Context) -> None:
             cpu,
             vector.trunc(32),
             INT_EXCEPTION,
-            b.get("eip", width=32),
+            b.get("eip"),
             b.get("fault_has_error", width=32),
             b.get("fault_error", width=32),
             resume_flag,

@@ -12,7 +12,8 @@ from bt.x86.context import GP, NP, OK, Context
 from bt.x86.services import DELIVER_INTERRUPT, INT_SOFTWARE, UPDATE_MODE
 from bt.x86.state import CS, DS, ES, ESP, FS, GS, SS
 from bt.x86.system.interrupts.real_mode import deliver_in_real_mode
-from bt.x86.system.operating_mode import in_real_mode, in_virtual_8086_mode
+from bt.x86.system.long_mode.long_interrupts import DELIVER_LONG
+from bt.x86.system.operating_mode import in_real_mode, in_virtual_8086_mode, is_long_mode
 from bt.x86.system.segmentation.descriptor_table import (
     SELECTOR_RPL,
     SET_NULL_SEGMENT,
@@ -36,7 +37,7 @@ from bt.x86.system.tasks.tasks import (
 )
 
 # vector, kind (INT_*), EIP to push, 1 if an error code is pushed, that error code, bits to set in the pushed EFLAGS
-DELIVER_EVENT = native("deliver_event", PTR, "i32", "i32", "i32", "i32", "i32", "i32")
+DELIVER_EVENT = native("deliver_event", PTR, "i32", "i32", "i64", "i32", "i32", "i32")
 
 ERROR_IDT = 2  # the error code's index is one of the IDT
 # Gate types are 0D11T in binary: D = 32-bit, T = trap gate (leaves IF alone)
@@ -67,6 +68,9 @@ def _deliver_event(b: Context) -> None:
     b.put("loaded_resume_flag", 0)
     with b.If(b.call(ENTER_FLAT, *b.arguments) == TAKEN):
         b.ret(OK)
+    with b.If(is_long_mode(b)):
+        b.ret(b.call(DELIVER_LONG, *b.arguments))
+    return_eip = return_eip.trunc(32)
     with b.If(in_real_mode(b)):
         deliver_in_real_mode(b, vector, return_eip)
         b.ret(OK)

@@ -36,7 +36,7 @@ from bt.x86.system.tasks.task_state import (
 )
 
 # INT n in protected and virtual-8086 mode: vector, EIP to return to.
-SOFTWARE_INTERRUPT = native("software_interrupt", PTR, "i32", "i32")
+SOFTWARE_INTERRUPT = native("software_interrupt", PTR, "i32", "i64")
 # IRET to virtual-8086 mode, from level 0 with a 32-bit operand and VM in the image.
 ENTER_VIRTUAL_8086 = native("enter_virtual_8086", PTR)
 # IRET in real and virtual-8086 mode: operand size in bits.
@@ -104,7 +104,7 @@ def _software_interrupt(b: Context) -> None:
             cleared = b.select(owner, b.const(CLEARED, 32), CLEARED & ~flags.IF | flags.VIF)
             table = b.const(0, 32)
             last = b.const(VECTOR_TABLE_LAST, 64)
-            b.ret(b.call(VECTOR_TABLE_INTERRUPT, cpu, vector, table, last, return_eip, shown, cleared))
+            b.ret(b.call(VECTOR_TABLE_INTERRUPT, cpu, vector, table, last, return_eip.trunc(32), shown, cleared))
         b.fault_if(~owner, GP, 0)
     b.attempt(DELIVER_INTERRUPT, cpu, vector, INT_SOFTWARE, return_eip)
 

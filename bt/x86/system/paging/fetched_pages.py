@@ -17,18 +17,18 @@ _PAGE_SHIFT = PAGE.bit_length() - 1
 
 
 def _place(b: Context, linear: Value) -> tuple[Value, Value]:
-    """Pointer to the slot of a linear address (i32), and its bit there (i64)."""
-    return b.bit_place("fetched_pages", (linear.zext(64) >> _PAGE_SHIFT) & (64 * FETCHED_PAGES_SLOTS - 1))
+    """Pointer to the slot of a linear address (i64), and its bit there (i64)."""
+    return b.bit_place("fetched_pages", (linear >> _PAGE_SHIFT) & (64 * FETCHED_PAGES_SLOTS - 1))
 
 
 def note_fetch(b: Context, linear: Value) -> None:
-    """Code was found at a linear address (i32)."""
+    """Code was found at a linear address (i64)."""
     slot, bit = _place(b, linear)
     b.store(slot, b.load(slot, 64) | bit)
 
 
 def was_fetched(b: Context, linear: Value) -> Value:
-    """Whether code may have been found in the page of a linear address (i32); i1."""
+    """Whether code may have been found in the page of a linear address (i64); i1."""
     slot, bit = _place(b, linear)
     return (b.load(slot, 64) & bit) != 0
 

@@ -9,19 +9,22 @@ from bt.x86.system.paging.paging import (
     LARGE,
     PRESENT,
     WALK_PAE,
+    Parent,
     Walk,
     no_execute_enabled,
 )
 from bt.x86.system.registers.control_registers import (
     CR0_PG,
     CR4_PAE,
+    EFER_LME,
 )
 
 # Load CR3: its value. With PAE paging the four page-directory-pointer-table entries go into registers, and #GP(0) if
-# one that is present has reserved bits set. The caller flushes the TLB.
-LOAD_PAGE_DIRECTORY_BASE = native("load_page_directory_base", PTR, "i32")
+# one that is present has reserved bits set; in long mode, if CR3 has address bits that there are not. The caller
+# flushes the TLB.
+LOAD_PAGE_DIRECTORY_BASE = native("load_page_directory_base", PTR, "i64")
 # The part of it that reads the PDPTEs for a CR3, where paging and PAE will be as CR0 and CR4 given say.
-LOAD_PDPTES = native("load_pdptes", PTR, "i32", "i32", "i32")
+LOAD_PDPTES = native("load_pdptes", PTR, "i64", "i32", "i32")
 
 PDPT_ADDRESS = 0xFFFF_FFE0  # of CR3
 PDPTE_RESERVED = 0x1E6  # bits 1, 2 and 5 to 8 (SDM vol. 3A table 4-8)
@@ -33,11 +36,12 @@ LARGE_RESERVED = LARGE_OFFSET & ~0x1FFF  # bit 12 is PAT
 
 def _load_pdptes(b: Context) -> None:
     _, cr3, cr0, cr4 = b.arguments
-    with b.If(((cr0 & CR0_PG) == 0) | ((cr4 & CR4_PAE) == 0)):
+    is_long = (b.get("efer", width=32) & EFER_LME) != 0
+    with b.If(((cr0 & CR0_PG) == 0) | ((cr4 & CR4_PAE) == 0) | is_long):
         b.ret(OK)
     reserved = b.get("physical_reserved") | PDPTE_RESERVED
-    walk = Walk(b, b.const(0, 32), b.const(0, 32), 64)
-    entries = [walk.entry(((cr3 & PDPT_ADDRESS) + 8 * number).zext(64) & walk.a20) for number in range(4)]
+    walk = Walk(b, b.const(0, 64), b.const(0, 32), 64)
+    entries = [walk.entry(((cr3 & PDPT_ADDRESS) + 8 * number) & walk.a20) for number in range(4)]
     for entry in entries:
         b.fault_if(((entry & PRESENT) != 0) & ((entry & reserved) != 0), GP, 0)
     for number, entry in enumerate(entries):
@@ -46,6 +50,7 @@ def _load_pdptes(b: Context) -> None:
 
 def _load_page_directory_base(b: Context) -> None:
     cpu, value = b.arguments
+    b.fault_if((value & b.get("physical_reserved")) != 0, GP, 0)
     b.attempt(LOAD_PDPTES, cpu, value, b.get("cr0", width=32), b.get("cr4", width=32))
     b.put("cr3", value)
 
@@ -60,9 +65,9 @@ def _walk_pae(b: Context) -> None:
     _, linear, access = b.arguments
     walk = Walk(b, linear, access, 64)
     reserved = _reserved_bits(b)
-    pointer = b.load(b.slot("pdpte") + ((linear >> 30).zext(64) << 3), 64)
+    pointer = b.load(b.slot("pdpte") + (((linear >> 30) & 3) << 3), 64)
     walk.require_present(pointer)
-    directory_address = ((pointer & FRAME) | ((linear >> 18) & 0xFF8).zext(64)) & walk.a20
+    directory_address = ((pointer & FRAME) | ((linear >> 18) & 0xFF8)) & walk.a20
     parent = walk.entry(directory_address)
     walk.require_present(parent)
     large = (parent & LARGE) != 0
@@ -70,22 +75,18 @@ def _walk_pae(b: Context) -> None:
     no_execute = b.local(64, parent)
     with b.IfElse(large) as arm:
         with arm.then():
-            walk.leaf.set(parent)
-            walk.leaf_address.set(directory_address)
-            walk.rights.set(parent)
-            walk.has_parent.set(0)
-            walk.physical.set((parent & FRAME & ~LARGE_OFFSET) | (linear & LARGE_OFFSET).zext(64))
+            physical = (parent & FRAME & ~LARGE_OFFSET) | (linear & LARGE_OFFSET)
+            walk.found(parent, directory_address, parent, physical, is_large=True)
         with arm.otherwise():
-            table_address = ((parent & FRAME) | ((linear >> 9) & 0xFF8).zext(64)) & walk.a20
+            table_address = ((parent & FRAME) | ((linear >> 9) & 0xFF8)) & walk.a20
             entry = walk.entry(table_address)
             walk.require_present(entry)
             walk.refuse_reserved(entry & reserved)
-            walk.leaf.set(entry)
-            walk.leaf_address.set(table_address)
-            walk.rights.set(parent & entry)
             no_execute.set(parent | entry)
-            walk.physical.set((entry & FRAME) | (linear & 0xFFF).zext(64))
-    walk.finish(parent, directory_address, no_execute.get().bit(63) & no_execute_enabled(b))
+            physical = (entry & FRAME) | (linear & 0xFFF)
+            walk.found(entry, table_address, parent & entry, physical, is_large=False)
+    parents = [Parent(~large, parent, directory_address)]
+    walk.finish(parents, no_execute.get().bit(63) & no_execute_enabled(b))
 
 
 RUNTIME = (

@@ -5,7 +5,9 @@ With 4 KiB and 4 MiB pages, the latter anywhere in 36 bits of physical addresses
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bt.codegen.abi import native
 from bt.codegen.builder import Local
@@ -29,10 +31,13 @@ from bt.x86.system.registers.control_registers import (
     CR4_PAE,
     CR4_PGE,
     CR4_PSE,
+    EFER_LMA,
+    EFER_NXE,
 )
 
-# PAGE_WALK where CR4.PAE chooses the other format (pae_paging.py).
-WALK_PAE = native("walk_pae", PTR, "i32", "i32")
+# PAGE_WALK where CR4.PAE chooses another format (pae_paging.py), and in long mode (four_level_paging.py).
+WALK_PAE = native("walk_pae", PTR, "i64", "i32")
+WALK_FOUR_LEVELS = native("walk_four_levels", PTR, "i64", "i32")
 
 # Bits of the entries of both formats (SDM vol. 3A tables 4-4 to 4-11)
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE, GLOBAL = (1 << n for n in (0, 1, 2, 5, 6, 7, 8))
@@ -44,12 +49,20 @@ PSE_36_SHIFT, PSE_36_BITS = 32 - 13, 0xF << 13
 ERROR_PRESENT, ERROR_WRITE, ERROR_USER, ERROR_RESERVED, ERROR_FETCH = 1, 2, 4, 8, 16
 
 
+class Parent(NamedTuple):
+    """An entry that leads to another paging structure: whether the walk comes by it (i1), its physical address."""
+
+    exists: Value
+    entry: Value
+    address: Value
+
+
 @dataclass
 class Walk:
     """One translation under way: entries in guest memory of `bits` each, the access, and what has been found so far."""
 
     b: Context
-    linear: Value
+    linear: Value  # i64
     access: Value
     bits: int
 
@@ -60,7 +73,7 @@ class Walk:
         self.leaf, self.leaf_address = b.local(self.bits), b.local(64)
         self.rights: Local = b.local(self.bits)  # of all levels together
         self.physical = b.local(64)
-        self.has_parent = b.local(1, 1)  # the leaf is not in the page directory
+        self.is_large = b.local(1, 0)
 
     def entry(self, address: Value) -> Value:
         """The entry at a physical address (i64)."""
@@ -96,9 +109,17 @@ class Walk:
                 self.page_fault(0)
             b.write_physical(address, updated)
 
-    def finish(self, parent: Value, parent_address: Value, no_execute: Value) -> None:
+    def found(self, leaf: Value, address: Value, rights: Value, physical: Value, *, is_large: bool) -> None:
+        """The leaf, at a physical address (i64); the rights of all levels, and what the linear address is (i64)."""
+        self.leaf.set(leaf)
+        self.leaf_address.set(address)
+        self.rights.set(rights)
+        self.physical.set(physical)
+        self.is_large.set(int(is_large))
+
+    def finish(self, parents: Iterable[Parent], no_execute: Value) -> None:
         """Check the rights (`no_execute`, i1, of all levels), set A and D, which change only when the access is
-        allowed, and answer."""
+        allowed, and answer. `parents`: what leads to the leaf."""
         b = self.b
         leaf, rights = self.leaf.get(), self.rights.get()
         may_write = (rights & WRITABLE) != 0
@@ -110,34 +131,38 @@ class Walk:
         with b.Unlikely(refused):
             self.page_fault(ERROR_PRESENT)
         dirty = b.select(self.write != 0, b.const(DIRTY, self.bits), 0)
-        with b.If(self.has_parent.get()):
-            self._set_bits(parent_address, parent, ACCESSED)
+        for parent in parents:
+            with b.If(parent.exists):
+                self._set_bits(parent.address, parent.entry, ACCESSED)
         self._set_bits(self.leaf_address.get(), leaf, dirty | ACCESSED)
         is_global = ((leaf & GLOBAL) != 0) & ((b.get("cr4", width=32) & CR4_PGE) != 0)
         is_dirty = ((leaf | dirty) & DIRTY) != 0
         found = is_global.zext(32) * WALKED_GLOBAL
         found = found | ((is_dirty & may_write).zext(32) * WALKED_WRITABLE)
-        found = found | ((~self.has_parent.get()).zext(32) * WALKED_LARGE)
+        found = found | (self.is_large.get().zext(32) * WALKED_LARGE)
         b.put("walk_flags", found | (no_execute.zext(32) * WALKED_NO_EXECUTE))
         b.put("memory_value", self.physical.get() & self.a20)
 
 
 def no_execute_enabled(b: Context) -> Value:
     """PAE paging with EFER.NXE, i1."""
-    return ((b.get("cr4", width=32) & CR4_PAE) != 0) & (b.get("efer", width=32) != 0)
+    return ((b.get("cr4", width=32) & CR4_PAE) != 0) & ((b.get("efer", width=32) & EFER_NXE) != 0)
 
 
 def _page_walk(b: Context) -> None:
     """PAGE_WALK: no paging, or 32-bit paging."""
     cpu, linear, access = b.arguments
     with b.Unlikely((b.get("cr0", width=32) & CR0_PG) == 0):
-        b.put("memory_value", linear.zext(64) & b.get("a20_mask"))
+        b.put("memory_value", linear & b.get("a20_mask"))
         b.put("walk_flags", WALKED_WRITABLE)
         b.ret(OK)
     with b.If((b.get("cr4", width=32) & CR4_PAE) != 0):
+        with b.If((b.get("efer", width=32) & EFER_LMA) != 0):
+            b.ret(b.call(WALK_FOUR_LEVELS, cpu, linear, access))
         b.ret(b.call(WALK_PAE, cpu, linear, access))
 
     walk = Walk(b, linear, access, 32)
+    linear = linear.trunc(32)
     directory = (b.get("cr3", width=32) & 0xFFFF_F000) | ((linear >> 20) & 0xFFC)
     directory_address = directory.zext(64) & walk.a20
     parent = walk.entry(directory_address)
@@ -147,21 +172,16 @@ def _page_walk(b: Context) -> None:
         with arm.then():
             pse_36 = features.has(b, "pse36")
             walk.refuse_reserved(parent & b.select(pse_36, b.const(LARGE_RESERVED_PSE_36, 32), LARGE_RESERVED))
-            walk.leaf.set(parent)
-            walk.leaf_address.set(directory_address)
-            walk.rights.set(parent)
-            walk.has_parent.set(0)
             upper = (parent & PSE_36_BITS).zext(64) << PSE_36_SHIFT
-            walk.physical.set(upper | ((parent & 0xFFC0_0000) | (linear & 0x003F_FFFF)).zext(64))
+            physical = upper | ((parent & 0xFFC0_0000) | (linear & 0x003F_FFFF)).zext(64)
+            walk.found(parent, directory_address, parent, physical, is_large=True)
         with arm.otherwise():
             table_address = ((parent & 0xFFFF_F000) | ((linear >> 10) & 0xFFC)).zext(64) & walk.a20
             entry = walk.entry(table_address)
             walk.require_present(entry)
-            walk.leaf.set(entry)
-            walk.leaf_address.set(table_address)
-            walk.rights.set(parent & entry)
-            walk.physical.set(((entry & 0xFFFF_F000) | (linear & 0xFFF)).zext(64))
-    walk.finish(parent, directory_address, b.const(0, 1))
+            physical = ((entry & 0xFFFF_F000) | (linear & 0xFFF)).zext(64)
+            walk.found(entry, table_address, parent & entry, physical, is_large=False)
+    walk.finish([Parent(~large, parent, directory_address)], b.const(0, 1))
 
 
 RUNTIME = ((PAGE_WALK, _page_walk),)

@@ -15,9 +15,12 @@ CR0_PAGING = CR0_PG | CR0_WP
 CR0_RELOADING = CR0_PG | CR0_CD | CR0_NW
 
 CR4_VME, CR4_PVI, CR4_TSD, CR4_DE, CR4_PSE, CR4_PAE, CR4_MCE, CR4_PGE, CR4_PCE = (1 << n for n in range(9))
-CR4_OSFXSR, CR4_OSXMMEXCPT = 1 << 9, 1 << 10
+CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_FSGSBASE = 1 << 9, 1 << 10, 1 << 16
 # What the software TLB's rights and mappings were computed from.
 CR4_PAGING = CR4_PSE | CR4_PAE | CR4_PGE
+
+# IA32_EFER (SDM vol. 3A 2.2.1). LMA is not written: it is LME while there is paging.
+EFER_SCE, EFER_LME, EFER_LMA, EFER_NXE = (1 << n for n in (0, 8, 10, 11))
 
 DR6_BD, DR6_BS, DR6_BT = 1 << 13, 1 << 14, 1 << 15
 DR6_WRITABLE, DR6_FIXED = 0xE00F, 0xFFFF_0FF0

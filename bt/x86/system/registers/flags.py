@@ -9,7 +9,6 @@ from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import GP, Context
 from bt.x86.services import UPDATE_MODE
-from bt.x86.state import ESP
 from bt.x86.system.interrupts.virtual_8086 import (
     lacks_iopl,
     load_virtual_flags,
@@ -47,7 +46,7 @@ def pushf(b: Context) -> None:
     with b.Unlikely(lacks_iopl(b)):
         require_virtual_interrupts(b, b.operand_size)
         image.set(virtual_image(b, image.get()))
-    b.push(image.get().trunc(b.operand_size))
+    b.push(image.get().resize(b.operand_size))
 
 
 def popf(b: Context) -> None:
@@ -55,15 +54,15 @@ def popf(b: Context) -> None:
     virtual = lacks_iopl(b)
     with b.Unlikely(virtual):
         require_virtual_interrupts(b, b.operand_size)
-    image = b.stack_read(0, b.operand_size).zext(32)
+    image = b.stack_read(0, b.operand_size).resize(32)
     before = b.get("eflags_system", width=32)
-    mask = loadable_flags(b, b.const(b.operand_size, 32))
+    mask = loadable_flags(b, b.const(min(b.operand_size, 32), 32))
     with b.IfElse(virtual) as owner:
         with owner.then():
             load_virtual_flags(b, image, mask)
         with owner.otherwise():
             load_flags(b, image, mask)
-    b.set_stack_pointer(b.reg(ESP) + b.operand_size // 8)
+    b.set_stack_pointer(b.stack_pointer() + b.operand_size // 8)
     changed = before ^ b.get("eflags_system", width=32)
     with b.Unlikely((changed & (flags.TF | flags.IF | flags.AC)) != 0):
         b.attempt(UPDATE_MODE, b.cpu)

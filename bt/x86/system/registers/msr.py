@@ -5,7 +5,8 @@ Each MSR is one line of `REGISTERS`; what is not there, or not in the CPU model,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from bt.codegen.abi import native
@@ -13,9 +14,11 @@ from bt.codegen.value import PTR, Value
 from bt.x86 import features
 from bt.x86.context import GP, OK, Context
 from bt.x86.exits import ExitReason
-from bt.x86.services import FLUSH_TLB
-from bt.x86.state import EAX, ECX, EDX, VARIABLE_MTRRS
-from bt.x86.system.registers.control_registers import CR4_PCE
+from bt.x86.services import FLUSH_TLB, UPDATE_MODE
+from bt.x86.state import EAX, ECX, EDX, FS, GS, SEGMENT_FIELDS, VARIABLE_MTRRS
+from bt.x86.system.long_mode.canonical import is_canonical
+from bt.x86.system.operating_mode import is_paging
+from bt.x86.system.registers.control_registers import CR4_PCE, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE
 from bt.x86.system.registers.timestamp import (
     set_pair,
     time_ns,
@@ -37,6 +40,7 @@ class Rule(Enum):
     PAT_TYPES = "eight memory types of the PAT"  # SDM vol. 3A table 12-10: 2 and 3 are reserved
     MTRR_TYPES = "eight memory types of an MTRR"  # table 12-8: 2, 3 and 7 upwards are reserved
     MTRR_TYPE = "one memory type of an MTRR in the low byte"
+    CANONICAL = "a canonical address"
     READ_ONLY = "any write is #GP(0)"
 
 
@@ -44,7 +48,8 @@ class Rule(Enum):
 class Register:
     """A register that is a slot of the state, or reads as `value` and forgets writes where `slot` is None.
 
-    It exists where the CPU model has `feature`. Writing any bit outside `writable` is #GP(0).
+    It exists where the CPU model has `feature`; if that is among `more`, where it has any of those. Writing a bit
+    outside `writable` is #GP(0), but those that `more` has for the model's features.
     """
 
     number: int
@@ -54,7 +59,7 @@ class Register:
     index: int = 0
     rule: Rule = Rule.ANY
     value: int = 0
-    writable_with_nx: int = 0  # more bits, where the CPU model has execute disable
+    more: Mapping[str, int] = field(default_factory=dict)
 
 
 _32_BITS, _64_BITS = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
@@ -63,8 +68,10 @@ _ADDRESS = 0xF_FFFF_F000  # page number of a 36-bit physical address
 # Eight variable ranges, fixed ranges, write combining (SDM vol. 3A 12.11.1)
 MTRR_CAPABILITIES = VARIABLE_MTRRS | 1 << 8 | 1 << 10
 FIXED_RANGES = (0x250, 0x258, 0x259, *range(0x268, 0x270))
-EFER_NXE = 1 << 11
 XD_BIT_DISABLE = 1 << 34  # of IA32_MISC_ENABLE
+
+# Index in the state's `segment` of the base of a segment register
+_BASE = {segment: segment * len(SEGMENT_FIELDS) + SEGMENT_FIELDS.index("base") for segment in (FS, GS)}
 
 REGISTERS = (
     Register(0x000, None, 0, "mce"),  # P5_MC_ADDR, P5_MC_TYPE: no machine check has happened
@@ -77,12 +84,12 @@ REGISTERS = (
     *(Register(number, None, _32_BITS, "p6 counters") for number in (0x186, 0x187)),
     Register(0x0FE, None, 0, "mtrr", rule=Rule.READ_ONLY, value=MTRR_CAPABILITIES),
     Register(0x174, "sysenter_cs", _32_BITS, "sep"),
-    Register(0x175, "sysenter_esp", _32_BITS, "sep"),
-    Register(0x176, "sysenter_eip", _32_BITS, "sep"),
+    Register(0x175, "sysenter_esp", _32_BITS, "sep", rule=Rule.CANONICAL, more={"lm": _64_BITS}),
+    Register(0x176, "sysenter_eip", _32_BITS, "sep", rule=Rule.CANONICAL, more={"lm": _64_BITS}),
     # machine-check architecture (SDM vol. 3B 16.3.1) without a bank that could report an error
     Register(0x179, None, 0, "mca", rule=Rule.READ_ONLY),  # IA32_MCG_CAP
     Register(0x17A, "mcg_status", 7, "mca"),  # RIPV, EIPV, MCIP
-    Register(0x1A0, "misc_enable", _32_BITS, "netburst msr", writable_with_nx=XD_BIT_DISABLE),
+    Register(0x1A0, "misc_enable", _32_BITS, "netburst msr", more={"nx": XD_BIT_DISABLE}),
     *(
         register
         for n in range(VARIABLE_MTRRS)
@@ -94,7 +101,16 @@ REGISTERS = (
     *(Register(msr, "mtrr_fixed", _64_BITS, "mtrr", n, Rule.MTRR_TYPES) for n, msr in enumerate(FIXED_RANGES)),
     Register(0x277, "pat", _64_BITS, "pat", rule=Rule.PAT_TYPES),
     Register(0x2FF, "mtrr_default", 0xCFF, "mtrr", rule=Rule.MTRR_TYPE),
-    Register(0xC000_0080, "efer", EFER_NXE, "nx"),
+    # LMA is not written, but may be among what is: systems write back what they have read
+    Register(0xC000_0080, "efer", 0, "nx", more={"nx": EFER_NXE, "syscall": EFER_SCE, "lm": EFER_LME | EFER_LMA}),
+    Register(0xC000_0081, "star", _64_BITS, "syscall"),
+    Register(0xC000_0082, "lstar", _64_BITS, "lm", rule=Rule.CANONICAL),
+    Register(0xC000_0083, "cstar", _64_BITS, "lm", rule=Rule.CANONICAL),
+    Register(0xC000_0084, "sfmask", _32_BITS, "syscall"),
+    Register(0xC000_0100, "segment", _64_BITS, "lm", _BASE[FS], Rule.CANONICAL),
+    Register(0xC000_0101, "segment", _64_BITS, "lm", _BASE[GS], Rule.CANONICAL),
+    Register(0xC000_0102, "kernel_gs_base", _64_BITS, "lm", rule=Rule.CANONICAL),
+    Register(0xC000_0103, "tsc_aux", _32_BITS, "rdtscp"),
 )
 # Memory types 0, 1, 4, 5 and 6 are defined for MTRRs, and 7 for the PAT. In bits: none above bit 2, bit 1 only with bit
 # 2, and in an MTRR not all three.
@@ -110,8 +126,12 @@ def _is_bad_type(b: Context, value: Value, *, bytes_of: int, pat: bool) -> Value
     return bad != 0
 
 
-def _require(b: Context, feature: str) -> None:
-    b.fault_if(~features.has(b, feature), GP, 0)
+def _require(b: Context, register: Register) -> None:
+    there = features.has(b, register.feature)
+    for feature in register.more:
+        if register.feature in register.more:
+            there = there | features.has(b, feature)
+    b.fault_if(~there, GP, 0)
 
 
 def execute_disable_is_off(b: Context) -> Value:
@@ -127,9 +147,18 @@ def _write_misc_enable(b: Context, value: Value) -> None:
     """
     b.put("misc_enable", value)
     b.put("fp_ready", 0)
-    with b.If(execute_disable_is_off(b) & (b.get("efer") != 0)):
-        b.put("efer", 0)
+    with b.If(execute_disable_is_off(b) & ((b.get("efer") & EFER_NXE) != 0)):
+        b.put("efer", b.get("efer") & ~EFER_NXE)
         b.attempt(FLUSH_TLB, b.cpu, 1)
+
+
+def _write_efer(b: Context, value: Value) -> None:
+    """LME changes only while there is no paging (SDM vol. 3A 10.8.5)."""
+    old = b.get("efer")
+    b.fault_if(((value & EFER_NXE) != 0) & execute_disable_is_off(b), GP, 0)
+    b.fault_if((((old ^ value) & EFER_LME) != 0) & is_paging(b), GP, 0)
+    b.put("efer", (value & ~EFER_LMA) | (old & EFER_LMA))
+    b.attempt(FLUSH_TLB, b.cpu, 1)  # what may be executed has changed
 
 
 def _read_msr(b: Context) -> None:
@@ -139,7 +168,7 @@ def _read_msr(b: Context) -> None:
             set_pair(b, time_ns(b, icount) + b.get("tsc_offset"))
         for register in REGISTERS:
             with which.case(register.number):
-                _require(b, register.feature)
+                _require(b, register)
                 set_pair(
                     b, b.const(register.value, 64) if register.slot is None else b.get(register.slot, register.index)
                 )
@@ -149,8 +178,8 @@ def _read_msr(b: Context) -> None:
 
 def _check(b: Context, register: Register, value: Value) -> None:
     writable = b.const(register.writable, 64)
-    if register.writable_with_nx:
-        writable = b.select(features.has(b, "nx"), writable | register.writable_with_nx, writable)
+    for feature, bits in register.more.items():
+        writable = b.select(features.has(b, feature), writable | bits, writable)
     b.fault_if((value & ~writable) != 0, GP, 0)
     match register.rule:
         case Rule.PAT_TYPES:
@@ -159,6 +188,8 @@ def _check(b: Context, register: Register, value: Value) -> None:
             b.fault_if(_is_bad_type(b, value, bytes_of=_EACH_BYTE, pat=False), GP, 0)
         case Rule.READ_ONLY:
             b.fault(GP, 0)
+        case Rule.CANONICAL:
+            b.fault_if(~is_canonical(value), GP, 0)
         case Rule.MTRR_TYPE:
             b.fault_if(_is_bad_type(b, value & 0xFF, bytes_of=1, pat=False), GP, 0)
 
@@ -171,12 +202,13 @@ def _write_msr(b: Context) -> None:
             b.put("tsc_offset", value - time_ns(b, icount))
         for register in REGISTERS:
             with which.case(register.number):
-                _require(b, register.feature)
+                _require(b, register)
                 _check(b, register, value)
-                if register.slot == "efer":  # what may be executed has changed
-                    b.fault_if((value != 0) & execute_disable_is_off(b), GP, 0)
-                    b.put("efer", value)
-                    b.attempt(FLUSH_TLB, b.cpu, 1)
+                if register.slot == "efer":
+                    _write_efer(b, value)
+                elif register.slot == "segment":
+                    b.put(register.slot, value, register.index)
+                    b.attempt(UPDATE_MODE, b.cpu)
                 elif register.slot == "misc_enable":
                     _write_misc_enable(b, value)
                 elif register.slot is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import GP, OK, Context
-from bt.x86.state import CLOCK_SCALE_SHIFT, EAX, EDX
+from bt.x86.state import CLOCK_SCALE_SHIFT, EAX, ECX, EDX
 from bt.x86.system.registers.control_registers import CR4_TSD
 from bt.x86.system.segmentation.segment_load import current_privilege_level
 
@@ -41,6 +41,12 @@ def rdtsc(b: Context) -> None:
     disabled = (b.get("cr4", width=32) & CR4_TSD) != 0
     b.fault_if(disabled & (current_privilege_level(b) != 0), GP, 0)
     set_pair(b, time_ns(b, b.icount()) + b.get("tsc_offset"))
+
+
+def rdtscp(b: Context) -> None:
+    """RDTSCP: the same, and IA32_TSC_AUX in ECX."""
+    rdtsc(b)
+    b.set_reg(ECX, b.get("tsc_aux", width=32))
 
 
 def _host_cycles(b: Context) -> None:

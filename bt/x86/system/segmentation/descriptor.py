@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bt.x86.context import GP, Context, MemoryOperand, Operand
 from bt.x86.state import LDTR, TR
+from bt.x86.system.long_mode.canonical import is_canonical
 from bt.x86.system.segmentation.segment_load import (
     LOAD_LDTR,
     LOAD_TR,
@@ -17,18 +18,20 @@ def require_cpl_0(b: Context) -> None:
 
 
 def _store_table(b: Context, dst: MemoryOperand, table: str) -> None:
-    """All 32 bits of the base whatever the operand size: the manual's 24 bits are those of the 286.
+    """All bits of the base whatever the operand size: the manual's 24 bits are those of the 286.
 
     The base goes first, so that the higher address faults before anything is written.
     """
-    dst.write_at(2, b.get(f"{table}_base", width=32))
+    dst.write_at(2, b.get(f"{table}_base", width=64 if b.long else 32))
     dst.write_at(0, b.get(f"{table}_limit", width=16))
 
 
 def _load_table(b: Context, src: MemoryOperand, table: str) -> None:
     require_cpl_0(b)
-    limit, base = src.read_at(0, 16), src.read_at(2, 32)
-    if b.operand_size == 16:
+    limit, base = src.read_at(0, 16), src.read_at(2, 64 if b.long else 32)
+    if b.long:
+        b.fault_if(~is_canonical(base), GP, 0)
+    elif b.operand_size == 16:
         base = base & 0x00FF_FFFF
     b.put(f"{table}_limit", limit)
     b.put(f"{table}_base", base)

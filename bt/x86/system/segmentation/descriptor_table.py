@@ -12,12 +12,14 @@ from bt.codegen.value import PTR, Value
 from bt.x86 import state
 from bt.x86.context import GP, SS_FAULT, Context
 from bt.x86.state import LDTR, WHOLE_LIMIT
+from bt.x86.system.operating_mode import system_linear
 
 # Bits of a descriptor's high dword
 ACCESSED, READ_WRITE, CONFORMING_OR_DOWN, CODE = 1 << 8, 1 << 9, 1 << 10, 1 << 11
-CODE_OR_DATA, PRESENT, BIG, GRANULAR = 1 << 12, 1 << 15, 1 << 22, 1 << 23
+CODE_OR_DATA, PRESENT, LONG, BIG, GRANULAR = 1 << 12, 1 << 15, 1 << 21, 1 << 22, 1 << 23
 DPL_SHIFT = 13
 BUSY = 1 << 9  # in a TSS descriptor
+WIDE_TYPE = 0x1F00  # where a system descriptor of long mode has zeros in its fourth dword
 
 # System descriptor types (SDM vol. 3A table 3-2)
 TSS_16, LDT, TSS_16_BUSY, CALL_GATE_16, TASK_GATE, TSS_32, TSS_32_BUSY, CALL_GATE_32 = 1, 2, 3, 4, 5, 9, 11, 12
@@ -27,6 +29,9 @@ SELECTOR_TABLE, SELECTOR_RPL, SELECTOR_INDEX = 4, 3, 0xFFFC  # index: with the t
 # Read the descriptor of a selector: selector, vector of the exception if it is beyond its table, EXT bit of the error
 # code. Answers in memory_value, high dword above low.
 FETCH_DESCRIPTOR = native("fetch_descriptor", PTR, "i32", "i32", "i32")
+# The same of a system descriptor of long mode, which has 16 bytes: selector; #GP beyond its table. Its third dword is
+# in walk_flags; #GP where the type bits of the fourth are not zero.
+FETCH_WIDE_DESCRIPTOR = native("fetch_wide_descriptor", PTR, "i32")
 # Set the accessed bit of a descriptor in memory: selector, high dword as read.
 MARK_ACCESSED = native("mark_accessed", PTR, "i32", "i32")
 # Fill a segment register, hidden part and all: its number, selector, low and high dword. Always OK.
@@ -80,6 +85,11 @@ class Descriptor:
         """Data, or code that may be read."""
         return ((self.high & CODE_OR_DATA) != 0) & ((self.high & (CODE | READ_WRITE)) != CODE)
 
+    def is_long_code(self) -> Value:
+        """What is executed in 64-bit mode, where there is long mode."""
+        bits = CODE_OR_DATA | CODE | LONG
+        return self._all(bits, bits)
+
     def stack_mask(self) -> Value:
         """Offsets a stack in this segment has: 0xffffffff or 0xffff, i32."""
         return self.b.select((self.high & BIG) != 0, self.b.const(-1, 32), 0xFFFF)
@@ -131,16 +141,21 @@ def check_stack_segment(
     b.fault_if(~descriptor.present(), SS_FAULT, error)
 
 
+def require_64_bit_code(b: Context, code: Descriptor, error: Value) -> None:
+    """#GP unless gates of long mode may lead to a code segment: L set, and D not."""
+    b.fault_if((code.high & (LONG | BIG)) != LONG, GP, error)
+
+
 def locate(b: Context, selector: Value) -> tuple[Value, Value]:
-    """Linear address (i32) of a selector's descriptor, and whether it lies within its table (i1).
+    """Linear address (i64) of a selector's descriptor, and whether it lies within its table (i1).
 
     An LDTR that is null has limit 0, so that everything is beyond it.
     """
     local = (selector & SELECTOR_TABLE) != 0
-    base = b.select(local, b.get_segment(LDTR, "base", width=32), b.get("gdtr_base", width=32))
+    base = b.select(local, b.get_segment(LDTR, "base"), b.get("gdtr_base"))
     limit = b.select(local, b.get_segment(LDTR, "limit"), b.get("gdtr_limit"))
     within = (selector | 7).zext(64).ule(limit)
-    return base + (selector & 0xFFF8), within
+    return system_linear(b, base + (selector & 0xFFF8).zext(64)), within
 
 
 def _fetch_descriptor(b: Context) -> None:
@@ -149,15 +164,27 @@ def _fetch_descriptor(b: Context) -> None:
     with b.Unlikely(~within):
         b.fault(vector, error_code(selector, external))
     low = b.read_linear(linear, 32, system=True).zext(64)
-    high = b.read_linear(linear + 4, 32, system=True).zext(64)
+    high = b.read_linear(system_linear(b, linear + 4), 32, system=True).zext(64)
     b.put("memory_value", low | (high << 32))
+
+
+def _fetch_wide_descriptor(b: Context) -> None:
+    _, selector = b.arguments
+    linear, _ = locate(b, selector)
+    _, within = locate(b, selector + 8)
+    error = error_code(selector)
+    b.fault_if(~within, GP, error)
+    low, high, upper, reserved = (b.read_linear(linear + 4 * place, 32, system=True) for place in range(4))
+    b.fault_if((reserved & WIDE_TYPE) != 0, GP, error)
+    b.put("memory_value", low.zext(64) | (high.zext(64) << 32))
+    b.put("walk_flags", upper)
 
 
 def _mark_accessed(b: Context) -> None:
     _, selector, high = b.arguments
     with b.Unlikely((high & ACCESSED) == 0):
         linear, _ = locate(b, selector)
-        b.write_linear(linear + 5, ((high | ACCESSED) >> 8).trunc(8), system=True)
+        b.write_linear(system_linear(b, linear + 5), ((high | ACCESSED) >> 8).trunc(8), system=True)
 
 
 def _set_segment(b: Context) -> None:
@@ -184,6 +211,7 @@ def _set_null_segment(b: Context) -> None:
 
 RUNTIME = (
     (FETCH_DESCRIPTOR, _fetch_descriptor),
+    (FETCH_WIDE_DESCRIPTOR, _fetch_wide_descriptor),
     (MARK_ACCESSED, _mark_accessed),
     (SET_SEGMENT, _set_segment),
     (SET_NULL_SEGMENT, _set_null_segment),

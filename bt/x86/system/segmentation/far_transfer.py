@@ -7,7 +7,8 @@ from bt.codegen.value import PTR, Value
 from bt.x86.context import GP, NP, OK, Context
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS
-from bt.x86.system.operating_mode import has_8086_segments
+from bt.x86.system.long_mode.long_far_transfer import FAR_CALL_LONG, FAR_JUMP_LONG
+from bt.x86.system.operating_mode import has_8086_segments, is_long_mode
 from bt.x86.system.segmentation.call_gate import (
     CALL_THROUGH_GATE,
     JUMP_THROUGH_GATE,
@@ -38,9 +39,9 @@ from bt.x86.system.tasks.tasks import (
 )
 
 # selector, offset, EIP of the next instruction
-FAR_JUMP = native("far_jump", PTR, "i32", "i32", "i32")
+FAR_JUMP = native("far_jump", PTR, "i32", "i64", "i64")
 # selector, offset, EIP to return to, operand size in bits
-FAR_CALL = native("far_call", PTR, "i32", "i32", "i32", "i32")
+FAR_CALL = native("far_call", PTR, "i32", "i64", "i64", "i32")
 
 
 def _find(b: Context, selector: Value) -> Descriptor:
@@ -90,6 +91,9 @@ def _enter(b: Context, code: Descriptor, selector: Value, offset: Value) -> None
 
 def _far_jump(b: Context) -> None:
     cpu, selector, offset, next_eip = b.arguments
+    with b.If(is_long_mode(b)):
+        b.ret(b.call(FAR_JUMP_LONG, cpu, selector, offset))
+    offset, next_eip = offset.trunc(32), next_eip.trunc(32)
     with b.If(has_8086_segments(b)):
         b.ret(b.call(FAR_JUMP_8086, cpu, selector, offset))
     found = _find(b, selector)
@@ -101,6 +105,9 @@ def _far_jump(b: Context) -> None:
 
 def _far_call(b: Context) -> None:
     cpu, selector, offset, return_eip, width = b.arguments
+    with b.If(is_long_mode(b)):
+        b.ret(b.call(FAR_CALL_LONG, *b.arguments))
+    offset, return_eip = offset.trunc(32), return_eip.trunc(32)
     with b.If(has_8086_segments(b)):
         b.ret(b.call(FAR_CALL_8086, cpu, selector, offset, return_eip, width))
     found = _find(b, selector)

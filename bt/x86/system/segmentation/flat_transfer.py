@@ -14,6 +14,7 @@ from bt.x86 import flags, mode
 from bt.x86.context import Context
 from bt.x86.services import INT_SOFTWARE, SWITCH_LEVEL
 from bt.x86.state import ATTR_DPL_SHIFT, CS, DS, ES, ESP, FS, GS, SS, TR
+from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.registers.control_registers import CR0_AM, CR0_PE
 from bt.x86.system.registers.eflags import (
     LOADED_ALWAYS,
@@ -32,7 +33,7 @@ from bt.x86.system.segmentation.segment_load import current_privilege_level
 from bt.x86.system.tasks.task_state import ESP0_32, STACK_BYTES_32, is_32_bit
 
 # An event, with the arguments of DELIVER_EVENT (interrupt_delivery.py); a 32-bit IRET. Answers TAKEN or NOT_TAKEN.
-ENTER_FLAT = native("enter_flat", PTR, "i32", "i32", "i32", "i32", "i32", "i32")
+ENTER_FLAT = native("enter_flat", PTR, "i32", "i32", "i64", "i32", "i32", "i32")
 RETURN_FLAT = native("return_flat", PTR)
 NOT_TAKEN, TAKEN = 0, 1
 
@@ -52,11 +53,11 @@ _SAME_LEVEL_BYTES, _OUTER_BYTES = 12, 20  # of a frame: EIP, CS and EFLAGS; ESP 
 
 
 def is_flat(b: Context) -> Value:
-    """CS and SS are flat and of 32 bits, nobody watches addresses, and it is protected mode, i1.
+    """CS and SS are flat and of 32 bits, nobody watches addresses, and it is protected mode, not long mode, i1.
 
     That goes without saying in no case: when PE is cleared, segments stay as they are (SDM vol. 3A 10.9.2).
     """
-    return ((b.get("mode") & _FLAT_MODE) == _FLAT_MODE) & ((b.get("cr0") & CR0_PE) != 0)
+    return ((b.get("mode") & _FLAT_MODE) == _FLAT_MODE) & ((b.get("cr0") & CR0_PE) != 0) & ~is_long_mode(b)
 
 
 def is_checked_for_users(b: Context, eflags: Value) -> Value:
@@ -124,7 +125,7 @@ def _enter_flat(b: Context) -> None:
     with b.If(has_error != 0):
         b.store(frame.get(), error_value)
         frame.set(frame.get() + 4)
-    items = [return_eip, b.get_segment(CS, "selector", width=32), flags.read_eflags(b) | pushed_flags]
+    items = [return_eip.trunc(32), b.get_segment(CS, "selector", width=32), flags.read_eflags(b) | pushed_flags]
     for place, item in enumerate(items):
         b.store(frame.get() + 4 * place, item)
     system = b.get("eflags_system", width=32) & ~CLEARED_BY_EVENTS

@@ -7,21 +7,20 @@ from bt.codegen.value import PTR, Value
 from bt.x86 import flags
 from bt.x86.context import GP, NP, OK, Context
 from bt.x86.services import UPDATE_MODE
-from bt.x86.state import CS, DS, ES, ESP, FS, GS, SS, TR
+from bt.x86.state import CS, ESP, SS, TR
 from bt.x86.system.interrupts.virtual_8086 import (
     ENTER_VIRTUAL_8086,
     INTERRUPT_RETURN_8086,
 )
-from bt.x86.system.operating_mode import has_8086_segments
+from bt.x86.system.long_mode.long_returns import FAR_RETURN_LONG, INTERRUPT_RETURN_LONG
+from bt.x86.system.operating_mode import has_8086_segments, is_long_mode
 from bt.x86.system.registers.eflags import (
     LOADED_BY_IRET_AT_CPL_0,
     load_flags,
     loadable_flags,
 )
 from bt.x86.system.segmentation.descriptor_table import (
-    CODE_OR_DATA,
     SELECTOR_RPL,
-    SET_NULL_SEGMENT,
     Descriptor,
     check_stack_segment,
     error_code,
@@ -30,7 +29,7 @@ from bt.x86.system.segmentation.descriptor_table import (
 )
 from bt.x86.system.segmentation.flat_transfer import RETURN_FLAT, TAKEN
 from bt.x86.system.segmentation.segment_8086 import FAR_RETURN_8086
-from bt.x86.system.segmentation.segment_load import current_privilege_level
+from bt.x86.system.segmentation.segment_load import DROP_SEGMENTS, current_privilege_level
 from bt.x86.system.segmentation.stack import stack_value
 from bt.x86.system.tasks.tasks import (
     BACK_LINK,
@@ -41,12 +40,10 @@ from bt.x86.system.tasks.tasks import (
 # Far return: operand size in bits, bytes of parameters to release.
 FAR_RETURN = native("far_return", PTR, "i32", "i32")
 # IRET: operand size in bits, EIP of the next instruction (where a nested task goes on when it is called again).
-INTERRUPT_RETURN = native("interrupt_return", PTR, "i32", "i32")
+INTERRUPT_RETURN = native("interrupt_return", PTR, "i32", "i64")
 # Pop code (and stack) and go there: operand size in bits, bytes between CS and the outer stack pointer, bytes of
 # parameters to release. Leaves `mode` to be updated.
 _RETURN_TO = native("return_to", PTR, "i32", "i32", "i32")
-# Give up a data segment register the new level may not use: its number.
-_DROP_SEGMENT = native("drop_segment", PTR, "i32")
 
 
 def _check_code(b: Context, selector: Value) -> Descriptor:
@@ -92,21 +89,13 @@ def _return_to(b: Context) -> None:
     b.set_reg(ESP, (b.reg(ESP) & ~mask) | ((pointer + release) & mask))
     b.put("cpl", level)
     b.put("eip", eip)
-    for segment in (ES, FS, GS, DS):
-        b.attempt(_DROP_SEGMENT, cpu, segment)
-
-
-def _drop_segment(b: Context) -> None:
-    cpu, segment = b.arguments
-    attributes = b.get_segment(segment, "attributes", width=32)
-    register = Descriptor(b, b.const(0, 32), attributes << 8)
-    usable = ((register.high & CODE_OR_DATA) == 0) | register.is_conforming_code()
-    with b.If(~usable & register.dpl().ult(current_privilege_level(b))):
-        b.attempt(SET_NULL_SEGMENT, cpu, segment, 0)
+    b.attempt(DROP_SEGMENTS, cpu)
 
 
 def _far_return(b: Context) -> None:
     cpu, width, release = b.arguments
+    with b.If(is_long_mode(b)):
+        b.ret(b.call(FAR_RETURN_LONG, *b.arguments))
     with b.If(has_8086_segments(b)):
         b.ret(b.call(FAR_RETURN_8086, cpu, width, release))
     b.attempt(_RETURN_TO, cpu, width, release, release)
@@ -117,6 +106,9 @@ def _interrupt_return(b: Context) -> None:
     cpu, width, next_eip = b.arguments
     with b.If(width == 32), b.If(b.call(RETURN_FLAT, cpu) == TAKEN):
         b.ret(OK)
+    with b.If(is_long_mode(b)):
+        b.ret(b.call(INTERRUPT_RETURN_LONG, cpu, width))
+    next_eip = next_eip.trunc(32)
     with b.If(has_8086_segments(b)):
         b.ret(b.call(INTERRUPT_RETURN_8086, cpu, width))
     with b.Unlikely((b.get("eflags_system", width=32) & flags.NT) != 0):
@@ -144,5 +136,4 @@ RUNTIME = (
     (FAR_RETURN, _far_return),
     (INTERRUPT_RETURN, _interrupt_return),
     (_RETURN_TO, _return_to),
-    (_DROP_SEGMENT, _drop_segment),
 )

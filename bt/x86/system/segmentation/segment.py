@@ -77,7 +77,7 @@ def pop(b: Context, dst: NumberedRegister) -> None:
     """POP of a segment register: the stack pointer moves by the operand size as the old SS has it."""
     mode = b.get("mode")
     selector = b.stack_read(0, b.operand_size).trunc(16)  # the whole stack element must be there, if only half is used
-    mask, old = b.stack_mask(), b.reg(ESP)
+    mask, old = b.stack_mask(), b.stack_pointer()
     b.attempt(LOAD_SEGMENT, b.cpu, _number(b, dst.number), selector.zext(32))
     b.set_reg(ESP, (old & ~mask) | ((old + b.operand_size // 8) & mask))
     if isinstance(dst.number, int) and dst.number == SS:
@@ -149,7 +149,7 @@ def _has_type(b: Context, descriptor: Descriptor, system_types: Iterable[int]) -
 
 def _answer(b: Context, dst: Operand, valid: Value, value: Value) -> None:
     with b.If(valid):
-        dst.write(value.trunc(dst.width))
+        dst.write(value.resize(dst.width))
     flags.set_zero(b, valid)
 
 
@@ -188,18 +188,18 @@ def arpl(b: Context, dst: Operand, src: Operand) -> None:
 
 
 def _far_pointer(b: Context, target: MemoryOperand | FarPointer) -> tuple[Value, Value]:
-    """Selector and offset, i32 each."""
+    """Selector (i32) and offset (i64)."""
     offset = target.read_at(0, b.operand_size) if target.is_memory else target.read()
-    return target.read_at(b.operand_size // 8, 16).zext(32), offset.zext(32)
+    return target.read_at(b.operand_size // 8, 16).zext(32), offset.zext(64)
 
 
 def jmp_far(b: Context, target: MemoryOperand | FarPointer) -> None:
-    b.attempt(FAR_JUMP, b.cpu, *_far_pointer(b, target), b.next_eip())
+    b.attempt(FAR_JUMP, b.cpu, *_far_pointer(b, target), b.next_eip().zext(64))
     b.resume()
 
 
 def call_far(b: Context, target: MemoryOperand | FarPointer) -> None:
-    b.attempt(FAR_CALL, b.cpu, *_far_pointer(b, target), b.next_eip(), b.operand_size)
+    b.attempt(FAR_CALL, b.cpu, *_far_pointer(b, target), b.next_eip().zext(64), b.operand_size)
     b.resume()
 
 

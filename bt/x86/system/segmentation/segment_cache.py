@@ -9,9 +9,14 @@ _CODE, _EXPAND_DOWN_OR_CONFORMING, _WRITABLE_OR_READABLE = 1 << 3, 1 << 2, 1 << 
 _EMPTY = (1, 0)  # low above high: no access
 
 
-def fill(cpu: CpuState, number: int, *, selector: int, base: int, limit: int, access: int, big: bool) -> None:
-    """Set a segment register. `limit` in bytes, last valid offset; `access` is byte 5 of a descriptor."""
+def fill(
+    cpu: CpuState, number: int, *, selector: int, base: int, limit: int, access: int, big: bool, long: bool = False
+) -> None:
+    """Set a segment register. `limit` in bytes, last valid offset; `access` is byte 5 of a descriptor, `big` and `long`
+    its flags D/B and L.
+    """
     attributes = access | (state.ATTR_BIG if big else 0) | (state.ATTR_GRANULAR if limit > 0xFFFFF else 0)
+    attributes |= state.ATTR_LONG if long else 0
     is_segment = bool(access & state.ATTR_CODE_OR_DATA) and bool(access & state.ATTR_PRESENT)
     is_code = bool(access & _CODE)
     reach = (0, state.WHOLE_LIMIT if limit == 0xFFFFFFFF else limit)

@@ -10,6 +10,7 @@ from bt.codegen.value import PTR, Value
 from bt.x86 import flags
 from bt.x86.context import GP, OK, TS, Context
 from bt.x86.state import TR
+from bt.x86.system.operating_mode import system_linear
 from bt.x86.system.segmentation.descriptor_table import error_code
 
 # The stack the current TSS names for a privilege level: level 0-2, EXT bit for error codes.
@@ -61,10 +62,10 @@ def _check_port(b: Context) -> None:
         b.ret(OK)
     limit = b.get_segment(TR, "limit")
     b.fault_if(~is_32_bit(b) | limit.ult(IO_MAP_BASE + 1), GP, 0)
-    base = b.get_segment(TR, "base", width=32)
-    at = b.read_linear(base + IO_MAP_BASE, 16, system=True).zext(32) + (port >> 3)
+    base = b.get_segment(TR, "base")
+    at = b.read_linear(system_linear(b, base + IO_MAP_BASE), 16, system=True).zext(32) + (port >> 3)
     b.fault_if((at + 1).zext(64).ugt(limit), GP, 0)
-    bits = b.read_linear(base + at, 16, system=True).zext(32) >> (port & 7)
+    bits = b.read_linear(system_linear(b, base + at.zext(64)), 16, system=True).zext(32) >> (port & 7)
     ports = (b.const(1, 32) << size) - 1
     b.fault_if((bits & ports) != 0, GP, 0)
 

@@ -16,7 +16,7 @@ from bt.x86.context import DB, FAULT, GP, NP, OK, SS_FAULT, TS, Context
 from bt.x86.services import FLUSH_TLB, UPDATE_MODE
 from bt.x86.state import CS, DS, ES, FS, GS, LDTR, SS, TR
 from bt.x86.system.interrupts.breakpoints import report_debug_exception
-from bt.x86.system.operating_mode import in_virtual_8086_mode, is_paging
+from bt.x86.system.operating_mode import in_virtual_8086_mode, is_paging, system_linear
 from bt.x86.system.paging.pae_paging import LOAD_PDPTES
 from bt.x86.system.registers.control_registers import (
     CR0_TS,
@@ -162,7 +162,7 @@ def _in_format(b: Context, wide: Value, action: object) -> None:
 def _access_byte(b: Context, selector: Value) -> Value:
     """Linear address of the byte of a TSS descriptor that says whether the task is busy."""
     linear, _ = locate(b, selector)
-    return linear + 5
+    return system_linear(b, linear + 5)
 
 
 def _switch_task(b: Context) -> None:
@@ -222,7 +222,7 @@ def _enter_task(b: Context) -> None:
     """LDTR, CS, SS, then the data segments: each is checked as the new task's (SDM vol. 3A table 7-1)."""
     cpu, external, has_error, error_value, trap = b.arguments
     with b.If(is_32_bit(b)):
-        b.attempt(LOAD_PDPTES, cpu, b.get("cr3", width=32), b.get("cr0", width=32), b.get("cr4", width=32))
+        b.attempt(LOAD_PDPTES, cpu, b.get("cr3"), b.get("cr0", width=32), b.get("cr4", width=32))
     b.attempt(_LOAD_TASK_LDTR, cpu, external)
     with b.IfElse(in_virtual_8086_mode(b)) as kind:
         with kind.then():

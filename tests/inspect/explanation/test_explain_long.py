@@ -1,0 +1,48 @@
+"""bt explain in 64-bit code, which is interpreted."""
+
+from __future__ import annotations
+
+import pytest
+
+from bt.engine.library.library import load_library
+from bt.engine.translator.vcpu import TranslatingVcpu
+from bt.inspect.explanation.explain import Explainer
+from bt.inspect.explanation.interpreted import InterpretedBlock
+from bt.memory.map import PhysicalMap
+from bt.memory.ram import GuestRam
+from bt.x86 import cpu_model
+from tests import long_engine
+from tests.cases import layout
+from tests.cases.parse import parse_line
+
+
+@pytest.mark.parametrize(
+    ("code", "operands", "calls"),
+    [
+        ("mov rax, [r12+r13*8-8]", "rax, ds:[r12 + r13*8 + 0xfffffffffffffff8]", "slow_read"),
+        ("mov sil, r9b", "sil, r9b", ""),
+        ("hex: 88 e6", "dh, ah", ""),
+        ("add r9w, 5", "r9w, 0x5", ""),
+        ("lea rax, [rip+10h]", "rax, ds:[0x10017]", ""),
+        ("hex: 67 8b 01", "eax, ds:[ecx]", "slow_read"),
+        ("movq xmm9, r10", "xmm9, r10", "fp_prepare"),
+        ("push r14", "r14", "slow_write"),
+    ],
+)
+def test_records_are_shown(code: str, operands: str, calls: str) -> None:
+    ram = GuestRam(long_engine.REGIONS + sum(region.size for region in layout.REGIONS))
+    cpu = TranslatingVcpu(load_library(), PhysicalMap(ram), cpu_model.parse("qemu64"))
+    long_engine.boot(cpu)
+    case = parse_line(f"{code} | bits=64 => ?")
+    ram.write(long_engine.REGIONS, b"".join(case.images().values()))
+    cpu.state["eip"] = case.origin
+    (block,) = Explainer(cpu).blocks(case.origin, blocks=1)
+    assert isinstance(block, InterpretedBlock)
+    assert block.why == "64-bit code"
+    instruction = block.instructions[0]
+    assert instruction.operands == operands
+    assert instruction.code == case.code
+    assert instruction.handler.name.startswith("long_")
+    assert not calls or calls in instruction.handler.calls
+    cpu.close()
+    ram.close()

@@ -1,0 +1,25 @@
+"""64-bit code against the host's processor: every form that programs can use, prefixes and addresses of all kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cases.check import differences
+from tests.cases.collect import executors
+from tests.engines import EngineExecutor, factories
+from tests.oracles.long_code import Maker, forms
+
+
+@pytest.mark.parametrize(("seed", "times"), [("everyday", 2), pytest.param("long", 60, marks=pytest.mark.slow)])
+def test_every_form_of_64_bit_code_agrees_with_the_host(request: pytest.FixtureRequest, seed: str, times: int) -> None:
+    """Registers, flags but for undefined ones, memory, FP registers, exceptions."""
+    host, maker = executors(request.config).host(), Maker(seed)
+    cases = [maker.case(form) for form in forms() for _ in range(times)]
+    engine = EngineExecutor(factories()["interp"])
+    report = [
+        f"{case.where} {case.text}: {line}"
+        for case, wanted in zip(cases, host.run_many(cases), strict=True)
+        for line in differences(case, wanted, engine.run(case))
+    ]
+    engine.close()
+    assert not report, "\n".join(report[:40])
