@@ -131,7 +131,7 @@ def test_what_is_no_device_is_told_how_to_be_one(bus: Bus) -> None:
 
         def write(self, offset: int, size: int, value: int) -> None: ...
 
-    with pytest.raises(TypeError, match="^Lamp is no device: derive it from bt.Device$"):
+    with pytest.raises(TypeError, match=r"^Lamp is no device: derive it from bt\.Device$"):
         bus.attach(Lamp(), 0, 1)  # type: ignore[arg-type]
 
 
