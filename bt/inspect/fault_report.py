@@ -41,7 +41,7 @@ _WIDE = (
     ("cr0", "cr4", "efer"),
     SEGMENT_NAMES,
 )
-_WIDE_DIGITS = 16
+_WIDE_DIGITS, _32_BITS = 16, 0xFFFF_FFFF
 
 
 def describe_triple_fault(cpu: Engine, chain: Sequence[Failure], symbols: Symbols) -> list[str]:
@@ -132,8 +132,8 @@ class _Report:
         return f": selector {error & SELECTOR_INDEX:04x}{' of its gate' * own}"
 
     def _place(self, selector: int, base: int, eip: int) -> str:
-        symbol = self._symbols.name((base + eip) & 0xFFFF_FFFF)
-        digits = 4 if self._mode != "protected mode" and eip <= 0xFFFF else 8
+        symbol = self._symbols.name(eip if eip > _32_BITS else (base + eip) & _32_BITS)
+        digits = 4 if self._mode in ("real mode", "virtual-8086 mode") and eip <= 0xFFFF else 8
         return f"{selector:04x}:{eip:0{digits}x}{f' <{symbol}>' if symbol else ''}"
 
     def _instruction(self, failure: Failure) -> str:

@@ -1,4 +1,4 @@
-"""The symbol table of an ELF32 executable: names for places in a guest's code (TIS ELF specification 1.2).
+"""The symbol table of an ELF executable: names for places in a guest's code (TIS ELF specification 1.2).
 
 Read only when somebody asks for a name. Whatever is damaged or missing means fewer names, never an error.
 """
@@ -10,15 +10,39 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from bt.arguments import closest
 from bt.boot.loaders.elf import is_elf
 from bt.errors import BadUsage
 
-_FILE_HEADER = struct.Struct("<28xII6xHHHHH")  # program and section headers: offset each, then size and number each
-_PROGRAM_HEADER = struct.Struct("<I4xII4xI8x")  # type, virtual and physical address, size in memory
-_SECTION_HEADER = struct.Struct("<4xI8xIII12x")  # type, offset, size, link
-_SYMBOL = struct.Struct("<IIIBxH")  # name, value, size, type and binding, section
+
+class _Format(NamedTuple):
+    """The tables of a class."""
+
+    file_header: struct.Struct  # program and section headers: offset each, then size and number each
+    program_header: struct.Struct  # type, virtual and physical address, size in memory
+    section_header: struct.Struct  # type, offset, size, link
+    symbol: struct.Struct
+    fields: tuple[int, ...]  # where a symbol has name, value, size, type and binding, section
+
+
+_FORMATS = {
+    1: _Format(
+        struct.Struct("<28xII6xHHHHH"),
+        struct.Struct("<I4xII4xI8x"),
+        struct.Struct("<4xI8xIII12x"),
+        struct.Struct("<IIIBxH"),
+        (0, 1, 2, 3, 4),
+    ),
+    2: _Format(
+        struct.Struct("<32xQQ6xHHHHH"),
+        struct.Struct("<I12xQQ8xQ8x"),
+        struct.Struct("<4xI16xQQI20x"),
+        struct.Struct("<IBxHQQ"),
+        (0, 3, 4, 1, 2),
+    ),
+}
 
 _PT_LOAD = 1
 _SHT_SYMTAB = 2
@@ -37,7 +61,7 @@ class _Symbol:
 class Symbols:
     """`symbols["main"]` is an address, `symbols.name(address)` a name: those in the symbol table of an image.
 
-    There is none if it is no ELF32 or has been stripped.
+    There is none if it is no ELF or has been stripped.
     """
 
     image: bytes
@@ -79,33 +103,40 @@ class Symbols:
         return {symbol.name: symbol.value for symbol in self._symbols}
 
     @cached_property
+    def _format(self) -> _Format | None:
+        """By the class; None for no ELF, or one of the other byte order."""
+        return _FORMATS.get(self.image[4]) if is_elf(self.image) and self.image[5:6] == b"\1" else None
+
+    @cached_property
     def _header(self) -> tuple[int, int, int, int, int, int]:
         """Offset, size and number of the program headers, then of the section headers; nothing of another format."""
-        if not is_elf(self.image) or self.image[4:6] != b"\1\1" or len(self.image) < 52:
+        if self._format is None or len(self.image) < self._format.file_header.size:
             return 0, 0, 0, 0, 0, 0
-        phoff, shoff, phentsize, phnum, shentsize, shnum, _ = _FILE_HEADER.unpack_from(self.image)
+        phoff, shoff, phentsize, phnum, shentsize, shnum, _ = self._format.file_header.unpack_from(self.image)
         return phoff, phentsize, phnum, shoff, shentsize, shnum
 
     @cached_property
     def _segments(self) -> list[tuple[int, int, int]]:
         """Virtual address, physical address and size of what is loaded."""
-        at, size, number = self._header[:3]
-        headers = self._table(_PROGRAM_HEADER, at, size, number)
+        if self._format is None:
+            return []
+        headers = self._table(self._format.program_header, *self._header[:3])
         return [(virtual, physical, memory) for kind, virtual, physical, memory in headers if kind == _PT_LOAD]
 
     @cached_property
     def _symbols(self) -> list[_Symbol]:
         """By address; of several at one place the last is the one to show: global before local, functions first."""
-        sections = list(self._table(_SECTION_HEADER, *self._header[3:]))
-        found = []
+        if self._format is None:
+            return []
+        sections = list(self._table(self._format.section_header, *self._header[3:]))
+        found, layout = [], self._format.symbol
         for kind, offset, size, link in sections:
             if kind != _SHT_SYMTAB or link >= len(sections):
                 continue
             _, names, names_size, _ = sections[link]
             strings = self.image[names : names + names_size]
-            for name_at, value, length, info, section in self._table(
-                _SYMBOL, offset, _SYMBOL.size, size // _SYMBOL.size
-            ):
+            for entry in self._table(layout, offset, layout.size, size // layout.size):
+                name_at, value, length, info, section = (entry[place] for place in self._format.fields)
                 name = strings[name_at : strings.find(b"\0", name_at)].decode(errors="replace")
                 # it goes to a terminal
                 if name and name.isprintable() and info & 0xF in _PLACES and _UNDEFINED < section < _FIRST_RESERVED:

@@ -269,7 +269,7 @@ def decode(code: bytes, *, bits: int) -> Instruction:
             case Method.RELATIVE:
                 relative = stream.signed(1 if operand.width is Width.B else min(operand_size // 8, 4))
             case Method.FAR_POINTER:
-                offset = stream.unsigned(operand_size // 8)
+                offset = stream.unsigned(min(operand_size // 8, 4))
                 far = (stream.unsigned(2), offset)
             case Method.OFFSET:
                 segment = _DS if prefixes.segment is None else prefixes.segment

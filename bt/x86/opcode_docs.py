@@ -35,7 +35,9 @@ Flags are letters: `o s z a p c` the arithmetic ones, `d` DF, `i` IF, `t` TF, `l
 `f` VIF, `g` VIP, `x` ID. *or none*: for some operand values no flag changes (a shift count of zero). *Limits* are what
 the processor checks before anything else: `iopl` needs CPL <= IOPL, `io` that or permission in the TSS bitmap, `v86
 iopl` is checked in virtual-8086 mode only; `protected` is #UD in real and virtual-8086 mode; a name in capitals is the
-CPUID feature that must be present. LOCK, REP, REPE/REPNE: prefixes that mean something.
+CPUID feature that must be present. LOCK, REP, REPE/REPNE: prefixes that mean something. In 64-bit mode all but those
+that say otherwise have operands of 32 bits where there is a V, Z or Y, of 16 with prefix 66, and of 64 with REX.W (an
+immediate Z then has 32, sign-extended).
 """
 
 
@@ -53,10 +55,20 @@ def _flags(form: Form) -> str:
     return ", ".join(parts) + (" or none" if form.may_keep_flags else "")
 
 
+_LONG = {
+    "": "",
+    "gone": "not in 64-bit mode",
+    "only": "64-bit mode",
+    "default 64": "64 bits by default in 64-bit mode",
+    "forced 64": "64 bits in 64-bit mode",
+}
+
+
 def _limits(form: Form) -> str:
     limits = [
         form.privilege if form.privilege != "any" else "",
         form.modes if form.modes != "any" else "",
+        _LONG[form.long],
         form.cpuid.upper() if form.cpuid else "",
         "LOCK" if form.lock else "",
         {"rep": "REP", "repz": "REPE/REPNE", None: ""}[form.rep],

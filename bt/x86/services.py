@@ -8,7 +8,9 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR
 
-# Forget translations of linear addresses: after MOV CR3 (0: keep global pages), CR0.PG, CR4.PGE/PSE/PAE... (1: all).
+# Forget translations of linear addresses: after MOV CR3 (0: keep global pages), CR0.PG, CR4.PGE/PSE/PAE... (1: all);
+# FLUSH_FOR_PYTHON (bt/x86/state.py): all, and in long mode the code that is known by its address, for the state may be
+# one of long ago, and tags of 64-bit code have few bits of the epoch.
 FLUSH_TLB = native("flush_tlb", PTR, "i32")
 # Forget one page (INVLPG), global or not: linear address.
 INVALIDATE_PAGE = native("invalidate_page", PTR, "i64")

@@ -43,6 +43,7 @@ ATTR_LONG, ATTR_BIG, ATTR_GRANULAR = 1 << 13, 1 << 14, 1 << 15
 NOWHERE = 8  # a host address at which nothing ever is
 WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so that wrapping accesses pass as on hardware
 
+FLUSH_FOR_PYTHON = 2  # argument of flush_tlb, see bt/x86/services.py
 TLB_TABLES = ("tlb_supervisor", "tlb_user", "tlb_supervisor_64", "tlb_user_64")
 TLB_BYTES = 32 << 10  # one table of the software TLB, whose entries are bt/memory/soft_mmu's business
 TLB_FILLED_SLOTS = 4 * TLB_BYTES // 32 // 64  # a bit for each entry of four tables

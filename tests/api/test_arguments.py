@@ -209,7 +209,7 @@ def test_a_use_of_memory_that_cannot_be(use: Use, said: str) -> None:
         use(ram)
 
 
-@pytest.mark.parametrize("key", [("gpr", 8), ("gpr", -1), ("cr0", 1), ("gpr", "0"), "ax", None, ("dr", 1 << 40), 5])
+@pytest.mark.parametrize("key", [("gpr", 16), ("gpr", -1), ("cr0", 1), ("gpr", "0"), "ax", None, ("dr", 1 << 40), 5])
 def test_state_that_does_not_exist(library: Library, key: Any) -> None:
     with machine(library) as guest:
         state = guest.cpu.state

@@ -16,7 +16,7 @@ from tests.cases.model import Case, Executor, ExecutorError, Outcome
 from tests.cases.parse import parse_file
 from tests.cases.undefined import undefined_flags
 from tests.oracles.host_cpu import HostCpu
-from tests.oracles.latitude import is_free
+from tests.oracles.latitude import is_free, is_intel_s
 
 EXECUTORS = pytest.StashKey[Executors]()
 
@@ -63,7 +63,8 @@ class CaseItem(pytest.Item):
             pytest.fail("\n".join([f"{self.case.where}: {self.case}", *report]), pytrace=False)
 
     def _oracle(self, available: Executors) -> dict[str, Executor]:
-        free = HostCpu.unlike() is not None and is_free(self.case)
+        like_amd = HostCpu.unlike() is None
+        free = is_intel_s(self.case) if like_amd else is_free(self.case)
         if available.oracle is None or beyond_the_processor(self.case) or free:
             return {}
         return {ORACLE: available.oracle}

@@ -21,7 +21,7 @@ COMMANDS = (
     ("dd if=/dev/zero bs=1M count=8 2>/dev/null | sha256sum", r"2daeb1f36095b44b"),
     ("seq 1 1000 | awk '{sum += $1 * $1} END {print sum / 7}'", r"4\.76905e\+07|47690500"),
     ("find /lib /bin -xdev -type f | sort | tail -n 1", r"/lib/"),
-    ("for n in 1 2 3; do (sleep 0.$n; echo child $n) & done; wait; echo all", r"child 1\s+child 2\s+child 3\s+all"),
+    ("for n in 1 2 3; do (sleep $n; echo child $n) & done; wait; echo all", r"child 1\s+child 2\s+child 3\s+all"),
     ("i=0; while [ $i -lt 50 ]; do sh -c 'exit 3'; i=$((i + 1)); done; echo forked $i", r"forked 50"),
     ("ps | grep -c kworker", r"\d"),
     ("cat /proc/interrupts", r"timer"),

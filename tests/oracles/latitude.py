@@ -72,6 +72,11 @@ def is_free(case: Case) -> bool:
     return bool(trap.vector == _ALIGNMENT_CHECK and names & _UNALIGNED) or "segment.pop" in meanings
 
 
+def is_intel_s(case: Case) -> bool:
+    """Whether what a case expects is a choice of Intel's processors, which bt has in 64-bit mode."""
+    return case.where.startswith("long_intel")
+
+
 def _ever_undefined(case: Case) -> int:
     """Flags undefined after any of the instructions: all, where capstone cannot tell where they begin."""
     codes = list(instructions(case))

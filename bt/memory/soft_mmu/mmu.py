@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from weakref import WeakMethod
 
 from bt.memory.mmu import Mmu
-from bt.x86.state import CpuState
+from bt.x86.state import FLUSH_FOR_PYTHON, CpuState
 
 _ALL_LINES = (1 << 64) - 1
 _A20 = 1 << 20
@@ -31,7 +31,7 @@ class SoftMmu(Mmu):
         call(name, argument)
 
     def invalidate_all(self) -> None:
-        self._call("flush_tlb", 1)
+        self._call("flush_tlb", FLUSH_FOR_PYTHON)
 
     def invalidate_user(self) -> None:
         self._call("flush_tlb", 0)

@@ -36,8 +36,9 @@ from bt.memory.soft_mmu.layout import (
 )
 from bt.x86 import services
 from bt.x86.context import OK
+from bt.x86.mode import forget_branches
 from bt.x86.page import HUGE_SHIFT, PAGE, REGION_SHIFT
-from bt.x86.state import LARGE_REGIONS_SLOTS, TLB_FILLED_SLOTS
+from bt.x86.state import FLUSH_FOR_PYTHON, LARGE_REGIONS_SLOTS, TLB_FILLED_SLOTS
 from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.paging.fetched_pages import was_fetched
 
@@ -171,6 +172,8 @@ def _flush_tlb(b: NativeContext) -> None:
             for number in range(LARGE_REGIONS_SLOTS):
                 b.put("large_regions", 0, number)
     flush_views(b, b.arguments[1] == 0)
+    with b.Unlikely((b.arguments[1] == FLUSH_FOR_PYTHON) & is_long_mode(b)):
+        forget_branches(b)
     _bump_epoch(b)
 
 

@@ -198,7 +198,7 @@ def needs_modrm(opcode_map: int, opcode: int, prefix: int = 0, *, long: bool = F
     return _entries(long=long)[opcode_map << 10 | MANDATORY_PREFIXES[prefix] << 8 | opcode] >= GO_ON
 
 
-_DECIDE_LENGTH: Final = (Method.IMMEDIATE, Method.REGISTER_RM)
+_DECIDE_LENGTH: Final = (Method.IMMEDIATE, Method.REGISTER_RM, Method.FAR_POINTER)
 
 
 @cache

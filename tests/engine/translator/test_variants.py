@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from itertools import product
 
-from bt.engine.interp.handlers import handler_names, repetitions, size_matters, variant_for
+import pytest
+
+from bt.engine.interp.handlers import exists, handler_names, operand_sizes, repetitions, variant_for
 from bt.engine.shapes import immediate_field
 from bt.engine.structures import (
+    LONG_OPERAND_SIZES,
+    LONG_VARIANTS,
     OPERAND_SIZES,
     RECORD,
     VARIANT_MEMORY,
@@ -17,7 +21,7 @@ from bt.engine.structures import (
     VARIANTS,
     operand_size_of,
 )
-from bt.x86.opcodes import FORMS, Method
+from bt.x86.opcodes import FORMS, UNDEFINED, Method
 
 _REPETITIONS = {None: 0, "repz": VARIANT_REPZ, "repnz": VARIANT_REPNZ}
 
@@ -36,15 +40,22 @@ def test_a_third_operand_size_has_room_in_a_record() -> None:
     assert 1 << RECORD.widths["variant"] >= 3 << VARIANT_SIZE_SHIFT
 
 
-def test_the_number_says_what_is_executed() -> None:
-    names = handler_names()
+@pytest.mark.parametrize("long", [False, True])
+def test_the_number_says_what_is_executed(long: bool) -> None:
+    """In both kinds of code; a form that one has not is undefined there."""
+    names, each = handler_names(long=long), LONG_VARIANTS if long else VARIANTS
+    all_sizes = LONG_OPERAND_SIZES if long else OPERAND_SIZES
     for form in FORMS:
-        for size, memory, rep in product(OPERAND_SIZES, (False, True), repetitions(form)):
+        for size, memory, rep in product(all_sizes, (False, True), repetitions(form)):
             number = VARIANT_SIZE[size] | VARIANT_MEMORY * memory | _REPETITIONS[rep]
-            variant = variant_for(form, number)
-            assert variant.operand_size == (size if size_matters(form) else 32)
+            variant = variant_for(form, number, long=long)
+            assert names[form.id * each + number] == f"interp_{variant.name}"
+            if not exists(form, long=long):
+                assert variant.form is UNDEFINED
+                continue
+            sizes = operand_sizes(form, long=long)
+            assert variant.operand_size == (size if size in sizes else sizes[0])
             assert variant.rep == rep
-            assert names[form.id * VARIANTS + number] == f"interp_{variant.name}"
 
 
 def test_only_the_second_of_two_immediates_has_a_field_of_its_own() -> None:

@@ -14,6 +14,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "cpuid": "tells the processor apart; tests/x86/system has what the CPU models answer",
     "int1": "a processor under a hypervisor may report another address; tests/x86/system has it",
     "rdtsc": "time",
+    "rdtscp": "time, and which processor it is",
     "sgdt": _SHOWS_HOST,
     "sidt": _SHOWS_HOST,
     "sldt": _SHOWS_HOST,

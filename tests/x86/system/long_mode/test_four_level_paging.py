@@ -22,6 +22,7 @@ from bt.x86.services import (
     WALKED_NO_EXECUTE,
     WALKED_WRITABLE,
 )
+from bt.x86.state import ESP
 from bt.x86.system.registers.control_registers import EFER_NXE
 from tests.x86.system.long_mode.long_processor import DIRECTORY, PAGE, POINTERS, TABLE, TOP, LongProcessor
 from tests.x86.system.processor import CR0_WP, Trouble
@@ -151,6 +152,21 @@ def test_addresses_that_differ_in_high_bits_alone_are_different(processor: LongP
         _map(processor, linear, PAGE + 0x1000 * number)
         assert processor.call("resolve", linear, 0, 0) is None
         assert processor.cpu["exit_address"] == PAGE + 0x1000 * number, hex(linear)
+
+
+def test_accesses_by_all_bits_of_an_address(processor: LongProcessor) -> None:
+    """Two that differ in what lies above bit 46, by the look into the TLB that any access begins with."""
+    lower, upper = 0x0000_0000_1234_5000, 0xFFFF_8000_1234_5000
+    _map(processor, lower, PAGE)
+    tables = (0x25000, 0x26000, 0x27000, 0x28000)
+    places = (TOP, *tables[:3])
+    for place, shift, target in zip(places, SHIFTS, tables, strict=True):
+        processor.ram.write(place + 8 * (upper >> shift & 511), struct.pack("<Q", target | P | W | U))
+    for value, (linear, page) in enumerate(((lower, PAGE), (upper, tables[3])), 1):
+        processor.ram.write(page, struct.pack("<Q", value))
+        processor.cpu["gpr", ESP] = linear
+        assert processor.call("long_stack_read", 0, 64) is None
+        assert processor.cpu["memory_value"] == value
 
 
 @pytest.mark.parametrize("huge", [False, True])
