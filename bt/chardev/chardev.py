@@ -12,6 +12,7 @@ from bt.errors import BadUsage
 READ_BYTES = 4096
 Received = Callable[[bytes], None]
 Ended = Callable[[], None]
+Opened = Callable[[], None]
 
 
 class Choices(TypedDict, total=False):
@@ -45,8 +46,10 @@ class Chardev:
     def open(self) -> None:
         """Have it ready for `write`."""
 
-    def listen(self, waiter: Waiter, received: Received, ended: Ended) -> None:
+    def listen(self, waiter: Waiter, received: Received, ended: Ended, opened: Opened) -> None:
         """Have `waiter` call `received` with what comes; `ended` once nothing will come any more.
+
+        `opened` is called each time that there is somebody who may read and write, from the beginning on.
 
         Those that send nothing are at their end from the beginning.
         """

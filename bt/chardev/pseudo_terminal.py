@@ -6,7 +6,7 @@ import os
 import sys
 import tty
 
-from bt.chardev.chardev import READ_BYTES, Chardev, Ended, Received
+from bt.chardev.chardev import READ_BYTES, Chardev, Ended, Opened, Received
 from bt.chardev.outlet import Outlet
 from bt.chardev.waiter import Waiter
 
@@ -29,8 +29,9 @@ class PseudoTerminal(Chardev):
         print(f"char device redirected to {self.path} (label {self.name})", file=sys.stderr, flush=True)
         self._outlet: Outlet | None = None
 
-    def listen(self, waiter: Waiter, received: Received, ended: Ended) -> None:
+    def listen(self, waiter: Waiter, received: Received, ended: Ended, opened: Opened) -> None:
         self._outlet = Outlet(self._fd, waiter)
+        opened()
 
         def read() -> None:
             data = os.read(self._fd, READ_BYTES)

@@ -7,7 +7,7 @@ import socket
 import sys
 from contextlib import suppress
 
-from bt.chardev.chardev import READ_BYTES, Chardev, Ended, Received
+from bt.chardev.chardev import READ_BYTES, Chardev, Ended, Opened, Received
 from bt.chardev.outlet import Outlet
 from bt.chardev.telnet import GREETING, TelnetReader, escaped
 from bt.chardev.waiter import Waiter
@@ -40,13 +40,14 @@ class Socket(Chardev):
             self.close()
             raise self.refuse(error.strerror or error) from error
 
-    def listen(self, waiter: Waiter, received: Received, ended: Ended) -> None:
-        self._waiter, self._received, self._ended = waiter, received, ended
+    def listen(self, waiter: Waiter, received: Received, ended: Ended, opened: Opened) -> None:
+        self._waiter, self._received, self._ended, self._opened = waiter, received, ended, opened
+        if self.choices.get("is_server"):
+            self._held.callback(waiter.forget, self._server.fileno())
         if self._connection is not None:
             self._begin(self._connection)
-        if self.choices.get("is_server"):
+        elif self.choices.get("is_server"):
             waiter.watch(self._server.fileno(), self._accept)
-            self._held.callback(waiter.forget, self._server.fileno())
 
     def write(self, data: bytes) -> None:
         outlet = self._outlet
@@ -85,12 +86,10 @@ class Socket(Chardev):
         return self.choices.get("host") or HERE, self.choices["port"]
 
     def _accept(self) -> None:
-        connection, _ = self._server.accept()
-        if self._connection is None:
-            self._connection = connection
-            self._begin(connection)
-        else:  # one at a time
-            connection.close()
+        """One at a time: who comes meanwhile waits in the host's queue."""
+        self._connection, _ = self._server.accept()
+        self._waiter.forget(self._server.fileno())
+        self._begin(self._connection)
 
     def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -101,6 +100,7 @@ class Socket(Chardev):
             outlet.write(GREETING)
             self._telnet = TelnetReader()
         self._outlet = outlet
+        self._opened()
         self._waiter.watch(connection.fileno(), self._read)
 
     def _read(self) -> None:
@@ -113,7 +113,10 @@ class Socket(Chardev):
             data = b""
         if not data:
             self._hang_up()
-            if not self.choices.get("is_server"):
+            if self.choices.get("is_server"):
+                if (server := self._server.fileno()) != -1:  # unless it is being closed
+                    self._waiter.watch(server, self._accept)
+            else:
                 self._ended()
         elif self.choices.get("is_telnet"):
             self._received(self._telnet.feed(data))

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from bt.chardev.chardev import READ_BYTES, Chardev, Ended, Received
+from bt.chardev.chardev import READ_BYTES, Chardev, Ended, Opened, Received
 from bt.chardev.waiter import Waiter
 
 
@@ -33,7 +33,8 @@ class Stdio(Chardev):
         """Waits for who reads it, as any program does."""
         self._put(data)
 
-    def listen(self, waiter: Waiter, received: Received, ended: Ended) -> None:
+    def listen(self, waiter: Waiter, received: Received, ended: Ended, opened: Opened) -> None:
+        opened()
         fd = standard_input()
         if fd is None:
             ended()

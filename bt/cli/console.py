@@ -54,7 +54,7 @@ class _ChooseVga(Choice):
 
 def add_options(parser: Parser) -> None:
     """`Console` is made of them."""
-    parser.set_defaults(more_serial=[])
+    parser.set_defaults(more_serial=[], monitor_program="bt")
     add = parser.add_argument_group("screen, keyboard, serial ports: docs/console.md").add_argument
     add("-display", metavar="WHERE", help="terminal (or curses): screen and keyboard here; none (default)")
     add("-vga", metavar="KIND", action=_ChooseVga, default=MachineConfig.vga, help="the display: std (default) or none")
@@ -155,6 +155,7 @@ class Console:
             self._debugcon = self._chardevs.wanted("-debugcon", "debugcon", given.debugcon).device
         self._debugcon_port = devices.debug_console_port(given)
         self._add_monitors(given)
+        self._monitor_program = given.monitor_program
         self._gdb: Chardev | None = None
         if given.gdb not in (None, "none"):
             self._gdb = self._chardevs.wanted("-gdb", "gdb", _as_server(given.gdb)).device
@@ -256,7 +257,7 @@ class Console:
                 from bt.gdb.server import GdbServer
 
                 self.gdb = GdbServer(machine, self._gdb.write, _monitor(machine).execute)
-                self._gdb.listen(waiter, self.gdb.received, lambda: None)
+                self._gdb.listen(waiter, self.gdb.received, ended=_nothing, opened=_nothing)
             hint = None
             if not self._is_display_chosen:
                 hint = self._add_hint(machine, waiter)
@@ -319,24 +320,24 @@ class Console:
             if line is stdio and isinstance(line.device, Stdio) and self._terminal is not None:
                 line.device.write_to(self._terminal.write)
             is_shared = line.wanted.is_multiplexed or (line is stdio and self._terminal is not None)
-            received = self._received(machine, line, is_shared, display if line is stdio else None)
+            received, opened = self._received(machine, line, is_shared, display if line is stdio else None)
             if line.device.sends:
                 open_lines.add(number)
-            line.device.listen(waiter, received, partial(ended, number))
+            line.device.listen(waiter, received, partial(ended, number), opened)
         update()
 
     def _received(
         self, machine: Machine, line: _Line, is_shared: bool, display: TerminalDisplay | None
-    ) -> Callable[[bytes], None]:
-        """What takes the bytes that come over a line."""
+    ) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+        """What takes the bytes that come over a line, and what is done when somebody is there."""
         if not is_shared and not line.has_monitor and len(line.ports) == 1:
             uart = (machine.com1, machine.com2)[line.ports[0]]
-            return lambda data: machine.post(lambda: uart.receive(data))
+            return (lambda data: machine.post(lambda: uart.receive(data))), _nothing
         from bt.console.fronts import MonitorFront, SerialFront
         from bt.console.mux import Command, Mux
 
         write = line.device.write
-        the_monitor = MonitorFront(machine, write, partial(_monitor, machine))
+        the_monitor = MonitorFront(machine, write, partial(_monitor, machine), self._monitor_program)
         wants_monitor = line.has_monitor or (is_shared and not self._is_monitor_placed)
         monitors: list[Front] = [the_monitor] if wants_monitor else []
         uarts = (machine.com1, machine.com2)
@@ -348,21 +349,24 @@ class Console:
             say=the_monitor.say if display is None else display.say,
             stop=machine.stop,
             has_numbers=display is not None,
+            # the monitor was asked for, the serial port is only there
+            first=len(ports) if not display and line.has_monitor and not self._is_serial_named else 0,
         )
         if line.ports:
             mux.commands["t"] = Command("toggle console timestamps", partial(self._toggle_stamps, line))
         if display is not None:
             display.join(mux)
-        elif line.has_monitor and line.ports and not self._is_serial_named:
-            mux.switch(len(ports))  # the monitor was asked for, the serial port is only there
         if not is_shared and not line.ports:
-            the_monitor.enter()
-            return the_monitor.received
-        return mux.typed
+            return the_monitor.received, the_monitor.greet
+        return mux.typed, lambda: the_monitor.greet() if mux.current is the_monitor else None
 
     def _toggle_stamps(self, line: _Line) -> None:
         for number in line.ports:
             self._port_sinks[number].toggle_stamps()
+
+
+def _nothing() -> None:
+    """What there is to do for most."""
 
 
 def _as_server(text: str) -> str:

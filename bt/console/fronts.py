@@ -8,7 +8,6 @@ from typing import Protocol
 from bt.devices.serial.uart16550 import Uart16550
 from bt.machine import Machine
 
-PROMPT = "(bt) "
 BACKSPACES, ENTERS, KILL_LINE = b"\b\x7f", b"\r\n", 0x15
 
 
@@ -42,19 +41,27 @@ class Monitor(Protocol):
 class MonitorFront:
     """The monitor's prompt: lines are edited here, and executed by the machine's thread.
 
-    `monitor` is asked for when there is a line for it. `write` gets text for the person. Line feeds go with carriage
-    returns: the terminal may be raw.
+    `monitor` is asked for when there is a line for it. `write` gets text for the person. `program` is who asks:
+    programs wait for QEMU's prompt, too. Line feeds go with carriage returns: the terminal may be raw.
     """
 
     name = "monitor"
 
-    def __init__(self, machine: Machine, write: Callable[[bytes], None], monitor: Callable[[], Monitor]) -> None:
+    def __init__(
+        self, machine: Machine, write: Callable[[bytes], None], monitor: Callable[[], Monitor], program: str = "bt"
+    ) -> None:
         self._machine, self._write, self._monitor = machine, write, monitor
+        self._program, self._prompt = program, f"({program}) "
         self._line = bytearray()
+
+    def greet(self) -> None:
+        """Somebody new is there."""
+        self._line.clear()
+        self._show(f"{self._program} monitor - type 'help' for more information\n{self._prompt}")
 
     def enter(self) -> None:
         self._line.clear()
-        self._show("\n" + PROMPT)
+        self._show("\n" + self._prompt)
 
     def leave(self) -> None:
         self._show("\n")
@@ -85,12 +92,12 @@ class MonitorFront:
 
     def _finish(self, line: str) -> None:
         if not line:
-            self._show(PROMPT)
+            self._show(self._prompt)
             return
         self._machine.post(lambda: self._execute(line))
 
     def _execute(self, line: str) -> None:
-        self._show(self._monitor().execute(line) + PROMPT)
+        self._show(self._monitor().execute(line) + self._prompt)
 
     def _show(self, text: str) -> None:
         self._write(text.replace("\n", "\r\n").encode())

@@ -36,7 +36,7 @@ class Command(NamedTuple):
 
 
 class Mux:
-    """Gives what is typed to one of `fronts`, the first to begin with.
+    """Gives what is typed to one of `fronts`.
 
     `commands`: by the key behind Ctrl-A. A front that takes over for a while (`capture`) gets everything, Ctrl-A
     included, until it lets go. Of one thread, as its fronts are.
@@ -49,12 +49,16 @@ class Mux:
         stop: Callable[[], None],
         *,
         has_numbers: bool = False,
+        first: int = 0,
     ) -> None:
-        """`say` shows lines to the person, `stop` ends the run; `has_numbers`: Alt and a digit switch, too."""
+        """`say` shows lines to the person, `stop` ends the run; `has_numbers`: Alt and a digit switch, too.
+
+        `first`: with which to begin.
+        """
         self.fronts = fronts
         self._say = say
         self._has_numbers = has_numbers
-        self._current = 0
+        self._current = first
         self._is_escaped = False
         self.capture: Callable[[bytes], None] | None = None
         self.commands = {

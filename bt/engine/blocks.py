@@ -36,10 +36,11 @@ from bt.memory.backend import ACCESS_FETCH, PROTECT, RESOLVE
 from bt.memory.physical import CODE_GRANULE_SHIFT, code_map_slot, page_number
 from bt.x86.context import EXIT, FAULT, GP, OK
 from bt.x86.exits import ExitReason
-from bt.x86.mode import CODE_64, further
+from bt.x86.mode import CODE_64
 from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import CS
+from bt.x86.system.operating_mode import further
 from bt.x86.system.paging.fetched_pages import note_fetch
 
 # The block for the state's EIP and mode: host address of its BLOCK, or null with the reason (FAULT, EXIT) in `status`.

@@ -154,8 +154,10 @@ class Bus:
         """Give `device` the addresses [`start`, `start` + `length`), which it sees as offsets from `offset`.
 
         The region is for `detach` and `move`. Raises BusConflict, with nothing changed, if another region is in the way
-        or the addresses are outside the bus.
+        or the addresses are outside the bus; TypeError for what is no device.
         """
+        if not hasattr(device, "widest_access"):
+            raise TypeError(f"{type(device).__name__} is no device: derive it from bt.Device")
         new = Region(device, start, length, offset)
         self._check_room(new)
         self._insert(new)

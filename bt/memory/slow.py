@@ -28,8 +28,9 @@ from bt.memory.physical import CODE_GRANULE_SHIFT, PhysicalPage, code_map_slot
 from bt.x86 import services
 from bt.x86.context import AC, EXIT, OK
 from bt.x86.exits import ExitReason
-from bt.x86.mode import ALIGNMENT_FREE, further
+from bt.x86.mode import ALIGNMENT_FREE
 from bt.x86.page import PAGE
+from bt.x86.system.operating_mode import further
 
 # One device access, replayed or by leaving to Python: reason, address, bytes, write, value; result in memory_value.
 DEVICE_ACCESS = native("device_access", PTR, "i32", "i64", "i32", "i32", "i64")

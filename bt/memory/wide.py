@@ -23,9 +23,10 @@ from bt.memory.backend import (
 )
 from bt.x86.context import AC, OK
 from bt.x86.fp.fp_state import THUNK
-from bt.x86.mode import ALIGNMENT_FREE, further
+from bt.x86.mode import ALIGNMENT_FREE
 from bt.x86.page import PAGE
 from bt.x86.services import WATCH_ACCESS, WATCH_READ, WATCH_WRITE
+from bt.x86.system.operating_mode import further
 
 _PIECE = 8  # bytes moved at a time
 _EXTENDED_BYTES = 10

@@ -7,9 +7,6 @@ from bt.machine import Machine
 from bt.monitor import chipset, desk, dump, media, paging, running
 from bt.monitor.command import Command, lines
 
-PROMPT = "(bt) "
-GREETING = "bt monitor - type 'help' for more information\n"
-
 
 class Monitor:
     """Human commands as QEMU has them. It may be used while the guest runs in another thread, and while it does not."""

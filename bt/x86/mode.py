@@ -1,26 +1,12 @@
 """The translation mode: everything beside its bytes that decides what guest code means.
 
 A block is translated for one mode and never runs in another. The key is a small integer, because it is part of every
-entry of the branch caches; it is derived from the state by the runtime function `update_mode` alone.
+entry of the branch caches; it is derived from the state by the runtime function `update_mode` alone (mode_update.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
-from operator import and_
-
-from bt.codegen.value import Value
-from bt.x86 import flags, state
-from bt.x86.context import Context
-from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
-from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, FS, GS, SS
-from bt.x86.system.operating_mode import is_long_mode
-from bt.x86.system.paging.fetched_pages import forget_fetches
-from bt.x86.system.registers.control_registers import (
-    CR0_AM,
-    DR7_ENABLED,
-)
+from bt.x86.state import CS, DS, ES, SS
 
 CODE_32 = 1 << 0  # CS.D: default operand and address size
 STACK_32 = 1 << 1  # SS.B
@@ -38,157 +24,11 @@ CODE_64 = 1 << 12  # 64-bit mode: EFER.LMA and CS.L. Of the other bits it has th
 MODE_BITS = 13
 EPOCH_BITS = 31 - MODE_BITS  # so that the top bit of a tag is 0
 # Tags of 64-bit code: the top bit, epoch, dense mode number, RIP.
-RIP_BITS, _DENSE_BITS = 48, 7
-LONG_EPOCH_BITS = 63 - RIP_BITS - _DENSE_BITS
-_DENSE_SHIFT = 2  # USER, ALIGNMENT_FREE and BREAKPOINT_FREE without what lies above and below
+RIP_BITS, DENSE_BITS = 48, 7
+LONG_EPOCH_BITS = 63 - RIP_BITS - DENSE_BITS
+DENSE_SHIFT = 2  # USER, ALIGNMENT_FREE and BREAKPOINT_FREE without what lies above and below
 IN_64_BIT_MODE = USER | ALIGNMENT_FREE | BREAKPOINT_FREE  # what the key has there beside CODE_64
 WHOLE_CODE_SEGMENT = 0xFFFFFFFF << 32  # what `code_segment` says there, where base and limit do not matter
-_LONG_TAG, _PLAIN_TAG = 1 << 63, (1 << 63) - 1
+LONG_TAG, PLAIN_TAG = 1 << 63, (1 << 63) - 1
 
 FLAT_BIT = {ES: FLAT_ES, CS: FLAT_CS, SS: FLAT_SS, DS: FLAT_DS}
-
-
-def _whole(b: Context, segment: int) -> Value:
-    """Whether an access at any offset is good, i1; of CS, to read."""
-    part = "read" if segment == CS else "write"
-    whole = b.get_segment(segment, f"{part}_low") == 0
-    whole = whole & (b.get_segment(segment, f"{part}_high") == state.WHOLE_LIMIT)
-    return whole & (b.get_segment(segment, "read_high") == state.WHOLE_LIMIT)
-
-
-def _flat(b: Context, segment: int) -> Value:
-    return _whole(b, segment) & (b.get_segment(segment, "base") == 0)
-
-
-def _reaches_64_kib(b: Context, segment: int) -> Value:
-    from_0 = (b.get_segment(segment, "read_low") | b.get_segment(segment, "write_low")) == 0
-    return from_0 & b.get_segment(segment, "read_high").uge(0xFFFF) & b.get_segment(segment, "write_high").uge(0xFFFF)
-
-
-def in_64_bit_mode(b: Context) -> Value:
-    """By the mode key, i1."""
-    return (b.get("mode") & CODE_64) != 0
-
-
-def further(b: Context, linear: Value, distance: Value | int) -> Value:
-    """The linear address (i64) so many bytes behind another: outside 64-bit mode it is cut to 32 bits."""
-    there = linear + distance
-    return b.select(in_64_bit_mode(b) | ((linear >> 32) != 0), there, there & 0xFFFF_FFFF)
-
-
-def instruction_linear(b: Context) -> Value:
-    """Linear address of the instruction at the state's EIP or RIP, i64."""
-    eip = b.get("eip")
-    return b.select(in_64_bit_mode(b), eip, (eip + b.get_segment(CS, "base")) & 0xFFFF_FFFF)
-
-
-def emit_begin_epoch(b: Context) -> None:
-    """Body of `begin_epoch`: what linear addresses mean may have changed."""
-    epoch = _new_epoch(b)
-    b.put("mapped_since", epoch)
-    b.put("code_epoch", epoch)
-    forget_fetches(b)
-
-
-def _new_epoch(b: Context) -> Value:
-    epoch = b.get("epoch") + 1
-    b.put("epoch", epoch)
-    bits = b.select(is_long_mode(b), b.const((1 << LONG_EPOCH_BITS) - 1, 64), (1 << EPOCH_BITS) - 1)
-    with b.Unlikely((epoch & bits) == 0):
-        forget_branches(b)
-        b.put("mapped_since", epoch)
-    return epoch
-
-
-def forget_branches(b: Context) -> None:
-    """Empty the caches of branch targets.
-
-    Tags have the low bits of the epoch only: an entry that is old enough would match again. Those of 64-bit code have
-    few, so that this is to be done, too, whenever EFER.LMA is set: nobody has looked at them since it was cleared.
-    """
-    for cache, entries in (
-        ("branch_cache", state.BRANCH_CACHE_ENTRIES),
-        ("record_cache", state.BRANCH_CACHE_ENTRIES),
-        ("return_stack", state.RETURN_STACK_ENTRIES),
-    ):
-        with b.Range(entries * BRANCH_CACHE_ENTRY_BYTES, step=BRANCH_CACHE_ENTRY_BYTES) as at:
-            b.store(b.slot(cache) + at, b.const(-1, 64))
-
-
-def _enter_code_segment(b: Context, segment: Value) -> None:
-    """The epoch of another code segment: the one it had, if nothing else has changed since, or one of its own."""
-    b.put("code_segment", segment)
-    mixed = segment ^ (segment >> 8)  # bases end in zeros, of various lengths
-    place = ((mixed >> 4) ^ (mixed >> 8)) & (state.KNOWN_SEGMENTS - 1)
-    entry = b.slot("known_segments") + (place << 4)
-    known = (b.load(entry, 64) == segment) & b.load(entry + 8, 64).uge(b.get("mapped_since"))
-    with b.IfElse(known) as arm:
-        with arm.then():
-            b.put("code_epoch", b.load(entry + 8, 64))
-        with arm.otherwise():
-            epoch = _new_epoch(b)
-            b.put("code_epoch", epoch)
-            b.store(entry, segment)
-            b.store(entry + 8, epoch)
-
-
-def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value, Value], None]) -> None:
-    """Body of `update_mode`: mode key, rights of memory accesses, tag of the branch caches.
-
-    `choose_rights`: emits what memory wants to know of it (`AccessCode`, bt/memory/backend.py).
-
-    The caches are searched by EIP, so that another base of CS makes all that is in them useless, and another limit may:
-    each code segment has an epoch of its own.
-    """
-    user = b.get("cpl") == 3
-    mode = user.zext(64) * USER
-    for segment, bit in FLAT_BIT.items():
-        mode = mode | (_flat(b, segment).zext(64) * bit)
-    for limit, bit in ((0xFFFF, CS_64_KIB), (0xFFFFFFFF, CS_4_GIB)):
-        mode = mode | ((b.get_segment(CS, "limit") == limit).zext(64) * bit)
-    for segment, bit in ((CS, CODE_32), (SS, STACK_32)):
-        big = (b.get_segment(segment, "attributes") & state.ATTR_BIG) != 0
-        mode = mode | (big.zext(64) * bit)
-    whole = b.local(1, 0)
-    with b.If((b.get_segment(SS, "attributes") & state.ATTR_BIG) == 0):  # the others need not pay for it
-        whole.set(reduce(and_, (_reaches_64_kib(b, segment) for segment in (ES, SS, DS, FS, GS))))
-    mode = mode | (whole.get().zext(64) * DATA_64_KIB)
-    may_check = user & ((b.get("cr0") & CR0_AM) != 0)
-    checked = may_check & ((b.get("eflags_system") & flags.AC) != 0)
-    mode = mode | ((~checked).zext(64) * ALIGNMENT_FREE)
-    debugging = (b.get("dr", 7) & DR7_ENABLED) != 0
-    mode = mode | ((~debugging).zext(64) * BREAKPOINT_FREE)
-    long_code = (b.get_segment(CS, "attributes") & state.ATTR_LONG) != 0
-    long_code = long_code & is_long_mode(b)
-    mode = b.select(long_code, (mode & IN_64_BIT_MODE) | CODE_64, mode)
-    b.put("debugging", debugging)
-    b.put("mode", mode)
-    b.put("fp_ready", 0)  # CR0 and CR4 have a say in it
-    with b.Unlikely((b.get("units_need") != 0) & (b.get("fp_loaded") != 0)):
-        b.call(FP_PREPARE, b.cpu, AHEAD)
-    choose_rights(b, user, checked, debugging)
-    for place, segment in enumerate((FS, GS)):
-        base_at = b.segment_slot(segment, "base").zext(64)
-        b.store(b.slot("whole_bases", place), b.select(_whole(b, segment), base_at, state.NOWHERE))
-    code_segment = b.get_segment(CS, "base") | (b.get_segment(CS, "limit") << 32)
-    code_segment = b.select(long_code, b.const(WHOLE_CODE_SEGMENT, 64), code_segment)
-    with b.Unlikely(code_segment != b.get("code_segment")):
-        _enter_code_segment(b, code_segment)
-    _put_tag(b, mode)
-
-
-def emit_switch_level(b: Context, choose_rights: Callable[[Context, Value, Value, Value], None]) -> None:
-    """Body of `switch_level`: `update_mode` where CPL alone has become 0 or 3. No breakpoint is enabled, no alignment
-    checked."""
-    user = b.get("cpl") == 3
-    mode = (b.get("mode") & ~USER) | (user.zext(64) * USER) | ALIGNMENT_FREE
-    b.put("mode", mode)
-    choose_rights(b, user, b.const(0, 1), b.const(0, 1))
-    _put_tag(b, mode)
-
-
-def _put_tag(b: Context, mode: Value) -> None:
-    tag = ((b.get("code_epoch") << MODE_BITS) | mode) << 32 & _PLAIN_TAG
-    dense = (mode >> _DENSE_SHIFT) & ((1 << _DENSE_BITS) - 1)
-    long_tag = (b.get("code_epoch") << _DENSE_BITS | dense) << RIP_BITS | _LONG_TAG
-    b.put("code_tag", b.select((mode & CODE_64) != 0, long_tag, tag))

@@ -30,7 +30,11 @@ class Listener:
     def __init__(self, device: Chardev, waiter: Waiter) -> None:
         self.came = bytearray()
         self.ends = 0
-        device.listen(waiter, self.came.extend, self._ended)
+        self.greetings = 0
+        device.listen(waiter, self.came.extend, self._ended, self._opened)
+
+    def _opened(self) -> None:
+        self.greetings += 1
 
     def _ended(self) -> None:
         self.ends += 1
@@ -133,19 +137,24 @@ def test_a_server_takes_one_after_the_other(waiter: Waiter, tmp_path: Path, fami
     device.open()
     listener = Listener(device, waiter)
     device.write(b"to nobody")
-    for _ in range(2):
+
+    def connected() -> socket.socket:
         if family == "tcp":
-            client = socket.create_connection(("127.0.0.1", port))
-        else:
-            client = socket.socket(socket.AF_UNIX)
-            client.connect(path)
+            return socket.create_connection(("127.0.0.1", port))
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(path)
+        return client
+
+    client, waiting = connected(), connected()
+    for number in range(2):
         client.sendall(EVERYTHING)
         assert listener.until(lambda: bytes(listener.came) == EVERYTHING)
         listener.came.clear()
         device.write(EVERYTHING)
         assert received(client, 256) == EVERYTHING
+        assert listener.greetings == number + 1
         client.close()
-        time.sleep(0.2)
+        client = waiting
     assert listener.ends == 0
     device.close()
     assert not os.path.exists(path)

@@ -108,6 +108,20 @@ def test_what_is_no_chardev(texts: list[str], said: str) -> None:
         Chardevs(texts, screen="null")
 
 
+def connected(path: Path) -> socket.socket:
+    deadline = time.monotonic() + 60
+    while True:
+        client = socket.socket(socket.AF_UNIX)
+        try:
+            client.connect(str(path))
+            return client
+        except OSError:
+            client.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 def echo(tmp_path: Path, *options: str) -> list[str]:
     guest = code.write(tmp_path / "guest.bin", code.ECHO)
     return [sys.executable, "-m", "bt.cli.main", "run", guest, *code.FLAT, "--timeout", "60", *options]
@@ -173,6 +187,24 @@ def test_commands_come_to_a_monitor_that_was_asked_for(bt: Bt) -> None:
     assert "VM status: paused" in found.stdout
     assert "Hello, world" in found.stdout
     assert found.returncode == 1
+
+
+@pytest.mark.parametrize(("program", "waits"), [("bt", "on"), ("bt", "off"), ("bt-qemu", "off")])
+def test_each_connection_to_a_monitor_is_greeted(tmp_path: Path, program: str, waits: str) -> None:
+    """With the prompt that programs wait for: `bt-qemu`'s is QEMU's."""
+    path = tmp_path / "monitor"
+    begin = ["bt.cli.main", "run", "hello"] if program == "bt" else ["bt.cli.qemu.main", "-display", "none"]
+    monitor = f"unix:{path},server=on,wait={waits}"
+    command = [sys.executable, "-m", *begin, "-S", "-serial", "null", "-monitor", monitor]
+    prompt = f"({program.removeprefix('bt-')}) ".encode()
+    greeting = prompt[1:-2] + b" monitor - type 'help' for more information\r\n" + prompt
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for line, answer in ((b"info status\n", b"info status\r\nVM status: paused\r\n" + prompt), (b"quit\n", b"")):
+            with connected(path) as client:
+                assert received(client, len(greeting)) == greeting
+                client.sendall(line)
+                assert received(client, len(answer)) == answer
+        assert process.wait(60) == (130 if program == "bt" else 0)
 
 
 def test_lines_with_the_time(bt: Bt, tmp_path: Path) -> None:

@@ -122,6 +122,19 @@ def test_addresses_outside_the_bus_are_refused(start: int, length: int) -> None:
         Bus("ports", 16).attach(Recorder(), start, length)
 
 
+def test_what_is_no_device_is_told_how_to_be_one(bus: Bus) -> None:
+    class Lamp:
+        """Has what a device needs of its own, and not the rest."""
+
+        def read(self, offset: int, size: int) -> int:
+            return 0
+
+        def write(self, offset: int, size: int, value: int) -> None: ...
+
+    with pytest.raises(TypeError, match=r"^Lamp is no device: derive it from bt\.Device$"):
+        bus.attach(Lamp(), 0, 1)  # type: ignore[arg-type]
+
+
 def test_values_are_cut_to_the_access_size(bus: Bus) -> None:
     device = Recorder()
     bus.attach(device, 0x10, 1)

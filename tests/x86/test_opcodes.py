@@ -6,7 +6,6 @@ import itertools
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -73,12 +72,12 @@ def test_every_opcode_is_defined_or_explicitly_undefined() -> None:
     for text in UNDEFINED_ENCODINGS:
         if parse_encoding(text).prefix:
             continue
-        own = set(cells(replace(UNDEFINED, encoding=text)))
+        own = set(cells(UNDEFINED._replace(encoding=text)))
         assert not own & claimed, text
         claimed |= own
     for form in plain:
         if form.memory_only:
-            claimed |= set(cells(replace(form, operands=())))
+            claimed |= set(cells(form._replace(operands=())))
     no_opcodes = {*((0, prefix) for prefix in PREFIXES), *ESCAPES}
     claimed |= {(*place, modrm) for place in no_opcodes for modrm in range(256)}
     assert claimed == set(itertools.product(MAPS, range(256), range(256)))
@@ -125,7 +124,7 @@ def test_pause_is_nop_with_a_prefix() -> None:
 
 
 def test_a_second_form_for_an_encoding_is_refused() -> None:
-    twice = (*FORMS, replace(FORMS[1], encoding="80 /7", id=len(FORMS)))
+    twice = (*FORMS, FORMS[1]._replace(encoding="80 /7", id=len(FORMS)))
     with pytest.raises(ValueError, match="'80 /7' is taken already"):
         build_dispatch_table(twice, UNDEFINED_ENCODINGS)
 

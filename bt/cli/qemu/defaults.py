@@ -18,7 +18,8 @@ def boot_as_qemu(given: Namespace) -> None:
 
 
 def talk_as_qemu(given: Namespace) -> None:
-    """Screen and serial port are in a window, here on the terminal, where there is one."""
+    """Screen and serial port are in a window, here on the terminal, where there is one. The monitor asks as QEMU's."""
+    given.monitor_program = "qemu"
     if given.serial is None and not given.no_defaults and not given.nographic:
         is_stdio_taken = _is_stdio_named(given)
         if given.display is None and not is_stdio_taken and _is_a_screen_to_be_had():

@@ -13,6 +13,7 @@ CURSOR_OFF = 1 << 5  # of the cursor start register
 CURSOR_FRAMES, BLINK_FRAMES = 16, 32  # a period, half of it shown
 OFFSET, START_HIGH, START_LOW, MAXIMUM_SCAN_LINE, MODE_CONTROL, PRESET_ROW_SCAN = 0x13, 0x0C, 0x0D, 0x09, 0x17, 0x08
 LINE_GRAPHICS = frozenset(range(0xC0, 0xE0))  # characters whose ninth dot repeats the eighth
+NO_MODE_YET = (640, 480)  # the size of a blank screen before firmware sets a mode, as on QEMU's display
 UNDERLINED = (1, 0)  # the attribute's foreground and background, without intensity, in monochrome text
 
 
@@ -60,6 +61,8 @@ def image(device: Vga) -> Image:
         return _linear_image(device)
     width, height = _dots(device)
     if _is_off(device):
+        if not any(device.registers.crtc):
+            width, height = NO_MODE_YET
         return Image(width, height, bytes(3 * width * height))
     screen = text(device)
     lines = _graphics_lines(device, height) if screen is None else _text_lines(device, screen, height)

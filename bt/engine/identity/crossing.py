@@ -1,32 +1,30 @@
 """Between the tiers: what units leave through, and what leads into them.
 
-No register moves, only flags do, from EFLAGS to the state and back, and the budget, which is biased in tier 2. These
-few pieces are encoded by us, because compiled code can do with neither.
+No register moves, only flags do, from EFLAGS to the state and back, and the budget, which is biased in tier 2.
 """
 
 from __future__ import annotations
 
 from bt.codegen.abi import FLAT_32, Signature
 from bt.codegen.host_bytes import based, move_immediate, rex
-from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
-from bt.engine.identity.layout import BIAS
 from bt.engine.structures import NO_X87_SEGMENT
 from bt.x86 import state
 from bt.x86.state import CS, FS
 
 _STATE, _BUDGET, _FREE = FLAT_32.number("state"), FLAT_32.number("budget"), FLAT_32.number("free")
-_RAX, _RBX, _RBP = 0, 3, 5
+_RBX, _RBP = 3, 5
 TABLE = _RBP  # tier 1 keeps it, so that it is the same again when a unit is left
 
 SAVE_FLAGS = bytes.fromhex("4889c3 9f 0f90c0")  # mov rbx, rax; lahf; seto al
 LOAD_FLAGS = bytes.fromhex("047f 9e 4889d8")  # add al, 7Fh (which sets OF if al was 1); sahf; mov rax, rbx
 
 
-def _slot(opcode: bytes, reg: int, name: str) -> bytes:
+def slot(opcode: bytes, reg: int, name: str) -> bytes:
+    """An instruction with 32 bits of the state as its memory operand."""
     return based(opcode, reg, _STATE, state.offset(name))
 
 
-def _wide(opcode: bytes, reg: int, name: str) -> bytes:
+def wide(opcode: bytes, reg: int, name: str) -> bytes:
     """The same with 64 bits."""
     return _wide_at(opcode, reg, state.offset(name))
 
@@ -42,51 +40,31 @@ def add_to_budget(amount: int) -> bytes:
     return bytes((code[0] | 8,)) + code[1:]
 
 
-def jump_relative(symbol: str) -> tuple[bytes, Relocation]:
-    """jmp symbol, and the hole in it, which counts from the jump's own beginning."""
-    return b"\xe9" + bytes(4), Relocation(1, RelocationKind.PC32, symbol, -4)
-
-
 def load_whole_base(segment: int) -> bytes:
     """mov rbx, where the base of FS or GS is to be had"""
     return _wide_at(b"\x8b", _RBX, state.offset("whole_bases", segment - FS))
 
 
-NOTE_OPERAND = _wide(b"\x89", FLAT_32.number("t"), "fpu_dp")
+NOTE_OPERAND = wide(b"\x89", FLAT_32.number("t"), "fpu_dp")
 """T is the address of the last x87 operand."""
 
 
 def note_x87(eip: int, segment: int) -> bytes:
     """Note the last x87 instruction, and the segment of the last x87 operand, if there is one. No flag changes."""
-    code = move_immediate(_FREE) + eip.to_bytes(4, "little") + _wide(b"\x89", _FREE, "fpu_ip")
+    code = move_immediate(_FREE) + eip.to_bytes(4, "little") + wide(b"\x89", _FREE, "fpu_ip")
     for number, name in ((CS, "fpu_cs"), (segment, "fpu_ds")):
         if number != NO_X87_SEGMENT:
-            code += _wide_at(b"\x8b", _FREE, state.segment_offset(number, "selector")) + _wide(b"\x89", _FREE, name)
+            code += _wide_at(b"\x8b", _FREE, state.segment_offset(number, "selector")) + wide(b"\x89", _FREE, name)
     return code
 
 
-ENTER_TABLE = _wide(b"\x89", TABLE, "host_frame") + _wide(b"\x8b", TABLE, "branch_table")
-NOTE_ENTRY = _wide(b"\x89", _BUDGET, "unit_entered")
+ENTER_TABLE = wide(b"\x89", TABLE, "host_frame") + wide(b"\x8b", TABLE, "branch_table")
+NOTE_ENTRY = wide(b"\x89", _BUDGET, "unit_entered")
 
 
 def note_number(number: int) -> bytes:
     """Note in which unit tier 2 is entered."""
-    return _slot(b"\xc7", 0, "unit_number") + number.to_bytes(4, "little")
-
-
-def _way_out(gate: Signature) -> CodePiece:
-    """Everything as tier 1 has it, flags into the state, then to the gate."""
-    code = SAVE_FLAGS + _slot(b"\x89", _RAX, "host_flags") + bytes.fromhex("4889d8")
-    code += add_to_budget(BIAS) + _wide(b"\x8b", TABLE, "host_frame")
-    jump, hole = jump_relative(gate.name)
-    return CodePiece(code + jump, (hole._replace(offset=len(code) + 1),), 16)
-
-
-def _way_in() -> CodePiece:
-    """To `unit_target`, with the flags of the state."""
-    code = NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
-    code += bytes.fromhex("4889c3") + _slot(b"\x8b", _RAX, "host_flags") + LOAD_FLAGS
-    return CodePiece(code + _slot(b"\xff", 4, "unit_target"), (), 16)
+    return slot(b"\xc7", 0, "unit_number") + number.to_bytes(4, "little")
 
 
 _gate = FLAT_32.signature
@@ -101,8 +79,3 @@ RESUME_UNIT = _gate("resume_unit")
 def way_out(gate: Signature) -> str:
     """Symbol of what a unit jumps to in order to leave by a gate."""
     return gate.name.replace("_gate", "_way_out")
-
-
-def raw_crossings() -> dict[str, CodePiece]:
-    """What is encoded by us, by symbol."""
-    return {way_out(gate): _way_out(gate) for gate in WAYS_OUT} | {RESUME_UNIT.name: _way_in()}

@@ -53,7 +53,7 @@ from bt.host.reserved import Refused, Reserved, has_gs_base
 from bt.memory.host_mmu.layout import PAGED_VIEW_BYTES, PAGED_VIEWS
 from bt.memory.host_mmu.mmu import HostMmu
 from bt.x86 import state
-from bt.x86.fp.fp_state import ready_now
+from bt.x86.fp.control import ready_now
 from bt.x86.mode import USER
 from bt.x86.system.registers.control_registers import CR0_PG
 

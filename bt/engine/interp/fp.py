@@ -13,15 +13,12 @@ from bt.engine.reencode.forms import FP_FORM
 from bt.engine.structures import CONTROL
 from bt.memory.backend import OPERAND_COMMIT_MASKED
 from bt.x86 import flags
+from bt.x86.fp.control import FOPCODE_COMPATIBILITY
 from bt.x86.fp.fp_exceptions import (
     EXECUTE_SSE,
     EXECUTE_X87,
 )
-from bt.x86.fp.fp_state import (
-    FOPCODE_COMPATIBILITY,
-    FP_PREPARE,
-    THUNK,
-)
+from bt.x86.fp.fp_state import FP_PREPARE, THUNK
 from bt.x86.opcodes.fp import READY_SSE, UNIT_SSE, UNIT_X87, FpUse
 from bt.x86.state import CS, EDI
 

@@ -22,7 +22,7 @@ from bt.codegen.llvm import assemble_many, target_identity
 from bt.codegen.objectfile import CodePiece, merge, read_object
 from bt.codegen.objects import KEY_BYTES
 from bt.codegen.store import Store
-from bt.engine.identity.crossing import raw_crossings
+from bt.engine.identity.crossing_code import raw_crossings
 from bt.engine.identity.gates import emit_unit_gates
 from bt.engine.identity.signals import FAULT_HANDLER
 from bt.engine.interp.dispatch import emit_dispatch

@@ -26,7 +26,8 @@ from bt.memory import copy_pages, slow, wide
 from bt.memory.access import Body, NativeContext
 from bt.memory.host_mmu import code as host_mmu
 from bt.memory.soft_mmu import runtime as soft_mmu
-from bt.x86 import mode, services
+from bt.x86 import services
+from bt.x86.mode_update import emit_begin_epoch, emit_switch_level, emit_update_mode
 
 
 def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]]:
@@ -39,9 +40,9 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
             (BEFORE_NEXT, emit_before_next),
             (DELIVER_PENDING, emit_deliver_pending),
             (RUN_INTERP, emit_run_interp),
-            (services.BEGIN_EPOCH, mode.emit_begin_epoch),
-            (services.UPDATE_MODE, partial(mode.emit_update_mode, choose_rights=host_mmu.choose_rights)),
-            (services.SWITCH_LEVEL, partial(mode.emit_switch_level, choose_rights=host_mmu.choose_rights)),
+            (services.BEGIN_EPOCH, emit_begin_epoch),
+            (services.UPDATE_MODE, partial(emit_update_mode, choose_rights=host_mmu.choose_rights)),
+            (services.SWITCH_LEVEL, partial(emit_switch_level, choose_rights=host_mmu.choose_rights)),
         ),
     )
     yield "memory", (*soft_mmu.RUNTIME, *slow.RUNTIME)

@@ -21,7 +21,7 @@ from bt.memory.soft_mmu.layout import (
 from bt.x86 import mode, state
 from bt.x86.context import Context
 from bt.x86.page import PAGE
-from bt.x86.system.operating_mode import is_long_mode
+from bt.x86.system.operating_mode import in_64_bit_mode, is_long_mode
 
 
 def entry_offset(linear: Value) -> Value:
@@ -94,7 +94,7 @@ class SoftMmuCode(AccessCode):
         supervisor, nothing = b.slot(SUPERVISOR).zext(64), b.slot(EMPTY).zext(64)
         by_level = b.select(user, b.const(state.offset(USER) - state.offset(SUPERVISOR), 64), 0)
         wide = state.offset(SUPERVISOR_64) - state.offset(SUPERVISOR)
-        by_code = b.select(mode.in_64_bit_mode(b), b.const(wide, 64), 0)
+        by_code = b.select(in_64_bit_mode(b), b.const(wide, 64), 0)
         by_tables = b.select(is_long_mode(b), b.const(wide, 64), 0)
         b.put("tlb", b.select(checked | watched, nothing, supervisor + by_level + by_code))
         b.put("tlb_system", b.select(watched, nothing, supervisor + by_tables))

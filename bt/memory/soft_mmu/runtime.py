@@ -36,7 +36,7 @@ from bt.memory.soft_mmu.layout import (
 )
 from bt.x86 import services
 from bt.x86.context import OK
-from bt.x86.mode import forget_branches
+from bt.x86.mode_update import forget_branches
 from bt.x86.page import HUGE_SHIFT, PAGE, REGION_SHIFT
 from bt.x86.state import FLUSH_FOR_PYTHON, LARGE_REGIONS_SLOTS, TLB_FILLED_SLOTS
 from bt.x86.system.operating_mode import is_long_mode

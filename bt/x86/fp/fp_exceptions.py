@@ -14,19 +14,8 @@ from bt.codegen import host_fp
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import OK, UD, XM, Context
-from bt.x86.fp.fp_state import (
-    FX_CONTROL,
-    FX_MXCSR,
-    FX_STATUS,
-    MXCSR_FLAGS,
-    MXCSR_MASK_SHIFT,
-    MXCSR_MASKS,
-    STATUS_SUMMARY,
-    THUNK,
-    X87_MASKS,
-    host_mxcsr,
-    host_status,
-)
+from bt.x86.fp.control import MXCSR_FLAGS, MXCSR_MASK_SHIFT, MXCSR_MASKS, STATUS_SUMMARY, X87_MASKS
+from bt.x86.fp.fp_state import FX_CONTROL, FX_MXCSR, FX_STATUS, THUNK, host_mxcsr, host_status
 from bt.x86.system.registers.control_registers import CR4_OSXMMEXCPT
 
 # thunk, operand, general register; its result in memory_value. The first never fails, and leaves in fp_scratch which

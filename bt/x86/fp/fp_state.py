@@ -16,8 +16,17 @@ from bt.codegen.value import PTR, Value
 from bt.x86 import features
 from bt.x86.context import EXIT, MF, NM, OK, UD, Context
 from bt.x86.exits import ExitReason
+from bt.x86.fp.control import (
+    CONTROL_FIXED,
+    CONTROL_WRITABLE,
+    FOPCODE_COMPATIBILITY,
+    MXCSR_DAZ,
+    MXCSR_DEFINED,
+    MXCSR_MASKS,
+    STATUS_SUMMARY,
+    X87_MASKS,
+)
 from bt.x86.opcodes.fp import READY_SSE, READY_X87, UNIT_MMX, UNIT_SSE, UNIT_X87
-from bt.x86.state import CpuState
 from bt.x86.system.registers.control_registers import (
     CR0_EM,
     CR0_NE,
@@ -35,13 +44,6 @@ THUNK = native("thunk", PTR, "i64", result="i64")
 # Further bits for FP_PREPARE: an x87 instruction that does not wait for pending exceptions; WAIT itself.
 UNIT_X87_NO_WAIT, UNIT_WAIT = 8, 16
 AHEAD = 0  # no instruction yet, but some may come that do not ask
-
-CONTROL_WRITABLE, CONTROL_FIXED = 0x1F3F, 0x0040
-X87_MASKS = 0x3F  # in the control word; the flags in the status word have the same places
-STATUS_SUMMARY = 0x8080  # ES, and B, its mirror
-MXCSR_MASKS, MXCSR_FLAGS, MXCSR_MASK_SHIFT = 0x1F80, 0x3F, 7
-MXCSR_DEFINED, MXCSR_DAZ = 0xFFBF, 1 << 6  # DAZ came with SSE2 (SDM vol. 1 10.2.3.4, 11.6.3)
-FOPCODE_COMPATIBILITY = 1 << 2  # of IA32_MISC_ENABLE: the last opcode is kept for every x87 instruction
 
 # Offsets in an FXSAVE image (SDM vol. 1 table 10-2)
 FX_CONTROL, FX_STATUS, FX_TAGS, FX_OPCODE, FX_IP, FX_CS, FX_DP, FX_DS, FX_MXCSR, FX_MXCSR_MASK, FX_REGISTERS = (
@@ -112,15 +114,6 @@ def _prepare(b: Context) -> None:
     sse = allowed & ((cr4 & CR4_OSFXSR) != 0) & (b.get("mxcsr_masks") == MXCSR_MASKS)
     b.put("fp_ready", x87.zext(64) * READY_X87 | sse.zext(64) * READY_SSE)
     b.ret(OK)
-
-
-def ready_now(state: CpuState) -> int:
-    """The READY_* bits that `_prepare` would find, between two runs."""
-    if state["cr0"] & (CR0_EM | CR0_TS):
-        return 0
-    x87 = state["fpu_control"] & X87_MASKS == X87_MASKS and not state["misc_enable"] & FOPCODE_COMPATIBILITY
-    sse = bool(state["cr4"] & CR4_OSFXSR) and state["mxcsr_masks"] == MXCSR_MASKS
-    return x87 * READY_X87 | sse * READY_SSE
 
 
 def set_control(b: Context, value: Value) -> None:

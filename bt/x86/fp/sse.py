@@ -9,6 +9,7 @@ from bt.codegen import host_fp
 from bt.codegen.value import Value
 from bt.x86 import features
 from bt.x86.context import GP, Context, MemoryOperand, Operand
+from bt.x86.fp.control import MXCSR_MASKS, STATUS_SUMMARY, X87_MASKS
 from bt.x86.fp.fp_state import (
     FP_PREPARE,
     FX_CONTROL,
@@ -24,10 +25,7 @@ from bt.x86.fp.fp_state import (
     FX_REGISTERS,
     FX_STATUS,
     FX_XMM,
-    MXCSR_MASKS,
-    STATUS_SUMMARY,
     UNIT_X87_NO_WAIT,
-    X87_MASKS,
     guest_mxcsr,
     guest_status,
     mxcsr_defined,

@@ -9,15 +9,8 @@ from bt.codegen import host_fp
 from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import NM, Context, MemoryOperand, Operand
-from bt.x86.fp.fp_state import (
-    FP_PREPARE,
-    STATUS_SUMMARY,
-    UNIT_WAIT,
-    UNIT_X87_NO_WAIT,
-    X87_MASKS,
-    guest_status,
-    set_control,
-)
+from bt.x86.fp.control import STATUS_SUMMARY, X87_MASKS
+from bt.x86.fp.fp_state import FP_PREPARE, UNIT_WAIT, UNIT_X87_NO_WAIT, guest_status, set_control
 from bt.x86.opcodes.fp import UNIT_X87
 from bt.x86.system.registers.control_registers import (
     CR0_MP,

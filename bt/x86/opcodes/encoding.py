@@ -9,7 +9,6 @@ and displacements are not written: the operands say what follows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -40,8 +39,7 @@ ESCAPES: Final = {(_NUMBERS[escape[:-1]], escape[-1]): number for escape, number
 _ESCAPE_WORDS: Final = {(opcode_map, f"{byte:02X}"): longer for (opcode_map, byte), longer in ESCAPES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
+class Encoding(NamedTuple):
     """A set of encodings: opcode bytes x ModRM bytes of one map under one mandatory prefix (0 = any prefix)."""
 
     prefix: int

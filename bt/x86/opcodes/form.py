@@ -7,9 +7,8 @@ computed that can be computed on first use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from .encoding import parse_encoding
 
@@ -96,14 +95,18 @@ class Width(Enum):
     FX = "512byte"  # FXSAVE area, aligned to 16 bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Operand:
-    """One operand kind. `number`: the register of FIXED_REGISTER and FIXED_SEGMENT in its hardware numbering."""
-
+class _OperandColumns(NamedTuple):
     code: str  # as the SDM writes it: "Eb", "eAX"
     method: Method
     width: Width
     number: int = -1
+
+
+class Operand(_OperandColumns):
+    """One operand kind. `number`: the register of FIXED_REGISTER and FIXED_SEGMENT in its hardware numbering."""
+
+    __slots__ = ()
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
     def __repr__(self) -> str:
         return self.code
@@ -200,17 +203,7 @@ def eflags_mask(letters: str) -> int:
     return mask
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Form:
-    """One instruction form. Forms are compared by identity; `id` numbers them from 0 in table order.
-
-    encoding   SDM notation: [mandatory prefix] [escape] opcode [ModRM], see bt/x86/opcodes/encoding.py
-    name       mnemonic without size suffixes; several forms share one
-    meaning    "module.function" in bt/x86/semantics or bt/x86/system
-    reads      flags whose value matters; `writes`: flags given a defined value; `undefines`: flags left undefined.
-               Letters as in EFLAGS_BITS. Flags that an exception would push are not counted as read.
-    """
-
+class _FormColumns(NamedTuple):
     encoding: str
     name: str
     operands: tuple[Operand, ...]
@@ -231,6 +224,20 @@ class Form:
     condition: int | None = None  # condition code of jcc, setcc, cmovcc
     treatment: str = ""  # how bt treats it, where its class does not say it all
     id: int = -1
+
+
+class Form(_FormColumns):
+    """One instruction form. Forms are compared by identity; `id` numbers them from 0 in table order.
+
+    encoding   SDM notation: [mandatory prefix] [escape] opcode [ModRM], see bt/x86/opcodes/encoding.py
+    name       mnemonic without size suffixes; several forms share one
+    meaning    "module.function" in bt/x86/semantics or bt/x86/system
+    reads      flags whose value matters; `writes`: flags given a defined value; `undefines`: flags left undefined.
+               Letters as in EFLAGS_BITS. Flags that an exception would push are not counted as read.
+    """
+
+    __slots__ = ()
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
     @property
     def reads_mask(self) -> int:

@@ -6,8 +6,7 @@ CF, `fp.fcmovcc` reads flags, `fp.masked_store` has a memory operand that ModRM 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from .encoding import parse_encoding
 from .form import Form, Method, Width
@@ -27,8 +26,7 @@ _MEMORY = frozenset((Method.MEMORY_ONLY, Method.REGISTER_OR_MEMORY, Method.XMM_O
 _BYTES = {Width.W: 2, Width.D: 4, Width.Y: 4, Width.Q: 8, Width.T: 10, Width.X: 16, Width.U: 16}
 
 
-@dataclass(frozen=True)
-class FpUse:
+class FpUse(NamedTuple):
     """One way to execute an FP instruction; forms with equal uses share an interpreter handler."""
 
     units: int

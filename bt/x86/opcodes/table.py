@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Final
 
@@ -59,7 +58,7 @@ PREFIXES: Final[dict[int, str]] = {
     0xF3: "REP, REPE",
 }
 
-UNDEFINED: Final = Form("", "undefined", (), "interrupts.ud", UNDEFINED_CLASS, ends_block=True)
+UNDEFINED: Final = Form("", "undefined", (), "interrupts.ud", UNDEFINED_CLASS, ends_block=True, id=0)
 UNDEFINED_ENCODINGS: Final[dict[str, str]] = (
     ONE_BYTE_UNDEFINED
     | TWO_BYTE_UNDEFINED
@@ -71,15 +70,10 @@ UNDEFINED_ENCODINGS: Final[dict[str, str]] = (
 )
 
 
-def _numbered(forms: tuple[Form, ...]) -> tuple[Form, ...]:
-    for number, form in enumerate(forms):
-        # Before anyone has seen them; dataclasses.replace would cost every command 3 ms.
-        object.__setattr__(form, "id", number)
-    return forms
-
-
-FORMS: Final[tuple[Form, ...]] = _numbered(
-    (UNDEFINED, *ONE_BYTE, *TWO_BYTE, *X87, *SIMD, *SSE, *MAP_0F38, *MAP_0F3A, *LONG)
+_TABLES: Final = (ONE_BYTE, TWO_BYTE, X87, SIMD, SSE, MAP_0F38, MAP_0F3A, LONG)
+FORMS: Final[tuple[Form, ...]] = (
+    UNDEFINED,
+    *(form._replace(id=number) for number, form in enumerate((form for table in _TABLES for form in table), 1)),
 )
 
 PLAIN_FORMS: Final[tuple[Form, ...]] = tuple(form for form in FORMS[1:] if form.long != "only")
@@ -142,7 +136,7 @@ def build_dispatch_table(forms: Sequence[Form], undefined_encodings: Iterable[st
     for form in forms[1:]:
         encoding = parse_encoding(form.encoding)
         if form.memory_only:
-            encoding = replace(encoding, mods=(False,))
+            encoding = encoding._replace(mods=(False,))
         _place(cells, encoding, form.encoding, form.id)
     for text in undefined_encodings:
         _place(cells, parse_encoding(text), text, UNDEFINED.id, rest=long)
@@ -220,8 +214,7 @@ def _undefined_forms() -> dict[tuple[int, int], Form]:
             if encoding.modrm:
                 modrm.add(key)
     return {
-        key: replace(
-            UNDEFINED,
+        key: UNDEFINED._replace(
             encoding=OPCODE_MAPS[key[0]].spell(key[1]) + " /r" * (key in modrm),
             operands=tuple(own),
         )

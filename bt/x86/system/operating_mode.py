@@ -5,6 +5,8 @@ from __future__ import annotations
 from bt.codegen.value import Value
 from bt.x86 import flags
 from bt.x86.context import UD, Context
+from bt.x86.mode import CODE_64
+from bt.x86.state import CS
 from bt.x86.system.registers.control_registers import CR0_PE, CR0_PG, EFER_LMA
 
 
@@ -46,3 +48,20 @@ def has_8086_segments(b: Context) -> Value:
 def require_protected_mode(b: Context) -> None:
     """#UD in real and virtual-8086 mode: for instructions that only make sense with descriptors."""
     b.fault_if(has_8086_segments(b), UD)
+
+
+def in_64_bit_mode(b: Context) -> Value:
+    """By the mode key, i1."""
+    return (b.get("mode") & CODE_64) != 0
+
+
+def further(b: Context, linear: Value, distance: Value | int) -> Value:
+    """The linear address (i64) so many bytes behind another: outside 64-bit mode it is cut to 32 bits."""
+    there = linear + distance
+    return b.select(in_64_bit_mode(b) | ((linear >> 32) != 0), there, there & 0xFFFF_FFFF)
+
+
+def instruction_linear(b: Context) -> Value:
+    """Linear address of the instruction at the state's EIP or RIP, i64."""
+    eip = b.get("eip")
+    return b.select(in_64_bit_mode(b), eip, (eip + b.get_segment(CS, "base")) & 0xFFFF_FFFF)

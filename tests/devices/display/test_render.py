@@ -87,6 +87,12 @@ def test_a_screen_that_is_off_is_black_and_has_no_text(ours: Ours, off: list[tup
     assert text(ours.vga) is None
 
 
+def test_before_a_mode_is_set_the_screen_is_as_large_as_qemus() -> None:
+    shown = image(Ours().vga)
+    assert (shown.width, shown.height) == (640, 480)
+    assert not any(shown.rgb)
+
+
 def test_panning_moves_the_line_to_the_left(ours: Ours) -> None:
     ours.out(mode_set(MODES[0x12]))
     ours.store(0xA0000, b"\x01")

@@ -15,13 +15,7 @@ from bt.engine.translator.stencils.context import (
     StencilContext,
 )
 from bt.x86 import flags
-from bt.x86.fp.fp_state import (
-    CONTROL_FIXED,
-    CONTROL_WRITABLE,
-    MXCSR_DEFINED,
-    MXCSR_MASKS,
-    X87_MASKS,
-)
+from bt.x86.fp.control import CONTROL_FIXED, CONTROL_WRITABLE, MXCSR_DEFINED, MXCSR_MASKS, X87_MASKS
 from bt.x86.opcodes import CONDITIONS
 from bt.x86.state import CS, DS, ES, SS
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import Context
-from bt.x86.mode import instruction_linear
 from bt.x86.services import WATCH_ACCESS, WATCH_PORT, WATCH_READ, WATCH_WRITE
-from bt.x86.system.operating_mode import is_long_mode
+from bt.x86.system.operating_mode import instruction_linear, is_long_mode
 from bt.x86.system.registers.control_registers import CR4_DE
 
 # DR6 bits of the breakpoints on the instruction at state's EIP.

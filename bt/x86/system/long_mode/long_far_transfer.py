@@ -8,12 +8,12 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import GP, NP, OK, Context
-from bt.x86.mode import in_64_bit_mode
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS, ESP, SS
 from bt.x86.system.long_mode.canonical import is_canonical
 from bt.x86.system.long_mode.long_returns import check_rip
 from bt.x86.system.long_mode.long_stack import POINTER_BYTES, RSP_0, TASK_STACK, Frame
+from bt.x86.system.operating_mode import in_64_bit_mode
 from bt.x86.system.segmentation.descriptor_table import (
     BIG,
     CODE_OR_DATA,

@@ -9,11 +9,11 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import flags
 from bt.x86.context import GP, NP, OK, Context
-from bt.x86.mode import in_64_bit_mode
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS, ESP, SS
 from bt.x86.system.long_mode.canonical import is_canonical
 from bt.x86.system.long_mode.long_stack import long_stack_value
+from bt.x86.system.operating_mode import in_64_bit_mode
 from bt.x86.system.registers.eflags import LOADED_BY_IRET_AT_CPL_0, load_flags, loadable_flags
 from bt.x86.system.segmentation.descriptor_table import (
     BIG,

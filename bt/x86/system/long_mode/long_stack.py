@@ -8,9 +8,9 @@ from bt.codegen.abi import native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.x86.context import OK, SS_FAULT, TS, Context
-from bt.x86.mode import in_64_bit_mode
 from bt.x86.state import ESP, TR
 from bt.x86.system.long_mode.canonical import is_canonical
+from bt.x86.system.operating_mode import in_64_bit_mode
 from bt.x86.system.segmentation.descriptor_table import error_code
 from bt.x86.system.segmentation.stack import STACK_READ
 

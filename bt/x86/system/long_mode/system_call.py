@@ -12,10 +12,10 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import flags
 from bt.x86.context import GP, OK, UD, Context
-from bt.x86.mode import in_64_bit_mode
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS, ECX, EDX, ESP, SS
 from bt.x86.system.long_mode.canonical import is_canonical
+from bt.x86.system.operating_mode import in_64_bit_mode
 from bt.x86.system.registers.control_registers import EFER_SCE
 from bt.x86.system.registers.eflags import load_flags
 from bt.x86.system.segmentation.descriptor_table import BIG, DPL_SHIFT, LONG, SET_SEGMENT

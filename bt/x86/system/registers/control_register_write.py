@@ -5,11 +5,11 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import DB, GP, OK, UD, Context
-from bt.x86.mode import forget_branches, in_64_bit_mode
+from bt.x86.mode_update import forget_branches
 from bt.x86.services import FLUSH_TLB, UPDATE_MODE
 from bt.x86.state import ATTR_LONG, CS
 from bt.x86.system.interrupts.breakpoints import report_debug_exception
-from bt.x86.system.operating_mode import is_long_mode
+from bt.x86.system.operating_mode import in_64_bit_mode, is_long_mode
 from bt.x86.system.paging.pae_paging import (
     LOAD_PAGE_DIRECTORY_BASE,
     LOAD_PDPTES,

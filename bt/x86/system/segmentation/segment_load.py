@@ -6,11 +6,10 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86 import state
 from bt.x86.context import GP, NP, OK, Context
-from bt.x86.mode import in_64_bit_mode
 from bt.x86.services import UPDATE_MODE
 from bt.x86.state import DS, ES, FS, GS, LDTR, SS, TR
 from bt.x86.system.long_mode.canonical import is_canonical
-from bt.x86.system.operating_mode import has_8086_segments, is_long_mode, system_linear
+from bt.x86.system.operating_mode import has_8086_segments, in_64_bit_mode, is_long_mode, system_linear
 from bt.x86.system.segmentation.descriptor_table import (
     BUSY,
     CALL_GATE_16,
