@@ -40,7 +40,7 @@ REFUSED = [each for each in FOREIGN if each.name not in BOOTED]
 def test_status_2_and_one_line(image: Foreign, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "image.bin"
     path.write_bytes(image.make())
-    assert main(["run", str(path), "-m", str(MEMORY_MIB), "--max-insns", "1000"]) == 2
+    assert main(["run", str(path), "-cpu", "pentium4", "-m", str(MEMORY_MIB), "--max-insns", "1000"]) == 2
     stdout, stderr = capfd.readouterr()
     assert stdout == ""
     assert stderr.startswith("bt: image.bin: ")
