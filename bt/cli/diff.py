@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         raise BadUsage(f"--{useless[0]}: only with qemu, as in --engines bt,qemu")
     if judged:
         qemu_stub.require()
-    library.load()  # a first start compiles here, with a progress bar
+    library.load(options.chosen_cpu(given, image))  # a first start compiles here, with a progress bar
 
     def factory(engine: machine.EngineName) -> Callable[[], MachinePeer]:
         # QEMU's processor is gone after a reset (bt/inspect/compare/qemu_stub.py)

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     image = options.chosen_image(given)
     config = machine.MachineConfig(memory=given.memory, cpu=options.chosen_cpu(given, image))
-    pc = machine.Machine(config, library=library.load())
+    pc = machine.Machine(config, library=library.load(config.cpu))
     pc.load(
         image,
         append=given.append,

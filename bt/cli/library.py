@@ -12,6 +12,7 @@ from bt.engine.library.library import (
     Library,
     load_library,
 )
+from bt.x86 import cpu_model
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,11 +22,13 @@ WAIT_SECONDS = 3.0  # another process builds: all we see is that it takes long
 _TITLE = "bt: first start, compiling for this processor"
 
 
-def load() -> Library:
-    """The library; a first start shows on stderr how far its compilation is."""
+def load(cpu: str = cpu_model.DEFAULT) -> Library:
+    """The library with what machines of that `-cpu` need; a first start shows on stderr how far its compilation is."""
     with _Patience() as patience:
         library = load_library(progress=patience.show)
         library.part(NATIVE_DEVICES)
+        if not cpu_model.parse(cpu).lacks("lm"):
+            library.long_handlers(progress=patience.show)
         return library
 
 

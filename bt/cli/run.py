@@ -114,7 +114,8 @@ def powered_on(given: Namespace, image: Path | None, medium: Medium | None, **si
 
     `sinks`: who gets what its ports send, by the names that `Machine` has for them.
     """
-    pc = machine.Machine(configured(given, image, medium), library=library.load(), **sinks)
+    config = configured(given, image, medium)
+    pc = machine.Machine(config, library=library.load(config.cpu), **sinks)
     begin(pc, given, image, medium)
     return pc
 

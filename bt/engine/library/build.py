@@ -69,13 +69,12 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
     handler = pieces[FAULT_HANDLER.name]
     assert not handler.relocations, "the signal handler is copied to where it stays: it refers to nothing"
     image, symbols = _linked(pieces)
-    names, long_names = handler_names(), handler_names(long=True)
-    wanted = {name: at for name, at in symbols.items() if not name.startswith(("interp_op", "interp_long_op"))}
+    names = handler_names()
+    wanted = {name: at for name, at in symbols.items() if not name.startswith("interp_op")}
     return {
         "image": image,
         "symbols": _lines(wanted.items()),
         "handlers": struct.pack(f"<{len(names)}Q", *(symbols[name] for name in names)),
-        "long_handlers": struct.pack(f"<{len(long_names)}Q", *(symbols[name] for name in long_names)),
         "dispatch": dispatch_table(),
         "long_dispatch": dispatch_table(long=True),
         "shapes": shape_table(),
@@ -85,6 +84,22 @@ def build_sections(store: Store, progress: Progress | None = None) -> dict[str, 
         "feature_forms": _lines((feature, *numbers) for feature, numbers in _feature_forms().items()),
         **StencilTables(catalogue, plans, helpers, stencil_pieces).sections(),
     }
+
+
+def build_long_handlers(
+    store: Store, symbols: Mapping[str, int], at: int, progress: Progress | None = None
+) -> dict[str, bytes]:
+    """The handlers of 64-bit code, for `at` bytes behind the library's image; `symbols`: how far behind it others are.
+
+    Answers an image and the offsets of its handlers from the library's, in the order of CONTROL.long_handlers.
+    """
+    objects = _compile(store, list(_handler_modules(long=True)), progress)
+    with Arena(ARENA_BYTES, name="bt-build") as arena:
+        base = arena.exec_base - at
+        found = link(arena, _pieces(iter(objects.values())), {name: base + offset for name, offset in symbols.items()})
+        names = handler_names(long=True)
+        offsets = struct.pack(f"<{len(names)}Q", *(found[name] - base for name in names))
+        return {"image": bytes(arena.view[: arena.used]), "handlers": offsets}
 
 
 def _lines(rows: Iterable[Iterable[object]]) -> bytes:
@@ -154,12 +169,19 @@ def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
 
 
 def _runtime_modules() -> Iterator[Source]:
-    """Runtime functions, continuations, gates and interpreter handlers."""
+    """Runtime functions, continuations, gates and the interpreter's handlers of 32-bit and 16-bit code."""
     modules = [*runtime_modules(), Module("dispatch"), Module("gates"), Module("unit_gates")]
     emit_dispatch(modules[-3])
     emit_gates(modules[-2], FLAT_32_GATES)
     emit_unit_gates(modules[-1])
-    every = (variant for long in (False, True) for form in FORMS for variant in variants(form, long=long))
+    for module in modules:
+        yield Source(module.name, module.text())
+    yield from _handler_modules(long=False)
+
+
+def _handler_modules(*, long: bool) -> Iterator[Source]:
+    """The interpreter's handlers: a module for some of a family of meanings."""
+    every = (variant for form in FORMS for variant in variants(form, long=long))
     wanted = list({variant.name: variant for variant in every}.values())
 
     def family(variant: Variant) -> str:
@@ -171,6 +193,4 @@ def _runtime_modules() -> Iterator[Source]:
             module = Module(f"handlers.{title}.{start // HANDLERS_PER_MODULE}")
             for variant in chosen[start : start + HANDLERS_PER_MODULE]:
                 emit_handler(module, variant)
-            modules.append(module)
-    for module in modules:
-        yield Source(module.name, module.text())
+            yield Source(module.name, module.text())

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
-from bt.codegen.arena import Arena
+from bt.codegen.arena import Arena, ArenaFull
 from bt.codegen.llvm import target_identity
 from bt.codegen.store import Sections, Store, source_key
 from bt.engine.library.tables import ModelTables
 from bt.record import Record
 from bt.x86.cpu_model import CpuModel
+from bt.x86.page import PAGE
 
 if TYPE_CHECKING:
     from bt.codegen.builder import Module
@@ -27,6 +28,7 @@ ARENA_BYTES = 512 << 20  # the image, and the code of all vCPUs: rel32 must reac
 # A vCPU takes room for code by so much at a time: enough for several of the longest blocks (52 KB each, cold stubs
 # included), so that little is left over at its end, and small enough for a thousand machines.
 PIECE_BYTES = 256 << 10
+LONG_BYTES = 4 << 20  # room for the handlers of 64-bit code, at a known distance from the image that they call into
 RESERVED_BYTES = ARENA_BYTES // 4  # for the first pieces of machines to come, whatever code those that run may have
 _PACKAGE = Path(__file__).parents[2]
 _SOURCES = ("codegen", "x86", "memory", "engine")
@@ -71,7 +73,9 @@ class Library(Record):
 
     arena: Arena
     symbols: dict[str, int]  # runtime functions and continuations: host addresses
-    sections: Sections  # the tables of `build_sections`; of "handlers" and "long_handlers" the host addresses
+    sections: Sections  # the tables of `build_sections`; of "handlers" the host addresses
+    image_at: int = 0  # offsets in the arena: of the image, and of the room for the handlers of 64-bit code
+    long_at: int = 0
     piece_bytes: int = PIECE_BYTES
     reserved_bytes: int = RESERVED_BYTES
     key: str = ""  # of the cache
@@ -83,7 +87,8 @@ class Library(Record):
         # numbers of the forms that ask for a CPUID feature
         self.feature_forms = {feature: [int(number) for number in numbers] for feature, *numbers in rows}
         # by what the model lacks; as long as a vCPU uses them
-        self._models: WeakValueDictionary[frozenset[int], ModelTables] = WeakValueDictionary()
+        self._models: WeakValueDictionary[tuple[frozenset[int], bool], ModelTables] = WeakValueDictionary()
+        self._long_handlers: memoryview | None = None
         self._parts: dict[str, dict[str, int]] = {}  # their symbols by name
         self._loading = threading.Lock()
 
@@ -98,13 +103,35 @@ class Library(Record):
     def tables(self, model: CpuModel) -> ModelTables:
         """What native code reads for a vCPU of this model."""
         # models that lack the same have the same tables
-        missing = self.forms_without(model)
-        found = self._models.get(missing)
+        missing, is_long = self.forms_without(model), not model.lacks("lm")
+        found = self._models.get((missing, is_long))
         if found is None:
-            made = ModelTables(self.sections, len(self.mnemonics), missing)
+            sections = self.sections | ({"long_handlers": self.long_handlers()} if is_long else {})
+            made = ModelTables(sections, len(self.mnemonics), missing)
             # another thread may have made them meanwhile
-            found = self._models.setdefault(missing, made)
+            found = self._models.setdefault((missing, is_long), made)
         return found
+
+    def long_handlers(self, store: Store | None = None, progress: Progress | None = None) -> memoryview:
+        """The handler table of 64-bit code (host addresses), from the cache, compiled first where needed.
+
+        Apart from the others, because they are a third of all, and who has no processor with long mode does not wait
+        for them. They call into the library's image: they have their place at a fixed distance behind it.
+        """
+        with self._loading:
+            if self._long_handlers is None:
+                store = store or Store()
+                base = self.arena.exec_base + self.image_at
+                offsets = {name: address - base for name, address in self.symbols.items()}
+                distance = self.long_at - self.image_at
+                sections = store.get(
+                    "long_handlers", self.key, lambda: _build_long_handlers(store, offsets, distance, progress)
+                )
+                if len(sections["image"]) > LONG_BYTES:
+                    raise ArenaFull(f"the handlers of 64-bit code have {len(sections['image'])} bytes")
+                self.arena.write(self.long_at, sections["image"])
+                self._long_handlers = _relocated(sections["handlers"], base)
+            return self._long_handlers
 
     def forms_without(self, model: CpuModel) -> frozenset[int]:
         """Numbers of the forms that a vCPU of this model lacks."""
@@ -157,10 +184,12 @@ def load_library(store: Store | None = None, progress: Progress | None = None) -
     key = f"{source_key([_PACKAGE / name for name in _SOURCES])}|{target_identity()}"
     sections = store.get("library", key, lambda: _build(store, progress))
     arena = Arena(ARENA_BYTES, name="bt-library")
-    base = arena.exec_base + arena.keep(sections.pop("image"))
-    for name in ("handlers", "long_handlers"):
-        sections[name] = _relocated(sections[name], base)
-    return Library(arena, _addresses(sections.pop("symbols"), base), sections, key=key)
+    image_at = arena.keep(sections.pop("image"))
+    long_at = arena.allocate(LONG_BYTES, PAGE)
+    base = arena.exec_base + image_at
+    sections["handlers"] = _relocated(sections["handlers"], base)
+    symbols = _addresses(sections.pop("symbols"), base)
+    return Library(arena, symbols, sections, image_at, long_at, key=key)
 
 
 def _addresses(symbols: memoryview, base: int) -> dict[str, int]:
@@ -183,6 +212,14 @@ def _build(store: Store, progress: Progress | None) -> dict[str, bytes]:
     if progress is not None:
         progress(0, 0)
     return build_sections(store, progress)
+
+
+def _build_long_handlers(
+    store: Store, symbols: Mapping[str, int], at: int, progress: Progress | None
+) -> dict[str, bytes]:
+    from bt.engine.library.build import build_long_handlers
+
+    return build_long_handlers(store, symbols, at, progress)
 
 
 def _build_part(store: Store, part: Part) -> dict[str, bytes]:

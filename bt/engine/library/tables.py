@@ -28,12 +28,13 @@ class ModelTables:
 
     def __init__(self, tables: Sections, forms: int, missing: Iterable[int]) -> None:
         """The library's `tables`, of so many forms, without the `missing` ones."""
-        rows = {name: len(tables[name]) // forms for name in ("handlers", "long_handlers", "fp_forms")}
         # the first form is the one of encodings that are undefined
+        of_undefined: dict[str, bytes | memoryview] = {
+            name: tables[name][: len(tables[name]) // forms] for name in ("handlers", "long_handlers") if name in tables
+        }
         instead: dict[str, bytes | memoryview] = {
-            "handlers": tables["handlers"][: rows["handlers"]],
-            "long_handlers": tables["long_handlers"][: rows["long_handlers"]],
-            "fp_forms": bytes(rows["fp_forms"]),
+            **of_undefined,
+            "fp_forms": bytes(len(tables["fp_forms"]) // forms),
             "flat_plans": _NO_PLANS,
             "real_plans": _NO_PLANS,
             "other_plans": _NO_PLANS,
@@ -45,8 +46,8 @@ class ModelTables:
         }
 
     def address(self, name: str) -> int:
-        """Host address of a table, good as long as this object lives."""
-        return _address(self._tables[name])
+        """Host address of a table, good as long as this object lives; 0: this model needs none."""
+        return _address(self._tables[name]) if name in self._tables else 0
 
 
 def _address(table: memoryview) -> int:

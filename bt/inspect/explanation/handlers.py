@@ -41,8 +41,9 @@ class Handlers:
 
     def __init__(self, library: Library) -> None:
         self._variants: dict[int, Variant] = {}
-        for long, section, each in ((True, "long_handlers", LONG_VARIANTS), (False, "handlers", VARIANTS)):
-            for place, address in reversed(list(enumerate(library.sections[section].cast("Q").tolist()))):
+        tables = (True, library.long_handlers(), LONG_VARIANTS), (False, library.sections["handlers"], VARIANTS)
+        for long, table, each in tables:
+            for place, address in reversed(list(enumerate(table.cast("Q").tolist()))):
                 self._variants[address] = variant_for(FORMS[place // each], place % each, long=long)
         self._labels = runtime_names(library)
         self._found: dict[int, Handler] = {}
