@@ -19,7 +19,7 @@ Using: ~~~~~~~~~                          │ Pass:  {passes}        Errors: 0
 ──────────────────────────────────────────┴─────────────────────────────────────
 {banner}
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
- <ESC> Exit  <F1> Configuration  <Space> Scroll Lock            6.10.unknown.x32
+ <ESC> Exit  <F1> Configuration  <Space> Scroll Lock            6.10.unknown.x~~
 """
 NO_BANNER = "\n" * 12
 PASS_BANNER = """\
@@ -55,6 +55,12 @@ BY_ITSELF, BY_ITSELF_NEEDS = "-M pc -m 64 -kernel {image}", {"image": fetched("m
 
 MEMTEST = (
     Session("memtest-bin", BY_ITSELF, (*TO_TEST_3, Shot("memtest-bin")), BY_ITSELF_NEEDS),
+    Session(
+        "memtest-64",
+        "-M pc -m 64 -cpu qemu64 -kernel {image}",
+        (*TO_TEST_3, Screen(r"unknown\.x64"), Shot("memtest-64")),
+        {"image": fetched("memtest86+x64.bin")},
+    ),
     Session(
         "memtest-iso",
         "-M pc -m 64 -cdrom {image}",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-PROGRAM = "qemu-system-i386"
+PROGRAM, LONG_PROGRAM = "qemu-system-i386", "qemu-system-x86_64"
 MOMENT_SECONDS = 0.1
 KEY_SECONDS = 0.15  # a person who types well; a guest on a busy host must be able to follow
 TEXT_WINDOW, TEXT_BYTES = 0xB8000, 0x8000
@@ -24,7 +24,8 @@ class Qemu:
 
     def __init__(self, arguments: Sequence[str], directory: Path) -> None:
         monitor = directory / "qmp"
-        command = [PROGRAM, *arguments, "-display", "none", "-serial", "stdio", "-nic", "none", "-no-reboot"]
+        program = LONG_PROGRAM if "qemu64" in arguments else PROGRAM
+        command = [program, *arguments, "-display", "none", "-serial", "stdio", "-nic", "none", "-no-reboot"]
         command += ["-qmp", f"unix:{monitor},server=on,wait=off"]
         self.serial = bytearray()
         self.tsc_mhz = float(re.findall(r"cpu MHz\s*: ([0-9.]+)", Path("/proc/cpuinfo").read_text())[0])  # the host's

@@ -182,4 +182,19 @@ SESSIONS = (
         ),
         {"image": fetched("u-boot-qemu-x86.rom")},
     ),
+    Session(
+        "u-boot-64",
+        "-M pc -m 128 -cpu qemu64 -vga none -bios {image}",
+        (
+            Serial(r"Jumping to 64-bit U-Boot"),
+            Serial(r"Hit any key to stop autoboot"),
+            Send(" "),
+            Serial(r"=> $"),
+            Send("echo hello\r"),
+            Serial(r"\nhello\n=> $"),
+            Send("bdinfo\r"),
+            Serial(r"Build +=\s64-bit"),
+        ),
+        {"image": fetched("u-boot-qemu-x86_64.rom")},
+    ),
 )

@@ -137,6 +137,8 @@ def _pieces(objects: Iterator[bytes]) -> dict[str, CodePiece]:
 def _compile(store: Store, sources: list[Source], progress: Progress | None) -> dict[str, bytes]:
     """Objects by module name, from the store where the IR is the same as last time."""
     identity = target_identity()
+    names = {source.name for source in sources}
+    assert len(names) == len(sources), "two modules of one name"
     keys = {s.name: blake2b((identity + s.ir).encode(), digest_size=KEY_BYTES).digest() for s in sources}
     with closing(store.objects()) as kept:
         found = {source.name: kept.get(keys[source.name]) for source in sources}
