@@ -26,6 +26,7 @@ from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.identity.heat import (
     COLD,
     HOT,
+    INDIFFERENT,
     KILL_UNITS,
     NOTE_BLOCK,
     NOTE_HEAT,
@@ -249,7 +250,14 @@ def _next_code(b: NativeContext) -> None:
                         with b.Unlikely(b.get("heat_limit") == EAGER), b.If(BLOCK.get(b, block, "in_units") == 0):
                             b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32))
                         with b.Likely(b.get("recording") == 0):
-                            with b.If(is_known_at_once(b)):  # else ways are long until they have been counted
+                            heat = b.local(32, INDIFFERENT)
+                            with b.If(~is_known_at_once(b)):
+                                heat.set(COLD)
+                                with b.If(b.get("heat_limit") != EAGER):  # ways are long until they have been counted
+                                    heat.set(b.call(NOTE_HEAT, b.cpu, b.get("eip", width=32)))
+                            with b.Unlikely(heat.get() == HOT):
+                                loop.continue_()
+                            with b.If(heat.get() == INDIFFERENT):
                                 _remember(b, eip, host)
                             b.ret(host)
                         with b.If(b.call(NOTE_BLOCK, b.cpu, block) == NOTED):
