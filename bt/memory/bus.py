@@ -156,9 +156,10 @@ class Bus:
         The region is for `detach` and `move`. Raises BusConflict, with nothing changed, if another region is in the way
         or the addresses are outside the bus; TypeError for what is no device.
         """
-        if not hasattr(device, "widest_access"):
-            raise TypeError(f"{type(device).__name__} is no device: derive it from bt.Device")
-        new = Region(device, start, length, offset)
+        try:
+            new = Region(device, start, length, offset)
+        except AttributeError:
+            raise TypeError(f"{type(device).__name__} is no device: derive it from bt.Device") from None
         self._check_room(new)
         self._insert(new)
         return new
