@@ -10,7 +10,7 @@ _64_BITS = re.compile(
     "kvm64|core2duo|phenom|athlon|Opteron_G[1-5]|Conroe|Penryn|Nehalem|Westmere|SandyBridge|IvyBridge|Haswell|"
     "Broadwell|Skylake|Cascadelake|Cooperlake|Icelake|Denverton|Snowridge|SapphireRapids|KnightsMill|EPYC|Dhyana"
 )
-_32_BITS = ("qemu32", "kvm32", "max", "host", "base", "pentium2", "coreduo", "n270")
+_32_BITS = ("qemu32", "kvm32", "host", "base", "pentium2", "coreduo", "n270")
 
 
 def replacement(name: str) -> str | None:

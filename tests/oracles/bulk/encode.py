@@ -26,7 +26,9 @@ _IN_MEMORY = frozenset(
 _IMPLICIT_ADDRESS = frozenset(("string", "xlat", "loop", "masked"))
 _BYTES = {
     Width.B: 1,
+    Width.DB: 1,
     Width.W: 2,
+    Width.DW: 2,
     Width.VW: 2,
     Width.D: 4,
     Width.Y: 4,

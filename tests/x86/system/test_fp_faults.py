@@ -32,7 +32,7 @@ CR0_AM, EFLAGS_AC = 1 << 18, 1 << 18
 CR4_FP = 0x600
 ALL_MASKED, STATUS, TAGS, MXCSR = 0x37F, 0x2800, 0xFF, 0x1F80
 ONE_AND_A_HALF, NEGATIVE = 0x3FFF_C000_0000_0000_0000, 0xBFC0_0000
-WIDTHS = {Width.W: 2, Width.D: 4, Width.Y: 4, Width.Q: 8, Width.T: 10, Width.X: 16, Width.U: 16}
+WIDTHS = {Width.B: 1, Width.DB: 1, Width.W: 2, Width.DW: 2, Width.D: 4, Width.Y: 4, Width.Q: 8, Width.T: 10, Width.X: 16, Width.U: 16}
 WIDTHS |= {Width.ENVIRONMENT: 28, Width.SAVE: 108, Width.FX: 512}
 STORES = "fp.store fp.masked_store x87.fnstenv x87.fnsave x87.fnstcw x87.fnstsw sse.fxsave sse.stmxcsr"
 REST_OF_IMAGE = slice(32, 288)
@@ -82,7 +82,7 @@ def _accesses() -> list[Access]:
         size = _operand_bytes(form, masked)
         if size:
             modrm = encoding.regs[0] << 3 | (0xC1 if masked else EBX)
-            prefix = bytes([encoding.prefix] * bool(encoding.prefix)) + b"\x0f" * encoding.opcode_map
+            prefix = bytes([encoding.prefix] * bool(encoding.prefix)) + encoding.escape
             immediate = b"\0" * any(operand.method.value == "I" for operand in form.operands)
             found.append(Access(form, size, prefix + bytes([encoding.opcodes[0], modrm]) + immediate))
     return found
