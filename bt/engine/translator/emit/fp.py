@@ -186,11 +186,11 @@ class _FpInstruction:
         end = b.call(FP_ENCODE, b.cpu, self.record, o.at.get() + delta, 1, displacement.get())
         o.at.set(end - delta)
         compares, live = self.field("compares"), RECORD.get(b, self.record, "flags_live") != 0
-        with b.If((compares != 0) & live):
-            self._bytes(host_bytes.flags_to(o.gates.plan.number("free")))
         with b.If(((compares & COMPARES_ANY) != 0) & live):
+            self._bytes(host_bytes.flags_and_overflow_to(o.gates.plan.number("free")))
             o.emit(o.helper("fp_flags_any"))
         with b.If((compares == COMPARES) & live):
+            self._bytes(host_bytes.flags_to(o.gates.plan.number("free")))
             following = self.plain.following_jcc()
             with b.IfElse(following != 0) as arm:
                 with arm.then():

@@ -22,6 +22,7 @@ from bt.x86.state import CS, DS, ES, SS
 # Sizes of operands in bytes, and whether they must be aligned: the order of FpHelpers.operand.
 VECTOR_BYTES = 16
 OPERAND_SIZES = ((1, False), (2, False), (4, False), (8, False), (10, False), (VECTOR_BYTES, False), (VECTOR_BYTES, True))
+_OVERFLOW_BIT = flags.OF.bit_length() - 1
 POINTER_SEGMENTS = (ES, CS, SS, DS)
 
 
@@ -34,7 +35,7 @@ class FpHelpers:
     fp_run: tuple[str, ...]  # [aligned]: the same for OFFSET + 1 bytes (fp_run.py); the host pointer is T's
     fp_condition: tuple[str, ...]  # [condition code]: whether it holds, into the free argument
     fp_flags: str  # arithmetic flags of a comparison from the free argument, as LAHF has them
-    fp_flags_any: str  # arithmetic flags from the free argument
+    fp_flags_any: str  # arithmetic flags from bits 8 to 15 of the free argument, as LAHF has them, OF from bit 0
     fp_flags_jump: tuple[str, ...]  # [condition code]: the same, and the Jcc behind it
     fp_pointers: tuple[str, ...]  # [segment + 1, or 0 without an operand]: last x87 instruction at EIP = TARGET
     fp_load_control: str  # x87 control word at T into the state, if it masks all exceptions
@@ -95,7 +96,8 @@ def _flags(b: StencilContext) -> None:
 
 
 def _flags_any(b: StencilContext) -> None:
-    flags.write_arithmetic(b, b.argument("free"))
+    free = b.argument("free")
+    flags.write_arithmetic(b, (free >> 8) | ((free & 1) << _OVERFLOW_BIT))
 
 
 def _flags_jump(code: int) -> Emit:
