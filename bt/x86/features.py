@@ -95,8 +95,9 @@ OF_THE_HOST: Final[Mapping[str, str]] = MappingProxyType(
 )
 # Other names that QEMU takes, `_` for `-` apart.
 ALIASES: Final[Mapping[str, str]] = MappingProxyType({"sse3": "pni", "sse4-1": "sse4.1", "sse4-2": "sse4.2"})
-# What a feature is of no use without: SSE wants CR4.OSFXSR, MCA registers mean something where #MC can be enabled.
-# Each SSE is asked for behind the one before (SDM vol. 1 12.4.2, 12.7.2, 12.12.2). Long mode is entered with PAE paging, and brings SYSCALL.
+# What a feature is of no use without: SSE wants CR4.OSFXSR, and each SSE is asked for behind the one before (SDM vol. 1
+# 12.4.2, 12.7.2, 12.12.2); MCA registers mean something where #MC can be enabled. Long mode is entered with PAE paging,
+# and brings SYSCALL.
 NEEDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "sse": "fxsr",

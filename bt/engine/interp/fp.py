@@ -112,7 +112,7 @@ def execute(b: HandlerContext, use: FpUse) -> None:
         _note_pointers(b, offset)
     if use.compares or use.tests:
         flags.write_arithmetic(b, result.get())
-    if use.index:
+    if use.indexes:
         b.set_reg(ECX, (result.get() >> 32).trunc(32))
     if use.gpr and use.gpr_written:
         _register(b, use).write(result.get().trunc(use.gpr_width))

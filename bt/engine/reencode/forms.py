@@ -87,7 +87,7 @@ def fp_form_fields(form: Form, memory: bool) -> Mapping[str, int]:
         "compares": use.compares * COMPARES
         | use.tests * COMPARES_ANY
         | use.lengths * COMPARES_LENGTHS
-        | use.index * COMPARES_INDEX,
+        | use.indexes * COMPARES_INDEX,
         "size": use.memory,
         "store": use.store or form.meaning in _THEMSELVES,
         "aligned": use.aligned,

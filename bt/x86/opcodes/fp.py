@@ -25,7 +25,12 @@ _XMM = frozenset((Method.XMM_REGISTER, Method.XMM_OR_MEMORY, Method.XMM_RM))
 _MMX = frozenset((Method.MMX_REGISTER, Method.MMX_OR_MEMORY, Method.MMX_RM))
 _MEMORY = frozenset((Method.MEMORY_ONLY, Method.REGISTER_OR_MEMORY, Method.XMM_OR_MEMORY, Method.MMX_OR_MEMORY))
 _TESTS = ("fp.test", "fp.test_index", "fp.test_lengths", "fp.test_lengths_index")
-_BYTES = {Width.B: 1, Width.DB: 1, Width.W: 2, Width.DW: 2, Width.D: 4, Width.Y: 4, Width.Q: 8, Width.T: 10, Width.X: 16, Width.U: 16}
+# fmt: off
+_BYTES = {
+    Width.B: 1, Width.DB: 1, Width.W: 2, Width.DW: 2, Width.D: 4, Width.Y: 4, Width.Q: 8, Width.T: 10, Width.X: 16,
+    Width.U: 16,
+}
+# fmt: on
 
 
 class FpUse(NamedTuple):
@@ -42,7 +47,7 @@ class FpUse(NamedTuple):
     compares: bool = False  # OF, SF and AF are clear, ZF, PF and CF the result
     tests: bool = False  # all six flags are the result
     lengths: bool = False  # EAX and EDX are operands, of `gpr_width`
-    index: bool = False  # ECX is a result
+    indexes: bool = False  # ECX is a result
     condition: int | None = None
 
     @property
@@ -54,11 +59,10 @@ class FpUse(NamedTuple):
     def name(self) -> str:
         """For symbols."""
         memory = f"{'w' if self.store else 'r'}{self.memory}" if self.memory else ""
-        register = f"{self.gpr}{'w' if self.gpr_written else ''}{'q' if self.gpr_width == 64 else ''}"
-        extra = f"{'a' * self.aligned}{'k' * self.masked}{'f' * self.compares}"
-        extra += f"{'t' * self.tests}{'l' * self.lengths}{'q' * (self.lengths and self.gpr_width == 64)}{'i' * self.index}"
+        registers = f"{self.gpr}{'w' * self.gpr_written}{'l' * self.lengths}{'q' if self.gpr_width == 64 else ''}"
+        extra = f"{'a' * self.aligned}{'k' * self.masked}{'f' * self.compares}{'t' * self.tests}{'i' * self.indexes}"
         condition = "" if self.condition is None else f"cc{self.condition}"
-        return "_".join(part for part in (f"fp{self.units}", memory, register, extra, condition) if part)
+        return "_".join(part for part in (f"fp{self.units}", memory, registers, extra, condition) if part)
 
 
 def is_fp(form: Form) -> bool:
@@ -105,6 +109,6 @@ def fp_use(form: Form, memory: bool, *, wide: bool = False) -> FpUse:
         compares=form.meaning == "fp.compare",
         tests=form.meaning in _TESTS,
         lengths="lengths" in form.meaning,
-        index=form.meaning.endswith("index"),
+        indexes=form.meaning.endswith("index"),
         condition=form.condition,
     )

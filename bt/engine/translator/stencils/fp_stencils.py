@@ -21,7 +21,15 @@ from bt.x86.state import CS, DS, ES, SS
 
 # Sizes of operands in bytes, and whether they must be aligned: the order of FpHelpers.operand.
 VECTOR_BYTES = 16
-OPERAND_SIZES = ((1, False), (2, False), (4, False), (8, False), (10, False), (VECTOR_BYTES, False), (VECTOR_BYTES, True))
+OPERAND_SIZES = (
+    (1, False),
+    (2, False),
+    (4, False),
+    (8, False),
+    (10, False),
+    (VECTOR_BYTES, False),
+    (VECTOR_BYTES, True),
+)
 _OVERFLOW_BIT = flags.OF.bit_length() - 1
 POINTER_SEGMENTS = (ES, CS, SS, DS)
 
