@@ -10,6 +10,7 @@ JUMP_BYTES = 5
 MOV_IMMEDIATE_BYTES = 6  # with a REX prefix
 SIB_FOLLOWS, NO_INDEX, DISPLACEMENT_ONLY = 4, 4, 5  # ModRM.rm, SIB.index, SIB.base with mod 0
 _LAHF = 0x9F
+_SETO_AL = b"\x0f\x90\xc0"
 _EAX, _EBX, _AH = 0, 3, 4
 
 
@@ -66,4 +67,10 @@ def based(opcode: bytes, reg: int, base: int, displacement: int, *, short: bool 
 def flags_to(number: int) -> bytes:
     """SF ZF AF PF CF as LAHF has them, into a register; destroys ebx. PUSHFQ would take longer."""
     load = bytes((_LAHF,)) + _registers(b"\x0f\xb6", _EBX, _AH)  # movzx ebx, ah
+    return move(number, _EAX) + load + move(_EAX, number) + move(number, _EBX)
+
+
+def flags_and_overflow_to(number: int) -> bytes:
+    """The same in bits 8 to 15, and OF in bit 0."""
+    load = bytes((_LAHF,)) + _SETO_AL + _registers(b"\x0f\xb7", _EBX, _EAX)  # movzx ebx, ax
     return move(number, _EAX) + load + move(_EAX, number) + move(number, _EBX)

@@ -37,7 +37,9 @@ is to a virtual machine monitor, and its flags, are in [instructions.md](instruc
 Family, model and stepping are those of QEMU's models of the same name, `pentium4` is a Northwood. What CPUID shows
 otherwise: `vme`, which QEMU's emulator lacks; no `apic`; no hypervisor bit; the cache and TLB descriptors of a real
 Pentium III; a CLFLUSH line size only with `clflush`. The machine-check architecture has no banks, and `ht` one logical
-processor.
+processor. `x86-64-v1` and `x86-64-v2` are levels of the x86-64 psABI. `max` has all that bt has; where the host's
+processor lacks one of SSE3, SSSE3, SSE4.1 and SSE4.2, which it would have to execute, `max` does not show it, and who
+asks for it is refused.
 
 | model | CPUID.1 EAX | features |
 | --- | --- | --- |
@@ -91,7 +93,7 @@ def _translation(form: Form, plans: dict[Variant, Plan]) -> str:
 def _models() -> str:
     rows = []
     for name in cpu_model.MODELS:
-        model = cpu_model.parse(name)
+        model = cpu_model.MODELS[name]
         features = " ".join(sorted(model.features - IMPLIED))
         default = " (default)" if name == cpu_model.DEFAULT else ""
         rows.append(f"| `{name}`{default} | `{model.signature:#06x}` | {features} |\n")

@@ -9,13 +9,14 @@ names the differences).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
 from bt.errors import BadUsage
-from bt.x86.features import ABSENT, FEATURE_WORDS, FEATURES, IMPLIED, NEEDS
+from bt.host.reserved import cpu_flags
+from bt.x86.features import ABSENT, ALIASES, FEATURE_WORDS, FEATURES, IMPLIED, NEEDS, OF_THE_HOST
 from bt.x86.state import CPUID_LEAVES, CpuState
 from bt.x86.system.registers import control_registers as cr
 
@@ -31,6 +32,8 @@ _P6 = _I486 | {
 _PENTIUM3 = _P6 | {"sse", "p6 counters"}
 _PENTIUM4 = _P6 | {"sse", "sse2", "clflush", "ss", "netburst msr"}
 _X86_64_V1 = _PENTIUM4 | {"lm", "syscall", "nx"}
+_X86_64_V2 = _X86_64_V1 | {"cx16", "lahf-lm", "pni", "popcnt", "sse4.1", "sse4.2", "ssse3"}
+_EVERYTHING = _X86_64_V2 | {"fsgsbase", "ht", "movbe", "pdpe1gb", "rdtscp"}
 # Features that are more than instructions, all there; of the others bt has what the instruction table has.
 # There are no caches that self-snoop (ss) would have to keep consistent; "ht" alone says that CPUID counts logical
 # processors, which are one.
@@ -50,6 +53,8 @@ _CR4_BITS = {
     "sse": cr.CR4_OSXMMEXCPT,
     "fsgsbase": cr.CR4_FSGSBASE,
 }
+_PRESCOTT_CACHES = (0x605B_5101, 0, 0, 0x003C_7040)
+MAX = "max"  # all that bt has, less what the host lacks
 _REGISTERS = ("eax", "ebx", "ecx", "edx")  # in the order of a leaf's row
 PHYSICAL_ADDRESS_BITS = 36  # with PAE or PSE-36; 32 otherwise
 LINEAR_ADDRESS_BITS = 48  # in long mode
@@ -154,10 +159,12 @@ MODELS: Mapping[str, CpuModel] = MappingProxyType(
                 "qemu64",
                 0x0F41,
                 _X86_64_V1 | {"cx16", "lahf-lm"},
-                (0x605B_5101, 0, 0, 0x003C_7040),
+                _PRESCOTT_CACHES,
                 "QEMU Virtual CPU by bt",
             ),
-            CpuModel("x86-64-v1", 0x0F41, _X86_64_V1, (0x605B_5101, 0, 0, 0x003C_7040), "x86-64-v1 CPU by bt"),
+            CpuModel("x86-64-v1", 0x0F41, _X86_64_V1, _PRESCOTT_CACHES, "x86-64-v1 CPU by bt"),
+            CpuModel("x86-64-v2", 0x0F41, _X86_64_V2, _PRESCOTT_CACHES, "x86-64-v2 CPU by bt"),
+            CpuModel(MAX, 0x0F41, _EVERYTHING, _PRESCOTT_CACHES, "Maximal CPU by bt"),
         )
     }
 )
@@ -195,15 +202,24 @@ def parse(text: str = DEFAULT) -> CpuModel:
     if name not in MODELS:
         raise BadUsage(f"--cpu {text}: no model {name!r}; there are {', '.join(MODELS)} (`--cpu help` says more)")
     features = set(MODELS[name].features)
+    if name == MAX:
+        features -= _lacking(features)
     for change in changes:
         wanted, feature = _change(text, change)
         if wanted and feature not in available_features():
             raise BadUsage(f"--cpu {text}: bt has no {feature!r} to show: {ABSENT[feature]}")
         (features.add if wanted else features.discard)(feature)
+    for feature in sorted(_lacking(features)):
+        raise BadUsage(f"--cpu {text}: the host's processor has no {OF_THE_HOST[feature]}; give -{feature}")
     for feature, needed in NEEDS.items():
         if feature in features and needed not in features:
             raise BadUsage(f"--cpu {text}: {feature} needs {needed}; give +{needed} or -{feature}")
     return MODELS[name]._replace(features=frozenset(features))
+
+
+def _lacking(features: Set[str]) -> set[str]:
+    """Which of them the host would have to execute, and cannot."""
+    return {name for name in features & OF_THE_HOST.keys() if OF_THE_HOST[name] not in cpu_flags()}
 
 
 def _change(text: str, change: str) -> tuple[bool, str]:
@@ -211,7 +227,8 @@ def _change(text: str, change: str) -> tuple[bool, str]:
     match = re.fullmatch(r"([+-])([\w.-]+)|([\w.-]+?)(?:=(on|off))?", change)
     if match is None:
         raise BadUsage(f"--cpu {text}: {change!r} is neither +FEATURE, -FEATURE, FEATURE=on nor FEATURE=off")
-    feature = match[2] or match[3]
+    feature = (match[2] or match[3]).replace("_", "-")
+    feature = ALIASES.get(feature, feature)
     if feature not in (available_features() | ABSENT.keys()) - IMPLIED:
         raise BadUsage(f"--cpu {text}: no feature {feature!r}; there are {' '.join(_sorted(available_features()))}")
     return (match[1] or match[4] or "on") in ("+", "on"), feature

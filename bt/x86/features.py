@@ -89,12 +89,23 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "pbe": "there is no pending-break signal",
     }
 )
-# What a feature is of no use without: SSE wants CR4.OSFXSR, MCA registers mean something where #MC can be enabled.
-# Long mode is entered with PAE paging, and brings SYSCALL.
+# Features whose instructions the host executes itself, as it does those of its base, and what Linux calls them.
+OF_THE_HOST: Final[Mapping[str, str]] = MappingProxyType(
+    {"pni": "pni", "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2"}
+)
+# Other names that QEMU takes, `_` for `-` apart.
+ALIASES: Final[Mapping[str, str]] = MappingProxyType({"sse3": "pni", "sse4-1": "sse4.1", "sse4-2": "sse4.2"})
+# What a feature is of no use without: SSE wants CR4.OSFXSR, and each SSE is asked for behind the one before (SDM vol. 1
+# 12.4.2, 12.7.2, 12.12.2); MCA registers mean something where #MC can be enabled. Long mode is entered with PAE paging,
+# and brings SYSCALL.
 NEEDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "sse": "fxsr",
         "sse2": "sse",
+        "pni": "sse2",
+        "ssse3": "pni",
+        "sse4.1": "ssse3",
+        "sse4.2": "sse4.1",
         "mca": "mce",
         "lm": "pae",
         "syscall": "lm",

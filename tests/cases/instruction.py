@@ -36,7 +36,8 @@ def form_of(code: bytes, bits: int = 32) -> Form:
         return UNDEFINED
     repeat = next((byte for byte in reversed(prefixes) if byte in _REPEATS), 0)
     modrm = rest[at + 1] if len(rest) > at + 1 else 0
-    return lookup(opcode_map, rest[at], modrm, repeat, long=bits == 64)
+    prefix = repeat or (_OPERAND_SIZE if _OPERAND_SIZE in prefixes else 0)
+    return lookup(opcode_map, rest[at], modrm, prefix, long=bits == 64)
 
 
 def operand_bits(bits: int, code: bytes, form: Form) -> int:

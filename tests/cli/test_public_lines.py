@@ -132,7 +132,7 @@ LINES = (
     Line("SerenityOS/serenity, Meta/run.sh of 2020",
          "-s -m 256M -cpu max -d cpu_reset,guest_errors -smp 2 -device VGA,vgamem_mb=64 -hda DISK -device ich9-ahci "
          "-debugcon stdio -soundhw pcspk -soundhw sb16",
-         "booted from 80", ("finds a pentium4", ONE, "has its VGA", "disks are IDE", NO_SOUND, NO_SOUND)),
+         "booted from 80", (ONE, "has its VGA", "disks are IDE", NO_SOUND, NO_SOUND)),
     Line("klange/toaruos, README.md of 1.x: QEMU",
          "-cdrom CD -serial mon:stdio -m 1G -soundhw ac97,pcspk -enable-kvm -rtc base=localtime", "booted from E0\n",
          (NO_SOUND, NO_KVM)),

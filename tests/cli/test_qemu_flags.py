@@ -183,6 +183,7 @@ SECOND_TIER: dict[str, tuple[Row, ...]] = {
     "-cpu": (
         Row(f"{KERNEL}-cpu pentium3"),
         Row(f"{KERNEL}-cpu 486,tsc"),
+        Row(f"{KERNEL}-cpu Nehalem", told="bt: -cpu Nehalem: bt has no such processor; the guest finds a x86-64-v2\n"),
         Row(f"{KERNEL}-cpu core2duo,+avx", told="bt: -cpu core2duo,.avx: bt has no such processor; .* qemu64\n"),
         Row(f"{KERNEL}-cpu i80286", said="", status=1, told="bt-qemu: .* no model 'i80286'; .*\n"),
     ),

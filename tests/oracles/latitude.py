@@ -16,7 +16,7 @@ _TEN_BYTES = 10
 _POPA_LOADS = (0, 1, 2, 3, 5, 6, 7)
 _PAGE_FAULT, _ALIGNMENT_CHECK = 14, 17
 _SHOW_SELECTORS = frozenset(("fnstenv", "fnsave", "fxsave"))
-_UNALIGNED = frozenset(("movups", "movupd", "movdqu"))
+_UNALIGNED = frozenset(("movups", "movupd", "movdqu", "lddqu", "pcmpestri", "pcmpestrm", "pcmpistri", "pcmpistrm"))
 _PRESENT = 1 << 0
 _ANY_WORD_FIRST = frozenset(("fldenv", "fnsave", "fnstenv", "frstor", "fxrstor", "fxsave", "iret", "popa", "ret far"))
 """Which word comes first, and whether POPA reads the one it skips, shows in CR2 and the error code."""

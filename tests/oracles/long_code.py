@@ -168,7 +168,8 @@ def _fx_code(digit: int, address: int) -> bytes:
 def _encode(draft: _Draft) -> bytes:
     random, form, encoding = draft.random, draft.form, draft.encoding
     draft.rex = 0x40 | random.getrandbits(4) if random.random() < 0.75 else 0
-    free = not form.chosen_by_prefix and not encoding.prefix and form.name != "clflush"  # 66 makes it CLFLUSHOPT
+    sized = not encoding.prefix or any(operand.width is Width.V for operand in form.operands)
+    free = not form.chosen_by_prefix and sized and form.name != "clflush"  # 66 makes it CLFLUSHOPT
     draft.size = random.random() < 0.2 and free
     draft.address_32 = random.random() < 0.15
     mod3 = random.choice(encoding.mods)
@@ -294,6 +295,9 @@ def _arrange(draft: _Draft) -> None:
         registers[_RBP] = random.choice(_STACK)
     elif form.meaning == "fp.masked_store":
         registers[_RDI] = _index(draft, random.randrange(_FIRST, _LAST))
+    elif form.meaning.startswith("fp.test_lengths"):
+        for register in (_RAX, _RDX):
+            registers[register] = random.choice((*range(-18, 19), 1 << 32, -1 << 63, registers[register])) & _MASK
     elif form.meaning in ("shift.shld", "shift.shrd"):
         if draft.operand_bits == 16:  # by more than 16 the result is undefined
             registers[_RCX] &= ~0x10

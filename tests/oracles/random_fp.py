@@ -1,4 +1,4 @@
-"""Random x87, MMX, SSE and SSE2 programs out of the opcode table, the same ones for the same seed.
+"""Random x87, MMX and SSE programs out of the opcode table, the same ones for the same seed.
 
 Each loads a whole FP state with FXRSTOR - registers, tags, rounding, precision, exception masks and flags -, executes
 some instructions, and stores the state with FXSAVE, which looks at no pending exception. Registers and operands are
@@ -16,7 +16,7 @@ from bt.x86.opcodes import PLAIN_FORMS, Form, Method
 from bt.x86.opcodes.encoding import Encoding, parse_encoding
 from bt.x86.opcodes.fp import FpUse, fp_use, is_fp
 from tests.cases import layout
-from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, STATUS_FLAGS, Case, Outcome, State
+from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, STATUS_FLAGS, Case, Outcome, State, with_every_instruction
 from tests.oracles.fp_values import FpValues
 
 LONGEST = 8
@@ -105,6 +105,7 @@ class _Generator:
         return Case(
             self.code,
             start=self._start(),
+            cpu=with_every_instruction(),
             ignored_memory=tuple(self.ignored),
             text=f"seed {self.seed}: hex: {self.code.hex(' ')}",
             where="random_fp",
@@ -127,7 +128,7 @@ class _Generator:
         self.code += prefix + opcode + (self._modrm(form, encoding) if encoding.modrm else b"")
         if any(operand.method is Method.IMMEDIATE for operand in form.operands):
             self.code += self.random.randbytes(1)
-        if form.meaning == "fp.compare":
+        if form.meaning == "fp.compare" or form.meaning.startswith("fp.test"):
             self._use_flags()
 
     def _use_flags(self) -> None:

@@ -22,13 +22,14 @@ from tests.oracles.unicorn_long import UnicornLong
 
 EVERYDAY_SEQUENCES, SLOW_SEQUENCES = 1000, 10_000
 ALL_CASE_FILES = sorted((Path(__file__).parents[1] / "cases").glob("*.case"))
-LONG_CASE_FILES = [path for path in ALL_CASE_FILES if path.stem in ("long", "long_fp")]  # of 64-bit code
+LONG_CASE_FILES = [path for path in ALL_CASE_FILES if path.stem in ("long", "long_fp", "long_sse4")]  # of 64-bit code
 CASE_FILES = [path for path in ALL_CASE_FILES if not path.stem.startswith("long")]
 # What Unicorn gets wrong in 64-bit code
 LONG_DEVIATIONS = {
     "hex: f3 49 90": "takes PAUSE with REX.B for XCHG",
     "pcmpeqd xmm12, xmm12; fxsave": "begins with other FP control words",
     "stmxcsr": "the same",
+    "hex: 66 48 0f 3a 61": "takes PCMPESTRI with REX.W for the one without",
 }
 
 
@@ -116,7 +117,7 @@ def test_every_deviation_is_real(cpu: UnicornCpu) -> None:
         reasons[reason] += 1
         wrong[reason] += aborts(case) or bool(differences(case, expected, cpu.run(case)))
     assert [reason for reason in reasons if not wrong[reason]] == []
-    assert reasons.total() < len(cases) // 5
+    assert reasons.total() < len(cases) // 4
 
 
 def test_refuses_what_would_abort_the_process(cpu: UnicornCpu) -> None:

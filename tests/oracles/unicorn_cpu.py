@@ -202,7 +202,12 @@ def deviation(case: Case, outcome: Outcome) -> str | None:
             "does not know TEST by its second encoding": rest[0] in (0xF6, 0xF7) and rest[1] >> 3 & 7 == 1,
             "takes the register forms of MOVBE for memory": rest[:2] == b"\x0f\x38"
             and rest[2] in (0xF0, 0xF1)
-            and rest[3] >= 0xC0,
+            and rest[3] >= 0xC0
+            and 0xF2 not in prefixes,
+            "lets 66 choose where F2 and F3 do": form.cls is InstructionClass.UNDEFINED
+            and rest[:2] in (b"\x0f\x38", b"\x0f\x3a")
+            and 0x66 in prefixes
+            and len(prefixes) > 1,
             "takes the register forms of prefetches for undefined": rest[:2] == b"\x0f\x18" and rest[2] >= 0xC0,
             "lets F2 win over F3 whatever their order": 0xF2 in prefixes and 0xF3 in prefixes,
             "writes through CS": 0x2E in prefixes and trap == Trap(_PROTECTION, 0),

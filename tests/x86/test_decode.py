@@ -185,9 +185,9 @@ def test_prefixes(
             "f0 a4",
             "f0 8b 00",
         ),
-        *("d9 08", "0f 6c c0", "f3 0f fc c0", "66 0f 77", "0f 38 00", "0f 05"),
+        *("d9 08", "0f 6c c0", "f3 0f fc c0", "66 0f 77", "0f 38 0c", "0f 05"),
         *("f3 0f 38 f1 00", "0f 38 f1 c0", "f0 0f 38 f1 00", "0f b8 c0", "66 0f b8 c0"),
-        "0f 3a 0f c0",
+        "0f 3a 08 c0 00",
     ],
 )
 def test_invalid_opcode(code: str) -> None:

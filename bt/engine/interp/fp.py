@@ -20,7 +20,9 @@ from bt.x86.fp.fp_exceptions import (
 )
 from bt.x86.fp.fp_state import FP_PREPARE, THUNK
 from bt.x86.opcodes.fp import READY_SSE, UNIT_SSE, UNIT_X87, FpUse
-from bt.x86.state import CS, EDI
+from bt.x86.state import CS, EAX, ECX, EDI, EDX
+
+_LONG_STRING = 1 << 16
 
 
 def _thunk(b: HandlerContext) -> Value:
@@ -41,9 +43,20 @@ def _input(b: HandlerContext, use: FpUse) -> Value:
     """What the thunk takes beside memory: general register or condition, i64."""
     if use.condition is not None:
         return flags.condition(b, use.condition).zext(64)
+    if use.lengths:
+        return _length(b, EAX, use) | (_length(b, EDX, use) << 32)
     if use.gpr and not use.gpr_written:
         return _register(b, use).read().zext(64)
     return b.const(0, 64)
+
+
+def _length(b: HandlerContext, register: int, use: FpUse) -> Value:
+    """The length of a string in 32 bits, i64; what is longer than a register, either way, is as good as that."""
+    value = b.reg(register, use.gpr_width)
+    if use.gpr_width == 64:
+        value = b.select(value.sgt(_LONG_STRING), b.const(_LONG_STRING, 64), value)
+        value = b.select(value.slt(-_LONG_STRING), b.const(-_LONG_STRING, 64), value).trunc(32)
+    return value.zext(64)
 
 
 def _note_pointers(b: HandlerContext, offset: Value | None) -> None:
@@ -97,8 +110,10 @@ def execute(b: HandlerContext, use: FpUse) -> None:
         b.commit_operand(operand)
     if is_x87:
         _note_pointers(b, offset)
-    if use.compares:
+    if use.compares or use.tests:
         flags.write_arithmetic(b, result.get())
+    if use.indexes:
+        b.set_reg(ECX, (result.get() >> 32).trunc(32))
     if use.gpr and use.gpr_written:
         _register(b, use).write(result.get().trunc(use.gpr_width))
 

@@ -3,7 +3,8 @@
 The instruction's own bytes are not looked at again: prefix and opcode come from its form, ModRM from the decoded
 record. In a thunk the operand in memory becomes [rdi] and a general register rax; in place, among other host code, the
 register plan says where either is. Everything else stays: results, rounding, flags and tags are then the host
-processor's.
+processor's. The registers that PCMPESTRI and its kin have for themselves are in their namesakes in place; a thunk is
+given EAX and EDX as the halves of one word, and answers with ECX above the flags.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from bt.codegen.abi import FLAT_32, RegisterPlan, Signature, native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
 from bt.engine.reencode.forms import (
+    COMPARES_INDEX,
+    COMPARES_LENGTHS,
     FIELD_GPR,
     FIELD_GPR_WIDE,
     FIELD_LOW,
@@ -23,6 +26,7 @@ from bt.engine.structures import CONTROL, RECORD, THUNK_BYTES, VARIANT_MEMORY, V
 from bt.memory.access import Body, MemoryContext, NativeContext
 from bt.x86.context import EXIT, OK
 from bt.x86.exits import ExitReason
+from bt.x86.opcodes.encoding import OPCODE_MAPS
 
 # state, record, where to write, 1 for registers as the plan has them, displacement of the operand from the plan's free
 # register; answers where the bytes end
@@ -36,6 +40,9 @@ _MOD_INDIRECT, _MOD_DISP8, _MOD_DISP32, _MOD_REGISTER = range(4)
 _SIB_NO_INDEX = 4 << 3
 _MOV_RAX_RSI, _TEST_ESI, _RETURN = bytes.fromhex("4889f0"), bytes.fromhex("85f6"), b"\xc3"
 _FLAGS_TO_RAX = bytes.fromhex("9c58")  # pushfq; pop rax
+_UPPER_RSI_TO_RDX = bytes.fromhex("4889f248c1ea20")  # mov rdx, rsi; shr rdx, 32
+_RCX_TO_UPPER_RAX = bytes.fromhex("48c1e1204809c8")  # shl rcx, 32; or rax, rcx
+_LONGER_ESCAPES = {number: longer.escape for number, longer in enumerate(OPCODE_MAPS) if len(longer.escape) > 1}
 
 
 def fp_form(b: MemoryContext, record: Value) -> Value:
@@ -96,6 +103,9 @@ class _Encoder:
             self._byte(rex | _REX)
         with b.If(self._field("escape") != 0):
             self._byte(b.const(0x0F, 8))
+            for opcode_map, (*_, last) in _LONGER_ESCAPES.items():
+                with b.Unlikely(self._field("escape") == opcode_map):
+                    self._byte(b.const(last, 8))
         self._byte(self._field("opcode"))
         with b.If(self._field("modrm") != 0):
             short = self.displacement == self.displacement.trunc(8).sext(32)
@@ -137,9 +147,14 @@ def _make_thunk(b: NativeContext) -> None:
         _emit_bytes(b, at, _TEST_ESI)
     with b.If(~is_condition):
         _emit_bytes(b, at, _MOV_RAX_RSI)
+    compares = FP_FORM.get(b, form, "compares")
+    with b.If((compares & COMPARES_LENGTHS) != 0):
+        _emit_bytes(b, at, _UPPER_RSI_TO_RDX)
     at.set(b.call(FP_ENCODE, b.cpu, record, at.get(), 0, 0))
-    with b.If(FP_FORM.get(b, form, "compares") != 0):
+    with b.If(compares != 0):
         _emit_bytes(b, at, _FLAGS_TO_RAX)
+    with b.If((compares & COMPARES_INDEX) != 0):
+        _emit_bytes(b, at, _RCX_TO_UPPER_RAX)
     _emit_bytes(b, at, _RETURN)
     RECORD.put(b, record, "thunk", (here - CONTROL.get(b, control, "thunks")).trunc(32))
     CONTROL.put(b, control, "thunks_next", here + THUNK_BYTES)

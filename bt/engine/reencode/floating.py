@@ -10,9 +10,9 @@ from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.forms import FIELD_GPR, FIELD_GPR_WIDE, FIELD_RECORD, Inline, fp_form_fields
 from bt.engine.reencode.integer import IntegerEncoder, NotEncodable
 from bt.x86.opcodes import FORMS
-from bt.x86.opcodes.encoding import parse_encoding
+from bt.x86.opcodes.encoding import OPCODE_MAPS, parse_encoding
 
-_ESCAPE, _REGISTER = 0x0F, 0xC0
+_REGISTER = 0xC0
 
 
 def encode_floating(i: Decoded, integers: IntegerEncoder, base: int | None = None) -> bytes:
@@ -34,7 +34,7 @@ def encode_floating(i: Decoded, integers: IntegerEncoder, base: int | None = Non
         prefixes, rex = b"", integers.rex(reg, rm)
         address = bytes((_REGISTER | (reg & 7) << 3 | rm & 7,))
     mandatory = bytes((fields["prefix"],)) if fields["prefix"] else b""
-    escape = bytes((_ESCAPE,)) if fields["escape"] else b""
+    escape = OPCODE_MAPS[fields["escape"]].escape
     tail = (address if fields["modrm"] else b"") + (bytes((i.immediate & 0xFF,)) if fields["immediate"] else b"")
     return prefixes + mandatory + rex + escape + bytes((opcode,)) + tail
 

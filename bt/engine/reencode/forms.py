@@ -15,14 +15,14 @@ FP_FORM_BYTES = 16
 FP_FORM = Layout(
     (
         ("prefix", 8),  # mandatory prefix, or 0
-        ("escape", 8),  # 1: opcode after 0F
+        ("escape", 8),  # its number in OPCODE_MAPS
         ("opcode", 8),
         ("reg", 8),  # what goes into ModRM.reg: 0-7 this, else FIELD_*
         ("rm", 8),  # and into ModRM.rm when it names a register
         ("modrm", 8),  # 1: there is a ModRM byte
         ("immediate", 8),  # 1: there is an immediate byte
         ("condition", 8),  # 1: FCMOVcc
-        ("compares", 8),  # 1: leaves its result in EFLAGS
+        ("compares", 8),  # leaves its result in EFLAGS: COMPARES_* bits, or 0
         ("size", 8),  # bytes of the memory operand
         ("store", 8),
         ("aligned", 8),
@@ -36,6 +36,9 @@ FP_FORM = Layout(
 # As in the guest's instruction, an XMM register; a general register, renamed; the same or memory, with REX.W of 64;
 # as in the instruction, whatever REX says.
 FIELD_RECORD, FIELD_GPR, FIELD_GPR_WIDE, FIELD_LOW = range(8, 12)
+
+# OF, SF and AF are clear; all six flags are the result; EAX and EDX are operands; ECX is a result
+COMPARES, COMPARES_ANY, COMPARES_LENGTHS, COMPARES_INDEX = 1, 2, 4, 8
 
 
 class Inline(IntEnum):
@@ -68,7 +71,6 @@ def fp_form_fields(form: Form, memory: bool) -> Mapping[str, int]:
     if not is_fp(form) and how is Inline.NOT:  # UNDEFINED among them
         return {}
     encoding = parse_encoding(form.encoding)
-    assert encoding.opcode_map <= 1, f"{form!r}: thunks have no escape but 0F"
     use = fp_use(form, memory)
     units_ready = use.ready or READY_X87
     if form.meaning.startswith("sse."):
@@ -82,7 +84,10 @@ def fp_form_fields(form: Form, memory: bool) -> Mapping[str, int]:
         "modrm": form.has_modrm,
         "immediate": any(operand.method is Method.IMMEDIATE for operand in form.operands),
         "condition": form.condition is not None,
-        "compares": use.compares,
+        "compares": use.compares * COMPARES
+        | use.tests * COMPARES_ANY
+        | use.lengths * COMPARES_LENGTHS
+        | use.indexes * COMPARES_INDEX,
         "size": use.memory,
         "store": use.store or form.meaning in _THEMSELVES,
         "aligned": use.aligned,
@@ -90,7 +95,7 @@ def fp_form_fields(form: Form, memory: bool) -> Mapping[str, int]:
         "pointers": is_fp(form) and use.units == UNIT_X87,
         "inline": how,
     }
-    plain = how is Inline.EXECUTE and not use.gpr and not use.compares and form.condition is None
+    plain = how is Inline.EXECUTE and not use.gpr and not (use.compares or use.tests) and form.condition is None
     fields["plain"] = plain and (memory or form.meaning not in _THEMSELVES)
     if form.condition is not None:
         # the condition is worked out before: what is left is a move if it holds

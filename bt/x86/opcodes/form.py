@@ -83,6 +83,8 @@ class Width(Enum):
     V = "v"  # 16, 32 or 64 bits: the operand size
     Z = "z"  # 16 or 32 bits: for an operand size of 64 bits, too, they are 32, which an immediate sign-extends
     VW = "vw"  # operand size when a register, 16 bits when memory
+    DB = "d/b"  # 32 bits when a register, 8 bits when memory
+    DW = "d/w"  # 32 bits when a register, 16 bits when memory
     BS = "bs"  # 8 bits in the instruction, sign-extended to the operand size
     A = "a"  # two operands of the operand size (bound)
     P = "p"  # far pointer: offset of the operand size, then a 16-bit selector
@@ -120,6 +122,7 @@ Eb, Ew, Ed, Ev = _kind("Eb"), _kind("Ew"), _kind("Ed"), _kind("Ev")
 Ey, Gy, My = _kind("Ey"), _kind("Gy"), _kind("My")
 Ez = _kind("Ez")  # the SDM's "Ed" of MOVSXD
 Evw = _kind("Evw")  # the SDM's "Rv/Mw"
+Edb, Edw = _kind("Ed/b"), _kind("Ed/w")  # the SDM's "Rd/Mb", "Rd/Mw"
 Gb, Gw, Gd, Gv = _kind("Gb"), _kind("Gw"), _kind("Gd"), _kind("Gv")
 M, Mw, Mv, Ma, Mp, Mq, Ms = (_kind(code) for code in ("M", "Mw", "Mv", "Ma", "Mp", "Mq", "Ms"))
 Sw, Cd, Dd, Ry = _kind("Sw"), _kind("Cd"), _kind("Dd"), _kind("Ry")
@@ -142,9 +145,10 @@ ES, CS, SS, DS, FS, GS = (
     for number, code in enumerate(("ES", "CS", "SS", "DS", "FS", "GS"))
 )
 one = Operand("1", Method.ONE, Width.B)
-Mb, Md, Mt, Mx = _kind("Mb"), _kind("Md"), _kind("Mt"), _kind("Mx")
+Mb, Md, Mt, Mx, Mu = (_kind(code) for code in ("Mb", "Md", "Mt", "Mx", "Mu"))
 Menv, Msave, Mfx = _kind("M14/28byte"), _kind("M94/108byte"), _kind("M512byte")
-Vd, Vq, Vx, Wd, Wq, Wx, Wu, Ux = (_kind(code) for code in ("Vd", "Vq", "Vx", "Wd", "Wq", "Wx", "Wu", "Ux"))
+Vd, Vq, Vx, Ux = (_kind(code) for code in ("Vd", "Vq", "Vx", "Ux"))
+Ww, Wd, Wq, Wx, Wu = (_kind(code) for code in ("Ww", "Wd", "Wq", "Wx", "Wu"))
 Pd, Pq, Qd, Qq, Nq = (_kind(code) for code in ("Pd", "Pq", "Qd", "Qq", "Nq"))
 ST0, STi = (Operand(code, Method.FP_STACK, Width.T) for code in ("ST(0)", "ST(i)"))
 
@@ -193,6 +197,14 @@ CONDITIONS: Final[tuple[tuple[str, str], ...]] = (
 
 _SIZELESS: Final = frozenset((Method.IMMEDIATE, Method.RELATIVE, Method.ONE))
 _SIZED: Final = frozenset((Width.V, Width.Z, Width.VW))
+_OF_32_BITS: Final = frozenset((Width.D, Width.Y, Width.DB, Width.DW))
+_LATER_SIMD: Final = frozenset(("pni", "ssse3", "sse4.1", "sse4.2"))
+_SIMD: Final = frozenset(
+    (
+        *(Method.XMM_REGISTER, Method.XMM_OR_MEMORY, Method.XMM_RM),
+        *(Method.MMX_REGISTER, Method.MMX_OR_MEMORY, Method.MMX_RM),
+    )
+)
 
 
 def eflags_mask(letters: str) -> int:
@@ -261,6 +273,8 @@ class Form(_FormColumns):
     @property
     def chosen_by_prefix(self) -> bool:
         """True if 66, F3 and F2 select among forms of this opcode: one that selects none makes it undefined."""
+        if self.cpuid in _LATER_SIMD:  # which brought other instructions, too
+            return any(operand.method in _SIMD for operand in self.operands)
         return self.cpuid in ("mmx", "sse", "sse2")
 
     @property
@@ -279,7 +293,7 @@ class Form(_FormColumns):
         widths = {operand.width for operand in self.operands if operand.method not in _SIZELESS and operand is not CL}
         if widths & _SIZED:
             return None
-        if widths & {Width.D, Width.Y}:
+        if widths & _OF_32_BITS:
             return 32
         return 8 if Width.B in widths else None
 

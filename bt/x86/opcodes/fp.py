@@ -1,7 +1,8 @@
 """What executing an FP instruction on the host takes, read off its form: units, memory operand, general register.
 
 A meaning of the family `fp` says what is special: `fp.store` writes its memory operand, `fp.compare` sets ZF, PF and
-CF, `fp.fcmovcc` reads flags, `fp.masked_store` has a memory operand that ModRM does not show.
+CF, `fp.test` any flags, `fp.fcmovcc` reads flags, `fp.masked_store` has a memory operand that ModRM does not show.
+`fp.test_index` answers in ECX as well, and `fp.test_lengths` takes the lengths of two strings from EAX and EDX.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ READY_SSE: Final = 2
 _XMM = frozenset((Method.XMM_REGISTER, Method.XMM_OR_MEMORY, Method.XMM_RM))
 _MMX = frozenset((Method.MMX_REGISTER, Method.MMX_OR_MEMORY, Method.MMX_RM))
 _MEMORY = frozenset((Method.MEMORY_ONLY, Method.REGISTER_OR_MEMORY, Method.XMM_OR_MEMORY, Method.MMX_OR_MEMORY))
-_BYTES = {Width.W: 2, Width.D: 4, Width.Y: 4, Width.Q: 8, Width.T: 10, Width.X: 16, Width.U: 16}
+_TESTS = ("fp.test", "fp.test_index", "fp.test_lengths", "fp.test_lengths_index")
+# fmt: off
+_BYTES = {
+    Width.B: 1, Width.DB: 1, Width.W: 2, Width.DW: 2, Width.D: 4, Width.Y: 4, Width.Q: 8, Width.T: 10, Width.X: 16,
+    Width.U: 16,
+}
+# fmt: on
 
 
 class FpUse(NamedTuple):
@@ -37,7 +44,10 @@ class FpUse(NamedTuple):
     gpr: Literal["", "reg", "rm"] = ""  # which field of ModRM names a general register
     gpr_written: bool = False
     gpr_width: Literal[32, 64] = 32
-    compares: bool = False
+    compares: bool = False  # OF, SF and AF are clear, ZF, PF and CF the result
+    tests: bool = False  # all six flags are the result
+    lengths: bool = False  # EAX and EDX are operands, of `gpr_width`
+    indexes: bool = False  # ECX is a result
     condition: int | None = None
 
     @property
@@ -49,10 +59,10 @@ class FpUse(NamedTuple):
     def name(self) -> str:
         """For symbols."""
         memory = f"{'w' if self.store else 'r'}{self.memory}" if self.memory else ""
-        register = f"{self.gpr}{'w' if self.gpr_written else ''}{'q' if self.gpr_width == 64 else ''}"
-        extra = f"{'a' * self.aligned}{'k' * self.masked}{'f' * self.compares}"
+        registers = f"{self.gpr}{'w' * self.gpr_written}{'l' * self.lengths}{'q' if self.gpr_width == 64 else ''}"
+        extra = f"{'a' * self.aligned}{'k' * self.masked}{'f' * self.compares}{'t' * self.tests}{'i' * self.indexes}"
         condition = "" if self.condition is None else f"cc{self.condition}"
-        return "_".join(part for part in (f"fp{self.units}", memory, register, extra, condition) if part)
+        return "_".join(part for part in (f"fp{self.units}", memory, registers, extra, condition) if part)
 
 
 def is_fp(form: Form) -> bool:
@@ -62,7 +72,7 @@ def is_fp(form: Form) -> bool:
 
 def has_wide_operand(form: Form) -> bool:
     """Whether an operand of an FP form has 64 bits with REX.W."""
-    return any(operand.width is Width.Y for operand in form.operands)
+    return "lengths" in form.meaning or any(operand.width is Width.Y for operand in form.operands)
 
 
 def fp_use(form: Form, memory: bool, *, wide: bool = False) -> FpUse:
@@ -95,7 +105,10 @@ def fp_use(form: Form, memory: bool, *, wide: bool = False) -> FpUse:
         masked=masked,
         gpr=gpr,
         gpr_written=written,
-        gpr_width=64 if wide and gpr else 32,
+        gpr_width=64 if wide and (gpr or "lengths" in form.meaning) else 32,
         compares=form.meaning == "fp.compare",
+        tests=form.meaning in _TESTS,
+        lengths="lengths" in form.meaning,
+        indexes=form.meaning.endswith("index"),
         condition=form.condition,
     )

@@ -1,4 +1,4 @@
-"""SSE and SSE2 floating point (SDM vol. 2 appendix A, table A-3): executed by the host itself (`fp.*`)."""
+"""SSE, SSE2 and SSE3 floating point (SDM vol. 2 appendix A, table A-3): executed by the host itself (`fp.*`)."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ _REGULAR: Final = (
         for opcode, name in _ARITHMETIC
         for prefix, suffix, operands, cpuid in _TYPES
     ),
+    *(
+        simd(f"{prefix}0F {opcode} /r", name + suffix, (Vx, Wx), "pni")
+        for opcode, name in (("7C", "hadd"), ("7D", "hsub"), ("D0", "addsub"))
+        for prefix, suffix in (("66 ", "pd"), ("F2 ", "ps"))
+    ),
     *(simd(f"{prefix}0F C2 /r", f"cmp{suffix}", (*operands, Ib), cpuid) for prefix, suffix, operands, cpuid in _TYPES),
     *(
         simd(f"{prefix}0F {opcode} /r", name + suffix, operands, cpuid)
@@ -91,6 +96,9 @@ _ROWS: Final = (
     simd("66 0F 2B /r mem",       "movntpd",     (Mx, Vx),       "sse2", "fp.store"),
     simd("0F 50 /r mod=3",        "movmskps",    (Gd, Ux),       "sse"),
     simd("66 0F 50 /r mod=3",     "movmskpd",    (Gd, Ux),       "sse2"),
+    simd("F3 0F 12 /r",           "movsldup",    (Vx, Wx),       "pni"),
+    simd("F3 0F 16 /r",           "movshdup",    (Vx, Wx),       "pni"),
+    simd("F2 0F 12 /r",           "movddup",     (Vx, Wq),       "pni"),
     # -- approximations, shuffles, comparisons
     simd("0F 52 /r",              "rsqrtps",     (Vx, Wx),       "sse"),
     simd("F3 0F 52 /r",           "rsqrtss",     (Vd, Wd),       "sse"),

@@ -222,6 +222,12 @@ def no_overflow(batch: Batch) -> None:
     batch.set_flags(flags & ~FLAG_BITS["of"] for flags in batch.flags)
 
 
+def lengths(batch: Batch) -> None:
+    """PCMPESTRI and its kin: lengths of either sign, many of them shorter than a register."""
+    for register in (_EAX, _EDX):
+        batch.set(register, [value & 0xFFFFFFFF for value in batch.choose((*range(-18, 19), 0x100, -1 << 31))])
+
+
 def masked_store(batch: Batch) -> None:
     """MASKMOVQ and MASKMOVDQU: (E)DI in the window."""
     places = [batch.where.window + offset for offset in batch.choose(range(batch.where.window_bytes - 15))]

@@ -26,7 +26,9 @@ _IN_MEMORY = frozenset(
 _IMPLICIT_ADDRESS = frozenset(("string", "xlat", "loop", "masked"))
 _BYTES = {
     Width.B: 1,
+    Width.DB: 1,
     Width.W: 2,
+    Width.DW: 2,
     Width.VW: 2,
     Width.D: 4,
     Width.Y: 4,
@@ -176,7 +178,9 @@ class Encoder:
 def _sized(form: Form, encoding: Encoding) -> bool:
     """Whether 66 does something to the form, or nothing; not where it makes another of it."""
     widths = {operand.width for operand in form.operands}
-    if encoding.prefix or form.chosen_by_prefix or is_fp(form):
+    if encoding.prefix:
+        return Width.V in widths  # POPCNT, CRC32
+    if form.chosen_by_prefix or is_fp(form):
         return False
     if widths & (_SIZED | _SIZED_LAYOUTS) or form.cls in _SIZED_BY_CLASS:
         return True

@@ -67,6 +67,7 @@ _RIGHTS_LIMIT: Final = 0xF_0000
 """Undefined bits of what LAR answers (SDM vol. 2 LAR): bits 19-16 of the limit on AMD processors, 0 on bt's."""
 _FAR_POINTER: Final = Rule("segment", arrange.load_far_pointer)
 _BITS: Final = Rule(arrange=arrange.bit_offset, window=64, operand=32, register_busy=True)
+_LENGTHS: Final = Rule(arrange=arrange.lengths, busy=(_EAX, _EDX))
 _COUNTED: Final = Rule("control", arrange.counted)
 
 
@@ -102,6 +103,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "flags.popf": _stack(arrange.pop_flags),
     "flags.pushf": _STACK,
     "fp.masked_store": Rule("masked", arrange.masked_store),
+    "fp.test_lengths": _LENGTHS,
+    "fp.test_lengths_index": _LENGTHS,
     # not 80h, which is a system call of the host
     "interrupts.int_": Rule(immediates=(0, 1, 2, 3, 4, 5, 8, 13, 14, 0x20, 0x21, 0x7F, 0x81, 0xFF)),
     "interrupts.into": Rule(arrange=arrange.no_overflow, alone=True),

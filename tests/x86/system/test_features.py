@@ -13,7 +13,8 @@ from bt.errors import BadUsage
 from bt.x86 import cpu_model
 from bt.x86.exits import ExitReason
 from bt.x86.features import ABSENT, FEATURE_WORDS, FEATURES, IMPLIED
-from bt.x86.opcodes import FORMS
+from bt.x86.opcodes import FORMS, PLAIN_FORMS, Form, Method
+from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.state import CPUID_LEAVES, EAX, EBX, ECX, EDX, GPR_NAMES
 from bt.x86.system.registers import control_registers as cr
 from guest_images.assembler import assemble
@@ -37,7 +38,7 @@ def test_leaves(name: str) -> None:
     leaves = {leaf: registers for leaf, *registers in model.leaves()}
     assert leaves[0][1:] == [0x756E6547, 0x6C65746E, 0x49656E69], "GenuineIntel in EBX, ECX, EDX"
     assert leaves[0][0] in leaves
-    assert leaves[0][0] < 3
+    assert leaves[0][0] == 7 if "fsgsbase" in model.features else leaves[0][0] < 3
     assert leaves[1][0] == model.signature
     for feature in model.features - IMPLIED:
         word = FEATURE_WORDS[FEATURES[feature].word]
@@ -55,7 +56,7 @@ def test_cr4_has_the_bits_of_the_features_shown(name: str) -> None:
     pairs = {"vme": cr.CR4_VME, "tsc": cr.CR4_TSD, "pae": cr.CR4_PAE, "pge": cr.CR4_PGE, "fxsr": cr.CR4_OSFXSR}
     for feature, bit in pairs.items():
         assert bool(model.cr4_allowed & bit) == (feature in model.features)
-    assert model.cr4_allowed < 1 << 11
+    assert model.cr4_allowed & ~cr.CR4_FSGSBASE < 1 << 11
 
 
 def test_features_are_added_and_taken_away() -> None:
@@ -126,7 +127,7 @@ def test_the_listing_has_all_of_it() -> None:
     [
         (
             "80286",
-            "--cpu 80286: no model '80286'; there are 486, pentium, pentium3, pentium4, qemu64, x86-64-v1 (`--",
+            "--cpu 80286: no model '80286'; there are 486, pentium, pentium3, pentium4, qemu64, x86-64-v1, x86-64-v2, ",
         ),
         ("486,tsc=yes", "--cpu 486,tsc=yes: 'tsc=yes' is neither"),
         ("486,", "--cpu 486,: '' is neither"),
@@ -136,12 +137,49 @@ def test_the_listing_has_all_of_it() -> None:
         ("486,+sse2", "--cpu 486,+sse2: sse2 needs sse; give +sse or -sse2"),
         ("pentium4,-fxsr", "--cpu pentium4,-fxsr: sse needs fxsr; give +fxsr or -sse"),
         ("486,+rdpmc", "no feature 'rdpmc'"),
-        ("486,+sse4.1", "--cpu 486,+sse4.1: no feature 'sse4.1'; there are "),
+        ("pentium4,+sse4.1", "--cpu pentium4,+sse4.1: sse4.1 needs ssse3; give +ssse3 or -sse4.1"),
+        ("pentium3,+sse3", "--cpu pentium3,+sse3: pni needs sse2; give +sse2 or -pni"),
+        ("x86-64-v2,-sse4_1", "--cpu x86-64-v2,-sse4_1: sse4.2 needs sse4.1; give +sse4.1 or -sse4.2"),
+        ("x86-64-v2,+monitor", "--cpu x86-64-v2,+monitor: no feature 'monitor'; there are "),
     ],
 )
 def test_what_is_not_known_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(BadUsage, match=re.escape(complaint)):
         cpu_model.parse(text)
+
+
+def test_x86_64_v2_is_what_the_abi_says() -> None:
+    """The x86-64 psABI's table of micro-architecture levels: of the second, beyond the first."""
+    second = {"cx16", "lahf-lm", "popcnt", "pni", "sse4.1", "sse4.2", "ssse3"}
+    assert cpu_model.parse("x86-64-v2").features - cpu_model.parse("x86-64-v1").features == second
+
+
+def test_max_has_all_there_is() -> None:
+    missing = cpu_model.available_features() - cpu_model.parse("max").features
+    assert missing == {"p6 counters"}, "in the place of the Pentium 4's"
+
+
+def test_other_names_of_qemu_are_taken() -> None:
+    wanted = cpu_model.parse("pentium4,+pni,+ssse3,+sse4.1,+sse4.2")
+    assert cpu_model.parse("pentium4,+sse3,+ssse3,+sse4_1,sse4-2=on") == wanted
+    assert cpu_model.parse("qemu64,-lahf_lm").features == cpu_model.parse("qemu64").features - {"lahf-lm"}
+
+
+@pytest.fixture
+def host_without_sse4(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(cpu_model, "cpu_flags", lambda: frozenset({"pni", "ssse3"}))
+    cpu_model.parse.cache_clear()
+    yield
+    cpu_model.parse.cache_clear()
+
+
+@pytest.mark.usefixtures("host_without_sse4")
+def test_what_the_host_cannot_execute_is_refused() -> None:
+    for text, name in (("x86-64-v2", "sse4.1"), ("pentium4,+pni,+ssse3,+sse4.1", "sse4.1")):
+        with pytest.raises(BadUsage, match=f"--cpu {re.escape(text)}: the host's processor has no {name[:-2]}_1"):
+            cpu_model.parse(text)
+    assert cpu_model.parse("pentium4,+pni").features > {"pni"}
+    assert cpu_model.parse("max").features & {"pni", "ssse3", "sse4.1", "sse4.2"} == {"pni", "ssse3"}
 
 
 class Processors:
@@ -406,3 +444,29 @@ def test_counters_outside_level_0(processors: Processors, engine: str, cr4: int,
     leave = processor.vcpu.run(10)
     assert (leave.reason, leave.address) == (ExitReason.EXCEPTION, GP)
     assert state["eip"] == ORIGIN + (2 if ending == "ok" else 0)
+
+
+_LATER = ("pni", "ssse3", "sse4.1", "sse4.2")  # each needs those before it
+
+
+def _code(form: Form) -> str:
+    """One instance: operands of 1 and 2, or in memory at 8000."""
+    encoding = parse_encoding(form.encoding)
+    memory = form.memory_only or True not in encoding.mods
+    code = bytes((encoding.prefix,)) * bool(encoding.prefix) + encoding.escape + bytes((encoding.opcodes[0],))
+    reg = encoding.regs[0] if len(encoding.regs) == 1 else 2
+    code += bytes((reg << 3 | 5, 0, 0x80, 0, 0)) if memory else bytes((0xC1 | reg << 3,))
+    code += b"\0" * any(operand.method is Method.IMMEDIATE for operand in form.operands)
+    return ".byte " + ", ".join(map(str, code))
+
+
+@pytest.mark.parametrize("engine", factories())
+@pytest.mark.parametrize("feature", [*_LATER, "popcnt"])
+def test_every_form_is_undefined_without_its_feature(processors: Processors, engine: str, feature: str) -> None:
+    behind = _LATER[_LATER.index(feature) :] if feature in _LATER else (feature,)
+    without = ",".join(("max", *(f"-{name}" for name in behind)))
+    forms = [form for form in PLAIN_FORMS if form.cpuid == feature]
+    assert len(forms) == {"pni": 13, "ssse3": 32, "sse4.1": 47, "sse4.2": 7, "popcnt": 1}[feature]
+    for form in forms:
+        for cpu, wanted in ((without, UD), ("max", "ok")):
+            assert processors.run(engine, cpu, FP_ON + _code(form))[0] == wanted, (form, cpu)

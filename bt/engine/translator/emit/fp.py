@@ -15,6 +15,8 @@ from bt.engine.reencode.encode import (
     fp_form,
 )
 from bt.engine.reencode.forms import (
+    COMPARES,
+    COMPARES_ANY,
     FP_FORM,
     Inline,
 )
@@ -183,7 +185,11 @@ class _FpInstruction:
             displacement.set(RECORD.get(b, self.record, "displacement") - run.low.get())
         end = b.call(FP_ENCODE, b.cpu, self.record, o.at.get() + delta, 1, displacement.get())
         o.at.set(end - delta)
-        with b.If((self.field("compares") != 0) & (RECORD.get(b, self.record, "flags_live") != 0)):
+        compares, live = self.field("compares"), RECORD.get(b, self.record, "flags_live") != 0
+        with b.If(((compares & COMPARES_ANY) != 0) & live):
+            self._bytes(host_bytes.flags_and_overflow_to(o.gates.plan.number("free")))
+            o.emit(o.helper("fp_flags_any"))
+        with b.If((compares == COMPARES) & live):
             self._bytes(host_bytes.flags_to(o.gates.plan.number("free")))
             following = self.plain.following_jcc()
             with b.IfElse(following != 0) as arm:

@@ -21,7 +21,16 @@ from bt.x86.state import CS, DS, ES, SS
 
 # Sizes of operands in bytes, and whether they must be aligned: the order of FpHelpers.operand.
 VECTOR_BYTES = 16
-OPERAND_SIZES = ((2, False), (4, False), (8, False), (10, False), (VECTOR_BYTES, False), (VECTOR_BYTES, True))
+OPERAND_SIZES = (
+    (1, False),
+    (2, False),
+    (4, False),
+    (8, False),
+    (10, False),
+    (VECTOR_BYTES, False),
+    (VECTOR_BYTES, True),
+)
+_OVERFLOW_BIT = flags.OF.bit_length() - 1
 POINTER_SEGMENTS = (ES, CS, SS, DS)
 
 
@@ -30,10 +39,11 @@ class FpHelpers:
     """Their names in index order."""
 
     fp_ready: tuple[str, ...]  # [READY_* bits - 1]: leave unless these may simply be executed
-    fp_operand: tuple[str, ...]  # [write * 6 + size]: host pointer of the operand at T into the free argument
+    fp_operand: tuple[str, ...]  # [write * sizes + size]: host pointer of the operand at T into the free argument
     fp_run: tuple[str, ...]  # [aligned]: the same for OFFSET + 1 bytes (fp_run.py); the host pointer is T's
     fp_condition: tuple[str, ...]  # [condition code]: whether it holds, into the free argument
     fp_flags: str  # arithmetic flags of a comparison from the free argument, as LAHF has them
+    fp_flags_any: str  # arithmetic flags from bits 8 to 15 of the free argument, as LAHF has them, OF from bit 0
     fp_flags_jump: tuple[str, ...]  # [condition code]: the same, and the Jcc behind it
     fp_pointers: tuple[str, ...]  # [segment + 1, or 0 without an operand]: last x87 instruction at EIP = TARGET
     fp_load_control: str  # x87 control word at T into the state, if it masks all exceptions
@@ -46,6 +56,7 @@ FP_HELPER_SIZES = {
     "fp_run": 2,
     "fp_condition": len(CONDITIONS),
     "fp_flags": 1,
+    "fp_flags_any": 1,
     "fp_flags_jump": len(CONDITIONS),
     "fp_pointers": 1 + len(POINTER_SEGMENTS),
     "fp_load_control": 1,
@@ -90,6 +101,11 @@ def _condition(code: int) -> Emit:
 
 def _flags(b: StencilContext) -> None:
     flags.write_comparison(b, b.argument("free"))
+
+
+def _flags_any(b: StencilContext) -> None:
+    free = b.argument("free")
+    flags.write_arithmetic(b, (free >> 8) | ((free & 1) << _OVERFLOW_BIT))
 
 
 def _flags_jump(code: int) -> Emit:
@@ -143,6 +159,7 @@ def fp_helpers(catalogue: Catalogue) -> FpHelpers:
         fp_run=tuple(add(f"fp_run{'a' * aligned}", _run(aligned)) for aligned in (False, True)),
         fp_condition=tuple(add(f"fp_condition{code:x}", _condition(code)) for code in range(len(CONDITIONS))),
         fp_flags=add("fp_flags", _flags),
+        fp_flags_any=add("fp_flags_any", _flags_any),
         fp_flags_jump=tuple(add(f"fp_flags_j{code:x}", _flags_jump(code)) for code in range(len(CONDITIONS))),
         fp_pointers=(
             add("fp_pointers", _pointers(None)),
