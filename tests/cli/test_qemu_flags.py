@@ -147,7 +147,7 @@ FIRST_TIER: dict[str, tuple[Row, ...]] = {
         Row(
             f"{KERNEL}-serial none -monitor stdio",
             code.ENDLESS,
-            r"(?s).*\(bt\) .*",
+            r"(?s).*\(qemu\) .*",
             0,
             stdin="quit\n",
             told=r"bt: stopped by the user.*\n",
