@@ -194,6 +194,8 @@ class _BlockMaker:
             record = self._record()
             self._decode_one(record, length)
             loop.break_if(length.get() == 0)
+            with b.Unlikely(_is_long(b) & (count == 0)):
+                self._count_from_now_on(record)
             marked = is_marked(b, control, record, self.physical + self.bytes.get().zext(64))
             loop.break_if(marked & (count != 0))
             with b.Unlikely(marked):
@@ -243,6 +245,14 @@ class _BlockMaker:
         with b.Unlikely(length.get().zext(64).ugt(limit_room)):
             self._beyond_limit(self.count.get() == 0)
             length.set(0)
+
+    def _count_from_now_on(self, record: Value) -> None:
+        """Have the block's first record count how often it is come to, where there are units of 64-bit code."""
+        b, control = self.b, self.control
+        counts = CONTROL.get(b, control, "long_count_handler")
+        with b.If((counts != 0) & (RECORD.get(b, record, "handler") != CONTROL.get(b, control, "long_length_handler"))):
+            RECORD.put(b, record, "handler", counts)
+            LONG_RECORD.put(b, record, "heat", 0)
 
     def _call_decoder(self, length: Local, code: Value, readable: Value, record: Value) -> None:
         b, eip = self.b, self.eip.get()

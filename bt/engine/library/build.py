@@ -24,6 +24,7 @@ from bt.codegen.objects import KEY_BYTES
 from bt.codegen.store import Store
 from bt.engine.identity.crossing_code import raw_crossings
 from bt.engine.identity.gates import emit_unit_gates
+from bt.engine.identity.long.handlers import emit_long_handlers
 from bt.engine.identity.signals import FAULT_HANDLER
 from bt.engine.interp.dispatch import emit_dispatch
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
@@ -155,10 +156,17 @@ def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
 
 def _runtime_modules() -> Iterator[Source]:
     """Runtime functions, continuations, gates and interpreter handlers."""
-    modules = [*runtime_modules(), Module("dispatch"), Module("gates"), Module("unit_gates")]
-    emit_dispatch(modules[-3])
-    emit_gates(modules[-2], FLAT_32_GATES)
-    emit_unit_gates(modules[-1])
+    modules = [
+        *runtime_modules(),
+        Module("dispatch"),
+        Module("gates"),
+        Module("unit_gates"),
+        Module("long_unit_handlers"),
+    ]
+    emit_dispatch(modules[-4])
+    emit_gates(modules[-3], FLAT_32_GATES)
+    emit_unit_gates(modules[-2])
+    emit_long_handlers(modules[-1])
     every = (variant for long in (False, True) for form in FORMS for variant in variants(form, long=long))
     wanted = list({variant.name: variant for variant in every}.values())
 
