@@ -6,6 +6,7 @@ which stay in the state: r13 points to that, r10 and r11 are for the accesses. T
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from bt.x86 import state
@@ -33,6 +34,7 @@ class NotEncodable(Exception):
     """Not in a unit: the interpreter does it."""
 
 
+@lru_cache(1 << 15)
 def instruction(
     opcode: bytes, reg: int, rm: int | Address, *, wide: bool = False, prefix: bytes = b"", low_bytes: bool = False
 ) -> bytes:
@@ -107,6 +109,7 @@ def shift(digit: int, register: int, count: int) -> bytes:
     return instruction(b"\xc1", digit, register, wide=True) + bytes((count,))
 
 
+@lru_cache(1 << 12)
 def constant(register: int, value: int) -> bytes:
     """mov r64, value (64 bits, with or without sign)"""
     value &= (1 << 64) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from bt.engine.identity.long.decoded import LongDecoded
@@ -21,7 +22,7 @@ from bt.engine.identity.long.encoding import (
 from bt.engine.interp.handlers import Variant, variant_for
 from bt.engine.reencode.integer import NotEncodable as NotAlike
 from bt.engine.reencode.integer import shape_of
-from bt.x86.opcodes import Form, Method, Width
+from bt.x86.opcodes import FORMS, Form, Method, Width
 
 _OPERAND_SIZE = b"\x66"
 _NONE = 16  # base or index
@@ -43,9 +44,14 @@ class Access(NamedTuple):
 
 def access(i: LongDecoded) -> Access:
     """Of the explicit memory operand."""
-    form = i.its_form
+    return _access(i.form, i.variant)
+
+
+@cache
+def _access(number: int, variant_bits: int) -> Access:
+    form = FORMS[number]
     place, operand = next((n, o) for n, o in enumerate(form.operands) if o.method in _MEMORY)
-    variant: Variant = variant_for(form, i.variant, long=True)
+    variant: Variant = variant_for(form, variant_bits, long=True)
     return Access(variant.width_of(operand) // 8, place == 0 and form.meaning not in _READERS)
 
 
@@ -75,6 +81,7 @@ def address_parts(i: LongDecoded, extra: int = 0) -> list[bytes]:
     return code
 
 
+@cache
 def is_one_of_ours(form: Form) -> bool:
     """Whether it can be encoded at all."""
     try:

@@ -61,7 +61,16 @@ _UNIT_CACHE = state.offset("unit_cache")
 _ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
 _PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
-_STACK_TOP = Address(RSP_HOME)
+# r11 = place of the entry for the address in r10, which becomes its page's tag:
+# mov r11, r10; or r10, FFFh; shr r11, 7; and r11d, mask
+_PLACE = b"".join(
+    (
+        move(S1, S0),
+        instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1),
+        shift(5, S1, ENTRY_SHIFT),
+        instruction(b"\x81", 4, S1) + i32(ENTRY_MASK),
+    )
+)
 
 
 class Step(NamedTuple):
@@ -116,6 +125,9 @@ class UnitWriter:
         self._steps, self._around, self._start, self._enter = steps, around, start, enter
         self._closes, self._exit, self._exit_record = closes, exit, exit_record
         self._table = state.offset(USER_64 if mode & USER else SUPERVISOR_64)
+        tags = (Address(STATE, self._table + tag, S1) for tag in (READ_TAG, WRITE_TAG))
+        self._compare = [instruction(b"\x3b", S0, tag, wide=True) for tag in tags]
+        self._add = instruction(b"\x03", S0, Address(STATE, self._table + ADDEND, S1), wide=True)
         self._code = bytearray()
         self._stubs: list[tuple[int, Callable[[], None]]] = []
         self._live, self._saved = False, True
@@ -243,17 +255,9 @@ class UnitWriter:
     def _look_up(self, make: Callable[[int], Sequence[bytes]], size: int, *, write: bool) -> None:
         """r10 = host address of guest memory whose linear address `make` puts there, + what it is asked to add."""
         self._destroy()
-        self._put(*make(size - 1))
-        self._put(
-            move(S1, S0),
-            instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1),  # or r10, FFFh
-            shift(5, S1, ENTRY_SHIFT),
-            instruction(b"\x81", 4, S1) + i32(ENTRY_MASK),
-            instruction(b"\x3b", S0, Address(STATE, self._table + (WRITE_TAG if write else READ_TAG), S1), wide=True),
-        )
+        self._put(*make(size - 1), _PLACE, self._compare[write])
         self._branch(_NOT_EQUAL, self._miss())
-        self._put(*make(0))
-        self._put(instruction(b"\x03", S0, Address(STATE, self._table + ADDEND, S1), wide=True))
+        self._put(*make(0), self._add)
 
     def _look_up_operand(self, i: LongDecoded, what: Access) -> None:
         def make(extra: int) -> list[bytes]:
