@@ -55,13 +55,13 @@ def _access(number: int, variant_bits: int) -> Access:
     return Access(variant.width_of(operand) // 8, place == 0 and form.meaning not in _READERS)
 
 
-def address_parts(i: LongDecoded, extra: int = 0) -> list[bytes]:
-    """Code that makes the linear address, without the segment's base, + `extra` in r10; r11 stays, flags may go."""
+def address_parts(i: LongDecoded) -> list[bytes]:
+    """Code that makes the linear address, without the segment's base, in r10; r11 stays, flags may go."""
     if i.address_size_32:
         raise NotEncodable("32-bit address")
     base = None if i.base_number == _NONE else i.base_number
     index = None if i.index_number == _NONE else i.index_number
-    displacement = i.displacement + extra
+    displacement = i.displacement
     if base is None and index is None:
         return [constant(S0, displacement)]
     code = []

@@ -27,6 +27,7 @@ from bt.engine.identity.long.encoding import (
     RSP_HOME,
     S0,
     S1,
+    SAVE,
     STATE,
     TEMPORARY,
     Address,
@@ -43,6 +44,7 @@ from bt.engine.identity.long.encoding import (
     store,
 )
 from bt.engine.identity.long.integer import Access, access, address_parts, encode, is_one_of_ours
+from bt.engine.identity.long.recipes import Recipe, recipe_of, written
 from bt.engine.identity.long.repairs import at_once, late, save_with
 from bt.engine.identity.making.deadness import overwritten, strictly_dead
 from bt.engine.identity.making.flag_repairs import covered
@@ -61,11 +63,10 @@ _UNIT_CACHE = state.offset("unit_cache")
 _ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
 _PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
-# r11 = place of the entry for the address in r10, which becomes its page's tag:
-# mov r11, r10; or r10, FFFh; shr r11, 7; and r11d, mask
+# The address in r10 becomes its page's tag, that in r11 the place of an entry:
+# or r10, FFFh; shr r11, 7; and r11d, mask
 _PLACE = b"".join(
     (
-        move(S1, S0),
         instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1),
         shift(5, S1, ENTRY_SHIFT),
         instruction(b"\x81", 4, S1) + i32(ENTRY_MASK),
@@ -132,6 +133,7 @@ class UnitWriter:
         self._stubs: list[tuple[int, Callable[[], None]]] = []
         self._live, self._saved = False, True
         self._due = 0  # LATE_* bits of the flags in EFLAGS
+        self._recipe: Recipe | None = None  # makes those that are not saved
         self._total = len(steps)
         self._leaves = [(step.i, can_leave(step.i)) for step in steps]
         self.at = 0  # number of the instruction that is written
@@ -208,28 +210,50 @@ class UnitWriter:
 
     # -- flags ---------------------------------------------------------------------------------------------------------
 
+    def _saver(self) -> bytes:
+        """Code that saves them, wherever they are now."""
+        if self._saved:
+            return b""
+        if self._live:
+            return save_with(self._due)
+        assert self._recipe is not None
+        return self._recipe.code + SAVE
+
     def _save(self) -> None:
         """Have them saved. Those in EFLAGS stay as they are, or are not live any more."""
-        if not self._saved:
-            self._put(save_with(self._due))
-            self._saved = True
-            # AL was made by SETO: LAHF and SETO change none, what repairs does
-            if self._due:
-                self._live, self._due = False, 0
+        if self._saved:
+            return
+        self._put(self._saver())
+        # SAVE changes none, what repairs does; and what a recipe makes is there, too
+        self._live, self._due, self._saved = not self._due, 0, True
 
     def _destroy(self) -> None:
-        """Have them saved and nowhere else: code that changes EFLAGS follows."""
-        self._save()
+        """Have them saved, or leave it to a recipe: code that changes EFLAGS follows."""
+        if self._recipe is None:
+            self._save()
         self._live, self._due = False, 0
 
     def _load(self) -> None:
         """Have them in EFLAGS, the right ones."""
         if self._live and not self._due:
             return
+        if not self._live and not self._saved:
+            assert self._recipe is not None
+            self._put(self._recipe.code)
+            self._live = True
+            return
         self._save()
         if not self._live:
             self._put(LOAD)
             self._live = True
+
+    def _before_writing(self, registers: set[int]) -> None:
+        """Guest registers are about to change, and no flags: those that are not saved must not depend on them."""
+        if self._recipe is None or not self._recipe.registers & registers:
+            return
+        if not self._live:
+            self._save()
+        self._recipe = None
 
     def _flags_for(self, i: LongDecoded) -> int:
         """Make ready for an instruction; answers which flags it certainly overwrites."""
@@ -243,25 +267,33 @@ class UnitWriter:
 
     def _flags_after(self, i: LongDecoded) -> None:
         if i.its_form.changes_mask & ARITHMETIC:
-            self._live, self._saved, self._due = True, False, 0
+            self._live, self._saved, self._due, self._recipe = True, False, 0, None
 
     # -- memory --------------------------------------------------------------------------------------------------------
 
     def _miss(self) -> Callable[[], None]:
-        """Stub: the interpreter does the instruction. The flags are saved where it is jumped to."""
+        """Stub: the interpreter does the instruction. EFLAGS are destroyed where it is jumped to."""
         refund, record = self._total - self.at, self._steps[self.at].i.record
-        return lambda: self._back_to(refund, record)
+        save = self._saver()
 
-    def _look_up(self, make: Callable[[int], Sequence[bytes]], size: int, *, write: bool) -> None:
-        """r10 = host address of guest memory whose linear address `make` puts there, + what it is asked to add."""
+        def stub() -> None:
+            self._put(save)
+            self._back_to(refund, record)
+
+        return stub
+
+    def _look_up(self, make: Callable[[], Sequence[bytes]], size: int, *, write: bool) -> None:
+        """r10 = host address of guest memory whose linear address `make` puts there."""
         self._destroy()
-        self._put(*make(size - 1), _PLACE, self._compare[write])
+        # the entry is that of the first byte, the tag that of the last: where they lie in two pages it never hits
+        to_last = lea(S0, Address(S0, size - 1)) if size > 1 else b""
+        self._put(*make(), move(S1, S0), to_last, _PLACE, self._compare[write])
         self._branch(_NOT_EQUAL, self._miss())
-        self._put(*make(0), self._add)
+        self._put(*make(), self._add)
 
     def _look_up_operand(self, i: LongDecoded, what: Access) -> None:
-        def make(extra: int) -> list[bytes]:
-            code = address_parts(i, extra)
+        def make() -> list[bytes]:
+            code = address_parts(i)
             if i.segment >= FS:
                 base = Address(STATE, state.segment_offset(i.segment, "base"))
                 code.append(instruction(b"\x03", S0, base, wide=True))
@@ -270,7 +302,7 @@ class UnitWriter:
         self._look_up(make, what.size, write=what.write)
 
     def _look_up_stack(self, displacement: int, *, write: bool) -> None:
-        self._look_up(lambda extra: [lea(S0, Address(RSP_HOME, displacement + extra))], 8, write=write)
+        self._look_up(lambda: [lea(S0, Address(RSP_HOME, displacement))], 8, write=write)
 
     # -- instructions --------------------------------------------------------------------------------------------------
 
@@ -305,12 +337,17 @@ class UnitWriter:
         self._flags_for(i)
         if repair is not None:
             self._put(repair[0], encode(i), repair[1])
-            self._live, self._saved, self._due = False, True, 0
+            self._live, self._saved, self._due, self._recipe = False, True, 0, None
             return
+        changes = i.its_form.changes_mask & ARITHMETIC
+        if not changes:
+            self._before_writing(written(i))
         self._put(encode(i))
         self._flags_after(i)
         if is_unlike:
             self._due = late(i) or 0
+        elif changes:
+            self._recipe = recipe_of(i)
 
     def _check_division(self, i: LongDecoded) -> None:
         """Leave where it might raise #DE. r10 stays."""
@@ -345,6 +382,7 @@ class UnitWriter:
         form = i.its_form
         if i.operand_size != 64:
             raise NotEncodable("16-bit operand")
+        self._before_stack({_RSP, _RBP, i.rm_number})
         match form.meaning:
             case "stack.push":
                 self._push(i)
@@ -358,10 +396,16 @@ class UnitWriter:
                 if number != _RSP:
                     self._put(lea(RSP_HOME, Address(RSP_HOME, 8)))
             case "stack.leave":
-                self._look_up(lambda extra: [lea(S0, Address(_RBP, extra))], 8, write=False)
+                self._look_up(lambda: [lea(S0, Address(_RBP))], 8, write=False)
                 self._put(load(S0, Address(S0)), lea(RSP_HOME, Address(_RBP, 8)), move(_RBP, S0))
             case _:
                 raise NotEncodable(form.meaning)
+
+    def _before_stack(self, registers: set[int]) -> None:
+        """As `_before_writing`, in front of what looks addresses up."""
+        if self._recipe is not None and self._recipe.registers & registers:
+            self._save()
+            self._recipe = None
 
     def _push(self, i: LongDecoded) -> None:
         form = i.its_form
@@ -391,6 +435,8 @@ class UnitWriter:
         meaning = i.its_form.meaning
         if i.operand_size != 64 and meaning not in ("control.jcc",):
             raise NotEncodable("operand size")
+        if meaning not in ("control.jcc", "control.jmp"):
+            self._before_stack({_RSP, _RCX})
         match meaning:
             case "control.jcc":
                 self._condition(i, onward)
@@ -479,11 +525,10 @@ class UnitWriter:
     def _leave_to(self, target: int) -> Callable[[], None]:
         """Stub: on to an address behind this instruction, whatever the flags are now."""
         rest = self._total - self.at - 1
-        saved, due = self._saved, self._due
+        save = self._saver()
 
         def stub() -> None:
-            if not saved:
-                self._put(save_with(due))
+            self._put(save)
             if rest:
                 self._put(add_to_slot(BUDGET, rest))
             self._go(target)
