@@ -32,6 +32,10 @@ _FRAME = slot("host_frame")
 _RBP, _FREE, _RECORD = 5, 14, 12
 
 
+class _NoRoom(Exception):
+    """Its areas are full."""
+
+
 class LongTier:
     """Made at the first promotion. Raises Refused where there is no room for its code."""
 
@@ -103,8 +107,13 @@ class LongTier:
         if not blocks:
             return
         path, following = (blocks[:-1], blocks[-1].eip) if len(blocks) > 1 else (blocks, None)
-        for run in runs_of(path, following, lambda block: block.records in self._heads):
-            self._make_run(run)
+        try:
+            for run in runs_of(path, following, lambda block: block.records in self._heads):
+                self._make_run(run)
+        except _NoRoom:
+            self.reasons["its areas are full"] += 1
+            self._cpu.forget_everything()
+            return
         head = path[0].records
         if self._handler(head) == self._count:
             self._own(head)
@@ -159,9 +168,7 @@ class LongTier:
             self.reasons["its place has had several already"] += 1
             return None
         if not self._has_room(len(steps)):
-            self.reasons["its areas are full"] += 1
-            self._cpu.forget_everything()
-            return None
+            raise _NoRoom
         unrolled = steps * max(UNROLLED_INSNS // len(steps), 1) if closes else steps
         writer = UnitWriter(
             unrolled,

@@ -1,8 +1,6 @@
 """Writing a unit of 64-bit code: host code for a run of instructions along a path, with exact counts and flags.
 
-Between instructions the arithmetic flags are in EFLAGS, or saved in the state, or both (`_live`, `_saved`). What looks
-an address up destroys those in EFLAGS, so they are saved in front of it; what reads or keeps some has them loaded
-again. Whoever leaves has them saved: the way out, and other units, know them nowhere else.
+Where the flags are meanwhile is told in host_code.py.
 
     hot:    sub budget, TOTAL / js out
             instructions; whatever is not to be done here jumps to a stub
@@ -21,13 +19,11 @@ from bt.engine.identity.long.encoding import (
     BUDGET,
     CODE_TAG,
     HOST,
-    LOAD,
     RAX,
     RESIDENT,
     RSP_HOME,
     S0,
     S1,
-    SAVE,
     STATE,
     TEMPORARY,
     Address,
@@ -43,11 +39,11 @@ from bt.engine.identity.long.encoding import (
     shift,
     store,
 )
+from bt.engine.identity.long.host_code import HostCode
 from bt.engine.identity.long.integer import Access, access, address_parts, encode, is_one_of_ours
-from bt.engine.identity.long.recipes import Recipe, recipe_of, written
-from bt.engine.identity.long.repairs import at_once, late, save_with
-from bt.engine.identity.making.deadness import overwritten, strictly_dead
-from bt.engine.identity.making.flag_repairs import covered
+from bt.engine.identity.long.recipes import recipe_of, written
+from bt.engine.identity.long.repairs import at_once, late
+from bt.engine.identity.making.deadness import strictly_dead
 from bt.memory.soft_mmu.layout import ADDEND, ENTRY_MASK, ENTRY_SHIFT, READ_TAG, SUPERVISOR_64, USER_64, WRITE_TAG
 from bt.x86 import state
 from bt.x86.flags import ARITHMETIC
@@ -107,7 +103,7 @@ def can_leave(i: LongDecoded) -> bool:
     return i.is_memory or form.meaning in _DIVISIONS or form.meaning.startswith(("stack.", "control."))
 
 
-class UnitWriter:
+class UnitWriter(HostCode):
     """Writes one unit at host address `start`. `closes`: it leads back to its own head; else on to `exit`, an address,
     or `exit_record`, at whose record the interpreter goes on. Raises NotEncodable."""
 
@@ -123,44 +119,16 @@ class UnitWriter:
         exit: int | None,
         exit_record: int | None,
     ) -> None:
-        self._steps, self._around, self._start, self._enter = steps, around, start, enter
+        super().__init__(start)
+        self._steps, self._around, self._enter = steps, around, enter
         self._closes, self._exit, self._exit_record = closes, exit, exit_record
         self._table = state.offset(USER_64 if mode & USER else SUPERVISOR_64)
         tags = (Address(STATE, self._table + tag, S1) for tag in (READ_TAG, WRITE_TAG))
         self._compare = [instruction(b"\x3b", S0, tag, wide=True) for tag in tags]
         self._add = instruction(b"\x03", S0, Address(STATE, self._table + ADDEND, S1), wide=True)
-        self._code = bytearray()
-        self._stubs: list[tuple[int, Callable[[], None]]] = []
-        self._live, self._saved = False, True
-        self._due = 0  # LATE_* bits of the flags in EFLAGS
-        self._recipe: Recipe | None = None  # makes those that are not saved
         self._total = len(steps)
         self._leaves = [(step.i, can_leave(step.i)) for step in steps]
         self.at = 0  # number of the instruction that is written
-
-    # -- bytes ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def _here(self) -> int:
-        return self._start + len(self._code)
-
-    def _put(self, *parts: bytes) -> None:
-        for part in parts:
-            self._code += part
-
-    def _jump(self, target: int) -> None:
-        self._put(bytes((JUMP_REL32,)), i32(target - self._here - 5))
-
-    def _branch(self, condition: int, stub: Callable[[], None]) -> None:
-        self._put(bytes((0x0F, 0x80 | condition)), bytes(4))
-        self._stubs.append((len(self._code) - 4, stub))
-
-    def _jump_to_stub(self, stub: Callable[[], None]) -> None:
-        self._put(bytes((JUMP_REL32,)), bytes(4))
-        self._stubs.append((len(self._code) - 4, stub))
-
-    def _fill(self, hole: int) -> None:
-        self._code[hole : hole + 4] = i32(len(self._code) - hole - 4)
 
     # -- the unit ------------------------------------------------------------------------------------------------------
 
@@ -207,67 +175,6 @@ class UnitWriter:
         elif self._exit is not None:
             self._save()
             self._go(self._exit)
-
-    # -- flags ---------------------------------------------------------------------------------------------------------
-
-    def _saver(self) -> bytes:
-        """Code that saves them, wherever they are now."""
-        if self._saved:
-            return b""
-        if self._live:
-            return save_with(self._due)
-        assert self._recipe is not None
-        return self._recipe.code + SAVE
-
-    def _save(self) -> None:
-        """Have them saved. Those in EFLAGS stay as they are, or are not live any more."""
-        if self._saved:
-            return
-        self._put(self._saver())
-        # SAVE changes none, what repairs does; and what a recipe makes is there, too
-        self._live, self._due, self._saved = not self._due, 0, True
-
-    def _destroy(self) -> None:
-        """Have them saved, or leave it to a recipe: code that changes EFLAGS follows."""
-        if self._recipe is None:
-            self._save()
-        self._live, self._due = False, 0
-
-    def _load(self) -> None:
-        """Have them in EFLAGS, the right ones."""
-        if self._live and not self._due:
-            return
-        if not self._live and not self._saved:
-            assert self._recipe is not None
-            self._put(self._recipe.code)
-            self._live = True
-            return
-        self._save()
-        if not self._live:
-            self._put(LOAD)
-            self._live = True
-
-    def _before_writing(self, registers: set[int]) -> None:
-        """Guest registers are about to change, and no flags: those that are not saved must not depend on them."""
-        if self._recipe is None or not self._recipe.registers & registers:
-            return
-        if not self._live:
-            self._save()
-        self._recipe = None
-
-    def _flags_for(self, i: LongDecoded) -> int:
-        """Make ready for an instruction; answers which flags it certainly overwrites."""
-        form = i.its_form
-        reads, changes = form.reads_mask & ARITHMETIC, form.changes_mask & ARITHMETIC
-        gone = overwritten(i) or 0
-        wants_old = reads or (changes and gone != ARITHMETIC)
-        if wants_old and (not self._live or (self._due and (changes or reads & covered(self._due)))):
-            self._load()
-        return gone
-
-    def _flags_after(self, i: LongDecoded) -> None:
-        if i.its_form.changes_mask & ARITHMETIC:
-            self._live, self._saved, self._due, self._recipe = True, False, 0, None
 
     # -- memory --------------------------------------------------------------------------------------------------------
 
