@@ -64,7 +64,10 @@ class Sequences:
             registers[base] = _MIDDLE + random.randrange(-0x100, 0x100)
         if random.random() < 0.2:
             registers[random.choice(_BASES[:3])] = random.choice(
-                (layout.DATA.end, layout.READ_ONLY.start + 64, 0, 1 << 47, layout.DATA.start + 0x1000)
+                (
+                    *(layout.DATA.end, layout.READ_ONLY.start + 64, layout.READ_ONLY.start, 0, 1 << 47),
+                    *(layout.DATA.start + 0x1000 - random.randrange(64), layout.DATA.start),
+                )
             )
         registers[_RSP] = layout.STACK.start + 0x800 + random.randrange(0, 64)
         registers[_INDEX] = random.randrange(-64, 64) & _MASK
@@ -88,7 +91,12 @@ class Sequences:
             size = random.choice((b"", b"\x48", b"\x66")) if opcode not in (b"\x9e", b"\x9f") else b""
             immediate = {b"\xa8": 1, b"\xa9": 2 if size == b"\x66" else 4}.get(opcode, 0)
             return size + opcode + random.randbytes(immediate)
-        if chance < 0.26:
+        if chance < 0.24:
+            # to what follows: call; lea rax, push, ret; lea rax, jmp; lea rax, call
+            return bytes.fromhex(
+                random.choice(("e800000000", "488d050200000050c3", "488d0502000000ffe0", "488d0502000000ffd0"))
+            )
+        if chance < 0.28:
             number = random.choice(_WRITTEN)
             if random.getrandbits(1):
                 return bytes((0x48 | number >> 3, 0xB8 | number & 7)) + random.randbytes(8)

@@ -58,6 +58,7 @@ _RIP_MASK = (1 << RIP_BITS) - 1
 _UNIT_CACHE = state.offset("unit_cache")
 _ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
 _PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
+_WITHIN = frozenset(("control.jcxz", "control.loop"))
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 # The address in r10 becomes its page's tag, that in r11 the place of an entry:
 # or r10, FFFh; shr r11, 7; and r11d, mask
@@ -342,8 +343,10 @@ class UnitWriter(HostCode):
         meaning = i.its_form.meaning
         if i.operand_size != 64 and meaning not in ("control.jcc",):
             raise NotEncodable("operand size")
-        if meaning not in ("control.jcc", "control.jmp"):
+        if meaning in _WITHIN or (meaning == "control.call" and onward is not None):
             self._before_stack({_RSP, _RCX})
+        elif meaning not in ("control.jcc", "control.jmp"):
+            self._save()  # whoever is come to knows them saved
         match meaning:
             case "control.jcc":
                 self._condition(i, onward)
