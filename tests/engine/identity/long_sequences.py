@@ -62,11 +62,11 @@ class Sequences:
         registers = [random.choice((random.choice(_EDGES), random.getrandbits(64))) for _ in range(16)]
         for base in _BASES:
             registers[base] = _MIDDLE + random.randrange(-0x100, 0x100)
-        if random.random() < 0.2:
+        if random.random() < 0.3:
             registers[random.choice(_BASES[:3])] = random.choice(
                 (
                     *(layout.DATA.end, layout.READ_ONLY.start + 64, layout.READ_ONLY.start, 0, 1 << 47),
-                    *(layout.DATA.start + 0x1000 - random.randrange(64), layout.DATA.start),
+                    *(layout.DATA.start, layout.DATA.start, layout.DATA.start + 0x1000),
                 )
             )
         registers[_RSP] = layout.STACK.start + 0x800 + random.randrange(0, 64)
@@ -131,7 +131,9 @@ class Sequences:
             base = random.choice(_BASES)
             rex |= base >> 3
             has_index = random.random() < 0.3
-            displacement = random.choice((random.randrange(-128, 128), random.randrange(-0x200, 0x200)))
+            displacement = random.choice(
+                (random.randrange(-128, 128), random.randrange(-0x200, 0x200), random.randrange(-9, 9))
+            )
             short = -128 <= displacement < 128
             end = displacement.to_bytes(1 if short else 4, "little", signed=True)
             field = (0x40 if short else 0x80) | (reg & 7) << 3
