@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
 from bt.codegen.abi import Signature, native
 from bt.codegen.builder import Local
@@ -194,8 +196,6 @@ class _BlockMaker:
             record = self._record()
             self._decode_one(record, length)
             loop.break_if(length.get() == 0)
-            with b.Unlikely(_is_long(b) & (count == 0)):
-                self._count_from_now_on(record)
             marked = is_marked(b, control, record, self.physical + self.bytes.get().zext(64))
             loop.break_if(marked & (count != 0))
             with b.Unlikely(marked):
@@ -246,11 +246,14 @@ class _BlockMaker:
             self._beyond_limit(self.count.get() == 0)
             length.set(0)
 
-    def _count_from_now_on(self, record: Value) -> None:
+    def _count_from_now_on(self) -> None:
         """Have the block's first record count how often it is come to, where there are units of 64-bit code."""
-        b, control = self.b, self.control
+        b, control, record = self.b, self.control, self.first_record
         counts = CONTROL.get(b, control, "long_count_handler")
-        with b.If((counts != 0) & (RECORD.get(b, record, "handler") != CONTROL.get(b, control, "long_length_handler"))):
+        handler = RECORD.get(b, record, "handler")
+        others = (CONTROL.get(b, control, f"long_{name}_handler") for name in ("length", "breakpoint"))
+        is_its_own = reduce(and_, (handler != other for other in others))
+        with b.If((counts != 0) & is_its_own):
             RECORD.put(b, record, "handler", counts)
             LONG_RECORD.put(b, record, "heat", 0)
 
@@ -281,6 +284,7 @@ class _BlockMaker:
         with b.IfElse(_is_long(b)) as mode:
             with mode.then():
                 LONG_RECORD.put(b, record, "eip", self.eip.get())
+                self._count_from_now_on()
             with mode.otherwise():
                 RECORD.put(b, record, "eip", self.eip.get())
                 RECORD.put(b, record, "next_eip", self.eip.get())
