@@ -8,5 +8,5 @@ from bt.engine.translator import vcpu
 
 def promote_at_once() -> None:
     """From now on translators that may choose have units of every block that can become one, before it has run."""
-    vcpu.HEAT_WANTED["auto"] = EAGER
+    vcpu.HEAT_WANTED["auto"] = vcpu.LONG_HEAT_WANTED["auto"] = EAGER
     vcpu.PATIENCE = 0

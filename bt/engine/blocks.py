@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
 from bt.codegen.abi import Signature, native
 from bt.codegen.builder import Local
@@ -244,6 +246,17 @@ class _BlockMaker:
             self._beyond_limit(self.count.get() == 0)
             length.set(0)
 
+    def _count_from_now_on(self) -> None:
+        """Have the block's first record count how often it is come to, where there are units of 64-bit code."""
+        b, control, record = self.b, self.control, self.first_record
+        counts = CONTROL.get(b, control, "long_count_handler")
+        handler = RECORD.get(b, record, "handler")
+        others = (CONTROL.get(b, control, f"long_{name}_handler") for name in ("length", "breakpoint"))
+        is_its_own = reduce(and_, (handler != other for other in others))
+        with b.If((counts != 0) & is_its_own):
+            RECORD.put(b, record, "handler", counts)
+            LONG_RECORD.put(b, record, "heat", 0)
+
     def _call_decoder(self, length: Local, code: Value, readable: Value, record: Value) -> None:
         b, eip = self.b, self.eip.get()
         with b.IfElse(_is_long(b)) as mode:
@@ -271,6 +284,7 @@ class _BlockMaker:
         with b.IfElse(_is_long(b)) as mode:
             with mode.then():
                 LONG_RECORD.put(b, record, "eip", self.eip.get())
+                self._count_from_now_on()
             with mode.otherwise():
                 RECORD.put(b, record, "eip", self.eip.get())
                 RECORD.put(b, record, "next_eip", self.eip.get())

@@ -52,6 +52,7 @@ LONG_RECORD = Layout(
         ("immediate2", 16),  # nesting level of ENTER
         ("address_size_32", 8),  # 1: offsets are cut to 32 bits (prefix 67)
         ("rex", 8),  # the prefix, 0: none
+        ("heat", 16),  # of the first of a block: how often it has been come to
     ),
     RECORD_BYTES,
 )
@@ -201,6 +202,15 @@ CONTROL = Layout(
         ("miss_gate", 64),
         ("trapping", 64),  # u32 EIP of instructions whose accesses keep trapping
         ("trapping_next", 64),
+        # -- its units of 64-bit code (bt/engine/identity/long)
+        ("long_count_handler", 64),  # handler of the first record of a block; 0: nothing is counted
+        ("long_heat_wanted", 64),
+        ("long_recorded", 64),  # u64 a block: the first records along the path that is being recorded
+        ("long_recorded_count", 64),  # 0: none is
+        ("long_resume", 64),  # host code: the guest's registers, then on to a unit
+        ("long_units", 64),  # LONG_UNIT
+        ("long_members", 64),  # u32 block, u32 unit that has code from it
+        ("long_members_next", 64),
         ("unit_insns", 64),  # statistics: instructions retired in units
         ("unit_faults", 64),
         ("unit_services", 64),

@@ -89,6 +89,9 @@ def forget_branches(b: Context) -> None:
     ):
         with b.Range(entries * BRANCH_CACHE_ENTRY_BYTES, step=BRANCH_CACHE_ENTRY_BYTES) as at:
             b.store(b.slot(cache) + at, b.const(-1, 64))
+    size = b.select(is_long_mode(b), b.const(state.BRANCH_CACHE_ENTRIES * BRANCH_CACHE_ENTRY_BYTES, 64), 0)
+    with b.Range(size, step=BRANCH_CACHE_ENTRY_BYTES) as at:  # entering it has it forgotten
+        b.store(b.slot("unit_cache") + at, b.const(-1, 64))
 
 
 def _enter_code_segment(b: Context, segment: Value) -> None:

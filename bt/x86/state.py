@@ -315,13 +315,14 @@ FIELDS: tuple[Field, ...] = (
     Field("fault_write", DERIVED),
     Field("fault_signal", DERIVED),
     Field("recording", DERIVED),  # 1: the path that is taken is noted
+    Field("unit_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),  # tags of 64-bit code, and units that begin there
 )
 
 
 _CACHE_LINE = 64
 # In bytes: as FXSAVE and SSE operands want it; and so that no entry of a table lies in two cache lines (sieve: 15 %).
 _ALIGNMENT = dict.fromkeys(("fp_image", "fp_saved", "fp_operand"), 16) | dict.fromkeys(
-    ("return_stack", "branch_cache", "record_cache", *TLB_TABLES, "tlb_none"), _CACHE_LINE
+    ("return_stack", "branch_cache", "record_cache", "unit_cache", *TLB_TABLES, "tlb_none"), _CACHE_LINE
 )
 
 

@@ -24,6 +24,7 @@ from bt.codegen.objects import KEY_BYTES
 from bt.codegen.store import Store
 from bt.engine.identity.crossing_code import raw_crossings
 from bt.engine.identity.gates import emit_unit_gates
+from bt.engine.identity.long.handlers import emit_long_handlers
 from bt.engine.identity.signals import FAULT_HANDLER
 from bt.engine.interp.dispatch import emit_dispatch
 from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
@@ -172,11 +173,14 @@ def _stencil_modules(catalogue: Catalogue) -> Iterator[Source]:
 
 def _runtime_modules() -> Iterator[Source]:
     """Runtime functions, continuations, gates and the interpreter's handlers of 32-bit and 16-bit code."""
-    modules = [*runtime_modules(), Module("dispatch"), Module("gates"), Module("unit_gates")]
-    emit_dispatch(modules[-3])
-    emit_gates(modules[-2], FLAT_32_GATES)
-    emit_unit_gates(modules[-1])
-    for module in modules:
+    others = dispatch, gates, unit_gates, long_unit_handlers = [
+        Module(name) for name in ("dispatch", "gates", "unit_gates", "long_unit_handlers")
+    ]
+    emit_dispatch(dispatch)
+    emit_gates(gates, FLAT_32_GATES)
+    emit_unit_gates(unit_gates)
+    emit_long_handlers(long_unit_handlers)
+    for module in (*runtime_modules(), *others):
         yield Source(module.name, module.text())
     yield from _handler_modules(long=False)
 

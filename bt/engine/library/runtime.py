@@ -18,6 +18,7 @@ from bt.engine.boundary import (
 )
 from bt.engine.decode import DECODE, DECODE_LONG, emit_decode, emit_decode_long
 from bt.engine.identity import gates as identity_gates
+from bt.engine.identity.long import handlers as long_handlers
 from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.meaning import packages
 from bt.engine.reencode import encode
@@ -54,6 +55,7 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
     yield "breakpoints", breakpoint_code.RUNTIME
     yield "translator", gates.RUNTIME
     yield "identity", identity_gates.RUNTIME
+    yield "long_units", long_handlers.RUNTIME
     for package in packages():
         for info in iter_modules(import_module(package).__path__):
             functions = getattr(import_module(f"{package}.{info.name}"), "RUNTIME", ())

@@ -60,7 +60,7 @@ _LONG_FORMS = {"arith.inc": (b"\xff", 0), "arith.dec": (b"\xff", 1)}
 
 
 @cache
-def _shape(number: int) -> _Shape:
+def shape_of(number: int) -> _Shape:
     form = FORMS[number]
     alike = form.cls is InstructionClass.IDENTITY and form.meaning.split(".")[0] in _ALIKE
     alike = alike and form.meaning not in _NOT_ALIKE and "d" not in form.writes  # DF is the guest's
@@ -113,7 +113,7 @@ class IntegerEncoder:
 
     def encode(self, i: Decoded) -> bytes:
         """Host bytes of one instruction. Raises NotEncodable."""
-        shape = _shape(i.form)
+        shape = shape_of(i.form)
         if i.operand_size == 16 and FORMS[i.form].meaning in _UNDEFINED_RESULTS:
             raise NotEncodable("processors differ in the result")
         size = _OPERAND_SIZE if shape.sized and i.operand_size == 16 else b""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from bt.engine.identity.layout import EAGER, HEAT_ENTRIES, PATH_BLOCKS, SAMPLED_PAGES
+from bt.engine.identity.long.layout import LONG_PATH_RECORDS
 from bt.engine.library.library import STENCIL_SECTIONS, Library
+from bt.engine.library.pieces import Pieces
 from bt.engine.structures import BLOCK_ROOM, SITE_BYTES
 from bt.engine.vcpu import Vcpu
 from bt.errors import BadUsage
@@ -18,6 +20,7 @@ from bt.x86.cpu_model import CpuModel
 from bt.x86.page import PAGE
 
 if TYPE_CHECKING:
+    from bt.engine.identity.long.tier import LongTier
     from bt.engine.identity.tier import IdentityTier
 
 CACHE_PIECES = 96  # 24 MiB
@@ -49,6 +52,9 @@ _COUNTERS = (
 Tier = Literal["1", "2", "auto"]
 # How often a place is come back to before it gets a unit; 0: never.
 HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
+# The same of blocks of 64-bit code, which nothing but the interpreter runs before.
+LONG_HEAT_WANTED: dict[Tier, int] = {"2": EAGER, "auto": 500}
+COUNT_LONG = "interp_long_count"
 # Host cycles in guest code before tier 2 is so much as imported, and places are counted: about what the import takes.
 # Whoever goes on pays twice that at most for not knowing how long (the ski rental problem).
 PATIENCE = 50_000_000
@@ -77,14 +83,16 @@ class TranslatingVcpu(Vcpu):
         of tier 2 may take.
         """
         self._tier, self._table_bytes = tier, table_bytes
-        self._heat_wanted = HEAT_WANTED[tier] if heat is None else heat
+        self._heat, self._heat_wanted = heat, HEAT_WANTED[tier] if heat is None else heat
         self.identity: IdentityTier | None = None  # there from the first promotion on
+        self.long_units: LongTier | None = None  # the same for 64-bit code
         self._refused = ""
         super().__init__(library, memory, model)
 
     def _acquire(self) -> None:
         super()._acquire()
         self.heat = self.area(2 * HEAT_ENTRIES, sparse=True)
+        self._long_recorded = self.area(8 * LONG_PATH_RECORDS)
         self._samples = self.area(SAMPLED_PAGES, sparse=True)
         self._recorded = self.area(8 * (PATH_BLOCKS + 1))
         self._cache = self.pieces(CACHE_PIECES)
@@ -107,6 +115,10 @@ class TranslatingVcpu(Vcpu):
         self.set_control("heat", self.heat.address)
         self.set_control("samples", self._samples.address)
         self.set_control("recorded", self._recorded.address)
+        self.set_control("long_recorded", self._long_recorded.address)
+        if self._tier != "1":
+            self.set_control("long_count_handler", self.library.symbols[COUNT_LONG])
+            self.set_control("long_heat_wanted", LONG_HEAT_WANTED[self._tier] if self._heat is None else self._heat)
         self.set_control("table_limit", self._table_bytes // PAGE)
         self.state["view_wanted"] = int(self._tier != "1")
         patience = PATIENCE if self._tier == "auto" else 0
@@ -129,6 +141,8 @@ class TranslatingVcpu(Vcpu):
     def _flush(self) -> None:
         if self.identity is not None:
             self.identity.forget()
+        if self.long_units is not None:
+            self.long_units.forget()
         self.heat.clear()
         self._cache.shrink()
         super()._flush()
@@ -136,6 +150,7 @@ class TranslatingVcpu(Vcpu):
     def _begin(self) -> None:
         super()._begin()
         self.set_control("recorded_count", 0)
+        self.set_control("long_recorded_count", 0)
         self._filled_hot = self._filled_cold = 0
         self._begin_piece()
         self.set_control("sites_next", 1)
@@ -170,7 +185,32 @@ class TranslatingVcpu(Vcpu):
             yield undo
             self._held.callback(undo.pop_all().close)
 
+    def units_of_long_code(self, most: int) -> Pieces:
+        """Room for them, 1 to `most` pieces, given back with the vCPU's own. Raises ArenaFull."""
+        pieces = Pieces(self.library, most, vital=False)
+        self._held.enter_context(closing(pieces))
+        return pieces
+
+    def _promote_long(self, count: int) -> None:
+        """After a path of 64-bit code has been recorded."""
+        from bt.engine.identity.long.tier import LongTier
+        from bt.host.reserved import Refused
+
+        self.set_control("long_recorded_count", 0)
+        try:
+            if self.long_units is None:
+                self.long_units = LongTier(self, everything=self._tier == "2")
+        except Refused:
+            self.set_control("long_count_handler", 0)
+            self.flush()
+            return
+        self.long_units.promote(memoryview(self._long_recorded.map).cast("Q")[:count].tolist())
+
     def _promote(self) -> None:
+        long_count = self.control("long_recorded_count")
+        if long_count:
+            self._promote_long(long_count)
+            return
         count = self.control("recorded_count")
         self.set_control("recorded_count", 0)
         if self.state["patience"] != _NEVER:
@@ -211,7 +251,7 @@ class TranslatingVcpu(Vcpu):
 
     def close(self) -> None:
         super().close()
-        self.identity = None  # it refers to us
+        self.identity = self.long_units = None  # they refer to us
 
     def forget_everything(self) -> None:
         """When tier 2 has no room left."""

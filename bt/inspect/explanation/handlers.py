@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from bt.codegen.builder import Module
+from bt.engine.identity.long.handlers import COUNT
 from bt.engine.interp.handlers import Variant, emit_handler, variant_for
 from bt.engine.library.library import Library
 from bt.engine.structures import LONG_VARIANTS, VARIANTS
@@ -53,6 +54,10 @@ class Handlers:
         if address not in self._found:
             self._found[address] = self._read(address)
         return self._found[address]
+
+    def is_for_units(self, address: int) -> bool:
+        """Whether it is what counts blocks of 64-bit code, or the entry of a unit, in front of the real handler."""
+        return address not in self._variants and self._labels.get(address, COUNT.name) == COUNT.name
 
     def _read(self, address: int) -> Handler:
         variant = self._variants.get(address)

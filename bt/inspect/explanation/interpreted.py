@@ -10,6 +10,7 @@ from bt.engine.linear import Address, read_linear, translate
 from bt.engine.shapes import immediate_field
 from bt.engine.structures import (
     LONG_RECORD,
+    LONG_VARIANTS,
     NO_REGISTER,
     NO_REGISTER_LONG,
     RECORD,
@@ -95,7 +96,7 @@ def _instruction(cpu: Vcpu, record: Structure, handlers: Handlers) -> Interprete
     eip, form = record["eip"], FORMS[record["form"]]
     address = translate(cpu, code_base(cpu) + eip)
     code = read_linear(cpu, address.linear, record["length"])
-    handler = handlers.at(record["handler"])
+    handler = handlers.at(_handler_address(cpu, record, handlers))
     limit = "#SS" if record["segment"] == SS else "#GP"
     return InterpretedInstruction(
         eip,
@@ -109,6 +110,14 @@ def _instruction(cpu: Vcpu, record: Structure, handlers: Handlers) -> Interprete
         tuple(dict.fromkeys(limit if fault == OPERAND_LIMIT else fault for fault in handler.faults)),
         _thunk(cpu, record) if is_fp(form) and not cpu.model.lacks(form.cpuid) else (),
     )
+
+
+def _handler_address(cpu: Vcpu, record: Structure, handlers: Handlers) -> int:
+    address = record["handler"]
+    if not handlers.is_for_units(address):
+        return address
+    number = record["form"] * LONG_VARIANTS + record["variant"]
+    return ctypes.c_uint64.from_address(cpu.control("long_handlers") + 8 * number).value
 
 
 def _thunk(cpu: Vcpu, record: Structure) -> tuple[str, ...]:

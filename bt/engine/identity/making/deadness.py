@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Protocol
 
-from bt.engine.reencode.decoded import Decoded
 from bt.x86 import flags
 from bt.x86.flags import AF, CF, OF, PF, SF, ZF
 from bt.x86.opcodes import FORMS, Method
+
+
+class Instruction(Protocol):
+    """What of a decoded record matters here."""
+
+    @property
+    def form(self) -> int: ...
+    @property
+    def immediate(self) -> int: ...
+
 
 # Undefined flags that are what they were before, by meaning.
 KEPT = {
@@ -36,7 +46,7 @@ def _effects(form: int) -> tuple[int, int, int]:
     return each.reads_mask & flags.ARITHMETIC, kills, by_count
 
 
-def overwritten(i: Decoded) -> int | None:
+def overwritten(i: Instruction) -> int | None:
     """The arithmetic flags that an instruction overwrites, as EFLAGS bits; None if it reads any."""
     reads, kills, by_count = _effects(i.form)
     if reads:
@@ -44,7 +54,7 @@ def overwritten(i: Decoded) -> int | None:
     return kills | (by_count if i.immediate & 31 else 0)
 
 
-def strictly_dead(code: Sequence[tuple[Decoded, bool]], most: int) -> bool:
+def strictly_dead(code: Sequence[tuple[Instruction, bool]], most: int) -> bool:
     """Whether they are where `code` begins, found out in `most` of it: instructions, and whether each can leave."""
     left = flags.ARITHMETIC
     for i, can_leave in code[:most]:

@@ -141,7 +141,7 @@ def is_repairable(i: Decoded) -> bool:
     return _late(i) is not None or _at_once(i) is not None
 
 
-def _covered(due: int) -> int:
+def covered(due: int) -> int:
     """The flags that are not right yet."""
     return (AF if due & LATE_AF else 0) | (OF if due & (LATE_CARRIED_OF | LATE_NO_OF) else 0)
 
@@ -156,9 +156,9 @@ def _effects(form: int) -> tuple[int, int]:
 def _must_be_right(i: Decoded, due: int, gone: int) -> bool:
     """Whether late repairs have to be done in front of an instruction, which certainly overwrites the flags `gone`."""
     reads, changes = _effects(i.form)
-    covered = _covered(due)
+    wrong = covered(due)
     sources = CF | SF if due & LATE_CARRIED_OF and not gone & OF else 0
-    return bool(reads & covered or changes & ~gone & covered or changes & sources)
+    return bool(reads & wrong or changes & ~gone & wrong or changes & sources)
 
 
 def _remaining(due: int, gone: int) -> int:

@@ -36,6 +36,8 @@ from bt.engine.identity.heat import (
     sample,
 )
 from bt.engine.identity.layout import EAGER
+from bt.engine.identity.long.handlers import KILL_LONG_UNITS
+from bt.engine.identity.long.layout import IN_LONG_UNIT
 from bt.engine.interp.context import DISPATCH
 from bt.engine.structures import (
     BLOCK,
@@ -66,6 +68,7 @@ from bt.x86.state import CS, EBP, EDI, ESI, ESP, GPR_NAMES, SS
 TRANSLATABLE = mode.ALIGNMENT_FREE | mode.BREAKPOINT_FREE
 MOST_REPLACED = 8  # fragments of one place that lead on to the next: more is code that changes all the time
 INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
+LONG_CHUNK = 16384  # of 64-bit code, whose units run in the interpreter's place
 
 RUN_BT = native("run_bt", PTR)
 NEXT_CODE = native("next_code", PTR, result="i64")  # everything afresh
@@ -268,7 +271,9 @@ def _next_code(b: NativeContext) -> None:
                 still = (b.get("exit_reason") == 0) & (b.get("eip") == eip) & (b.get("budget") == budget)
                 with b.If(still):
                     translatable = _is_translatable(b)
-                    chunk = b.select(translatable & host.ule(INTERPRET_ONE), b.const(1, 64), INTERPRET_CHUNK)
+                    is_long = (b.get("mode") & mode.CODE_64) != 0
+                    chunk = b.select(is_long, b.const(LONG_CHUNK, 64), INTERPRET_CHUNK)
+                    chunk = b.select(translatable & host.ule(INTERPRET_ONE), b.const(1, 64), chunk)
                     b.call(INTERPRET, b.cpu, b.intrinsic("umin", "i64", chunk, budget))
 
 
@@ -454,8 +459,12 @@ def _stale_exit(b: NativeContext) -> None:
 def _forget(b: NativeContext) -> None:
     """A block died: whoever still jumps to its fragment finds a jump to its stale stub."""
     block = b.arguments[1]
-    with b.Unlikely(BLOCK.get(b, block, "in_units") != 0):
-        b.call(KILL_UNITS, b.cpu, block)
+    in_units = BLOCK.get(b, block, "in_units")
+    with b.Unlikely(in_units != 0):
+        with b.If(in_units == IN_LONG_UNIT):
+            b.call(KILL_LONG_UNITS, b.cpu, block)
+        with b.If(in_units != IN_LONG_UNIT):
+            b.call(KILL_UNITS, b.cpu, block)
     host = BLOCK.get(b, block, "host")
     with b.If(host != 0):
         control = b.get_pointer("engine")

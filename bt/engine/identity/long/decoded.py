@@ -1,0 +1,121 @@
+"""A record of 64-bit code as Python sees it, and the block that it is from."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from typing import NamedTuple
+
+from bt.engine.structures import (
+    BLOCK,
+    BLOCK_BYTES,
+    LONG_RECORD,
+    NO_PAGE,
+    RECORD_BYTES,
+    VARIANT_MEMORY,
+    VARIANT_REPNZ,
+    VARIANT_REPZ,
+    operand_size_of,
+)
+from bt.x86.opcodes import FORMS, Form
+
+_CODES = {8: "B", 16: "H", 32: "I", 64: "Q"}
+_SIGNED = frozenset(("immediate", "displacement"))
+_RECORD = struct.Struct(
+    "<" + "".join(_CODES[w].lower() if name in _SIGNED else _CODES[w] for name, w in LONG_RECORD.widths.items())
+)
+assert _RECORD.size == RECORD_BYTES
+
+
+class LongDecoded(NamedTuple):
+    """One LONG_RECORD; fields as there, but for operands as `_slot`, and the address that it was read from.
+
+    `eip`, as the field is called, is RIP as a number without sign; `immediate` and `displacement` have signs.
+    """
+
+    handler: int
+    eip: int
+    immediate: int
+    displacement: int
+    base_slot: int
+    index_slot: int
+    reg_slot: int
+    rm_slot: int
+    form: int
+    number: int
+    thunk: int
+    scale: int
+    segment: int
+    variant: int
+    length: int
+    reg_number: int
+    rm_number: int
+    base_number: int
+    index_number: int
+    modrm: int
+    flags_live: int
+    immediate2: int
+    address_size_32: int
+    rex: int
+    heat: int
+    record: int
+
+    @property
+    def its_form(self) -> Form:
+        return FORMS[self.form]
+
+    @property
+    def is_memory(self) -> bool:
+        return bool(self.variant & VARIANT_MEMORY)
+
+    @property
+    def is_repeated(self) -> bool:
+        return bool(self.variant & (VARIANT_REPZ | VARIANT_REPNZ))
+
+    @property
+    def operand_size(self) -> int:
+        """Bits."""
+        return operand_size_of(self.variant)
+
+    @property
+    def next_eip(self) -> int:
+        return (self.eip + self.length) & (1 << 64) - 1
+
+    @property
+    def target(self) -> int:
+        """Of a relative branch."""
+        return self.immediate & (1 << 64) - 1
+
+
+assert [name.removesuffix("_slot") for name in LongDecoded._fields[:-1]] == list(LONG_RECORD.offsets)
+
+
+def decoded_at(record: int) -> LongDecoded:
+    """The record at a host address."""
+    return LongDecoded._make((*_RECORD.unpack(ctypes.string_at(record, RECORD_BYTES)), record))
+
+
+_BLOCK = struct.Struct("<QQ8xQ8xQI12xH2x?B")
+assert [BLOCK.offsets[name] for name in ("eip", "mode", "count", "dead", "in_units")] == [40, 48, 64, 68, 69]
+
+
+class LongBlock(NamedTuple):
+    """A BLOCK of 64-bit code."""
+
+    address: int
+    records: int
+    eip: int
+    insns: int
+    mode: int
+    page: int  # physical
+    usable: bool
+
+    @classmethod
+    def at(cls, address: int) -> LongBlock:
+        """The one at a host address."""
+        fields = _BLOCK.unpack_from(ctypes.string_at(address, BLOCK_BYTES))
+        physical, records, physical2, eip, mode, insns, is_dead, _ = fields
+        return cls(address, records, eip, insns, mode, physical & -4096, not is_dead and physical2 == NO_PAGE)
+
+    def instructions(self) -> list[LongDecoded]:
+        return [decoded_at(self.records + n * RECORD_BYTES) for n in range(self.insns)]

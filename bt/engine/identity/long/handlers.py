@@ -1,0 +1,154 @@
+"""How the interpreter comes to units of 64-bit code and back: handlers of records, like any other.
+
+The first record of a block has a handler that counts (`COUNT`), until the block has a unit or can have none: then it is
+the unit's entry, or the instruction's own handler. So nobody looks for units: they are found as records are.
+"""
+
+from __future__ import annotations
+
+from bt.codegen.abi import handler, native
+from bt.codegen.builder import Module
+from bt.codegen.value import PTR, Value
+from bt.engine.branch_tags import branch_cache_offset, branch_tag
+from bt.engine.identity.long.layout import (
+    LONG_PATH_RECORDS,
+    LONG_UNIT,
+    LONG_UNIT_BYTES,
+)
+from bt.engine.interp.context import DISPATCH, HandlerContext
+from bt.engine.structures import BLOCK_BYTES, CONTROL, LONG_RECORD, LONG_VARIANTS, RECORD
+from bt.memory.access import NativeContext
+from bt.x86 import flags
+from bt.x86.exits import ExitReason
+
+COUNT = handler("interp_long_count")  # handler of records that are counted
+ENTER = handler("interp_long_enter")  # the unit at host address "free" begins at `record`
+LEAVE_UNIT = handler("interp_long_leave")  # a unit goes on at `record` in the interpreter
+LEAVE_TO = handler("interp_long_leave_to")  # and at the address in "free"
+KILL_LONG_UNITS = native("kill_long_units", PTR, PTR)  # those with code from a block
+
+_OVERFLOW_SHIFT = flags.OF.bit_length() - 1
+
+
+def emit_long_handlers(module: Module) -> None:
+    """Add the handlers to a module."""
+    for signature, body in ((COUNT, _count), (ENTER, _enter), (LEAVE_UNIT, _leave_unit), (LEAVE_TO, _leave_to)):
+        b = HandlerContext(module, signature, long=True)
+        body(b)
+        b.finish()
+
+
+def own_handler(b: HandlerContext) -> Value:
+    """The handler of the record's instruction."""
+    number = b.field("form").zext(64) * LONG_VARIANTS + b.field("variant").zext(64)
+    handlers = CONTROL.get_pointer(b, b.get_pointer("engine"), "long_handlers")
+    return b.load(handlers + (number << 3), PTR)
+
+
+def _go_own(b: HandlerContext) -> None:
+    b.tail_call(own_handler(b), b.signature, [b.record, b.cpu, "poison", b.budget])
+
+
+def _note_record(b: HandlerContext, control: Value) -> None:
+    """Note the block that begins at the record; where the path ends there, leave for it to be made a unit."""
+    count = CONTROL.get(b, control, "long_recorded_count")
+    path = CONTROL.get_pointer(b, control, "long_recorded")
+    b.store(path + (count << 3), b.record.zext(64))
+    CONTROL.put(b, control, "long_recorded_count", count + 1)
+    closes = (count != 0) & (b.load(path, 64) == b.record.zext(64))
+    is_unit = b.free == 1
+    is_eager = CONTROL.get(b, control, "long_heat_wanted") == 1
+    ends = closes | (count + 1).uge(LONG_PATH_RECORDS) | is_unit | is_eager
+    with b.If(ends & (b.get("exit_reason") == 0)):
+        b.put("exit_reason", int(ExitReason.PROMOTE))
+        b.put("eip", b.this_eip())
+        b.go(DISPATCH)
+
+
+def _count(b: HandlerContext) -> None:
+    control = b.get_pointer("engine")
+    recorded = CONTROL.get(b, control, "long_recorded_count")
+    heat = b.field("heat") + 1
+    LONG_RECORD.put(b, b.record, "heat", heat)
+    is_hot = heat.zext(64) == CONTROL.get(b, control, "long_heat_wanted")
+    with b.Unlikely((is_hot | (recorded != 0)) & recorded.ult(LONG_PATH_RECORDS)):
+        b.free = b.const(0, 64)
+        _note_record(b, control)
+    _go_own(b)
+
+
+def _enter(b: HandlerContext) -> None:
+    control = b.get_pointer("engine")
+    hot = b.free
+    recorded = CONTROL.get(b, control, "long_recorded_count")
+    with b.Unlikely((recorded != 0) & recorded.ult(LONG_PATH_RECORDS)):
+        b.free = b.const(1, 64)
+        _note_record(b, control)
+        _go_own(b)
+    eip = b.this_eip()
+    place = b.slot("unit_cache") + branch_cache_offset(eip)
+    b.store(place, branch_tag(b, eip))
+    b.store(place + 8, hot)
+    b.put("budget", b.budget)
+    b.put("unit_entered", b.budget)
+    image = flags.read_arithmetic(b).zext(64)
+    b.put("host_flags", ((image & 0xFF) << 8) | ((image >> _OVERFLOW_SHIFT) & 1))
+    resume = CONTROL.get_pointer(b, control, "long_resume")
+    b.tail_call(resume, b.signature, [b.record, b.cpu, hot, b.budget])
+
+
+def _settle(b: HandlerContext) -> Value:
+    """Flags as the interpreter has them; answers the control block."""
+    control = b.get_pointer("engine")
+    b.budget = b.get("budget")
+    saved = b.get("host_flags")
+    flags.write_arithmetic(b, ((saved >> 8) & 0xFF) | ((saved & 1) << _OVERFLOW_SHIFT))
+    CONTROL.count(b, control, "unit_insns", b.get("unit_entered") - b.budget)
+    return control
+
+
+def _leave_unit(b: HandlerContext) -> None:
+    control = _settle(b)
+    handler_now = RECORD.get(b, b.record, "handler")
+    with b.Unlikely(handler_now == CONTROL.get(b, control, "long_stale_handler")):
+        b.go_record(b.record)
+    _go_own(b)
+
+
+def _leave_to(b: HandlerContext) -> None:
+    target = b.free
+    _settle(b)
+    b.put("eip", target)
+    b.run_from(target)
+
+
+# -- the end of units ------------------------------------------------------------------------------------------------
+
+
+def _kill_long_units(b: NativeContext) -> None:
+    control, block = b.get_pointer("engine"), b.arguments[1]
+    number = (block.zext(64) - CONTROL.get(b, control, "blocks_base")).udiv(BLOCK_BYTES).trunc(32)
+    members = CONTROL.get_pointer(b, control, "long_members")
+    with b.Range(CONTROL.get(b, control, "long_members_next")) as i:
+        pair = members + (i << 3)
+        with b.If(b.load(pair, 32) == number):
+            unit = CONTROL.get_pointer(b, control, "long_units") + (b.load(pair + 4, 32).zext(64) * LONG_UNIT_BYTES)
+            with b.If(LONG_UNIT.get(b, unit, "dead") == 0):
+                _kill(b, control, unit)
+
+
+def _kill(b: NativeContext, control: Value, unit: Value) -> None:
+    """Nobody finds it any more: its record has its own handler again, and other units that come to it leave there."""
+    LONG_UNIT.put(b, unit, "dead", 1)
+    CONTROL.count(b, control, "units_killed")
+    record = LONG_UNIT.get_pointer(b, unit, "record")
+    with b.If(RECORD.get(b, record, "handler") == LONG_UNIT.get(b, unit, "entry")):
+        number = LONG_RECORD.get(b, record, "form").zext(64) * LONG_VARIANTS
+        number = number + LONG_RECORD.get(b, record, "variant").zext(64)
+        handlers = CONTROL.get_pointer(b, control, "long_handlers")
+        RECORD.put(b, record, "handler", b.load(handlers + (number << 3), 64))
+    where = LONG_UNIT.get(b, unit, "hot") + CONTROL.get(b, control, "write_delta")
+    b.store(where.to_pointer(), LONG_UNIT.get(b, unit, "dead_jump"))
+
+
+RUNTIME = ((KILL_LONG_UNITS, _kill_long_units),)

@@ -1,0 +1,117 @@
+"""Host code in the making: bytes, stubs behind them, and where the guest's arithmetic flags are meanwhile.
+
+Between instructions the arithmetic flags are in EFLAGS, or saved in the state, or both (`_live`, `_saved`), or nowhere
+but that a recipe makes them again. What looks an address up destroys those in EFLAGS, so they are saved in front of it
+unless there is a recipe; what reads or keeps some has them loaded again. Whoever leaves has them saved: the way out,
+and other units, know them nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bt.codegen.host_bytes import JUMP_REL32
+from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.encoding import LOAD, SAVE, i32
+from bt.engine.identity.long.recipes import Recipe
+from bt.engine.identity.long.repairs import save_with
+from bt.engine.identity.making.deadness import overwritten
+from bt.engine.identity.making.flag_repairs import covered
+from bt.x86.flags import ARITHMETIC
+
+
+class HostCode:
+    """Host code for `start`. At its beginning the flags are saved."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+        self._code = bytearray()
+        self._stubs: list[tuple[int, Callable[[], None]]] = []  # where the rel32 that leads there is
+        self._live, self._saved = False, True
+        self._due = 0  # LATE_* bits of the flags in EFLAGS
+        self._recipe: Recipe | None = None  # makes those that are not saved
+
+    # -- bytes ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _here(self) -> int:
+        return self._start + len(self._code)
+
+    def _put(self, *parts: bytes) -> None:
+        for part in parts:
+            self._code += part
+
+    def _jump(self, target: int) -> None:
+        self._put(bytes((JUMP_REL32,)), i32(target - self._here - 5))
+
+    def _branch(self, condition: int, stub: Callable[[], None]) -> None:
+        self._put(bytes((0x0F, 0x80 | condition)), bytes(4))
+        self._stubs.append((len(self._code) - 4, stub))
+
+    def _jump_to_stub(self, stub: Callable[[], None]) -> None:
+        self._put(bytes((JUMP_REL32,)), bytes(4))
+        self._stubs.append((len(self._code) - 4, stub))
+
+    def _fill(self, hole: int) -> None:
+        self._code[hole : hole + 4] = i32(len(self._code) - hole - 4)
+
+    # -- flags ---------------------------------------------------------------------------------------------------------
+
+    def _saver(self) -> bytes:
+        """Code that saves them, wherever they are now."""
+        if self._saved:
+            return b""
+        if self._live:
+            return save_with(self._due)
+        assert self._recipe is not None
+        return self._recipe.code + SAVE
+
+    def _save(self) -> None:
+        """Have them saved. Those in EFLAGS stay as they are, or are not live any more."""
+        if self._saved:
+            return
+        self._put(self._saver())
+        # SAVE changes none, what repairs does; and what a recipe makes is there, too
+        self._live, self._due, self._saved = not self._due, 0, True
+
+    def _destroy(self) -> None:
+        """Have them saved, or leave it to a recipe: code that changes EFLAGS follows."""
+        if self._recipe is None:
+            self._save()
+        self._live, self._due = False, 0
+
+    def _load(self) -> None:
+        """Have them in EFLAGS, the right ones."""
+        if self._live and not self._due:
+            return
+        if not self._live and not self._saved:
+            assert self._recipe is not None
+            self._put(self._recipe.code)
+            self._live = True
+            return
+        self._save()
+        if not self._live:
+            self._put(LOAD)
+            self._live = True
+
+    def _before_writing(self, registers: set[int]) -> None:
+        """Guest registers are about to change, and no flags: those that are not saved must not depend on them."""
+        if self._recipe is None or not self._recipe.registers & registers:
+            return
+        if not self._live:
+            self._save()
+        self._recipe = None
+
+    def _flags_for(self, i: LongDecoded) -> int:
+        """Make ready for an instruction; answers which flags it certainly overwrites."""
+        form = i.its_form
+        reads, changes = form.reads_mask & ARITHMETIC, form.changes_mask & ARITHMETIC
+        gone = overwritten(i) or 0
+        wants_old = reads or (changes and gone != ARITHMETIC)
+        if wants_old and (not self._live or (self._due and (changes or reads & covered(self._due)))):
+            self._load()
+        return gone
+
+    def _flags_after(self, i: LongDecoded) -> None:
+        if i.its_form.changes_mask & ARITHMETIC:
+            self._live, self._saved, self._due, self._recipe = True, False, 0, None

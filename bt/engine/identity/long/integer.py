@@ -1,0 +1,195 @@
+"""The guest's integer instruction as the host executes it, on other registers and at another address."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.encoding import (
+    HOST,
+    RESIDENT,
+    S0,
+    S1,
+    Address,
+    NotEncodable,
+    constant,
+    gpr,
+    instruction,
+    load,
+    store,
+)
+from bt.engine.interp.handlers import Variant, variant_for
+from bt.engine.reencode.integer import NotEncodable as NotAlike
+from bt.engine.reencode.integer import shape_of
+from bt.x86.opcodes import FORMS, Form, Method, Width
+
+_OPERAND_SIZE = b"\x66"
+_NONE = 16  # base or index
+_READERS = frozenset(  # of the first operand
+    ("arith.cmp", "logic.test", "bits.bt", "arith.mul", "arith.imul", "arith.div", "arith.idiv", "stack.push",
+     "control.jmp_indirect", "control.call_indirect")
+)  # fmt: skip
+_BIT_TESTS = frozenset(("bits.bt", "bits.bts", "bits.btr", "bits.btc"))
+_UNDEFINED_RESULTS = frozenset(("shift.shld", "shift.shrd", "move.bswap"))  # with 16-bit operands
+_MEMORY = frozenset((Method.REGISTER_OR_MEMORY, Method.MEMORY_ONLY, Method.OFFSET))
+
+
+class Access(NamedTuple):
+    """What an instruction accesses."""
+
+    size: int  # bytes
+    write: bool
+
+
+def access(i: LongDecoded) -> Access:
+    """Of the explicit memory operand."""
+    return _access(i.form, i.variant)
+
+
+@cache
+def _access(number: int, variant_bits: int) -> Access:
+    form = FORMS[number]
+    place, operand = next((n, o) for n, o in enumerate(form.operands) if o.method in _MEMORY)
+    variant: Variant = variant_for(form, variant_bits, long=True)
+    return Access(variant.width_of(operand) // 8, place == 0 and form.meaning not in _READERS)
+
+
+def address_parts(i: LongDecoded) -> list[bytes]:
+    """Code that makes the linear address, without the segment's base, in r10; r11 stays, flags may go."""
+    if i.address_size_32:
+        raise NotEncodable("32-bit address")
+    base = None if i.base_number == _NONE else i.base_number
+    index = None if i.index_number == _NONE else i.index_number
+    displacement = i.displacement
+    if base is None and index is None:
+        return [constant(S0, displacement)]
+    code = []
+    host_base = None if base is None else HOST[base]
+    host_index = None if index is None else HOST[index]
+    if index in RESIDENT and index is not None:
+        code.append(load(S0, gpr(index)))
+        host_index = S0
+        if base in RESIDENT and base is not None:
+            code.append(instruction(b"\x8d", S0, Address(None, displacement, S0, i.scale), wide=True))
+            code.append(instruction(b"\x03", S0, gpr(base), wide=True))
+            return code
+    elif base in RESIDENT and base is not None:
+        code.append(load(S0, gpr(base)))
+        host_base = S0
+    code.append(instruction(b"\x8d", S0, Address(host_base, displacement, host_index, i.scale), wide=True))
+    return code
+
+
+@cache
+def is_one_of_ours(form: Form) -> bool:
+    """Whether it can be encoded at all."""
+    try:
+        shape_of(form.id)
+    except NotAlike:
+        return False
+    return True
+
+
+def encode(i: LongDecoded) -> bytes:
+    """The instruction, its memory operand at [r10]. Resident registers pass through r10 and r11. No other code changes
+    flags. Raises NotEncodable."""
+    form = i.its_form
+    try:
+        shape = shape_of(i.form)
+    except NotAlike as why:
+        raise NotEncodable(str(why)) from None
+    if i.operand_size == 16 and form.meaning in _UNDEFINED_RESULTS:
+        raise NotEncodable("processors differ in the result")
+    is_lea = form.meaning == "move.lea"
+    prefix = _OPERAND_SIZE if shape.sized and i.operand_size == 16 else b""
+    wide = shape.sized and i.operand_size == 64
+    immediate = _immediate(shape.immediate, i)
+    if is_lea:
+        return _lea(i, prefix, wide=wide)
+    if not shape.modrm and not shape.opcode_register:
+        return prefix + (b"\x48" if wide else b"") + shape.opcode + immediate
+    if i.is_memory and form.meaning in _BIT_TESTS and shape.immediate is None:
+        raise NotEncodable("bit string in memory")
+    before, after = b"", b""
+    free = [S1] if i.is_memory else [S0, S1]
+    homes: dict[int, int] = {}
+
+    def home(number: int) -> int:
+        nonlocal before, after
+        if number not in RESIDENT:
+            return HOST[number]
+        if number not in homes:
+            homes[number] = free.pop()
+            before += load(homes[number], gpr(number))
+            if form.meaning not in _READERS:
+                after += store(gpr(number), homes[number])
+        return homes[number]
+
+    high = False
+    low = False
+
+    def register(number: int, *, byte: bool) -> int:
+        nonlocal high, low
+        if byte and 4 <= number < 8:
+            if not i.rex:
+                high = True
+                return number
+            low = True
+        return home(number)
+
+    if shape.opcode_register:
+        number = register(i.rm_number, byte=shape.rm_byte)
+        rex = (0x48 if wide else 0x40 if low else 0) | (0x41 if number >= 8 else 0)
+        if high and rex:
+            raise NotEncodable("ah")
+        opcode = shape.opcode[:-1] + bytes((shape.opcode[-1] & 0xF8 | number & 7,))
+        return before + prefix + (bytes((rex,)) if rex else b"") + opcode + immediate + after
+    reg = shape.digit if shape.digit is not None else register(i.reg_number, byte=shape.reg_byte)
+    rm: int | Address = Address(S0) if i.is_memory else register(i.rm_number, byte=shape.rm_byte)
+    code = instruction(shape.opcode, reg, rm, wide=wide, low_bytes=low)
+    if high and code[0] & 0xF0 == 0x40:
+        raise NotEncodable("ah beside a register that needs REX")
+    return before + prefix + code + immediate + after
+
+
+def _lea(i: LongDecoded, prefix: bytes, *, wide: bool) -> bytes:
+    if i.address_size_32:
+        raise NotEncodable("32-bit address")
+    base = None if i.base_number == _NONE else i.base_number
+    index = None if i.index_number == _NONE else i.index_number
+    before = b""
+    host_base = None if base is None else HOST[base]
+    host_index = None if index is None else HOST[index]
+    if base in RESIDENT and base is not None:
+        before, host_base = load(S0, gpr(base)), S0
+    if index in RESIDENT and index is not None:
+        before, host_index = before + load(S1, gpr(index)), S1
+    target = S0 if i.reg_number in RESIDENT else HOST[i.reg_number]
+    if host_base is None and host_index is None and not -(1 << 31) <= i.displacement < 1 << 31:
+        if i.operand_size != 64:
+            raise NotEncodable("lea of a far address")
+        before += constant(target, i.displacement)
+    else:
+        where = Address(host_base, i.displacement, host_index, i.scale)
+        before += instruction(b"\x8d", target, where, wide=wide, prefix=prefix)
+    if i.reg_number in RESIDENT:
+        if i.operand_size == 16:
+            raise NotEncodable("lea of 16 bits")
+        before += store(gpr(i.reg_number), S0)
+    return before
+
+
+def _immediate(width: Width | None, i: LongDecoded) -> bytes:
+    match width:
+        case None:
+            return b""
+        case Width.B | Width.BS:
+            return bytes((i.immediate & 0xFF,))
+        case Width.W:
+            return (i.immediate & 0xFFFF).to_bytes(2, "little")
+        case Width.V if i.operand_size == 64:
+            return (i.immediate & (1 << 64) - 1).to_bytes(8, "little")
+        case _:
+            size = 2 if i.operand_size == 16 else 4
+            return (i.immediate & (1 << 8 * size) - 1).to_bytes(size, "little")

@@ -1,0 +1,247 @@
+"""Units of 64-bit code of one processor: from recorded paths to host code that the interpreter comes to."""
+
+from __future__ import annotations
+
+import ctypes
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bt.codegen.arena import ArenaFull
+from bt.codegen.host_bytes import JUMP_REL32
+from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at
+from bt.engine.identity.long.encoding import HELD, HOST, S0, NotEncodable, gpr, i32, load, move, slot, store
+from bt.engine.identity.long.handlers import COUNT, ENTER, LEAVE_TO, LEAVE_UNIT
+from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
+from bt.engine.identity.long.paths import UNROLLED_INSNS, Run, runs_of
+from bt.engine.identity.long.unit import Step, Surroundings, UnitWriter
+from bt.engine.identity.making.undefined_flags import ask_host
+from bt.engine.structures import BLOCK, BLOCK_BYTES, LONG_VARIANTS
+from bt.host.reserved import Refused
+
+if TYPE_CHECKING:
+    from bt.engine.translator.vcpu import TranslatingVcpu
+
+MOST_PIECES = 128  # 32 MiB
+MOST_CODE = 64 << 10  # B, of a unit
+FEWEST_INSNS = 3  # of a unit
+_ALIGNMENT = 64
+_MOST_MADE = 8  # units from one place; what they were made from keeps changing
+_FRAME = slot("host_frame")
+_RBP, _FREE, _RECORD = 5, 14, 12
+
+
+class _NoRoom(Exception):
+    """Its areas are full."""
+
+
+class LongTier:
+    """Made at the first promotion. Raises Refused where there is no room for its code."""
+
+    def __init__(self, cpu: TranslatingVcpu, *, everything: bool) -> None:
+        self._cpu = cpu
+        self._fewest = 1 if everything else FEWEST_INSNS
+        self._most_made = LONG_UNITS if everything else _MOST_MADE
+        library = cpu.library
+        self._to_write = library.arena.write_base - library.arena.exec_base
+        try:
+            self._pieces = cpu.units_of_long_code(MOST_PIECES)
+        except ArenaFull:
+            raise Refused("no room for its code is left") from None
+        self._missing = library.forms_without(cpu.model)
+        self._units, self._members = cpu.area(LONG_UNITS * LONG_UNIT_BYTES, sparse=True), cpu.area(8 * LONG_MEMBERS)
+        cpu.set_control("long_units", self._units.address)
+        cpu.set_control("long_members", self._members.address)
+        self._count, self._enter = library.symbols[COUNT.name], library.symbols[ENTER.name]
+        self._next = self._pieces.current
+        self._unlike = ask_host(self._for_a_moment).unlike
+        self.places: Counter[int] = Counter()  # units made, by RIP
+        self.reasons: Counter[str] = Counter()  # why runs became none
+        self.forget()
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """All units: what they were made from is about to be forgotten."""
+        self._pieces.shrink()
+        self._next = self._pieces.current
+        self._units_next = 0
+        self._members_next = 0
+        self._cpu.set_control("long_members_next", 0)
+        self._heads: dict[int, int] = {}  # entries by record
+        self._write_ways()
+
+    def _write_ways(self) -> None:
+        """What all units share: the ways out and in."""
+        symbols = self._cpu.library.symbols
+        spill = b"".join(store(gpr(n), HOST[n]) for n in HELD) + load(_RBP, _FRAME)
+        ways = []
+        for register, target in ((_RECORD, symbols[LEAVE_UNIT.name]), (_FREE, symbols[LEAVE_TO.name])):
+            code = spill + move(register, S0)
+            ways.append(self._add(code + bytes((JUMP_REL32,)) + bytes(4)))
+            jump = ways[-1] + len(code)
+            self._write(jump + 1, i32(target - jump - 5))
+        resume = move(S0, _FREE) + store(_FRAME, _RBP) + b"".join(load(HOST[n], gpr(n)) for n in HELD)
+        self._cpu.set_control("long_resume", self._add(resume + bytes.fromhex("41ffe2")))  # jmp r10
+        self._around = Surroundings(ways[0], ways[1], self._unlike)
+
+    def _write(self, host: int, code: bytes) -> None:
+        ctypes.memmove(host + self._to_write, code, len(code))
+
+    def _add(self, code: bytes) -> int:
+        at = self._next
+        self._write(at, code)
+        self._next = -(-(at + len(code)) // _ALIGNMENT) * _ALIGNMENT
+        return at
+
+    def _for_a_moment(self, code: bytes) -> int:
+        self._write(self._next, code)
+        return self._next
+
+    # -- promotion -----------------------------------------------------------------------------------------------------
+
+    def promote(self, records: Sequence[int]) -> None:
+        """Have units for a path, given by the first records of its blocks."""
+        blocks = [block for record in records if (block := self._block_of(record)) is not None]
+        if not blocks:
+            return
+        path, following = (blocks[:-1], blocks[-1].eip) if len(blocks) > 1 else (blocks, None)
+        try:
+            for run in runs_of(path, following, lambda block: block.records in self._heads):
+                self._make_run(run)
+        except _NoRoom:
+            self.reasons["its areas are full"] += 1
+            self._cpu.forget_everything()
+            return
+        head = path[0].records
+        if self._handler(head) == self._count:
+            self._own(head)
+            self.reasons["nothing of its beginning is for a unit"] += 1
+
+    def _block_of(self, record: int) -> LongBlock | None:
+        """The block that begins with a record: they lie in the same order."""
+        base, count = self._cpu.control("blocks_base"), self._cpu.control("blocks_next")
+        at = BLOCK.offsets["records"]
+        numbers = range(1, count)
+        number = bisect_right(numbers, record, key=lambda n: _quad(base + n * BLOCK_BYTES + at))
+        if not number:
+            return None
+        block = LongBlock.at(base + number * BLOCK_BYTES)
+        return block if block.records == record and block.usable else None
+
+    def _make_run(self, run: Run) -> None:
+        steps, blocks, closes, exit = run
+        head = steps[0].i.eip
+        while steps:
+            end = next((n for n, each in enumerate(steps) if each.i.form in self._missing), None)
+            if end is None:
+                end = self._make(steps, blocks, closes=closes, exit=exit)
+                if end is None:
+                    return
+            if end:
+                self._make(steps[:end], blocks[:end], exit_record=steps[end].i.record)
+            if closes:
+                closes, exit = False, head
+                if steps[-1].i.its_form.meaning.startswith("control."):
+                    exit = None
+                    steps = [*steps[:-1], steps[-1]._replace(onward=None)]
+            steps, blocks = steps[end + 1 :], blocks[end + 1 :]
+
+    def _make(
+        self,
+        steps: list[Step],
+        blocks: list[LongBlock],
+        *,
+        closes: bool = False,
+        exit: int | None = None,
+        exit_record: int | None = None,
+    ) -> int | None:
+        """Make a unit. Answers None if that is all, else which instruction is none for a unit."""
+        first = steps[0].i
+        if len(steps) < self._fewest:
+            self.reasons["too short"] += 1
+            return None
+        if self._handler(first.record) not in (self._count, self._own_handler(first)):
+            return None  # it has one, or is gone, or a breakpoint
+        if self.places[first.eip] >= self._most_made:
+            self.reasons["its place has had several already"] += 1
+            return None
+        if not self._has_room(len(steps)):
+            raise _NoRoom
+        unrolled = steps * max(UNROLLED_INSNS // len(steps), 1) if closes else steps
+        writer = UnitWriter(
+            unrolled,
+            blocks[0].mode,
+            self._next,
+            self._around,
+            self._enter,
+            closes=closes,
+            exit=exit,
+            exit_record=exit_record,
+        )
+        try:
+            written = writer.write()
+        except NotEncodable as why:
+            self.reasons[str(why)] += 1
+            return writer.at % len(steps)
+        assert len(written.code) <= MOST_CODE
+        start = self._add(written.code)
+        self._enter_unit(first.record, start, start + written.hot, written.dead_jump)
+        self._enter_members({block.address for block in blocks[: len(steps)]})
+        self.places[first.eip] += 1
+        return None
+
+    def _has_room(self, steps: int) -> bool:
+        if self._next + MOST_CODE > self._pieces.end:
+            if not self._pieces.grow():
+                return False
+            self._next = self._pieces.current
+        return self._units_next < LONG_UNITS and self._members_next + steps < LONG_MEMBERS
+
+    def _enter_unit(self, record: int, start: int, hot: int, dead_jump: bytes) -> None:
+        fields = {
+            "record": record,
+            "entry": start,
+            "hot": hot,
+            "dead_jump": int.from_bytes(dead_jump, "little"),
+            "dead": 0,
+        }
+        for name, value in fields.items():
+            at = self._units_next * LONG_UNIT_BYTES + LONG_UNIT.offsets[name]
+            self._units.map[at : at + 8] = value.to_bytes(8, "little")
+        self._units_next += 1
+        self._heads[record] = start
+        self._set_handler(record, start)
+        self._cpu.set_control("units_made", self._cpu.control("units_made") + 1)
+
+    def _enter_members(self, addresses: set[int]) -> None:
+        base, unit = self._cpu.control("blocks_base"), self._units_next - 1
+        for address in addresses:
+            pair = ((address - base) // BLOCK_BYTES).to_bytes(4, "little") + unit.to_bytes(4, "little")
+            self._members.map[8 * self._members_next : 8 * self._members_next + 8] = pair
+            self._members_next += 1
+            ctypes.c_uint8.from_address(address + BLOCK.offsets["in_units"]).value = IN_LONG_UNIT
+        self._cpu.set_control("long_members_next", self._members_next)
+
+    # -- handlers of records -------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _handler(record: int) -> int:
+        return _quad(record)
+
+    @staticmethod
+    def _set_handler(record: int, handler: int) -> None:
+        ctypes.c_uint64.from_address(record).value = handler
+
+    def _own_handler(self, i: LongDecoded) -> int:
+        table = self._cpu.control("long_handlers")
+        return _quad(table + 8 * (i.form * LONG_VARIANTS + i.variant))
+
+    def _own(self, record: int) -> None:
+        """Have a record run by itself from now on."""
+        self._set_handler(record, self._own_handler(decoded_at(record)))
+
+
+def _quad(address: int) -> int:
+    return ctypes.c_uint64.from_address(address).value

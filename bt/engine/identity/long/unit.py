@@ -1,0 +1,499 @@
+"""Writing a unit of 64-bit code: host code for a run of instructions along a path, with exact counts and flags.
+
+Where the flags are meanwhile is told in host_code.py.
+
+    hot:    sub budget, TOTAL / js out
+            instructions; whatever is not to be done here jumps to a stub
+            jmp hot, or to another unit
+    stubs:  budget back for what was not executed; r10 = record / jmp to the way out, or r10 = address / on there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from bt.codegen.host_bytes import JUMP_REL32
+from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.encoding import (
+    BUDGET,
+    CODE_TAG,
+    HOST,
+    RAX,
+    RESIDENT,
+    RSP_HOME,
+    S0,
+    S1,
+    STATE,
+    TEMPORARY,
+    Address,
+    NotEncodable,
+    add_to_slot,
+    constant,
+    gpr,
+    i32,
+    instruction,
+    lea,
+    load,
+    move,
+    shift,
+    store,
+)
+from bt.engine.identity.long.host_code import HostCode
+from bt.engine.identity.long.integer import Access, access, address_parts, encode, is_one_of_ours
+from bt.engine.identity.long.recipes import recipe_of, written
+from bt.engine.identity.long.repairs import at_once, late
+from bt.engine.identity.making.deadness import strictly_dead
+from bt.memory.soft_mmu.layout import ADDEND, ENTRY_MASK, ENTRY_SHIFT, READ_TAG, SUPERVISOR_64, USER_64, WRITE_TAG
+from bt.x86 import state
+from bt.x86.flags import ARITHMETIC
+from bt.x86.mode import RIP_BITS, USER
+from bt.x86.opcodes import FORMS, Method
+from bt.x86.page import PAGE
+from bt.x86.state import BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES, FS
+
+_RCX, _RDX, _RBP, _RSP = 1, 2, 5, 4
+_ABOVE, _BELOW_EQUAL, _NOT_EQUAL, _SIGN, _NOT_BELOW = 7, 6, 5, 8, 3  # condition codes
+_RIP_MASK = (1 << RIP_BITS) - 1
+_UNIT_CACHE = state.offset("unit_cache")
+_ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
+_PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
+_WITHIN = frozenset(("control.jcxz", "control.loop"))
+_DIVISIONS = frozenset(("arith.div", "arith.idiv"))
+# The address in r10 becomes its page's tag, that in r11 the place of an entry:
+# or r10, FFFh; shr r11, 7; and r11d, mask
+_PLACE = b"".join(
+    (
+        instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1),
+        shift(5, S1, ENTRY_SHIFT),
+        instruction(b"\x81", 4, S1) + i32(ENTRY_MASK),
+    )
+)
+
+
+class Step(NamedTuple):
+    """One instruction of a unit; `onward`: where the path goes on behind it, None where that is not known."""
+
+    i: LongDecoded
+    onward: int | None
+
+
+class Surroundings(NamedTuple):
+    """Host addresses that units jump to, and what is known of the host."""
+
+    way_out: int  # r10: record
+    way_to: int  # r10: address
+    unlike: frozenset[str]
+
+
+class Written(NamedTuple):
+    code: bytes
+    hot: int  # how far behind the beginning
+    dead_jump: bytes
+
+
+def is_canonical(address: int) -> bool:
+    return address >> 47 in (0, (1 << 17) - 1)
+
+
+def can_leave(i: LongDecoded) -> bool:
+    """Whether an instruction may not be done in the unit, or ends it."""
+    form = i.its_form
+    if form.meaning == "move.lea" or form.meaning == "move.nop":
+        return False
+    return i.is_memory or form.meaning in _DIVISIONS or form.meaning.startswith(("stack.", "control."))
+
+
+class UnitWriter(HostCode):
+    """Writes one unit at host address `start`. `closes`: it leads back to its own head; else on to `exit`, an address,
+    or `exit_record`, at whose record the interpreter goes on. Raises NotEncodable."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        mode: int,
+        start: int,
+        around: Surroundings,
+        enter: int,
+        *,
+        closes: bool,
+        exit: int | None,
+        exit_record: int | None,
+    ) -> None:
+        super().__init__(start)
+        self._steps, self._around, self._enter = steps, around, enter
+        self._closes, self._exit, self._exit_record = closes, exit, exit_record
+        self._table = state.offset(USER_64 if mode & USER else SUPERVISOR_64)
+        tags = (Address(STATE, self._table + tag, S1) for tag in (READ_TAG, WRITE_TAG))
+        self._compare = [instruction(b"\x3b", S0, tag, wide=True) for tag in tags]
+        self._add = instruction(b"\x03", S0, Address(STATE, self._table + ADDEND, S1), wide=True)
+        self._total = len(steps)
+        self._leaves = [(step.i, can_leave(step.i)) for step in steps]
+        self.at = 0  # number of the instruction that is written
+
+    # -- the unit ------------------------------------------------------------------------------------------------------
+
+    def write(self) -> Written:
+        head = self._steps[0].i
+        # mov r14, hot; jmp to the handler that enters
+        self._put(bytes.fromhex("49be"), bytes(8))
+        self._jump(self._enter)
+        self._code += bytes(-len(self._code) % 16)
+        hot = len(self._code)
+        self._code[2:10] = (self._start + hot).to_bytes(8, "little")
+        self._hot = self._start + hot
+        self._put(instruction(b"\x81", 5, BUDGET, wide=True), i32(self._total))
+        assert len(self._code) >= hot + 8
+        self._branch(_SIGN, lambda: self._back_to(self._total, head.record))
+        for number, step in enumerate(self._steps):
+            self.at = number
+            self._instruction(step)
+        self._end()
+        for hole, stub in self._stubs:
+            self._fill(hole)
+            stub()
+        dead = self._here
+        self._put(constant(S0, head.record))
+        self._jump(self._around.way_out)
+        dead_jump = bytes((JUMP_REL32,)) + i32(dead - self._hot - 5) + bytes(self._code[hot + 5 : hot + 8])
+        return Written(bytes(self._code), hot, dead_jump)
+
+    def _back_to(self, refund: int, record: int) -> None:
+        """Leave at a record, with `refund` instructions charged that are not executed. The flags are saved."""
+        if refund:
+            self._put(add_to_slot(BUDGET, refund))
+        self._put(constant(S0, record))
+        self._jump(self._around.way_out)
+
+    def _end(self) -> None:
+        if self._exit_record is not None:
+            self._save()
+            self._put(constant(S0, self._exit_record))
+            self._jump(self._around.way_out)
+        elif self._closes:
+            self._save()
+            self._jump(self._hot)
+        elif self._exit is not None:
+            self._save()
+            self._go(self._exit)
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    def _miss(self) -> Callable[[], None]:
+        """Stub: the interpreter does the instruction. EFLAGS are destroyed where it is jumped to."""
+        refund, record = self._total - self.at, self._steps[self.at].i.record
+        save = self._saver()
+
+        def stub() -> None:
+            self._put(save)
+            self._back_to(refund, record)
+
+        return stub
+
+    def _look_up(self, make: Callable[[], Sequence[bytes]], size: int, *, write: bool) -> None:
+        """r10 = host address of guest memory whose linear address `make` puts there."""
+        self._destroy()
+        # the entry is that of the first byte, the tag that of the last: where they lie in two pages it never hits
+        to_last = lea(S0, Address(S0, size - 1)) if size > 1 else b""
+        self._put(*make(), move(S1, S0), to_last, _PLACE, self._compare[write])
+        self._branch(_NOT_EQUAL, self._miss())
+        self._put(*make(), self._add)
+
+    def _look_up_operand(self, i: LongDecoded, what: Access) -> None:
+        def make() -> list[bytes]:
+            code = address_parts(i)
+            if i.segment >= FS:
+                base = Address(STATE, state.segment_offset(i.segment, "base"))
+                code.append(instruction(b"\x03", S0, base, wide=True))
+            return code
+
+        self._look_up(make, what.size, write=what.write)
+
+    def _look_up_stack(self, displacement: int, *, write: bool) -> None:
+        self._look_up(lambda: [lea(S0, Address(RSP_HOME, displacement))], 8, write=write)
+
+    # -- instructions --------------------------------------------------------------------------------------------------
+
+    def _instruction(self, step: Step) -> None:
+        i = step.i
+        meaning = i.its_form.meaning
+        if meaning == "move.nop":
+            return
+        if meaning.startswith("control."):
+            self._control(step)
+        elif meaning.startswith("stack."):
+            self._stack(i)
+        else:
+            self._plain(i)
+
+    def _plain(self, i: LongDecoded) -> None:
+        meaning = i.its_form.meaning
+        if not is_one_of_ours(i.its_form):
+            raise NotEncodable(meaning)
+        if i.is_memory and meaning != "move.lea":
+            self._look_up_operand(i, access(i))
+        if meaning in _DIVISIONS:
+            self._check_division(i)
+        repair = None
+        is_unlike = meaning in self._around.unlike
+        behind = self._leaves[self.at + 1 :]
+        if is_unlike and late(i) is None and not strictly_dead(behind, len(behind)):
+            repair = at_once(i)
+            if repair is None:
+                raise NotEncodable("its undefined flags are others")
+            self._save()
+        self._flags_for(i)
+        if repair is not None:
+            self._put(repair[0], encode(i), repair[1])
+            self._live, self._saved, self._due, self._recipe = False, True, 0, None
+            return
+        changes = i.its_form.changes_mask & ARITHMETIC
+        if not changes:
+            self._before_writing(written(i))
+        self._put(encode(i))
+        self._flags_after(i)
+        if is_unlike:
+            self._due = late(i) or 0
+        elif changes:
+            self._recipe = recipe_of(i)
+
+    def _check_division(self, i: LongDecoded) -> None:
+        """Leave where it might raise #DE. r10 stays."""
+        size = i.operand_size
+        form = i.its_form
+        if size == 16 or (form.operands[0].method is Method.REGISTER_OR_MEMORY and form.fixed_operand_size == 8):
+            raise NotEncodable("division of 8 or 16 bits")
+        self._destroy()
+        wide = size == 64
+        divisor: int | Address
+        if i.is_memory:
+            divisor = Address(S0)
+        elif i.rm_number in RESIDENT:
+            divisor = gpr(i.rm_number)
+        else:
+            divisor = HOST[i.rm_number]
+        if form.meaning == "arith.div":
+            self._put(instruction(b"\x3b", _RDX, divisor, wide=wide))  # cmp rdx, divisor
+            self._branch(_NOT_BELOW, self._miss())
+            return
+        # RDX must have the sign of RAX, and the divisor be neither 0 nor -1
+        self._put(instruction(b"\x89", RAX, S1, wide=wide))
+        self._put(instruction(b"\xc1", 7, S1, wide=wide), bytes((size - 1,)))
+        self._put(instruction(b"\x3b", S1, _RDX, wide=wide))
+        self._branch(_NOT_EQUAL, self._miss())
+        self._put(instruction(b"\x8b", S1, divisor, wide=wide))
+        self._put(instruction(b"\x83", 0, S1, wide=wide), b"\x01")  # add r11, 1
+        self._put(instruction(b"\x83", 7, S1, wide=wide), b"\x01")  # cmp r11, 1
+        self._branch(_BELOW_EQUAL, self._miss())
+
+    def _stack(self, i: LongDecoded) -> None:
+        form = i.its_form
+        if i.operand_size != 64:
+            raise NotEncodable("16-bit operand")
+        self._before_stack({_RSP, _RBP, i.rm_number})
+        match form.meaning:
+            case "stack.push":
+                self._push(i)
+            case "stack.pop" if form.operands[0].method is Method.OPCODE_REGISTER or not i.is_memory:
+                self._look_up_stack(0, write=False)
+                number = i.rm_number
+                if number in RESIDENT:
+                    self._put(load(S1, Address(S0)), store(gpr(number), S1))
+                else:
+                    self._put(load(HOST[number], Address(S0)))
+                if number != _RSP:
+                    self._put(lea(RSP_HOME, Address(RSP_HOME, 8)))
+            case "stack.leave":
+                self._look_up(lambda: [lea(S0, Address(_RBP))], 8, write=False)
+                self._put(load(S0, Address(S0)), lea(RSP_HOME, Address(_RBP, 8)), move(_RBP, S0))
+            case _:
+                raise NotEncodable(form.meaning)
+
+    def _before_stack(self, registers: set[int]) -> None:
+        """As `_before_writing`, in front of what looks addresses up."""
+        if self._recipe is not None and self._recipe.registers & registers:
+            self._save()
+            self._recipe = None
+
+    def _push(self, i: LongDecoded) -> None:
+        form = i.its_form
+        if form.operands[0].method is Method.IMMEDIATE:
+            self._push_constant(i.immediate)
+            return
+        if i.is_memory:
+            self._look_up_operand(i, access(i))
+            self._put(load(S0, Address(S0)), store(TEMPORARY, S0))
+        self._look_up_stack(-8, write=True)
+        if i.is_memory:
+            self._put(load(S1, TEMPORARY), store(Address(S0), S1))
+        elif i.rm_number in RESIDENT:
+            self._put(load(S1, gpr(i.rm_number)), store(Address(S0), S1))
+        else:
+            self._put(store(Address(S0), HOST[i.rm_number]))
+        self._put(lea(RSP_HOME, Address(RSP_HOME, -8)))
+
+    def _push_constant(self, value: int) -> None:
+        self._look_up_stack(-8, write=True)
+        self._put(constant(S1, value), store(Address(S0), S1), lea(RSP_HOME, Address(RSP_HOME, -8)))
+
+    # -- control -------------------------------------------------------------------------------------------------------
+
+    def _control(self, step: Step) -> None:
+        i, onward = step.i, step.onward
+        meaning = i.its_form.meaning
+        if i.operand_size != 64 and meaning not in ("control.jcc",):
+            raise NotEncodable("operand size")
+        if meaning in _WITHIN or (meaning == "control.call" and onward is not None):
+            self._before_stack({_RSP, _RCX})
+        elif meaning not in ("control.jcc", "control.jmp"):
+            self._save()  # whoever is come to knows them saved
+        match meaning:
+            case "control.jcc":
+                self._condition(i, onward)
+            case "control.jmp":
+                self._need_canonical(i.target)
+                if onward is None:
+                    self._save()
+                    self._go(i.target)
+            case "control.call":
+                self._need_canonical(i.target)
+                self._push_constant(i.next_eip)
+                if onward is None:
+                    self._go(i.target)
+            case "control.jcxz" | "control.loop":
+                self._count(i, onward)
+            case "control.jmp_indirect":
+                self._target(i)
+                self._go_indirect(onward)
+            case "control.call_indirect":
+                self._target(i)
+                self._put(store(TEMPORARY, S0))
+                self._push_constant(i.next_eip)
+                self._put(load(S0, TEMPORARY))
+                self._go_indirect(onward)
+            case "control.ret":
+                self._look_up_stack(0, write=False)
+                self._put(load(S0, Address(S0)))
+                self._check_canonical()
+                released = 8 + (i.immediate & 0xFFFF if i.its_form.operands else 0)
+                self._put(lea(RSP_HOME, Address(RSP_HOME, released)))
+                self._go_indirect(onward)
+            case _:
+                raise NotEncodable(meaning)
+
+    @staticmethod
+    def _need_canonical(target: int) -> None:
+        if not is_canonical(target):
+            raise NotEncodable("it goes nowhere")
+
+    def _target(self, i: LongDecoded) -> None:
+        """r10 = where an indirect transfer goes."""
+        if i.is_memory:
+            self._look_up_operand(i, access(i))
+            self._put(load(S0, Address(S0)))
+        else:
+            self._destroy()
+            number = i.rm_number
+            self._put(load(S0, gpr(number)) if number in RESIDENT else move(S0, HOST[number]))
+        self._check_canonical()
+
+    def _check_canonical(self) -> None:
+        self._put(move(S1, S0), shift(4, S1, 64 - RIP_BITS), shift(7, S1, 64 - RIP_BITS))
+        self._put(instruction(b"\x3b", S1, S0, wide=True))
+        self._branch(_NOT_EQUAL, self._miss())
+
+    def _condition(self, i: LongDecoded, onward: int | None) -> None:
+        condition = FORMS[i.form].condition
+        assert condition is not None
+        taken, other = i.target, i.next_eip
+        self._need_canonical(taken)
+        self._need_canonical(other)
+        self._flags_for(i)
+        if onward == taken:
+            self._branch(condition ^ 1, self._leave_to(other))
+        else:
+            self._branch(condition, self._leave_to(taken))
+            if onward is None:
+                self._save()
+                self._go(other)
+
+    def _count(self, i: LongDecoded, onward: int | None) -> None:
+        """JRCXZ and LOOP, without a flag changed."""
+        if i.address_size_32:
+            raise NotEncodable("ECX")
+        taken, other = i.target, i.next_eip
+        self._need_canonical(taken)
+        self._need_canonical(other)
+        on_zero, on_other = (taken, other) if i.its_form.meaning == "control.jcxz" else (other, taken)
+        if i.its_form.meaning == "control.loop":
+            self._put(lea(_RCX, Address(_RCX, -1)))
+        self._put(bytes.fromhex("e302 eb05"))  # jrcxz over the jump; jmp over the next
+        self._jump_to_stub(self._leave_to(on_zero))
+        if onward != on_other:
+            self._jump_to_stub(self._leave_to(on_other))
+
+    def _leave_to(self, target: int) -> Callable[[], None]:
+        """Stub: on to an address behind this instruction, whatever the flags are now."""
+        rest = self._total - self.at - 1
+        save = self._saver()
+
+        def stub() -> None:
+            self._put(save)
+            if rest:
+                self._put(add_to_slot(BUDGET, rest))
+            self._go(target)
+
+        return stub
+
+    def _go(self, target: int) -> None:
+        """On to an address, by way of the cache of units. The flags are saved, the budget is right."""
+        if target == self._steps[0].i.eip:
+            self._jump(self._hot)
+            return
+        signed = target - (1 << 64 if target >> 63 else 0)
+        place = _UNIT_CACHE + (((signed << _ENTRY_BITS) ^ signed) & _PLACES)
+        self._put(
+            constant(S0, target),
+            constant(S1, target & _RIP_MASK),
+            instruction(b"\x0b", S1, CODE_TAG, wide=True),
+            instruction(b"\x3b", S1, Address(STATE, place), wide=True),
+        )
+        self._jump_unless_equal(self._around.way_to)
+        self._put(instruction(b"\xff", 4, Address(STATE, place + 8)))
+
+    def _jump_unless_equal(self, target: int) -> None:
+        self._put(bytes((0x0F, 0x80 | _NOT_EQUAL)), i32(target - self._here - 6))
+
+    def _go_indirect(self, onward: int | None) -> None:
+        """On to the canonical address in r10. The flags are saved, the budget is right but for what is not executed of
+        the unit when the path goes on at `onward`."""
+        if onward is not None:
+            rest = self._total - self.at - 1
+            self._put(constant(S1, onward), instruction(b"\x3b", S0, S1, wide=True))
+
+            def stub() -> None:
+                if rest:
+                    self._put(add_to_slot(BUDGET, rest))
+                self._search()
+
+            self._branch(_NOT_EQUAL, stub)
+            return
+        self._search()
+
+    def _search(self) -> None:
+        self._put(
+            move(S1, S0),
+            shift(4, S1, _ENTRY_BITS),
+            instruction(b"\x33", S1, S0),
+            instruction(b"\x81", 4, S1) + i32(_PLACES),
+            shift(4, S0, 64 - RIP_BITS),
+            shift(5, S0, 64 - RIP_BITS),
+            instruction(b"\x0b", S0, CODE_TAG, wide=True),
+            instruction(b"\x3b", S0, Address(STATE, _UNIT_CACHE, S1), wide=True),
+        )
+        self._put(bytes((0x0F, 0x80 | _NOT_EQUAL)), bytes(4))
+        hole = len(self._code) - 4
+        self._put(instruction(b"\xff", 4, Address(STATE, _UNIT_CACHE + 8, S1)))
+        self._fill(hole)
+        self._put(shift(4, S0, 64 - RIP_BITS), shift(7, S0, 64 - RIP_BITS))
+        self._jump(self._around.way_to)
