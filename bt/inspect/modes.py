@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bt.engine.translator.gates.gates import TRANSLATABLE
+from bt.engine.translator.gates.interpreted import TRANSLATABLE
 from bt.x86 import flags, mode
 from bt.x86.state import SEGMENT_NAMES, CpuState
 from bt.x86.system.registers.control_registers import (

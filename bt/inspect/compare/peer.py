@@ -13,7 +13,7 @@ from bt.end import End
 from bt.engine.library.library import Library
 from bt.engine.library.shared import shared_library
 from bt.engine.structures import MAX_BLOCK_INSNS
-from bt.engine.translator.gates.gates import TRANSLATABLE
+from bt.engine.translator.gates.interpreted import TRANSLATABLE
 from bt.engine.vcpu import own_vcpu
 from bt.inspect.code import Instruction, next_instruction
 from bt.inspect.compare.registers import read_registers

@@ -44,7 +44,7 @@ from bt.engine.identity.long.integer import Access, access, address_parts, encod
 from bt.engine.identity.long.recipes import recipe_of, written
 from bt.engine.identity.long.repairs import at_once, late
 from bt.engine.identity.making.deadness import strictly_dead
-from bt.memory.soft_mmu.layout import ADDEND, ENTRY_MASK, ENTRY_SHIFT, READ_TAG, SUPERVISOR_64, USER_64, WRITE_TAG
+from bt.memory.soft_mmu.host_form import host_form
 from bt.x86 import state
 from bt.x86.flags import ARITHMETIC
 from bt.x86.mode import RIP_BITS, USER
@@ -60,15 +60,6 @@ _ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
 _PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
 _WITHIN = frozenset(("control.jcxz", "control.loop"))
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
-# The address in r10 becomes its page's tag, that in r11 the place of an entry:
-# or r10, FFFh; shr r11, 7; and r11d, mask
-_PLACE = b"".join(
-    (
-        instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1),
-        shift(5, S1, ENTRY_SHIFT),
-        instruction(b"\x81", 4, S1) + i32(ENTRY_MASK),
-    )
-)
 
 
 class Step(NamedTuple):
@@ -123,10 +114,12 @@ class UnitWriter(HostCode):
         super().__init__(start)
         self._steps, self._around, self._enter = steps, around, enter
         self._closes, self._exit, self._exit_record = closes, exit, exit_record
-        self._table = state.offset(USER_64 if mode & USER else SUPERVISOR_64)
-        tags = (Address(STATE, self._table + tag, S1) for tag in (READ_TAG, WRITE_TAG))
-        self._compare = [instruction(b"\x3b", S0, tag, wide=True) for tag in tags]
-        self._add = instruction(b"\x03", S0, Address(STATE, self._table + ADDEND, S1), wide=True)
+        form = host_form(user=bool(mode & USER))
+        # the address in r10 becomes its page's tag, that in r11 the place of an entry
+        to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1)
+        self._place = to_tag + shift(5, S1, form.shift) + instruction(b"\x81", 4, S1) + i32(form.mask)
+        self._compare = [instruction(b"\x3b", S0, Address(STATE, tag, S1), wide=True) for tag in form.tags]
+        self._add = instruction(b"\x03", S0, Address(STATE, form.addend, S1), wide=True)
         self._total = len(steps)
         self._leaves = [(step.i, can_leave(step.i)) for step in steps]
         self.at = 0  # number of the instruction that is written
@@ -195,7 +188,7 @@ class UnitWriter(HostCode):
         self._destroy()
         # the entry is that of the first byte, the tag that of the last: where they lie in two pages it never hits
         to_last = lea(S0, Address(S0, size - 1)) if size > 1 else b""
-        self._put(*make(), move(S1, S0), to_last, _PLACE, self._compare[write])
+        self._put(*make(), move(S1, S0), to_last, self._place, self._compare[write])
         self._branch(_NOT_EQUAL, self._miss())
         self._put(*make(), self._add)
 

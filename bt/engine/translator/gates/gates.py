@@ -52,12 +52,13 @@ from bt.engine.structures import (
 )
 from bt.engine.translator.emit.emit import emit_translate
 from bt.engine.translator.emit.writer import emit_emit_stencil
+from bt.engine.translator.gates.interpreted import is_translatable, stretch
 from bt.engine.translator.gates.signatures import EMIT_STENCIL, FLAT_32_GATES, TRANSLATE, Gates
 from bt.engine.translator.plan.plan import Linear
 from bt.memory.access import ACCESS_CODE, Body, NativeContext
 from bt.memory.backend import RESOLVE
 from bt.memory.physical import PhysicalPage
-from bt.x86 import mode, state
+from bt.x86 import state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
@@ -65,10 +66,7 @@ from bt.x86.page import PAGE
 from bt.x86.state import CS, EBP, EDI, ESI, ESP, GPR_NAMES, SS
 
 # Modes the translator knows: all but those where each access is looked at. The rest is interpreted.
-TRANSLATABLE = mode.ALIGNMENT_FREE | mode.BREAKPOINT_FREE
 MOST_REPLACED = 8  # fragments of one place that lead on to the next: more is code that changes all the time
-INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
-LONG_CHUNK = 16384  # of 64-bit code, whose units run in the interpreter's place
 
 RUN_BT = native("run_bt", PTR)
 NEXT_CODE = native("next_code", PTR, result="i64")  # everything afresh
@@ -158,14 +156,9 @@ def address_of_code(b: NativeContext, symbol: Signature) -> Value:
     return Value(b, f"ptrtoint (ptr @{symbol.name} to i64)", "i64")
 
 
-def _is_translatable(b: NativeContext) -> Value:
-    """Whether code of the present mode is translated, and not interpreted; i1."""
-    return (b.get("mode") & (TRANSLATABLE | mode.CODE_64)) == TRANSLATABLE
-
-
 def _translated(b: NativeContext) -> None:
     # with no budget left, looking would already be visible: as a fetch fault, or in the accessed bits of page tables
-    with b.If(~_is_translatable(b) | b.get("budget").sle(0)):
+    with b.If(~is_translatable(b) | b.get("budget").sle(0)):
         b.ret(LOOK_AFRESH)
     block = b.call(FIND_BLOCK, b.cpu)
     with b.Unlikely(block == 0):
@@ -270,10 +263,8 @@ def _next_code(b: NativeContext) -> None:
                 # not translated, or longer than what is left: a stretch in the interpreter, unless a fault moved on
                 still = (b.get("exit_reason") == 0) & (b.get("eip") == eip) & (b.get("budget") == budget)
                 with b.If(still):
-                    translatable = _is_translatable(b)
-                    is_long = (b.get("mode") & mode.CODE_64) != 0
-                    chunk = b.select(is_long, b.const(LONG_CHUNK, 64), INTERPRET_CHUNK)
-                    chunk = b.select(translatable & host.ule(INTERPRET_ONE), b.const(1, 64), chunk)
+                    is_one = is_translatable(b) & host.ule(INTERPRET_ONE)
+                    chunk = b.select(is_one, b.const(1, 64), stretch(b))
                     b.call(INTERPRET, b.cpu, b.intrinsic("umin", "i64", chunk, budget))
 
 

@@ -1,0 +1,23 @@
+"""The soft TLB as an operand form: what host code of our own encoding has to know of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bt.memory.soft_mmu.layout import ADDEND, ENTRY_MASK, ENTRY_SHIFT, READ_TAG, SUPERVISOR_64, USER_64, WRITE_TAG
+from bt.x86 import state
+
+
+class HostForm(NamedTuple):
+    """Of 64-bit code with certain rights. The entry for a linear address is `linear >> shift & mask` bytes behind the
+    displacements from the state pointer that follow; its tag is the address of the page's last byte."""
+
+    shift: int
+    mask: int
+    tags: tuple[int, int]  # for reading, for writing
+    addend: int  # from the linear address to that in the host
+
+
+def host_form(*, user: bool) -> HostForm:
+    table = state.offset(USER_64 if user else SUPERVISOR_64)
+    return HostForm(ENTRY_SHIFT, ENTRY_MASK, (table + READ_TAG, table + WRITE_TAG), table + ADDEND)
