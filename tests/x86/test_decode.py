@@ -238,8 +238,12 @@ CAPSTONE_REFUSES = {
     "66 0F 6C-6D /r": "capstone loses 66 in 16-bit code where there is no form without it",
     "66 0F 73 /3 mod=3": "psrldq: as above",
     "66 0F 73 /7 mod=3": "pslldq: as above",
+    "66 0F 7C-7D /r": "haddpd, hsubpd: as above",
+    "66 0F D0 /r": "addsubpd: as above",
     "66 0F D6 /r": "movq: as above",
     "66 0F E6 /r": "cvttpd2dq: as above",
+    "66 0F 38 10-41 /r": "SSE4.1: as above",
+    "66 0F 3A 08-63 /r": "SSE4.1, SSE4.2: as above",
     "F2 0F BC-BD /r": "bsf, bsr: an F2 prefix without meaning is ignored (SDM vol. 2 2.1.1)",
 }
 # Encoding notation -> why capstone is wrong to accept it, beside the later extensions in UNDEFINED_ENCODINGS.
@@ -258,9 +262,6 @@ CAPSTONE_ACCEPTS = {
     "F3 0F AE": "as above; umonitor, incssp and others came later",
     "66 0F 77": "emms has no form with 66 (SDM vol. 2 EMMS: NP)",
     "66 0F C3 /r mem": "movnti has no form with 66 (SDM vol. 2 MOVNTI: NP)",
-    "F2 0F 12 /r": "movddup is SSE3",
-    "F3 0F 12 /r": "movsldup is SSE3",
-    "F3 0F 16 /r": "movshdup is SSE3",
     "F2 0F 2B /r mem": "movntsd is SSE4A",
     "F3 0F 2B /r mem": "movntss is SSE4A",
 }
