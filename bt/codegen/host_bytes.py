@@ -64,6 +64,28 @@ def based(opcode: bytes, reg: int, base: int, displacement: int, *, short: bool 
     )
 
 
+def memory_operand(reg: int, base: int | None, index: int | None, scale: int, displacement: int) -> tuple[bytes, int]:
+    """ModRM, SIB and displacement of [base + (index << scale) + displacement], and the low four bits of REX.
+
+    `reg`: register or opcode extension. Raises OverflowError for a displacement that has no 32 bits.
+    """
+    prefix = rex(reg, index or 0, base or 0) & 0xF
+    field = (reg & 7) << 3
+    index3 = NO_INDEX if index is None else index & 7
+    if base is None:
+        long = displacement.to_bytes(4, "little", signed=True)
+        return bytes((field | SIB_FOLLOWS, scale << 6 | index3 << 3 | DISPLACEMENT_ONLY)) + long, prefix
+    if displacement == 0 and base & 7 != DISPLACEMENT_ONLY:
+        mod, tail = 0, b""
+    elif -128 <= displacement < 128:
+        mod, tail = 1, displacement.to_bytes(1, "little", signed=True)
+    else:
+        mod, tail = 2, displacement.to_bytes(4, "little", signed=True)
+    if index is None and base & 7 != SIB_FOLLOWS:
+        return bytes((mod << 6 | field | base & 7,)) + tail, prefix
+    return bytes((mod << 6 | field | SIB_FOLLOWS, scale << 6 | index3 << 3 | base & 7)) + tail, prefix
+
+
 def flags_to(number: int) -> bytes:
     """SF ZF AF PF CF as LAHF has them, into a register; destroys ebx. PUSHFQ would take longer."""
     load = bytes((_LAHF,)) + _registers(b"\x0f\xb6", _EBX, _AH)  # movzx ebx, ah

@@ -42,7 +42,7 @@ from bt.x86.mode import CODE_64
 from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN
 from bt.x86.state import CS
-from bt.x86.system.operating_mode import further
+from bt.x86.system.operating_mode import further, in_64_bit_mode, instruction_linear
 from bt.x86.system.paging.fetched_pages import note_fetch
 
 # The block for the state's EIP and mode: host address of its BLOCK, or null with the reason (FAULT, EXIT) in `status`.
@@ -71,25 +71,9 @@ def _hash_slot(b: NativeContext, control: Value, physical: Value, mode: Value) -
     return CONTROL.get_pointer(b, control, "hash") + ((mixed & (HASH_ENTRIES - 1)) << 2)
 
 
-def _is_long(b: NativeContext) -> Value:
-    """Whether the present mode is the 64-bit one, i1."""
-    return (b.get("mode") & CODE_64) != 0
-
-
 def _limit(b: NativeContext) -> Value:
     """The last EIP that code may lie at, i64; 64-bit mode has none."""
-    return b.select(_is_long(b), b.const(-1, 64), b.get_segment(CS, "limit"))
-
-
-def _linear(b: NativeContext, eip: Value) -> Value:
-    """Linear address of code at EIP (i64)."""
-    return b.select(_is_long(b), eip, b.segment_linear(CS, eip.trunc(32)).zext(64))
-
-
-def _further(b: NativeContext, eip: Value, distance: Value) -> Value:
-    """EIP so many bytes (i64) behind another: outside 64-bit mode it wraps at 32 bits."""
-    there = eip + distance
-    return b.select(_is_long(b), there, there & 0xFFFF_FFFF)
+    return b.select(in_64_bit_mode(b), b.const(-1, 64), b.get_segment(CS, "limit"))
 
 
 def _for_mode(b: NativeContext, control: Value, name: str, mode: Value) -> Value:
@@ -100,13 +84,13 @@ def _for_mode(b: NativeContext, control: Value, name: str, mode: Value) -> Value
 def _find_block(b: NativeContext) -> None:
     control = b.get_pointer("engine")
     eip = b.get("eip")
-    out_of_range = b.select(_is_long(b), (eip << 16).sar(16) != eip, eip.ugt(b.get_segment(CS, "limit")))
+    out_of_range = b.select(in_64_bit_mode(b), (eip << 16).sar(16) != eip, eip.ugt(b.get_segment(CS, "limit")))
     with b.Unlikely(out_of_range):
         b.put("fault_vector", GP)
         b.put("fault_has_error", 1)
         b.put("fault_error", 0)
         _give_up(b, control, FAULT)
-    linear = _linear(b, eip)
+    linear = instruction_linear(b)
     status = b.call(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     with b.Unlikely(status != OK):
         _give_up(b, control, status)
@@ -145,7 +129,7 @@ def _gather(b: NativeContext) -> None:
     _, code, readable = b.arguments
     control = b.get_pointer("engine")
     fetch = CONTROL.pointer(control, "fetch")
-    linear = further(b, _linear(b, b.get("eip")), readable.zext(64))
+    linear = further(b, instruction_linear(b), readable.zext(64))
     b.attempt(RESOLVE, b.cpu, linear, 0, ACCESS_FETCH)
     note_fetch(b, linear)
     host = b.local(64, b.get("memory_value"))
@@ -206,7 +190,7 @@ class _BlockMaker:
             RECORD.put(b, record, "number", count)
             self.count.set(count + 1)
             self.bytes.set(self.bytes.get() + length.get())
-            self.eip.set(_further(b, self.eip.get(), length.get().zext(64)))
+            self.eip.set(further(b, self.eip.get(), length.get().zext(64)))
             loop.break_if(self.second_page.get() != NO_PAGE)
             offset = (self.physical & (PAGE - 1)).trunc(32) + self.bytes.get()
             loop.break_if(offset.uge(PAGE))
@@ -223,7 +207,7 @@ class _BlockMaker:
         code = self.code + self.bytes.get().zext(64)
         room = b.const(PAGE, 32) - ((self.physical & (PAGE - 1)).trunc(32) + self.bytes.get())
         limit_room = b.get_segment(CS, "limit") - self.eip.get() + 1
-        limit_room = b.select(_is_long(b), b.const(PAGE, 64), limit_room)
+        limit_room = b.select(in_64_bit_mode(b), b.const(PAGE, 64), limit_room)
         with b.IfElse(room.uge(LOOK_AHEAD)) as arm:
             with arm.then():
                 self._call_decoder(length, code, b.const(MAX_LENGTH, 32), record)
@@ -259,7 +243,7 @@ class _BlockMaker:
 
     def _call_decoder(self, length: Local, code: Value, readable: Value, record: Value) -> None:
         b, eip = self.b, self.eip.get()
-        with b.IfElse(_is_long(b)) as mode:
+        with b.IfElse(in_64_bit_mode(b)) as mode:
             with mode.then():
                 length.set(b.call(DECODE_LONG, b.cpu, code, readable, eip, record))
             with mode.otherwise():
@@ -281,7 +265,7 @@ class _BlockMaker:
         b = self.b
         record = self._record()
         RECORD.put(b, record, "handler", _for_mode(b, self.control, "chain_handler", b.get("mode")))
-        with b.IfElse(_is_long(b)) as mode:
+        with b.IfElse(in_64_bit_mode(b)) as mode:
             with mode.then():
                 LONG_RECORD.put(b, record, "eip", self.eip.get())
                 self._count_from_now_on()

@@ -27,6 +27,7 @@ from tests.cli import code
 from tests.cli.conftest import Bt
 from tests.console.guests import PICTURE
 from tests.guests.images import built
+from tests.guests.qemu import connect
 
 HERE = {"host": "127.0.0.1", "port": 4444}
 DRAW = PICTURE.partition("    mov al, 0x60 ")[0] + "\ncli\nhlt\n"
@@ -108,20 +109,6 @@ def test_what_is_no_chardev(texts: list[str], said: str) -> None:
         Chardevs(texts, screen="null")
 
 
-def connected(path: Path) -> socket.socket:
-    deadline = time.monotonic() + 60
-    while True:
-        client = socket.socket(socket.AF_UNIX)
-        try:
-            client.connect(str(path))
-            return client
-        except OSError:
-            client.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-
-
 def echo(tmp_path: Path, *options: str) -> list[str]:
     guest = code.write(tmp_path / "guest.bin", code.ECHO)
     return [sys.executable, "-m", "bt.cli.main", "run", guest, *code.FLAT, "--timeout", "60", *options]
@@ -200,7 +187,7 @@ def test_each_connection_to_a_monitor_is_greeted(tmp_path: Path, program: str, w
     greeting = prompt[1:-2] + b" monitor - type 'help' for more information\r\n" + prompt
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         for line, answer in ((b"info status\n", b"info status\r\nVM status: paused\r\n" + prompt), (b"quit\n", b"")):
-            with connected(path) as client:
+            with connect(path, process) as client:
                 assert received(client, len(greeting)) == greeting
                 client.sendall(line)
                 assert received(client, len(answer)) == answer

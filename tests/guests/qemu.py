@@ -37,7 +37,7 @@ class Qemu:
         os.set_blocking(self._output.fileno(), False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._output, selectors.EVENT_READ)
-        self._monitor = _connect(monitor, self._process)
+        self._monitor = connect(monitor, self._process)
         self._answers = self._monitor.makefile("rb")
         json.loads(self._answers.readline())
         self._command("qmp_capabilities")
@@ -124,7 +124,8 @@ def _character(code: int) -> str:
     return bytes([code]).decode("cp437") if code >= 0x20 else " "
 
 
-def _connect(path: Path, process: subprocess.Popen[bytes]) -> socket.socket:
+def connect(path: Path, process: subprocess.Popen[bytes]) -> socket.socket:
+    """A connection to a socket that a process is about to make. Raises OSError after 20 s, or once it has ended."""
     deadline = time.monotonic() + 20
     while True:
         monitor = socket.socket(socket.AF_UNIX)

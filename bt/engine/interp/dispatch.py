@@ -24,8 +24,8 @@ from bt.engine.interp.context import (
 from bt.engine.structures import BLOCK, CONTROL, LONG_VARIANTS, VARIANT_REPNZ, VARIANT_REPZ, VARIANTS
 from bt.x86.context import FAULT, Context
 from bt.x86.exits import ExitReason
-from bt.x86.mode import CODE_64
 from bt.x86.state import CS
+from bt.x86.system.operating_mode import in_64_bit_mode
 
 # Run from state's eip until something leaves to Python; state's budget is what it may use and what is left.
 RUN_INTERP = native("run_interp", PTR)
@@ -36,7 +36,7 @@ def _dispatch(b: HandlerContext) -> None:
     with b.Unlikely(budget.slt(0)):
         b.go(LEAVE)
     b.budget = budget
-    with b.Unlikely((b.get("mode") & CODE_64) != 0):
+    with b.Unlikely(in_64_bit_mode(b)):
         b.go(LONG_CONTINUATIONS.look_up)
     b.go(CONTINUATIONS.look_up)
 

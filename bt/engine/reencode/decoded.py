@@ -4,18 +4,46 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Container
 from typing import NamedTuple
 
+from bt.codegen.layout import Layout
 from bt.engine.structures import RECORD, RECORD_BYTES, VARIANT_MEMORY, VARIANT_REPNZ, VARIANT_REPZ, operand_size_of
 from bt.x86.state import CS, FS
 
 _CODES = {8: "B", 16: "H", 32: "I", 64: "Q"}
-_RECORD = struct.Struct("<" + "".join(_CODES[width] for width in RECORD.widths.values()))
 
 
-class Decoded(NamedTuple):
-    """One RECORD; fields as there, but for operands as `_slot`, and the address that it was read from."""
+def record_struct(layout: Layout, signed: Container[str] = ()) -> struct.Struct:
+    """The fields of a record's layout in order, those `signed` with a sign."""
+    codes = (_CODES[w].lower() if name in signed else _CODES[w] for name, w in layout.widths.items())
+    return struct.Struct("<" + "".join(codes))
 
+
+_RECORD = record_struct(RECORD)
+
+
+class OfVariant:
+    """What the variant of a record says of its instruction."""
+
+    __slots__ = ()
+    variant: int
+
+    @property
+    def is_memory(self) -> bool:
+        return bool(self.variant & VARIANT_MEMORY)
+
+    @property
+    def is_repeated(self) -> bool:
+        return bool(self.variant & (VARIANT_REPZ | VARIANT_REPNZ))
+
+    @property
+    def operand_size(self) -> int:
+        """Bits."""
+        return operand_size_of(self.variant)
+
+
+class _Fields(NamedTuple):
     handler: int
     eip: int
     next_eip: int
@@ -42,18 +70,11 @@ class Decoded(NamedTuple):
     flags_live: int
     record: int
 
-    @property
-    def is_memory(self) -> bool:
-        return bool(self.variant & VARIANT_MEMORY)
 
-    @property
-    def is_repeated(self) -> bool:
-        return bool(self.variant & (VARIANT_REPZ | VARIANT_REPNZ))
+class Decoded(_Fields, OfVariant):
+    """One RECORD; fields as there, but for operands as `_slot`, and the address that it was read from."""
 
-    @property
-    def operand_size(self) -> int:
-        """Bits."""
-        return operand_size_of(self.variant)
+    __slots__ = ()
 
     @property
     def signed_displacement(self) -> int:

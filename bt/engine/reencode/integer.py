@@ -12,6 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32, RegisterPlan
+from bt.codegen.host_bytes import memory_operand
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.structures import NO_REGISTER
 from bt.x86.opcodes import FORMS, Form, InstructionClass, Method, Width
@@ -19,8 +20,7 @@ from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.state import EAX, EBX
 
 _OPERAND_SIZE = b"\x66"
-_REX, _REX_R, _REX_X, _REX_B = 0x40, 4, 2, 1
-_SIB_FOLLOWS, _NO_INDEX, _NO_BASE = 4, 4, 5
+_REX, _REX_R, _REX_B = 0x40, 4, 1
 _FIRST_HIGH = 4  # byte registers from here on are ah ch dh bh
 _BH = 7
 # Of operands that we make: beside the guest's registers, host registers that are nobody's.
@@ -161,7 +161,7 @@ class IntegerEncoder:
 
     def operand_at(self, reg: int, base: int, displacement: int = 0) -> tuple[bytes, bytes, bytes]:
         """The same for guest memory at [host register + displacement]."""
-        address, rex = self._based(reg, base, None, 0, displacement)
+        address, rex = memory_operand(reg, base, None, 0, displacement)
         return self._memory, bytes((_REX | rex,)) if rex else b"", address
 
     def operand_address(self, target: int, i: Decoded) -> bytes:
@@ -188,23 +188,7 @@ class IntegerEncoder:
         """ModRM, SIB and displacement of the memory operand, and the bits of REX."""
         base = None if i.base_number == NO_REGISTER else self._registers[i.base_number]
         index = None if i.index_number == NO_REGISTER else self._registers[i.index_number]
-        return self._based(reg, base, index, i.scale, i.signed_displacement)
-
-    def _based(self, reg: int, base: int | None, index: int | None, scale: int, displacement: int) -> tuple[bytes, int]:
-        rex = (reg >> 3) * _REX_R | ((index or 0) >> 3) * _REX_X | ((base or 0) >> 3) * _REX_B
-        field = (reg & 7) << 3
-        index3 = _NO_INDEX if index is None else index & 7
-        if base is None:
-            return bytes((field | _SIB_FOLLOWS, scale << 6 | index3 << 3 | _NO_BASE)) + _i32(displacement), rex
-        if displacement == 0 and base & 7 != _NO_BASE:
-            mod, tail = 0, b""
-        elif -128 <= displacement < 128:
-            mod, tail = 1, displacement.to_bytes(1, "little", signed=True)
-        else:
-            mod, tail = 2, _i32(displacement)
-        if index is None and base & 7 != _SIB_FOLLOWS:
-            return bytes((mod << 6 | field | base & 7,)) + tail, rex
-        return bytes((mod << 6 | field | _SIB_FOLLOWS, scale << 6 | index3 << 3 | base & 7)) + tail, rex
+        return memory_operand(reg, base, index, i.scale, i.signed_displacement)
 
     def _register(self, number: int, *, byte: bool) -> tuple[int, bool]:
         """Host register of an operand, and whether it is one that REX takes away."""
@@ -240,7 +224,3 @@ class IntegerEncoder:
             case _:
                 size = 2 if i.operand_size == 16 else 4
                 return (i.immediate & (1 << 8 * size) - 1).to_bytes(size, "little")
-
-
-def _i32(value: int) -> bytes:
-    return value.to_bytes(4, "little", signed=True)

@@ -6,33 +6,22 @@ import ctypes
 import struct
 from typing import NamedTuple
 
+from bt.engine.reencode.decoded import OfVariant, record_struct
 from bt.engine.structures import (
     BLOCK,
     BLOCK_BYTES,
     LONG_RECORD,
     NO_PAGE,
     RECORD_BYTES,
-    VARIANT_MEMORY,
-    VARIANT_REPNZ,
-    VARIANT_REPZ,
-    operand_size_of,
 )
 from bt.x86.opcodes import FORMS, Form
+from bt.x86.page import PAGE
 
-_CODES = {8: "B", 16: "H", 32: "I", 64: "Q"}
-_SIGNED = frozenset(("immediate", "displacement"))
-_RECORD = struct.Struct(
-    "<" + "".join(_CODES[w].lower() if name in _SIGNED else _CODES[w] for name, w in LONG_RECORD.widths.items())
-)
+_RECORD = record_struct(LONG_RECORD, signed=("immediate", "displacement"))
 assert _RECORD.size == RECORD_BYTES
 
 
-class LongDecoded(NamedTuple):
-    """One LONG_RECORD; fields as there, but for operands as `_slot`, and the address that it was read from.
-
-    `eip`, as the field is called, is RIP as a number without sign; `immediate` and `displacement` have signs.
-    """
-
+class _Fields(NamedTuple):
     handler: int
     eip: int
     immediate: int
@@ -60,22 +49,18 @@ class LongDecoded(NamedTuple):
     heat: int
     record: int
 
+
+class LongDecoded(_Fields, OfVariant):
+    """One LONG_RECORD; fields as there, but for operands as `_slot`, and the address that it was read from.
+
+    `eip`, as the field is called, is RIP as a number without sign; `immediate` and `displacement` have signs.
+    """
+
+    __slots__ = ()
+
     @property
     def its_form(self) -> Form:
         return FORMS[self.form]
-
-    @property
-    def is_memory(self) -> bool:
-        return bool(self.variant & VARIANT_MEMORY)
-
-    @property
-    def is_repeated(self) -> bool:
-        return bool(self.variant & (VARIANT_REPZ | VARIANT_REPNZ))
-
-    @property
-    def operand_size(self) -> int:
-        """Bits."""
-        return operand_size_of(self.variant)
 
     @property
     def next_eip(self) -> int:
@@ -115,7 +100,7 @@ class LongBlock(NamedTuple):
         """The one at a host address."""
         fields = _BLOCK.unpack_from(ctypes.string_at(address, BLOCK_BYTES))
         physical, records, physical2, eip, mode, insns, is_dead, _ = fields
-        return cls(address, records, eip, insns, mode, physical & -4096, not is_dead and physical2 == NO_PAGE)
+        return cls(address, records, eip, insns, mode, physical & -PAGE, not is_dead and physical2 == NO_PAGE)
 
     def instructions(self) -> list[LongDecoded]:
         return [decoded_at(self.records + n * RECORD_BYTES) for n in range(self.insns)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from bt.codegen.host_bytes import memory_operand
 from bt.x86 import state
 
 S0, S1, STATE, RSP_HOME = 10, 11, 13, 15
@@ -17,8 +18,6 @@ RESIDENT = frozenset((10, 11, 13, 15))  # guest registers that stay in the state
 _RSP = 4
 HOST = tuple(RSP_HOME if n == _RSP else n for n in range(16))
 HELD = tuple(n for n in range(16) if n not in RESIDENT)  # guest registers that have a host register
-
-_SIB, _NO_INDEX, _NO_BASE = 4, 4, 5
 
 
 class Address(NamedTuple):
@@ -42,30 +41,15 @@ def instruction(
 
     `wide`: REX.W. `low_bytes`: registers 4 to 7 are SPL to DIL.
     """
-    rex = wide << 3 | (reg >> 3) << 2
-    field = (reg & 7) << 3
     if isinstance(rm, int):
-        rex |= rm >> 3
-        tail = bytes((0xC0 | field | rm & 7,))
+        rex = (reg >> 3) << 2 | rm >> 3
+        tail = bytes((0xC0 | (reg & 7) << 3 | rm & 7,))
     else:
         base, displacement, index, scale = rm
-        rex |= ((index or 0) >> 3) << 1 | (base or 0) >> 3
         if not -(1 << 31) <= displacement < 1 << 31:
             raise NotEncodable("displacement")
-        index3 = _NO_INDEX if index is None else index & 7
-        if base is None:
-            tail = bytes((field | _SIB, scale << 6 | index3 << 3 | _NO_BASE)) + i32(displacement)
-        else:
-            if displacement == 0 and base & 7 != _NO_BASE:
-                mod, end = 0, b""
-            elif -128 <= displacement < 128:
-                mod, end = 1, displacement.to_bytes(1, "little", signed=True)
-            else:
-                mod, end = 2, i32(displacement)
-            if index is None and base & 7 != _SIB:
-                tail = bytes((mod << 6 | field | base & 7,)) + end
-            else:
-                tail = bytes((mod << 6 | field | _SIB, scale << 6 | index3 << 3 | base & 7)) + end
+        tail, rex = memory_operand(reg, base, index, scale, displacement)
+    rex |= wide << 3
     return prefix + (bytes((0x40 | rex,)) if rex or low_bytes else b"") + opcode + tail
 
 

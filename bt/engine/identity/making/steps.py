@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
-from bt.codegen.host_bytes import move_immediate
+from bt.codegen.host_bytes import memory_operand, move_immediate
 from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
 from bt.engine.identity.making import segments, strings
 from bt.engine.reencode.decoded import Decoded
@@ -189,7 +189,7 @@ def _move_esp(amount: int) -> bytes:
 
 
 def _lea(target: int, base: int, displacement: int) -> bytes:
-    address, rex = _ENCODER._based(target, base, None, 0, displacement)
+    address, rex = memory_operand(target, base, None, 0, displacement)
     return (bytes((0x40 | rex,)) if rex else b"") + _LEA + address
 
 

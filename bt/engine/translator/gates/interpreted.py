@@ -5,6 +5,7 @@ from __future__ import annotations
 from bt.codegen.value import Value
 from bt.memory.access import NativeContext
 from bt.x86 import mode
+from bt.x86.system.operating_mode import in_64_bit_mode
 
 TRANSLATABLE = mode.ALIGNMENT_FREE | mode.BREAKPOINT_FREE
 INTERPRET_CHUNK = 2048  # instructions interpreted before looking again, in other modes
@@ -18,4 +19,4 @@ def is_translatable(b: NativeContext) -> Value:
 
 def stretch(b: NativeContext) -> Value:
     """How many instructions are interpreted before the mode is looked at again, i64."""
-    return b.select((b.get("mode") & mode.CODE_64) != 0, b.const(LONG_CHUNK, 64), INTERPRET_CHUNK)
+    return b.select(in_64_bit_mode(b), b.const(LONG_CHUNK, 64), INTERPRET_CHUNK)

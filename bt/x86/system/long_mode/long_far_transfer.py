@@ -8,11 +8,10 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import GP, NP, OK, Context
-from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS, ESP, SS
 from bt.x86.system.long_mode.canonical import is_canonical
 from bt.x86.system.long_mode.long_returns import check_rip
-from bt.x86.system.long_mode.long_stack import POINTER_BYTES, RSP_0, TASK_STACK, Frame
+from bt.x86.system.long_mode.long_stack import POINTER_BYTES, RSP_0, SUPERVISOR_LEVELS, TASK_STACK, Frame
 from bt.x86.system.operating_mode import in_64_bit_mode
 from bt.x86.system.segmentation.descriptor_table import (
     BIG,
@@ -26,7 +25,7 @@ from bt.x86.system.segmentation.descriptor_table import (
     is_null,
     require_64_bit_code,
 )
-from bt.x86.system.segmentation.segment_load import current_privilege_level
+from bt.x86.system.segmentation.segment_load import current_privilege_level, enter_code
 from bt.x86.system.segmentation.stack import NewStack
 
 # selector, offset
@@ -37,7 +36,6 @@ FAR_CALL_LONG = native("far_call_long", PTR, "i32", "i64", "i64", "i32")
 _THROUGH_LONG_GATE = native("through_long_gate", PTR, "i32", "i32", "i64")
 
 _CALL_GATE = 12
-_SUPERVISOR_LEVELS = 3  # 0 to 2
 
 
 def _find(b: Context, selector: Value) -> Descriptor:
@@ -56,20 +54,13 @@ def _check_code(b: Context, selector: Value, offset: Value, code: Descriptor) ->
     check_rip(b, code, offset)
 
 
-def _enter(b: Context, code: Descriptor, selector: Value, offset: Value, level: Value) -> None:
-    code.load_into(CS, (selector & ~SELECTOR_RPL) | level)
-    b.put("cpl", level)
-    b.put("eip", offset)
-    b.attempt(UPDATE_MODE, b.cpu)
-
-
 def _far_jump_long(b: Context) -> None:
     cpu, selector, offset = b.arguments
     found = _find(b, selector)
     with b.Unlikely((found.high & CODE_OR_DATA) == 0):
         b.ret(b.call(_THROUGH_LONG_GATE, cpu, selector, 0, 0))
     _check_code(b, selector, offset, found)
-    _enter(b, found.mark_accessed(selector), selector, offset, current_privilege_level(b))
+    enter_code(b, found.mark_accessed(selector), selector, offset, current_privilege_level(b))
 
 
 def _far_call_long(b: Context) -> None:
@@ -86,7 +77,7 @@ def _far_call_long(b: Context) -> None:
         frame.push(return_rip)
         code = found.mark_accessed(selector)
         b.set_reg(ESP, frame.pointer.get())
-        _enter(b, code, selector, offset, level)
+        enter_code(b, code, selector, offset, level)
         b.ret(OK)
     stack = NewStack.create(b, width)
     stack.use_current(0)
@@ -95,7 +86,7 @@ def _far_call_long(b: Context) -> None:
     stack.push(return_rip.trunc(32))
     code = found.mark_accessed(selector)
     stack.commit()
-    _enter(b, code, selector, offset, level)
+    enter_code(b, code, selector, offset, level)
 
 
 def _through_long_gate(b: Context) -> None:
@@ -124,7 +115,7 @@ def _through_long_gate(b: Context) -> None:
     with b.If(inner):
         b.attempt(TASK_STACK, cpu, level * POINTER_BYTES + RSP_0, 0)
         stack.set(b.get("memory_value"))
-    frame = Frame(b, stack, 64, inner.zext(32) & level.ult(_SUPERVISOR_LEVELS).zext(32))
+    frame = Frame(b, stack, 64, inner.zext(32) & level.ult(SUPERVISOR_LEVELS).zext(32))
     with b.If(is_call != 0):
         frame.require_room(b.select(inner, b.const(32, 64), 16), 0)
     b.fault_if(~is_canonical(offset), GP, 0)
@@ -138,7 +129,7 @@ def _through_long_gate(b: Context) -> None:
     b.set_reg(ESP, frame.pointer.get())
     with b.If(inner):
         b.attempt(SET_NULL_SEGMENT, cpu, SS, level)
-    _enter(b, code, selector, offset, level)
+    enter_code(b, code, selector, offset, level)
 
 
 RUNTIME = (

@@ -13,7 +13,14 @@ from bt.x86.context import GP, NP, Context
 from bt.x86.services import INT_SOFTWARE, UPDATE_MODE
 from bt.x86.state import CS, ESP, SS
 from bt.x86.system.long_mode.canonical import is_canonical
-from bt.x86.system.long_mode.long_stack import INTERRUPT_STACK_1, POINTER_BYTES, RSP_0, TASK_STACK, Frame
+from bt.x86.system.long_mode.long_stack import (
+    INTERRUPT_STACK_1,
+    POINTER_BYTES,
+    RSP_0,
+    SUPERVISOR_LEVELS,
+    TASK_STACK,
+    Frame,
+)
 from bt.x86.system.segmentation.descriptor_table import (
     SELECTOR_RPL,
     SET_NULL_SEGMENT,
@@ -33,7 +40,6 @@ _ERROR_IDT = 2  # the error code's index is one of the IDT
 _INTERRUPT_GATE, _TRAP_GATE = 0xE, 0xF
 _INTERRUPT_STACK = 7  # of a gate's second dword
 _CLEARED = flags.TF | flags.NT | flags.RF | flags.VM
-_SUPERVISOR_LEVELS = 3  # 0 to 2
 
 
 def _gate(b: Context, vector: Value, kind: Value, external: Value) -> tuple[Descriptor, Value]:
@@ -75,7 +81,7 @@ def _deliver_long(b: Context) -> None:
         b.attempt(TASK_STACK, cpu, at, external)
         stack.set(b.get("memory_value"))
     stack.set(stack.get() & -16)
-    frame = Frame(b, stack, 64, level.ult(_SUPERVISOR_LEVELS).zext(32))
+    frame = Frame(b, stack, 64, level.ult(SUPERVISOR_LEVELS).zext(32))
     frame.require_room((has_error.zext(64) << 3) + 40, external)
     b.fault_if(~is_canonical(target), GP, external)
     frame.push(b.get_segment(SS, "selector"))

@@ -23,6 +23,7 @@ TASK_STACK = native("task_stack", PTR, "i32", "i32")
 
 # Offsets in a 64-bit TSS (SDM vol. 3A figure 8-11)
 RSP_0, INTERRUPT_STACK_1, POINTER_BYTES = 4, 36, 8
+SUPERVISOR_LEVELS = 3  # 0 to 2
 
 
 def long_stack_value(b: Context, displacement: Value | int, width: Value | int) -> Value:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.x86.context import GP, NP, OK, Context
-from bt.x86.services import UPDATE_MODE
 from bt.x86.state import CS, ESP, SS
 from bt.x86.system.segmentation.descriptor_table import (
-    SELECTOR_RPL,
     Descriptor,
     error_code,
     fetch,
     is_null,
 )
-from bt.x86.system.segmentation.segment_load import current_privilege_level
+from bt.x86.system.segmentation.segment_load import current_privilege_level, enter_code
 from bt.x86.system.segmentation.stack import (
     NewStack,
     stack_value,
@@ -47,19 +45,12 @@ def _check_code(b: Context, selector: Value, *, inward: bool) -> Descriptor:
     return code
 
 
-def _enter(b: Context, code: Descriptor, selector: Value, offset: Value, level: Value) -> None:
-    code.load_into(CS, (selector & ~SELECTOR_RPL) | level)
-    b.put("cpl", level)
-    b.put("eip", offset)
-    b.attempt(UPDATE_MODE, b.cpu)
-
-
 def _jump_through_gate(b: Context) -> None:
     _, low, high = b.arguments
     selector, offset, _ = _target(b, Descriptor(b, low, high))
     code = _check_code(b, selector, inward=False)
     b.fault_if(offset.ugt(code.limit()), GP, 0)
-    _enter(b, code.mark_accessed(selector), selector, offset, current_privilege_level(b))
+    enter_code(b, code.mark_accessed(selector), selector, offset, current_privilege_level(b))
 
 
 def _call_through_gate(b: Context) -> None:
@@ -93,7 +84,7 @@ def _call_through_gate(b: Context) -> None:
     stack.push(return_eip)
     code = code.mark_accessed(selector)
     stack.commit()
-    _enter(b, code, selector, offset, level)
+    enter_code(b, code, selector, offset, level)
     b.ret(OK)
 
 

@@ -7,7 +7,7 @@ from bt.codegen.value import PTR, Value
 from bt.x86 import state
 from bt.x86.context import GP, NP, OK, Context
 from bt.x86.services import UPDATE_MODE
-from bt.x86.state import DS, ES, FS, GS, LDTR, SS, TR
+from bt.x86.state import CS, DS, ES, FS, GS, LDTR, SS, TR
 from bt.x86.system.long_mode.canonical import is_canonical
 from bt.x86.system.operating_mode import has_8086_segments, in_64_bit_mode, is_long_mode, system_linear
 from bt.x86.system.segmentation.descriptor_table import (
@@ -52,6 +52,14 @@ _DPL_AND_ACCESSED = 3 << state.ATTR_DPL_SHIFT | 1
 def current_privilege_level(b: Context) -> Value:
     """CPL, i32."""
     return b.get("cpl", width=32)
+
+
+def enter_code(b: Context, code: Descriptor, selector: Value, offset: Value, level: Value) -> None:
+    """Go on at an offset of a code segment that has been checked, at a privilege level (i32)."""
+    code.load_into(CS, (selector & ~SELECTOR_RPL) | level)
+    b.put("cpl", level)
+    b.put("eip", offset)
+    b.attempt(UPDATE_MODE, b.cpu)
 
 
 def _check_data_segment(b: Context, selector: Value, descriptor: Descriptor) -> None:
