@@ -274,6 +274,11 @@ class Context(Builder, ABC):
 
     # -- ports and exits ---------------------------------------------------------------------------------------------
 
+    def port_cell(self, port: Value, width: int, *, write: bool) -> Value | None:
+        """Pointer to the value of a port (i32) that is nothing but its value, the access's time passed. None where the
+        engine goes the long way, which knows every port; one that has no other way abandons what needs it."""
+        return None
+
     def leave(self, reason: int) -> None:
         """Leave to Python with state's `exit_reason` = reason; this instruction will run again. Ends the block."""
         self.put("exit_reason", reason)

@@ -33,6 +33,7 @@ WAITS = {
     "halted": "hlt",
     "working": "inc esi",
     "polling": "in al, 0x61",
+    "posting": "in al, 0x80\ninc esi\nout 0x80, al",
     "repeating": "mov ecx, 100\nrep stosd",
     "pausing": "pause",
     "identifying": "cpuid",
@@ -181,9 +182,9 @@ again:
     "access",
     [
         "in al, 0x61",  # served in Python
-        "out 0x80, al",  # served in native code
+        "out 0x80, al",  # served in generated code
         "in al, 0x80",
-        "mov dx, 0x80\nmov esi, 0x20000\noutsb",
+        "mov dx, 0x80\nmov esi, 0x20000\noutsb",  # served in native code
         "mov dx, 0x80\nmov edi, 0x20000\npush ecx\nmov ecx, 1\nrep insb\npop ecx",
         "mov dx, 0x80\nmov edi, 0xfeb00000\ninsb",  # in native code, and then nobody's memory, in Python
         "mov dx, 0x80\nmov esi, 0xfeb00000\noutsb",

@@ -31,6 +31,10 @@ def _settle(b: Context) -> None:
 
 def in_(b: Context, dst: Operand, src: Operand) -> None:
     port = src.read().zext(32)
+    cell = b.port_cell(port, dst.width, write=False)
+    if cell is not None:
+        dst.write(b.load(cell, dst.width))
+        return
     b.attempt(CHECK_PORT, b.cpu, port, dst.width // 8)
     dst.write(_read_port(b, port, dst.width))
     _settle(b)
@@ -38,6 +42,10 @@ def in_(b: Context, dst: Operand, src: Operand) -> None:
 
 def out(b: Context, dst: Operand, src: Operand) -> None:
     port, value = dst.read().zext(32), src.read()
+    cell = b.port_cell(port, value.width, write=True)
+    if cell is not None:
+        b.store(cell, value)
+        return
     b.attempt(CHECK_PORT, b.cpu, port, value.width // 8)
     _write_port(b, port, value)
     _settle(b)

@@ -19,8 +19,10 @@ from bt.codegen.value import Value
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.memory.access import ACCESS_CODE
 from bt.memory.backend import HoleContext
+from bt.memory.bus import NATIVE_READ, NATIVE_WRITE, PORT_ACCESS_NS, PORT_WIDTH_BITS
 from bt.x86 import context as x86
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, DS, ESP, RETURN_STACK_ENTRIES
+from bt.x86.system.tasks.task_state import may_access_all_ports
 
 # Where a stencil leads. CONT is the next stencil; the others are patched to stubs and gates.
 EXTERNALS = CONT, TAKEN, COLD, SERVICE, BRANCH_MISS = ("CONT", "TAKEN", "COLD", "SERVICE", "BRANCH_MISS")
@@ -261,6 +263,21 @@ class StencilContext(HoleContext):
 
     def shorten_budget(self, insns: Value) -> None:
         self.budget = self.budget - insns
+
+    # -- ports ------------------------------------------------------------------------------------------------------
+
+    def port_cell(self, port: Value, width: int, *, write: bool) -> Value:
+        """What needs more than CPL and IOPL, a device or the end of the budget behind it is the interpreter's."""
+        if width != 8:
+            self.interpreter_only()
+        index = port.zext(64) & ((1 << PORT_WIDTH_BITS) - 1)
+        kind = self.load(self.get_pointer("port_access") + index, 8) & (NATIVE_WRITE if write else NATIVE_READ)
+        outlasts = self.budget.sge(PORT_ACCESS_NS) & (self.get("debugging") == 0)
+        with self.Unlikely(~(may_access_all_ports(self) & (kind != 0) & outlasts)):
+            self.abandon()
+        self.pass_time(PORT_ACCESS_NS)
+        self.count("native_accesses")
+        return self.get_pointer("port_values") + index
 
     # -- what only the interpreter does -----------------------------------------------------------------------------
 

@@ -50,15 +50,20 @@ def _inner_stack(b: Context) -> None:
     b.put("memory_value", pointer.get().zext(64) | (selector.get().zext(64) << 32))
 
 
+def may_access_all_ports(b: Context) -> Value:
+    """Whether CPL and IOPL alone let every port be accessed (SDM vol. 1 19.5.1), i1."""
+    system = b.get("eflags_system", width=32)
+    iopl = (system & flags.IOPL) >> flags.IOPL_SHIFT
+    return b.get("cpl", width=32).ule(iopl) & ((system & flags.VM) == 0)
+
+
 def _check_port(b: Context) -> None:
     """SDM vol. 1 19.5.2: with CPL above IOPL the bitmap decides; two bytes of it are read whatever the size.
 
     In virtual-8086 mode it always decides.
     """
     _, port, size = b.arguments
-    system = b.get("eflags_system", width=32)
-    iopl = (system & flags.IOPL) >> flags.IOPL_SHIFT
-    with b.If(b.get("cpl", width=32).ule(iopl) & ((system & flags.VM) == 0)):
+    with b.If(may_access_all_ports(b)):
         b.ret(OK)
     limit = b.get_segment(TR, "limit")
     b.fault_if(~is_32_bit(b) | limit.ult(IO_MAP_BASE + 1), GP, 0)
