@@ -58,12 +58,19 @@ def _reaches_64_kib(b: Context, segment: int) -> Value:
     return from_0 & b.get_segment(segment, "read_high").uge(0xFFFF) & b.get_segment(segment, "write_high").uge(0xFFFF)
 
 
-def emit_begin_epoch(b: Context) -> None:
-    """Body of `begin_epoch`: what linear addresses mean may have changed."""
+# Emits what memory wants to know of a mode: user, checked, watched (`AccessCode`, bt/memory/backend.py).
+ChooseRights = Callable[[Context, Value, Value, Value], None]
+
+
+def emit_begin_epoch(b: Context, choose_rights: ChooseRights) -> None:
+    """Body of `begin_epoch`: what linear addresses mean may have changed. The mode has not, or will be made anew."""
     epoch = _new_epoch(b)
     b.put("mapped_since", epoch)
     b.put("code_epoch", epoch)
     forget_fetches(b)
+    mode = b.get("mode")
+    choose_rights(b, (mode & USER) != 0, (mode & ALIGNMENT_FREE) == 0, b.get("debugging") != 0)
+    _put_tag(b, mode)
 
 
 def _new_epoch(b: Context) -> Value:
@@ -111,10 +118,8 @@ def _enter_code_segment(b: Context, segment: Value) -> None:
             b.store(entry + 8, epoch)
 
 
-def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value, Value], None]) -> None:
+def emit_update_mode(b: Context, choose_rights: ChooseRights) -> None:
     """Body of `update_mode`: mode key, rights of memory accesses, tag of the branch caches.
-
-    `choose_rights`: emits what memory wants to know of it (`AccessCode`, bt/memory/backend.py).
 
     The caches are searched by EIP, so that another base of CS makes all that is in them useless, and another limit may:
     each code segment has an epoch of its own.
@@ -156,7 +161,7 @@ def emit_update_mode(b: Context, choose_rights: Callable[[Context, Value, Value,
     _put_tag(b, mode)
 
 
-def emit_switch_level(b: Context, choose_rights: Callable[[Context, Value, Value, Value], None]) -> None:
+def emit_switch_level(b: Context, choose_rights: ChooseRights) -> None:
     """Body of `switch_level`: `update_mode` where CPL alone has become 0 or 3. No breakpoint is enabled, no alignment
     checked."""
     user = b.get("cpl") == 3

@@ -41,7 +41,7 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
             (BEFORE_NEXT, emit_before_next),
             (DELIVER_PENDING, emit_deliver_pending),
             (RUN_INTERP, emit_run_interp),
-            (services.BEGIN_EPOCH, emit_begin_epoch),
+            (services.BEGIN_EPOCH, partial(emit_begin_epoch, choose_rights=host_mmu.choose_rights)),
             (services.UPDATE_MODE, partial(emit_update_mode, choose_rights=host_mmu.choose_rights)),
             (services.SWITCH_LEVEL, partial(emit_switch_level, choose_rights=host_mmu.choose_rights)),
         ),

@@ -174,12 +174,9 @@ def _flush_tlb(b: NativeContext) -> None:
     flush_views(b, b.arguments[1] == 0)
     with b.Unlikely((b.arguments[1] == FLUSH_FOR_PYTHON) & is_long_mode(b)):
         forget_branches(b)
-    _bump_epoch(b)
-
-
-def _bump_epoch(b: NativeContext) -> None:
     b.call(services.BEGIN_EPOCH, b.cpu)
-    b.attempt(services.UPDATE_MODE, b.cpu)
+    with b.Unlikely(b.arguments[1] == FLUSH_FOR_PYTHON):
+        b.call(services.UPDATE_MODE, b.cpu)
 
 
 def _large_region(b: NativeContext, linear: Value) -> tuple[Value, Value]:
@@ -214,7 +211,7 @@ def _invalidate_page(b: NativeContext) -> None:
         b.store(slot, regions & ~bit)
     flush_views_at(b, linear)
     with b.Unlikely(is_large | was_fetched(b, linear)):
-        _bump_epoch(b)
+        b.call(services.BEGIN_EPOCH, b.cpu)
 
 
 def _protect(b: NativeContext) -> None:
