@@ -62,6 +62,7 @@ from bt.x86 import state
 from bt.x86.context import FAULT, OK
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
+from bt.x86.mode import ALIGNMENT_FREE
 from bt.x86.page import PAGE
 from bt.x86.state import CS, EBP, EDI, ESI, ESP, GPR_NAMES, SS
 
@@ -346,7 +347,21 @@ def _slow_exit(b: NativeContext) -> None:
             b.ret(b.call(_HEAD, b.cpu, b.arguments[1]))
         with b.If((status == OK) & ACCESS_CODE.probe(b, linear.get(), size, write=write != 0).hit):
             b.ret(SITE.get(b, site, "retry"))
+        alignment_free = (b.get("mode") & ALIGNMENT_FREE) != 0  # where it is checked, #AC comes first
+        with b.If((status == FAULT) & alignment_free):
+            _fault(b, site)
     b.ret(b.call(_SERVICE, b.cpu, b.arguments[1]))
+
+
+def _fault(b: NativeContext, site: Value) -> None:
+    """An access has found its page fault: the interpreter would walk to it again."""
+    _note_x87(b, site)
+    left = b.get("budget") + SITE.get(b, site, "refund").zext(64) - 1
+    b.put("budget", left)
+    b.put("accessed_at", b.get("icount_base") + b.get("run_budget") - left)
+    b.put("eip", SITE.get(b, site, "eip"))
+    deliver(b)
+    b.ret(b.call(NEXT_CODE, b.cpu))
 
 
 def _service_exit(b: NativeContext) -> None:
