@@ -7,6 +7,9 @@ event. The rest of the budget is then set aside in `deferred`, so that the instr
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from bt.codegen.abi import native
 from bt.codegen.builder import Local
 from bt.codegen.value import PTR, Value
@@ -51,6 +54,25 @@ def end_run(b: Context) -> None:
     b.put("exit_beside_ns", b.get("clock_offset") - b.get("exit_beside_ns"))
     b.put("budget", 0)
     b.put("run_budget", 0)
+
+
+# What keeps `end_service` from being all that there is to do.
+_UNSETTLED = ("access_ns", "loaded_resume_flag", "delivering", "debug_hits", "step_trap", "exit_reason")
+
+
+def is_end_of_service(b: Context, budget: Value) -> Value:
+    """Whether what translated code asked for is done, with nothing that `before_next` would have to see to, i1."""
+    unsettled = reduce(or_, (b.get(name) for name in _UNSETTLED))
+    return (b.get("service") != 0) & budget.sle(0) & (unsettled == 0)
+
+
+def end_service(b: Context, budget: Value) -> None:
+    """What `before_next` does then."""
+    b.put("site", 0)
+    b.put("accessed_at", 0)
+    _forget_accesses(b)
+    b.put("budget", budget + b.get("deferred"))
+    b.put("deferred", 0)
 
 
 def deliver(b: Context) -> None:

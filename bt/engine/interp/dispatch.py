@@ -11,6 +11,8 @@ from bt.engine.boundary import (
     begin_run,
     deliver,
     end_run,
+    end_service,
+    is_end_of_service,
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.breakpoint_code import IS_BREAKPOINT
@@ -32,6 +34,9 @@ RUN_INTERP = native("run_interp", PTR)
 
 
 def _dispatch(b: HandlerContext) -> None:
+    with b.If(is_end_of_service(b, b.budget)):
+        end_service(b, b.budget)
+        b.go(LEAVE)
     budget = b.call(BEFORE_NEXT, b.cpu, b.budget)
     with b.Unlikely(budget.slt(0)):
         b.go(LEAVE)
