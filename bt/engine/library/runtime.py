@@ -22,7 +22,7 @@ from bt.engine.identity.long import handlers as long_handlers
 from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.meaning import packages
 from bt.engine.reencode import encode
-from bt.engine.translator.gates import gates
+from bt.engine.translator.gates import gates, slow_accesses
 from bt.memory import copy_pages, slow, wide
 from bt.memory.access import Body, NativeContext
 from bt.memory.host_mmu import code as host_mmu
@@ -53,7 +53,7 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
     yield "fp", encode.RUNTIME
     yield "blocks", blocks.RUNTIME
     yield "breakpoints", breakpoint_code.RUNTIME
-    yield "translator", gates.RUNTIME
+    yield "translator", (*gates.RUNTIME, *slow_accesses.RUNTIME)
     yield "identity", identity_gates.RUNTIME
     yield "long_units", long_handlers.RUNTIME
     for package in packages():

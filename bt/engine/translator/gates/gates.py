@@ -54,17 +54,14 @@ from bt.engine.translator.emit.emit import emit_translate
 from bt.engine.translator.emit.writer import emit_emit_stencil
 from bt.engine.translator.gates.interpreted import is_translatable, stretch
 from bt.engine.translator.gates.signatures import EMIT_STENCIL, FLAT_32_GATES, TRANSLATE, Gates
-from bt.engine.translator.plan.plan import Linear
-from bt.memory.access import ACCESS_CODE, Body, NativeContext
-from bt.memory.backend import RESOLVE
+from bt.memory.access import Body, NativeContext
 from bt.memory.physical import PhysicalPage
 from bt.x86 import state
-from bt.x86.context import FAULT, OK
+from bt.x86.context import FAULT
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
-from bt.x86.mode import ALIGNMENT_FREE
 from bt.x86.page import PAGE
-from bt.x86.state import CS, EBP, EDI, ESI, ESP, GPR_NAMES, SS
+from bt.x86.state import CS, GPR_NAMES
 
 # Modes the translator knows: all but those where each access is looked at. The rest is interpreted.
 MOST_REPLACED = 8  # fragments of one place that lead on to the next: more is code that changes all the time
@@ -75,8 +72,8 @@ TRANSLATED = native("translated", PTR, result="i64")  # fragment for state's eip
 LOOK_AFRESH, INTERPRET_ONE = 0, 1  # none, or not before something else; none, its only instruction crosses a page
 INTERPRET = native("interpret", PTR, "i64")  # so many instructions
 
-_CHAIN, _MISS, _SLOW = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("chain", "miss", "slow"))
-_SERVICE, _HEAD, _STALE = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("service", "head", "stale"))
+_CHAIN, _MISS, SLOW_EXIT = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("chain", "miss", "slow"))
+SERVICE_EXIT, HEAD_EXIT, _STALE = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("service", "head", "stale"))
 _FP = native("fp_exit", PTR, "i64", result="i64")
 
 
@@ -85,9 +82,9 @@ def _exits(gates: Gates) -> tuple[tuple[Signature, Signature], ...]:
     return (
         (gates.chain, _CHAIN),
         (gates.miss, _MISS),
-        (gates.slow, _SLOW),
-        (gates.service, _SERVICE),
-        (gates.head, _HEAD),
+        (gates.slow, SLOW_EXIT),
+        (gates.service, SERVICE_EXIT),
+        (gates.head, HEAD_EXIT),
         (gates.stale, _STALE),
         (gates.fp, _FP),
     )
@@ -140,12 +137,12 @@ def emit_spilling_gates(module: Module, gates: Gates, exits: Iterable[tuple[Sign
         b.finish()
 
 
-def _site(b: NativeContext) -> Value:
+def site_of(b: NativeContext) -> Value:
     control = b.get_pointer("engine")
     return CONTROL.get_pointer(b, control, "sites") + (b.arguments[1] * SITE_BYTES)
 
 
-def _count(b: NativeContext, name: str) -> Value:
+def count_event(b: NativeContext, name: str) -> Value:
     """Count a statistic; answers the control block."""
     control = b.get_pointer("engine")
     CONTROL.count(b, control, name)
@@ -222,7 +219,7 @@ def _next_code(b: NativeContext) -> None:
     What the branch cache knows saves the walk to the block: behind instructions that cross a page and those that
     transfer control through the interpreter, time and again the same.
     """
-    _count(b, "dispatches")
+    count_event(b, "dispatches")
     with b.Loop() as loop:
         before = b.get("budget")
         budget = b.call(BEFORE_NEXT, b.cpu, before)
@@ -272,7 +269,7 @@ def _next_code(b: NativeContext) -> None:
 def _interpret(b: NativeContext) -> None:
     """Interpret `amount` instructions from state's eip (fewer if something leaves), then come back."""
     amount = b.arguments[1]
-    _count(b, "interpreted_runs")
+    count_event(b, "interpreted_runs")
     b.put("deferred", b.get("deferred") + b.get("budget") - amount)
     b.put("service", 1)
     b.call(DISPATCH, b.const(0, PTR), b.cpu, 0, amount)
@@ -281,7 +278,7 @@ def _interpret(b: NativeContext) -> None:
 
 def _chain_exit(b: NativeContext) -> None:
     """A direct exit inside its page, taken for the first time: find the target and patch the jump."""
-    site = _site(b)
+    site = site_of(b)
     b.put("eip", SITE.get(b, site, "eip"))
     host = fragment(b)
     with b.Unlikely((b.get("heat_limit") != 0) & (SITE.get(b, site, "backward") != 0)):
@@ -293,7 +290,7 @@ def _chain_exit(b: NativeContext) -> None:
     block = b.get_pointer("block")
     same_page = (BLOCK.get(b, block, "physical") & -PAGE) == SITE.get(b, site, "page")
     with b.If(same_page):
-        control = _count(b, "chains")
+        control = count_event(b, "chains")
         patch = SITE.get(b, site, "patch")
         where = (patch + CONTROL.get(b, control, "write_delta")).to_pointer()
         b.store(where, (host - (patch + 4)).trunc(32))
@@ -302,7 +299,7 @@ def _chain_exit(b: NativeContext) -> None:
 
 def _miss_exit(b: NativeContext) -> None:
     """The branch cache did not know the target in T."""
-    _count(b, "branch_misses")
+    count_event(b, "branch_misses")
     eip = b.get("scratch", width=32)
     b.put("eip", eip)
     host = fragment(b)
@@ -316,59 +313,11 @@ def _miss_exit(b: NativeContext) -> None:
     b.ret(host)
 
 
-def _slow_exit(b: NativeContext) -> None:
-    """A TLB miss: fill and start the stencil again, or have the interpreter do the instruction."""
-    _count(b, "slow_paths")
-    site = _site(b)
-    linear = b.local(32, b.get("scratch", width=32))
-    size = SITE.get(b, site, "size").zext(32)
-
-    def on_stack(offset: Value) -> None:
-        linear.set(b.segment_linear(SS, offset & b.stack_mask()))
-
-    with b.Switch(SITE.get(b, site, "linear")) as cases:
-        with cases.case(Linear.PUSH):
-            on_stack(b.get("gpr", ESP, width=32) - size)
-        with cases.case(Linear.POP):
-            on_stack(b.get("gpr", ESP, width=32))
-        with cases.case(Linear.FRAME):
-            on_stack(b.get("gpr", EBP, width=32))
-        for string, register in ((Linear.SOURCE, ESI), (Linear.DESTINATION, EDI)):
-            with cases.case(string):
-                linear.set(b.get("gpr", register, width=32))
-    write = SITE.get(b, site, "write").zext(32)
-    inside = ((linear.get() & (PAGE - 1)) + size).ule(PAGE)
-    with b.If(inside):
-        status = b.call(RESOLVE, b.cpu, linear.get().zext(64), write, 0)
-        control, record = b.get_pointer("engine"), SITE.get_pointer(b, site, "record")
-        stale = RECORD.get(b, record, "handler") == CONTROL.get(b, control, "stale_handler")
-        with b.Unlikely(stale):  # the walk wrote an accessed bit into this very block
-            _note_x87(b, site)
-            b.ret(b.call(_HEAD, b.cpu, b.arguments[1]))
-        with b.If((status == OK) & ACCESS_CODE.probe(b, linear.get(), size, write=write != 0).hit):
-            b.ret(SITE.get(b, site, "retry"))
-        alignment_free = (b.get("mode") & ALIGNMENT_FREE) != 0  # where it is checked, #AC comes first
-        with b.If((status == FAULT) & alignment_free):
-            _fault(b, site)
-    b.ret(b.call(_SERVICE, b.cpu, b.arguments[1]))
-
-
-def _fault(b: NativeContext, site: Value) -> None:
-    """An access has found its page fault: the interpreter would walk to it again."""
-    _note_x87(b, site)
-    left = b.get("budget") + SITE.get(b, site, "refund").zext(64) - 1
-    b.put("budget", left)
-    b.put("accessed_at", b.get("icount_base") + b.get("run_budget") - left)
-    b.put("eip", SITE.get(b, site, "eip"))
-    deliver(b)
-    b.ret(b.call(NEXT_CODE, b.cpu))
-
-
 def _service_exit(b: NativeContext) -> None:
     """The interpreter executes one instruction of a fragment; then on behind it, if nothing has changed."""
-    _count(b, "services")
-    site = _site(b)
-    _note_x87(b, site)
+    count_event(b, "services")
+    site = site_of(b)
+    note_site(b, site)
     refund = SITE.get(b, site, "refund").zext(64)
     stays, left = interpret_one(b, SITE.get_pointer(b, site, "record"), refund)
     with b.If(stays & (SITE.get(b, site, "ends") == 0) & left.sge(0)):
@@ -401,7 +350,7 @@ def interpret_one(b: NativeContext, record: Value, refund: Value) -> tuple[Value
     return stays, b.get("budget") - (refund - 1)  # an access to a device may have used it up
 
 
-def _note_x87(b: NativeContext, site: Value) -> None:
+def note_site(b: NativeContext, site: Value) -> None:
     note_x87(b, SITE.get(b, site, "x87_eip"), SITE.get(b, site, "x87_segment"))
 
 
@@ -416,12 +365,12 @@ def note_x87(b: NativeContext, eip: Value, segment: Value) -> None:
 
 def _fp_exit(b: NativeContext) -> None:
     """FP instructions may not simply be executed: if the registers only had to be loaded, go on; else interpret."""
-    site = _site(b)
+    site = site_of(b)
     b.call(FP_PREPARE, b.cpu, AHEAD)
     wanted = SITE.get(b, site, "size").zext(64)
     with b.If((b.get("fp_ready") & wanted) == wanted):
         b.ret(SITE.get(b, site, "retry"))
-    _note_x87(b, site)
+    note_site(b, site)
     refund = SITE.get(b, site, "refund").zext(64)
     b.put("eip", SITE.get(b, site, "eip"))
     b.put("budget", b.get("budget") + refund)
@@ -431,7 +380,7 @@ def _fp_exit(b: NativeContext) -> None:
 
 def _head_exit(b: NativeContext) -> None:
     """The budget does not cover the rest of the block, or that has changed: give it back and look afresh."""
-    site = _site(b)
+    site = site_of(b)
     b.put("eip", SITE.get(b, site, "eip"))
     b.put("budget", b.get("budget") + SITE.get(b, site, "refund").zext(64))
     b.ret(b.call(NEXT_CODE, b.cpu))
@@ -443,14 +392,14 @@ def _stale_exit(b: NativeContext) -> None:
     Whatever led here is as good for a block of the same address and mode. Kernels patch themselves while they start:
     17 million jumps of Debian's way to its shell came by here, one in four hundred instructions.
     """
-    site = _site(b)
+    site = site_of(b)
     eip = SITE.get(b, site, "eip")
     b.put("eip", eip)
     entry = _branch_entry(b, eip)
     with b.If(b.load(entry, 64) == branch_tag(b, eip)):
         b.store(entry, b.const(-1, 64))  # it led here, and there may be no fragment any more: at a breakpoint
     host = fragment(b)
-    control, block, replaced = _count(b, "dispatches"), b.get_pointer("block"), SITE.get(b, site, "size")
+    control, block, replaced = count_event(b, "dispatches"), b.get_pointer("block"), SITE.get(b, site, "size")
     same_place = BLOCK.get(b, block, "physical") == SITE.get(b, site, "page")
     with b.If(same_place & replaced.ult(MOST_REPLACED)):
         head = SITE.get(b, site, "retry")
@@ -500,9 +449,8 @@ RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (INTERPRET, _interpret),
     (_CHAIN, _chain_exit),
     (_MISS, _miss_exit),
-    (_SLOW, _slow_exit),
-    (_SERVICE, _service_exit),
-    (_HEAD, _head_exit),
+    (SERVICE_EXIT, _service_exit),
+    (HEAD_EXIT, _head_exit),
     (_STALE, _stale_exit),
     (_FP, _fp_exit),
     (FORGET_TRANSLATION, _forget),
