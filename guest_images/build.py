@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bt.errors import BtError
 from guest_images.assembler import assemble_program
-from guest_images.elf import write_elf
+from guest_images.elf import ELF32, ELF64, write_elf
 
 HERE: Final = Path(__file__).parent
 SOURCES: Final = HERE / "sources"
@@ -87,6 +87,7 @@ CATALOGUE: Final = (
     Guest("long-matrix", "check", "long/long-matrix.asm", "probes", cpu="qemu64"),
     Guest("bootsector", "boot", "boot/bootsector.asm", "", format=BOOT_SECTOR),
     Guest("multiboot2-info", "boot", "boot/multiboot2-info.asm", "", format="multiboot 2"),
+    Guest("hello64-elf64", "boot", "long/hello64-elf64.asm", "", format="multiboot 2, ELF64", cpu="qemu64"),
     Guest("pvh-info", "boot", "boot/pvh-info.asm", "", format="PVH"),
 )
 
@@ -99,7 +100,7 @@ def build_image(guest: Guest, platform: str = "bare") -> bytes:
         return assemble_program(text, 16, BOOT_SECTOR_ADDRESS, [source.parent], source.name).image
     include_path = [SOURCES / platform, SOURCES / "runtime", source.parent]
     program = assemble_program(source.read_text(encoding="ascii"), 32, LOAD_ADDRESS, include_path, source.name)
-    image = write_elf(program, "start")
+    image = write_elf(program, "start", ELF64 if guest.format.endswith("ELF64") else ELF32)
     if len(image) > MAX_IMAGE_BYTES:
         raise BtError(f"{guest.source}: image of {len(image)} bytes; move buffers to .section bss")
     return image

@@ -47,6 +47,9 @@ menuentry "Prime numbers" {
 menuentry "What multiboot 2 tells" {
     multiboot2 /multiboot2-info.elf x y=z
 }
+menuentry "64-bit mode" {
+    multiboot2 /hello64-elf64.elf
+}
 """
 
 
@@ -63,7 +66,7 @@ def services(sectors: int) -> bytes:
 
 def grub_cd() -> bytes:
     """GRUB, a menu and multiboot guests on a CD."""
-    tree = _guests("hello", "sieve", "multiboot2-info")
+    tree = _guests("hello", "sieve", "multiboot2-info", "hello64-elf64")
     tree.file("boot/grub/grub.cfg", GRUB_MENU)
     return _disc(tree, "grub-mkrescue", "-o")
 

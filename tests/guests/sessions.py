@@ -117,6 +117,19 @@ SESSIONS = (
         {"image": built("grub.iso")},
     ),
     Session(
+        "grub-64",
+        f"-M pc -m 64 -cpu qemu64 -cdrom {{image}} {EXIT_PORT}",
+        (
+            Screen(r"\*Greetings"),
+            Press("down down down"),
+            Screen(r"\*64-bit mode"),
+            Press("ret"),
+            Serial(r"hello64\nHello, 64-bit world\nresult=4504aaa12149504a\n"),
+            Ends(1),
+        ),
+        {"image": built("grub.iso")},
+    ),
+    Session(
         "isolinux-menu",
         f"-M pc -m 64 -cdrom {{image}} {EXIT_PORT}",
         (
