@@ -1,7 +1,7 @@
 """Writes an assembled program as an ELF executable: one loadable segment, a symbol table, perhaps a note.
 
-Layout and constants are those of the System V ABI, Intel386 and AMD64 supplements. The bytes depend on the program alone, so
-images are reproducible. Symbols are kept for debuggers and `bt explain`.
+Layout and constants are those of the System V ABI, Intel386 and AMD64 supplements. The bytes depend on the program
+alone, so images are reproducible. Symbols are kept for debuggers and `bt explain`.
 """
 
 from struct import Struct

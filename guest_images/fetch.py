@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bt.errors import BadUsage, BtError
 from guest_images.apt import Apt, FetchError, run
-from guest_images.debian_packages import ARCHITECTURE, DebianPackage, package_sets
+from guest_images.debian_packages import ALL, ARCHITECTURE, DebianPackage, package_sets
 from guest_images.third_party import ThirdPartyImage, directory, manifest
 
 
@@ -59,8 +59,8 @@ def fetch(names: Sequence[str], into: Path) -> list[Path]:
 
     for _, group in groupby(sorted(missing, key=_origin), _origin):
         attempt(partial(_fetch_from_package, list(group), into))
-    if lacking:
-        attempt(partial(_fetch_packages, lacking, into))
+    for _, packages_there in groupby(sorted(lacking, key=_architecture), _architecture):
+        attempt(partial(_fetch_packages, list(packages_there), into))
     if failures:
         raise FetchError("; ".join(failures))
     return [into / image.name for image in wanted] + [package.archive(into) for package in packages]
@@ -68,6 +68,11 @@ def fetch(names: Sequence[str], into: Path) -> list[Path]:
 
 def _origin(image: ThirdPartyImage) -> tuple[str, str]:
     return image.package, image.architecture
+
+
+def _architecture(package: DebianPackage) -> str:
+    """By whose package lists it is found."""
+    return ARCHITECTURE if package.architecture == ALL else package.architecture
 
 
 def _is_present(into: Path, image: ThirdPartyImage) -> bool:
@@ -103,7 +108,8 @@ def _check(image: ThirdPartyImage, version: str, path: Path) -> None:
 
 def _fetch_packages(packages: Sequence[DebianPackage], into: Path, scratch: Path) -> None:
     try:
-        archives = Apt(scratch, ARCHITECTURE).download_all([f"{each.name}={each.version}" for each in packages])
+        apt = Apt(scratch, _architecture(packages[0]))
+        archives = apt.download_all([f"{each.name}={each.version}" for each in packages])
     except FetchError as error:
         complaint = str(error).partition(": ")[2]
         raise FetchError(

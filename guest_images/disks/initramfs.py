@@ -4,10 +4,10 @@ import gzip
 import re
 import stat
 
+from guest_images.debian_packages import packages_of
 from guest_images.disks.tree import Tree
 
-KERNEL_PACKAGE = "linux-image-6.1.0-50-686"
-PACKAGES = (KERNEL_PACKAGE, "busybox-static", "e2fsck-static")
+PACKAGES = ("linux-image-", "busybox-static", "e2fsck-static")
 # What disks and their file systems need. crc32c_generic is what ext4 asks the kernel's crypto for by another name.
 MODULES = (
     "crc32c_generic", "ext4", "isofs", "nls_utf8", "ata_piix", "ata_generic", "sd_mod", "sr_mod", "virtio_pci",
@@ -44,10 +44,11 @@ exec setsid cttyhack sh
 """
 
 
-def build() -> bytes:
-    """The initial RAM disk, gzip'ed."""
+def build(packages: str = "debian-initramfs") -> bytes:
+    """The initial RAM disk, gzip'ed, of a set of packages."""
     packed = Tree()
-    packed.unpack(PACKAGES, lambda path: path.endswith((".ko", "bin/busybox", "e2fsck.static")))
+    wanted = (".ko", "bin/busybox", "e2fsck.static", "modules.builtin")
+    packed.unpack(packages_of(packages, *PACKAGES), lambda path: path.endswith(wanted))
     tree = Tree()
     for name in ("dev", "proc", "sys", "mnt", "bin"):
         tree.directory(name)
@@ -58,15 +59,17 @@ def build() -> bytes:
     tree.link("bin/fsck.ext2", "e2fsck")
     drivers = {path.rpartition("/")[2].removesuffix(".ko"): node.data for path, node in packed.nodes.items()
                if path.endswith(".ko") and stat.S_ISREG(node.mode)}  # fmt: skip
-    order = _load_order(drivers)
+    (built_in,) = (node.data.decode() for path, node in packed.nodes.items() if path.endswith("modules.builtin"))
+    order = _load_order(drivers, set(re.findall(r"([^/]+)\.ko$", built_in, re.MULTILINE)))
     for name in order:
         tree.file(f"lib/modules/{name}.ko", drivers[name])
     tree.file("lib/modules/order", "".join(f"/lib/modules/{name}.ko\n" for name in order))
     return gzip.compress(tree.cpio(), 6, mtime=0)
 
 
-def _load_order(drivers: dict[str, bytes]) -> list[str]:
-    """MODULES with what they depend on in front, as their own modinfo sections say. In the kernel - and _ are one."""
+def _load_order(drivers: dict[str, bytes], built_in: set[str]) -> list[str]:
+    """MODULES, as far as they are not `built_in`, with what they depend on in front, as their own modinfo sections say.
+    In the kernel - and _ are one."""
     files = {name.replace("-", "_"): name for name in drivers}
     order: list[str] = []
 
@@ -81,5 +84,6 @@ def _load_order(drivers: dict[str, bytes]) -> list[str]:
         order.append(file)
 
     for name in MODULES:
-        add(name)
+        if name not in built_in:
+            add(name)
     return order

@@ -15,7 +15,7 @@ from guest_images.debian_packages import package_sets
 from guest_images.disks import initramfs
 from guest_images.disks.bootable import root_disk
 from guest_images.disks.own import DISK_SECTORS, FLOPPY_SECTORS, grub_cd, isolinux_cd, services
-from guest_images.disks.root import systemd, sysvinit
+from guest_images.disks.root import cloud, systemd, sysvinit
 from guest_images.third_party import directory, manifest
 
 HERE = Path(__file__).parent
@@ -29,6 +29,7 @@ MAKERS: Mapping[str, Callable[[], bytes]] = {
     "isolinux.iso": isolinux_cd,
     "debian-sysvinit.img": lambda: root_disk(sysvinit()),
     "debian-systemd.img": lambda: root_disk(systemd()),
+    "debian-cloud.img": lambda: root_disk(cloud()),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import guest_images
 from guest_images.apt import FetchError
 from guest_images.assembler import assemble_program
+from guest_images.debian_packages import packages_of
 from guest_images.disks.bootable import SECTOR
 from guest_images.disks.tree import Tree
 
@@ -74,7 +75,7 @@ def grub_cd() -> bytes:
 def isolinux_cd() -> bytes:
     """ISOLINUX, its menu and multiboot guests on a CD."""
     packed = Tree()
-    packed.unpack(("isolinux", "syslinux-common"))
+    packed.unpack(packages_of("isolinux", "isolinux", "syslinux-common"))
     tree = _guests("hello", "sieve")
     tree.file("isolinux/isolinux.bin", packed.nodes[ISOLINUX].data)
     for name in SYSLINUX_MODULES:

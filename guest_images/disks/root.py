@@ -1,4 +1,5 @@
-"""Root file systems of Debian for i386, of unpacked packages: what their scripts would have done is done here, as data.
+"""Root file systems of Debian for i386 and amd64, of unpacked packages: what their scripts would have done is done
+here, as data.
 
 root's password is "bt". A getty waits on the screen and on the first serial port.
 """
@@ -8,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from guest_images.debian_packages import package_sets
+from guest_images.debian_packages import package_sets, packages_of
 from guest_images.disks.initramfs import build as build_initramfs
 from guest_images.disks.tree import TIME, Tree
 from guest_images.third_party import directory
@@ -19,9 +20,8 @@ UUID = "0b0b0b0b-1234-4000-8000-0123456789ab"
 PASSWORD = "$6$debianroot$4YCzzjXBByX4x0lhA.kkdbP0s3aKPkvds.OKkwVxbmGMurgfR0aSHghqS6ni2mgDnXgw8l5fIBhRUmtkb15nZ1"
 LEFT_OUT = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/info/", "usr/share/lintian/",
             "usr/share/i18n/", "usr/lib/udev/hwdb.d/", "usr/lib/i386-linux-gnu/gconv/",
-            "usr/share/bash-completion/")  # fmt: skip
+            "usr/lib/x86_64-linux-gnu/gconv/", "usr/share/bash-completion/", "lib/modules/", "boot/")  # fmt: skip
 FILES: Mapping[str, str] = {
-    "etc/fstab": "/dev/sda1 / ext4 errors=remount-ro 0 1\n",
     "etc/hostname": "bt\n",
     "etc/hosts": "127.0.0.1 localhost bt\n",
     "etc/securetty": "tty1\nttyS0\n",
@@ -67,17 +67,17 @@ serial --unit=0 --speed=115200
 terminal_input console serial
 terminal_output console serial
 set timeout=3
-menuentry "Debian" {
-    linux /boot/vmlinuz root=/dev/sda1 console=tty0 console=ttyS0 vga=normal
+menuentry "Debian" {{
+    linux /boot/vmlinuz root={device} console=tty0 console=ttyS0 vga=normal
     initrd /boot/initrd.gz
-}
+}}
 """
 
 
-def _base(packages: str) -> Tree:
+def _base(packages: str, kernel: bytes, initrd: bytes, device: str = "/dev/sda1") -> Tree:
     tree = Tree()
     tree.merge_usr()
-    tree.unpack((package.name for package in package_sets()[packages]), lambda path: not path.startswith(LEFT_OUT))
+    tree.unpack(package_sets()[packages], lambda path: not path.startswith(LEFT_OUT))
     for name in ("dev", "proc", "sys", "run", "mnt", "var/log", "var/tmp", "etc/network", "boot/grub"):
         tree.directory(name)
     tree.nodes["tmp"].mode |= 0o1777
@@ -96,15 +96,16 @@ def _base(packages: str) -> Tree:
     tree.link("var/run", "/run")
     tree.link("var/lock", "/run/lock")
     tree.link("etc/mtab", "/proc/mounts")
-    tree.file("boot/vmlinuz", (directory() / "debian-12-linux").read_bytes())
-    tree.file("boot/initrd.gz", build_initramfs())
-    tree.file("boot/grub/grub.cfg", GRUB_CONFIG)
+    tree.file("etc/fstab", f"{device} / ext4 errors=remount-ro 0 1\n")
+    tree.file("boot/vmlinuz", kernel)
+    tree.file("boot/initrd.gz", initrd)
+    tree.file("boot/grub/grub.cfg", GRUB_CONFIG.format(device=device))
     return tree
 
 
 def sysvinit() -> Tree:
     """Debian with System V's init."""
-    tree = _base("debian-sysvinit")
+    tree = _base("debian-sysvinit", _installer_kernel(), build_initramfs())
     tree.file("etc/inittab", INITTAB)
     for level, links in RUNLEVELS.items():
         for link in links:
@@ -114,12 +115,30 @@ def sysvinit() -> Tree:
 
 def systemd() -> Tree:
     """Debian with systemd."""
-    tree = _base("debian-systemd")
+    tree = _base("debian-systemd", _installer_kernel(), build_initramfs())
+    _start_systemd(tree)
+    return tree
+
+
+def cloud() -> Tree:
+    """Debian for amd64 with systemd and the kernel for virtual machines, on a virtio disk."""
+    packed = Tree()
+    packed.unpack(packages_of("debian-cloud", "linux-image-"), lambda path: path.startswith("boot/vmlinuz-"))
+    (kernel,) = (node.data for path, node in packed.nodes.items() if path.startswith("boot/vmlinuz-"))
+    tree = _base("debian-cloud", kernel, build_initramfs("debian-cloud"), "/dev/vda1")
+    _start_systemd(tree)
+    return tree
+
+
+def _installer_kernel() -> bytes:
+    return (directory() / "debian-12-linux").read_bytes()
+
+
+def _start_systemd(tree: Tree) -> None:
     wanted = "etc/systemd/system/getty.target.wants"
     tree.link(f"{wanted}/getty@tty1.service", "/lib/systemd/system/getty@.service")
     tree.link(f"{wanted}/serial-getty@ttyS0.service", "/lib/systemd/system/serial-getty@.service")
     tree.link("etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target")
-    return tree
 
 
 def file_system(tree: Tree, size: int, offset: int, image: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guest_images.apt import FetchError
-from guest_images.debian_packages import package_sets
+from guest_images.debian_packages import DebianPackage
 from guest_images.third_party import directory
 
 MERGED = ("bin", "sbin", "lib")  # links into usr, as on every Debian 12
@@ -51,8 +51,8 @@ class Tree:
             self.directory(f"usr/{name}")
             self.link(name, f"usr/{name}")
 
-    def unpack(self, packages: Iterable[str], wanted: Callable[[str], bool] = lambda path: True) -> None:
-        """The files of fetched packages, by name, as far as they are wanted. Raises FetchError if one is missing."""
+    def unpack(self, packages: Iterable[DebianPackage], wanted: Callable[[str], bool] = lambda path: True) -> None:
+        """The files of fetched packages, as far as they are wanted. Raises FetchError if one is missing."""
         for archive in archives(packages):
             command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
             content = subprocess.run(command, capture_output=True, check=True).stdout
@@ -116,10 +116,9 @@ class Tree:
             os.utime(into / path, (TIME, TIME), follow_symlinks=False)
 
 
-def archives(packages: Iterable[str]) -> list[Path]:
-    """Where the fetched packages of these names lie. Raises FetchError if one is not there."""
-    known = {package.name: package for members in package_sets().values() for package in members}
-    paths = [known[name].archive(directory()) for name in packages]
+def archives(packages: Iterable[DebianPackage]) -> list[Path]:
+    """Where fetched packages lie. Raises FetchError if one is not there."""
+    paths = [package.archive(directory()) for package in packages]
     for path in paths:
         if not path.is_file():
             raise FetchError(f"{path}: not here; run `make guests`")

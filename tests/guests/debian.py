@@ -27,18 +27,20 @@ def is_clean(scratch: Path, name: str) -> None:
     assert "recovery" not in done.stdout + done.stderr
 
 
-def debian(init: str, machine: str) -> Session:
-    disk = f"debian-{init}.img"
+def debian(name: str, machine: str, kernel: str = "686", interface: str = "ide") -> Session:
+    """`kernel`: its flavour."""
+    disk = f"debian-{name}.img"
+    device = {"ide": "sda1", "virtio": "vda1"}[interface]
     return Session(
-        f"debian-{init}",
-        f"{machine} -m 256 -drive file={{disk}},format=raw,if=ide,index=0,media=disk",
+        f"debian-{name}",
+        f"{machine} -m 256 -drive file={{disk}},format=raw,if={interface},index=0,media=disk",
         (
             Serial(r"GNU GRUB  version 2\.06"),
             Screen(r"GNU GRUB  version 2\.06"),
-            Serial(r"Linux version 6\.1\.0-50-686"),
+            Serial(rf"Linux version 6\.1\.0-50-{kernel}"),
             *LOGIN,
             Run("python3 greeting.py", PYTHON_SAYS),
-            Run("mount | grep ' / '", r"/dev/sda1 on / type ext4 \(rw,"),
+            Run("mount | grep ' / '", rf"/dev/{device} on / type ext4 \(rw,"),
             Run("cat /proc/1/comm", r"(init|systemd)\n"),
             Run("for n in 1 2 3; do bash -c 'echo $n $BASH_VERSION' & wait; done", r"5\.2\.15"),
             Run("dd if=/dev/urandom of=written bs=64k count=64 2>&1; sync; sha256sum written >sums; echo $?", r"\n0\n"),
@@ -51,7 +53,7 @@ def debian(init: str, machine: str) -> Session:
             Screen(r"Python \(3, 11\) 333833500"),
             Keys("sha256sum -c sums\n"),
             Screen(r"^written: OK$"),
-            Shot(f"debian-{init}"),
+            Shot(f"debian-{name}"),
             Send("poweroff\n"),
             Ends(0),
         ),

@@ -58,6 +58,7 @@ SESSIONS = (
     BUSYBOX,
     debian("sysvinit", "-M pc"),
     debian("systemd", "-M pc"),
+    debian("cloud", "-M pc -cpu qemu64", "cloud-amd64", "virtio"),
     Session(
         "installer-serial",
         "-M pc -m 512 -kernel {kernel} -initrd {initrd} -append console=ttyS0",
