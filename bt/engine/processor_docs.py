@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from bt.engine.interp.handlers import Variant, variants
@@ -17,7 +18,7 @@ from bt.engine.translator.plan.plan import Plan
 from bt.engine.translator.plan.plans import build_plans
 from bt.engine.translator.stencils.catalogue import Catalogue
 from bt.x86 import cpu_model
-from bt.x86.features import ABSENT, IMPLIED
+from bt.x86.features import ABSENT, IMPLIED, NOT_BUILT
 from bt.x86.opcodes import FORMS, Form, InstructionClass
 
 PATH = Path(__file__).parents[2] / "docs" / "processor.md"
@@ -99,7 +100,16 @@ def _models() -> str:
         rows.append(f"| `{name}`{default} | `{model.signature:#06x}` | {features} |\n")
     others = " ".join(sorted(cpu_model.available_features() - IMPLIED - cpu_model.parse().features))
     missing = "; ".join(f"{name}: {reason}" for name, reason in ABSENT.items())
-    return "".join(rows) + f"\nAlso to be had with +: {others}. Refused, because it would not be true: {missing}.\n"
+    unbuilt = "".join(f"- {' '.join(names)}: {reason}\n" for reason, names in _by_reason(NOT_BUILT).items())
+    refused = f"Refused, because it would not be true: {missing}.\n\nNot built yet, and refused with the reason:\n\n"
+    return "".join(rows) + f"\nAlso to be had with +: {others}. {refused}{unbuilt}"
+
+
+def _by_reason(features: Mapping[str, str]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for name, reason in features.items():
+        names.setdefault(reason, []).append(name)
+    return names
 
 
 def render() -> str:

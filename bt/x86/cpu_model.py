@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from bt.errors import BadUsage
 from bt.host.reserved import cpu_flags
-from bt.x86.features import ABSENT, ALIASES, FEATURE_WORDS, FEATURES, IMPLIED, NEEDS, OF_THE_HOST
+from bt.x86.features import ABSENT, ALIASES, FEATURE_WORDS, FEATURES, IMPLIED, NEEDS, NOT_BUILT, OF_THE_HOST
 from bt.x86.state import CPUID_LEAVES, CpuState
 from bt.x86.system.registers import control_registers as cr
 
@@ -207,7 +207,8 @@ def parse(text: str = DEFAULT) -> CpuModel:
     for change in changes:
         wanted, feature = _change(text, change)
         if wanted and feature not in available_features():
-            raise BadUsage(f"--cpu {text}: bt has no {feature!r} to show: {ABSENT[feature]}")
+            reason = {**ABSENT, **NOT_BUILT}[feature]
+            raise BadUsage(f"--cpu {text}: bt has no {feature!r} to show: {reason}; leave +{feature} out")
         (features.add if wanted else features.discard)(feature)
     for feature in sorted(_lacking(features)):
         raise BadUsage(f"--cpu {text}: the host's processor has no {OF_THE_HOST[feature]}; give -{feature}")
@@ -229,6 +230,6 @@ def _change(text: str, change: str) -> tuple[bool, str]:
         raise BadUsage(f"--cpu {text}: {change!r} is neither +FEATURE, -FEATURE, FEATURE=on nor FEATURE=off")
     feature = (match[2] or match[3]).replace("_", "-")
     feature = ALIASES.get(feature, feature)
-    if feature not in (available_features() | ABSENT.keys()) - IMPLIED:
+    if feature not in (available_features() | ABSENT.keys() | NOT_BUILT.keys()) - IMPLIED:
         raise BadUsage(f"--cpu {text}: no feature {feature!r}; there are {' '.join(_sorted(available_features()))}")
     return (match[1] or match[4] or "on") in ("+", "on"), feature

@@ -89,6 +89,26 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "pbe": "there is no pending-break signal",
     }
 )
+# Features that people ask for and bt has not got yet: what is missing.
+_YMM = "there are no registers of 256 bits and more, and no XSAVE for them"
+_NO_INSTRUCTIONS = "its instructions are not in bt's table"
+NOT_BUILT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("avx", "avx2", "fma", "f16c", "avx512f"), _YMM),
+        "xsave": "there is no XCR0 beyond what FXSAVE keeps",
+        "la57": "page tables have four levels at most",
+        **dict.fromkeys(("pcid", "invpcid"), "the TLB does not tell address spaces apart"),
+        **dict.fromkeys(("smep", "smap"), "CR4.SMEP and CR4.SMAP cannot be set"),
+        "x2apic": "the local APIC has its registers in memory only",
+        "tsc-deadline": "the local APIC's timer counts down only",
+        **dict.fromkeys(("vmx", "svm"), "guests of guests are not for this monitor"),
+        **dict.fromkeys(
+            ("aes", "pclmulqdq", "bmi1", "bmi2", "abm", "adx", "sha-ni", "rdrand", "rdseed", "clflushopt", "clwb",
+             "monitor"),
+            _NO_INSTRUCTIONS,
+        ),
+    }
+)  # fmt: skip
 # Features whose instructions the host executes itself, as it does those of its base, and what Linux calls them.
 OF_THE_HOST: Final[Mapping[str, str]] = MappingProxyType(
     {"pni": "pni", "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2"}

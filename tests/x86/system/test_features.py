@@ -12,7 +12,7 @@ from bt.engine.library.library import load_library
 from bt.errors import BadUsage
 from bt.x86 import cpu_model
 from bt.x86.exits import ExitReason
-from bt.x86.features import ABSENT, FEATURE_WORDS, FEATURES, IMPLIED
+from bt.x86.features import ABSENT, FEATURE_WORDS, FEATURES, IMPLIED, NOT_BUILT
 from bt.x86.opcodes import FORMS, PLAIN_FORMS, Form, Method
 from bt.x86.opcodes.encoding import parse_encoding
 from bt.x86.state import CPUID_LEAVES, EAX, EBX, ECX, EDX, GPR_NAMES
@@ -117,6 +117,12 @@ def test_every_feature_of_edx_is_there_or_missing_for_a_reason() -> None:
     assert not cpu_model.available_features() & ABSENT.keys()
 
 
+def test_what_is_not_built_is_not_there() -> None:
+    assert not NOT_BUILT.keys() & (cpu_model.available_features() | ABSENT.keys())
+    parsed = cpu_model.parse("qemu64," + ",".join(f"-{name}" for name in NOT_BUILT))
+    assert parsed.features == cpu_model.parse("qemu64").features
+
+
 def test_the_listing_has_all_of_it() -> None:
     words = cpu_model.listing().split()
     assert set(words) >= cpu_model.available_features() - IMPLIED | cpu_model.MODELS.keys()
@@ -131,8 +137,10 @@ def test_the_listing_has_all_of_it() -> None:
         ),
         ("486,tsc=yes", "--cpu 486,tsc=yes: 'tsc=yes' is neither"),
         ("486,", "--cpu 486,: '' is neither"),
-        ("486,+avx", "--cpu 486,+avx: no feature 'avx'; there are "),
-        ("486,avx=on", "--cpu 486,avx=on: no feature 'avx'; there are "),
+        ("486,+avx", "--cpu 486,+avx: bt has no 'avx' to show: there are no registers of 256 bits and more"),
+        ("qemu64,+la57", "page tables have four levels at most; leave +la57 out"),
+        ("486,+avx10", "--cpu 486,+avx10: no feature 'avx10'; there are "),
+        ("486,avx=on", "--cpu 486,avx=on: bt has no 'avx' to show: "),
         ("486,+pn", "--cpu 486,+pn: bt has no 'pn' to show: there is no serial number"),
         ("486,+sse2", "--cpu 486,+sse2: sse2 needs sse; give +sse or -sse2"),
         ("pentium4,-fxsr", "--cpu pentium4,-fxsr: sse needs fxsr; give +fxsr or -sse"),
@@ -140,7 +148,7 @@ def test_the_listing_has_all_of_it() -> None:
         ("pentium4,+sse4.1", "--cpu pentium4,+sse4.1: sse4.1 needs ssse3; give +ssse3 or -sse4.1"),
         ("pentium3,+sse3", "--cpu pentium3,+sse3: pni needs sse2; give +sse2 or -pni"),
         ("x86-64-v2,-sse4_1", "--cpu x86-64-v2,-sse4_1: sse4.2 needs sse4.1; give +sse4.1 or -sse4.2"),
-        ("x86-64-v2,+monitor", "--cpu x86-64-v2,+monitor: no feature 'monitor'; there are "),
+        ("x86-64-v2,+monitor", "--cpu x86-64-v2,+monitor: bt has no 'monitor' to show: its instructions are "),
     ],
 )
 def test_what_is_not_known_is_refused(text: str, complaint: str) -> None:
