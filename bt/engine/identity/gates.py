@@ -195,7 +195,7 @@ def _fault(b: NativeContext) -> None:
         with b.If((result.get() == OPENED) & may_enter(b)):
             _resume(b, _in_code(b, UNIT_SITE.get(b, site, "retry")), refund)
     with b.If(result.get() == ATTENTION):
-        _count_trap(b, site)
+        _count_trap(b, site, outside=(b.get("fault_signal") == SIGSEGV) & linear.uge(VIEW_BYTES))
     _note_x87(b, site)
     stays, left = interpret_one(b, UNIT_SITE.get_pointer(b, site, "record"), refund)
     with b.If(in_view & begins & stays), b.If(_open(b, linear) == OPENED):
@@ -214,8 +214,9 @@ def _open(b: NativeContext, linear: Value) -> Value:
     return result
 
 
-def _count_trap(b: NativeContext, site: Value) -> None:
-    """An instruction that traps time and again is a service in the next unit."""
+def _count_trap(b: NativeContext, site: Value, outside: Value) -> None:
+    """An instruction that traps time and again is a service in the next unit; or its operand wraps, if it was `outside`
+    of the view (operand_forms.py)."""
     traps = UNIT_SITE.get(b, site, "traps") + 1
     UNIT_SITE.put(b, site, "traps", traps)
     with b.If(traps == MOST_TRAPS):
@@ -223,7 +224,8 @@ def _count_trap(b: NativeContext, site: Value) -> None:
         place = CONTROL.get(b, control, "trapping_next")
         record = UNIT_SITE.get_pointer(b, site, "record")
         with b.If(place.ult(TRAPPING)):
-            b.store(CONTROL.get_pointer(b, control, "trapping") + (place << 2), RECORD.get(b, record, "eip"))
+            entry = RECORD.get(b, record, "eip").zext(64) | (outside.zext(64) << 32)
+            b.store(CONTROL.get_pointer(b, control, "trapping") + (place << 3), entry)
             CONTROL.put(b, control, "trapping_next", place + 1)
             b.call(KILL_UNIT, b.cpu, UNIT_SITE.get(b, site, "unit").zext(64))
 

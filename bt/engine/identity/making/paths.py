@@ -54,6 +54,7 @@ class Choice(NamedTuple):
     paged: bool  # each page for itself: what lies where may change
     everything: bool  # have a unit even where that does not pay
     trapping: frozenset[int]  # EIPs of what had better be a service
+    wrapping: frozenset[int]  # and of what has addresses that wrap
     missing: frozenset[int]  # forms that the guest's processor has not
     ready: int  # READY_* bits: which FP instructions may simply be executed
     host_flags: HostFlags
@@ -144,7 +145,9 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     """None: a block that tier 1 does better."""
     if not block.usable:
         return None
-    found = [step(i) for i in decoded_records(block.records, block.insns)]
+    instructions = decoded_records(block.records, block.insns)
+    wraps = any(i.eip in choice.wrapping for i in instructions)  # then its neighbours soon will
+    found = [step(i, wraps=wraps) for i in instructions]
     for index, each in enumerate(found):
         if each.i.eip in choice.trapping or each.i.form in choice.missing:
             found[index] = each.as_service()

@@ -9,6 +9,7 @@ from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import memory_operand, move_immediate
 from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
 from bt.engine.identity.making import segments, strings
+from bt.engine.identity.making.operand_forms import near, wrapping
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline
@@ -17,12 +18,9 @@ from bt.x86.opcodes import FORMS, Form, Method
 from bt.x86.opcodes.fp import UNIT_MMX, fp_use, is_fp
 from bt.x86.state import EBP, ECX, ESP
 
-VIEW = b"\x65\x67"
-"""The operand form of views: GS, and 32-bit addresses, which wrap as the guest's do."""
-
 _T = FLAT_32.number("t")
-_ENCODER = IntegerEncoder(FLAT_32, VIEW)
-_ESP, _EBP = _ENCODER.host(ESP), _ENCODER.host(EBP)
+_NEAR, _WRAPPING = IntegerEncoder(FLAT_32, near), IntegerEncoder(FLAT_32, wrapping)
+_ESP, _EBP, _ECX = (FLAT_32.guest_numbers[number] for number in (ESP, EBP, ECX))
 _MOV_LOAD, _MOV_STORE, _MOV_IMMEDIATE, _LEA = b"\x8b", b"\x89", b"\xc7", b"\x8d"
 _WORD = 4  # bytes that PUSH and POP move
 TO_TABLE = bytes((0x42, 0xFF, 0x40 | 4 << 3 | 4, 3 << 6 | (_T & 7) << 3 | TABLE, 0))  # jmp [table + T * 8]
@@ -77,26 +75,26 @@ def go_to_table(target: int) -> bytes:
     return move_immediate(_T) + target.to_bytes(4, "little") + TO_TABLE
 
 
-def step(i: Decoded) -> Step:
-    """What an instruction becomes."""
-    form = FORMS[i.form]
+def step(i: Decoded, *, wraps: bool = False) -> Step:
+    """What an instruction becomes. `wraps`: its memory operand may be at an address that wraps (operand_forms.py)."""
+    form, encoder = FORMS[i.form], _WRAPPING if wraps else _NEAR
     try:
         if segments.is_based(form, i):
-            flat, before = segments.without_base(_ENCODER, i)
-            made = _step(form, flat)
+            flat, before = segments.without_base(encoder, i)
+            made = _step(encoder, form, flat)
             return made._replace(i=i, parts=(*before, *made.parts))
-        return _step(form, i)
+        return _step(encoder, form, i)
     except NotEncodable:
         return Step(i, ()).as_service()
 
 
-def _step(form: Form, i: Decoded) -> Step:
+def _step(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
     """Raises NotEncodable."""
-    made = _special(form, i)
+    made = _special(encoder, form, i)
     if made is None and inline(form) is not Inline.NOT:
-        made = _floating(form, i)
+        made = _floating(encoder, form, i)
     if made is None:
-        code = _ENCODER.encode(i)
+        code = encoder.encode(i)
         touches = i.is_memory and form.meaning != "move.lea"
         made = Step(i, ((code, touches or form.meaning in _DIVISIONS),))
     return made
@@ -105,14 +103,14 @@ def _step(form: Form, i: Decoded) -> Step:
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
 
-def _special(form: Form, i: Decoded) -> Step | None:
+def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
     """Stack and control; None for what is encoded as it is. Raises NotEncodable."""
     if is_nothing(form):
         return Step(i, ())
     if form.meaning.startswith(("stack.", "control.")) and i.operand_size != 32:
         raise NotEncodable("16-bit operand")
     if form.meaning in strings.MEANINGS:
-        return Step(i, strings.single_element(_ENCODER, form, i))
+        return Step(i, strings.single_element(encoder, form, i))
     match form.meaning:
         case "control.jcc":
             return Step(i, (), Ending.CONDITION)
@@ -125,25 +123,25 @@ def _special(form: Form, i: Decoded) -> Step | None:
         case "control.call":
             return Step(i, _push_constant(i.next_eip), Ending.CALL)
         case "control.jmp_indirect":
-            return Step(i, (_into_t(i),), Ending.INDIRECT)
+            return Step(i, (_into_t(encoder, i),), Ending.INDIRECT)
         case "control.call_indirect":
-            return Step(i, (_into_t(i), *_push_constant(i.next_eip)), Ending.INDIRECT)
+            return Step(i, (_into_t(encoder, i), *_push_constant(i.next_eip)), Ending.INDIRECT)
         case "control.ret":
             released = _WORD + (i.immediate if form.operands else 0)
-            return Step(i, ((_ENCODER.at(_MOV_LOAD, _T, _ESP, 0), True), (_move_esp(released), False)), Ending.INDIRECT)
+            return Step(i, ((_NEAR.at(_MOV_LOAD, _T, _ESP, 0), True), (_move_esp(released), False)), Ending.INDIRECT)
         case "stack.push":
-            return Step(i, _push(form, i))
+            return Step(i, _push(encoder, form, i))
         case "stack.pop" if form.operands[0].method is Method.OPCODE_REGISTER:
-            register = _ENCODER.host(i.rm_number)
-            load = (_ENCODER.at(_MOV_LOAD, register, _ESP, 0), True)
+            register = _NEAR.host(i.rm_number)
+            load = (_NEAR.at(_MOV_LOAD, register, _ESP, 0), True)
             return Step(i, (load,) if register == _ESP else (load, (_move_esp(_WORD), False)))
         case "stack.leave":
-            load = (_ENCODER.at(_MOV_LOAD, _T, _EBP, 0), True)
+            load = (_NEAR.at(_MOV_LOAD, _T, _EBP, 0), True)
             return Step(i, (load, (_lea(_ESP, _EBP, _WORD), False), (_move(_EBP, _T), False)))
     return None
 
 
-def _floating(form: Form, i: Decoded) -> Step:
+def _floating(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
     if i.is_memory and is_fp(form) and fp_use(form, memory=True).units & UNIT_MMX:
         # Intel's processors have the top of the x87 stack at 0 and all tags valid even if it faults
         raise NotEncodable("MMX and memory")
@@ -152,36 +150,36 @@ def _floating(form: Form, i: Decoded) -> Step:
     if inline(form) is Inline.NOTHING:
         return Step(i, (), needs=needs)
     if not (i.is_memory and x87):
-        return Step(i, ((encode_floating(i, _ENCODER), i.is_memory),), needs=needs, x87=x87)
-    where = (_ENCODER.operand_address(_T, i), False)
-    return Step(i, (where, (encode_floating(i, _ENCODER, _T), True), (NOTE_OPERAND, False)), needs=needs, x87=True)
+        return Step(i, ((encode_floating(i, encoder), i.is_memory),), needs=needs, x87=x87)
+    where = (encoder.operand_address(_T, i), False)
+    return Step(i, (where, (encode_floating(i, encoder, _T), True), (NOTE_OPERAND, False)), needs=needs, x87=True)
 
 
-def _push(form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:
+def _push(encoder: IntegerEncoder, form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:
     match form.operands[0].method:
         case Method.OPCODE_REGISTER:
-            return _push_register(_ENCODER.host(i.rm_number))
+            return _push_register(_NEAR.host(i.rm_number))
         case Method.IMMEDIATE:
             return _push_constant(i.immediate)
         case _ if not i.is_memory:
-            return _push_register(_ENCODER.host(i.rm_number))
+            return _push_register(_NEAR.host(i.rm_number))
         case _:
-            return (_into_t(i), *_push_register(_T))
+            return (_into_t(encoder, i), *_push_register(_T))
 
 
 def _push_register(register: int) -> tuple[tuple[bytes, bool], ...]:
-    return (_ENCODER.at(_MOV_STORE, register, _ESP, -_WORD), True), (_move_esp(-_WORD), False)
+    return (_NEAR.at(_MOV_STORE, register, _ESP, -_WORD), True), (_move_esp(-_WORD), False)
 
 
 def _push_constant(value: int) -> tuple[tuple[bytes, bool], ...]:
-    store = _ENCODER.at(_MOV_IMMEDIATE, 0, _ESP, -_WORD) + (value & 0xFFFFFFFF).to_bytes(4, "little")
+    store = _NEAR.at(_MOV_IMMEDIATE, 0, _ESP, -_WORD) + (value & 0xFFFFFFFF).to_bytes(4, "little")
     return (store, True), (_move_esp(-_WORD), False)
 
 
-def _into_t(i: Decoded) -> tuple[bytes, bool]:
+def _into_t(encoder: IntegerEncoder, i: Decoded) -> tuple[bytes, bool]:
     if i.is_memory:
-        return _ENCODER.load(_T, i), True
-    return _move(_T, _ENCODER.host(i.rm_number)), False
+        return encoder.load(_T, i), True
+    return _move(_T, _NEAR.host(i.rm_number)), False
 
 
 def _move_esp(amount: int) -> bytes:
@@ -200,4 +198,4 @@ def _move(target: int, source: int) -> bytes:
 
 def decrement_ecx() -> bytes:
     """lea ecx, [rcx - 1]"""
-    return _lea(_ENCODER.host(ECX), _ENCODER.host(ECX), -1)
+    return _lea(_ECX, _ECX, -1)
