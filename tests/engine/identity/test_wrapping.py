@@ -16,7 +16,8 @@ WRAPPING = {
     "a base": f"mov eax, [ebx+{DATA + 0x200}]\nadd eax, esi\nmov [ebx+{DATA + 0x204}], eax",
     "an index": f"add dword ptr [ebx*4+{DATA + 0x600}], esi\nadc eax, [ebx*8+{DATA + 0xA00}]",
     "both": f"lea edi, [ebx*2]\nmov [edi+ebx*4+{DATA + 0x800}], esi\nmov [ebx+{DATA + 0x300}], edi",
-    "flags around": f"sub eax, [ebx+{DATA + 0x200}]\nsbb [ebx+{DATA + 0x208}], eax\nsetc cl\nadd [ebx+{DATA + 0x200}], cl",
+    "flags around": f"sub eax, [ebx+{DATA + 0x200}]\n"
+    f"sbb [ebx+{DATA + 0x208}], eax\nsetc cl\nadd [ebx+{DATA + 0x200}], cl",
     "an indirect jump": f"mov edi, next\nmov [ebx+{DATA + 0x200}], edi\njmp dword ptr [ebx+{DATA + 0x200}]\nnext:",
 }
 # The same with addresses where there is nothing.
