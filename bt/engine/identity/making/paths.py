@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from bt.engine.identity.layout import REPEATED_INSNS
@@ -13,7 +14,7 @@ from bt.engine.identity.making.flag_repairs import is_repairable, with_right_fla
 from bt.engine.identity.making.steps import Ending, Placed, Step, step
 from bt.engine.identity.making.undefined_flags import HostFlags
 from bt.engine.reencode.decoded import decoded_records
-from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
+from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, RECORD_BYTES, UNIT_HEAD
 from bt.x86.opcodes import FORMS
 from bt.x86.page import PAGE
 
@@ -39,6 +40,10 @@ class GuestBlock(NamedTuple):
     page: int  # physical
     in_units: int
     usable: bool
+
+    @property
+    def last_record(self) -> int:
+        return self.records + (self.insns - 1) * RECORD_BYTES
 
     @classmethod
     def at(cls, address: int) -> GuestBlock:
@@ -90,6 +95,7 @@ class Trace:
 def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     """The trace along a path whose last block is only where it went on."""
     trace, cut_short = Trace(path[0]), False
+    calls: list[int] = []  # where those on the trace return to, innermost last
     blocks, after = _divided(path)
     for block, following in zip(blocks, [*blocks[1:], after], strict=True):
         if not _stays(trace.head, block, paged=choice.paged):
@@ -101,7 +107,7 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
             break
         trace.blocks.append(block)
         trace.steps += [Placed(each, each.i.next_eip) for each in steps[:-1]]
-        onward = _onward(steps[-1], None if following is None else following.eip)
+        onward = _onward(steps[-1], None if following is None else following.eip, calls)
         trace.steps.append(Placed(steps[-1], onward))
         if onward is None:
             break
@@ -120,9 +126,11 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
 
 def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | None]:
     """What of a path a unit may have: up to the first head of another one, which is the second of what is answered,
-    or through it where it leads to an indirect jump at once. Each copy of such a jump is predicted for itself."""
+    or through it where it leads to an indirect jump at once. Each copy of such a jump is predicted for itself.
+    Through what is called as well, if it returns on the path: a call in a loop is part of the loop."""
+    whole = _called(path)
     heads = (number for number, block in enumerate(path) if number and block.in_units & UNIT_HEAD)
-    first = next(heads, None)
+    first = next((number for number in heads if number not in whole), None)
     if first is None:
         return (path[:-1], path[-1]) if len(path) > 1 else (path, None)
     insns = 0
@@ -130,9 +138,26 @@ def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | Non
         insns += block.insns
         if not block.usable or insns > REPEATED_INSNS:
             break
-        if step(decoded_records(block.records, block.insns)[-1]).ending is Ending.INDIRECT:
+        if step(decoded_records(block.last_record, 1)[0]).ending in (Ending.RETURN, Ending.INDIRECT):
             return path[: number + 1], None
     return path[:first], path[first]
+
+
+def _called(path: Sequence[GuestBlock]) -> set[int]:
+    """Numbers of the blocks of a path that were called from it and returned, and of those that were returned to."""
+    found: set[int] = set()
+    calls: list[tuple[int, int]] = []  # the block behind each, and where it returns to
+    for number, (block, following) in enumerate(pairwise(path), 1):
+        if not block.usable:
+            break
+        last = step(decoded_records(block.last_record, 1)[0])
+        if last.ending is Ending.CALL:
+            calls.append((number, last.i.next_eip))
+        elif last.ending is Ending.RETURN:
+            if not calls or calls[-1][1] != following.eip:
+                break
+            found.update(range(calls.pop()[0], number + 1))
+    return found
 
 
 def _stays(head: GuestBlock, block: GuestBlock, *, paged: bool) -> bool:
@@ -176,13 +201,19 @@ def _shows_others(steps: Sequence[Step], index: int, choice: Choice) -> bool:
     return not strictly_dead([(following.i, following.can_leave) for following in steps[index + 1 :]], LONGEST_TRACE)
 
 
-def _onward(last: Step, following: int | None) -> int | None:
-    """Where the trace goes on behind the last step of a block, if that is known and a unit may go on there."""
+def _onward(last: Step, following: int | None, calls: list[int]) -> int | None:
+    """Where the trace goes on behind the last step of a block, if that is known and a unit may go on there. `calls`:
+    where those before it return to."""
     match last.ending:
         case Ending.NEXT:
             return last.i.next_eip
-        case Ending.JUMP | Ending.CALL:
+        case Ending.CALL:
+            calls.append(last.i.next_eip)
             return last.i.immediate
+        case Ending.JUMP:
+            return last.i.immediate
+        case Ending.RETURN:
+            return following if calls and following == calls.pop() else None
         case Ending.CONDITION:
             return following if following in (last.i.immediate, last.i.next_eip) else None
         case Ending.COUNT:

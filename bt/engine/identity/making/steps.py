@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
-from bt.codegen.host_bytes import memory_operand, move_immediate
+from bt.codegen.host_bytes import based, memory_operand, move, move_immediate, rex
 from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
 from bt.engine.identity.making import segments, strings
 from bt.engine.identity.making.operand_forms import near, wrapping
@@ -20,11 +20,13 @@ from bt.x86.state import EBP, ECX, ESP
 
 _T = FLAT_32.number("t")
 _NEAR, _WRAPPING = IntegerEncoder(FLAT_32, near), IntegerEncoder(FLAT_32, wrapping)
+_EBX = 3
 _ESP, _EBP, _ECX = (FLAT_32.guest_numbers[number] for number in (ESP, EBP, ECX))
 _MOV_LOAD, _MOV_STORE, _MOV_IMMEDIATE, _LEA = b"\x8b", b"\x89", b"\xc7", b"\x8d"
 _WORD = 4  # bytes that PUSH and POP move
 TO_TABLE = bytes((0x42, 0xFF, 0x40 | 4 << 3 | 4, 3 << 6 | (_T & 7) << 3 | TABLE, 0))  # jmp [table + T * 8]
 SHORT_JUMP, SHORT_JUMP_BYTES, JECXZ = 0xEB, 2, b"\x67\xe3"
+NOT_EQUAL = 5  # condition code
 
 
 class Ending(Enum):
@@ -35,6 +37,7 @@ class Ending(Enum):
     CONDITION = auto()  # there, or to what follows
     COUNT = auto()  # JCXZ and the LOOPs: the same, by ECX
     CALL = auto()  # to its immediate, as a call
+    RETURN = auto()  # to T, which is what a call has pushed
     INDIRECT = auto()  # to T
     LEAVES = auto()  # the interpreter says where
 
@@ -128,7 +131,7 @@ def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
             return Step(i, (_into_t(encoder, i), *_push_constant(i.next_eip)), Ending.INDIRECT)
         case "control.ret":
             released = _WORD + (i.immediate if form.operands else 0)
-            return Step(i, ((_NEAR.at(_MOV_LOAD, _T, _ESP, 0), True), (_move_esp(released), False)), Ending.INDIRECT)
+            return Step(i, ((_NEAR.at(_MOV_LOAD, _T, _ESP, 0), True), (_move_esp(released), False)), Ending.RETURN)
         case "stack.push":
             return Step(i, _push(encoder, form, i))
         case "stack.pop" if form.operands[0].method is Method.OPCODE_REGISTER:
@@ -137,7 +140,7 @@ def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
             return Step(i, (load,) if register == _ESP else (load, (_move_esp(_WORD), False)))
         case "stack.leave":
             load = (_NEAR.at(_MOV_LOAD, _T, _EBP, 0), True)
-            return Step(i, (load, (_lea(_ESP, _EBP, _WORD), False), (_move(_EBP, _T), False)))
+            return Step(i, (load, (_lea(_ESP, _EBP, _WORD), False), (move(_EBP, _T), False)))
     return None
 
 
@@ -179,7 +182,7 @@ def _push_constant(value: int) -> tuple[tuple[bytes, bool], ...]:
 def _into_t(encoder: IntegerEncoder, i: Decoded) -> tuple[bytes, bool]:
     if i.is_memory:
         return encoder.load(_T, i), True
-    return _move(_T, _NEAR.host(i.rm_number)), False
+    return move(_T, _NEAR.host(i.rm_number)), False
 
 
 def _move_esp(amount: int) -> bytes:
@@ -187,13 +190,22 @@ def _move_esp(amount: int) -> bytes:
 
 
 def _lea(target: int, base: int, displacement: int) -> bytes:
-    address, rex = memory_operand(target, base, None, 0, displacement)
-    return (bytes((0x40 | rex,)) if rex else b"") + _LEA + address
+    address, bits = memory_operand(target, base, None, 0, displacement)
+    return (bytes((0x40 | bits,)) if bits else b"") + _LEA + address
 
 
-def _move(target: int, source: int) -> bytes:
-    rex = 0x40 | (source >> 3) << 2 | target >> 3
-    return (bytes((rex,)) if rex != 0x40 else b"") + bytes((0x89, 0xC0 | (source & 7) << 3 | target & 7))
+SAVE_ECX, RESTORE_ECX = move(_EBX, _ECX), move(_ECX, _EBX)
+
+
+def compare_t(value: int) -> bytes:
+    """cmp T, value (32 bits)"""
+    return bytes((rex(base=_T), 0x81, 0xC0 | 7 << 3 | _T & 7)) + value.to_bytes(4, "little")
+
+
+def difference_from_t(value: int) -> bytes:
+    """ECX = T - value, without a flag changed; mod 2**32"""
+    displacement = -value & 0xFFFF_FFFF
+    return based(bytes((_LEA[0],)), _ECX, _T, displacement - ((displacement & 1 << 31) << 1))
 
 
 def decrement_ecx() -> bytes:

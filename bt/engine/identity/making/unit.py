@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
-from bt.codegen.host_bytes import JUMP_REL32, move_immediate, rex
+from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32, move_immediate, rex
 from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, add_to_budget, note_x87
 from bt.engine.identity.layout import BIAS, UNIT_SITE, UNIT_SITE_BYTES
 from bt.engine.identity.making.deadness import strictly_dead
@@ -26,12 +26,17 @@ from bt.engine.identity.making.flag_repairs import late_repair
 from bt.engine.identity.making.paths import Trace
 from bt.engine.identity.making.steps import (
     JECXZ,
+    NOT_EQUAL,
+    RESTORE_ECX,
+    SAVE_ECX,
     SHORT_JUMP,
     SHORT_JUMP_BYTES,
     TO_TABLE,
     Ending,
     Placed,
+    compare_t,
     decrement_ecx,
+    difference_from_t,
     go_to_table,
 )
 from bt.engine.structures import NO_X87_EIP, NO_X87_SEGMENT
@@ -248,24 +253,42 @@ class UnitWriter:
                 self._condition(index, placed, closing=closing)
             case Ending.COUNT:
                 self._count(index, placed, closing=closing)
-            case Ending.INDIRECT:
+            case Ending.RETURN if placed.onward is not None:
+                self._return(index, placed.onward, closing=closing)
+            case Ending.RETURN | Ending.INDIRECT:
                 self._code += TO_TABLE
 
-    def _leave_to(self, index: int, target: int) -> Callable[[], None]:
-        """The stub of a side exit behind the instruction at `index`."""
-        before = self._x87.note + late_repair(self._due)
+    def _leave_to(self, index: int, target: int | None, first: bytes = b"") -> Callable[[], None]:
+        """The stub of a side exit behind the instruction at `index`; None: to T. `first`: code that it begins with."""
+        before = first + self._x87.note + late_repair(self._due)
 
         def stub() -> None:
             self._code += before
             rest = self._not_executed(index) - 1
             if rest:
                 self._code += add_to_budget(rest)
-            if target == self._trace.head.eip:
+            if target is None:
+                self._code += TO_TABLE
+            elif target == self._trace.head.eip:
                 self._jump(self._start)
             else:
                 self._code += go_to_table(target)
 
         return stub
+
+    def _return(self, index: int, onward: int, *, closing: bool) -> None:
+        """On in the trace if T is where its call came from, as it nearly always is."""
+        following = self._leaves[index + 1 :] or self._leaves
+        if strictly_dead(following, _LOOK_AHEAD):
+            self._code += compare_t(onward)
+            self._branch(NOT_EQUAL, self._leave_to(index, None))
+        else:
+            self._code += SAVE_ECX + difference_from_t(onward) + JECXZ + bytes((JUMP_BYTES,))
+            self._code += bytes((JUMP_REL32,)) + bytes(4)
+            self._stubs.append((len(self._code) - 4, self._leave_to(index, None, RESTORE_ECX)))
+            self._code += RESTORE_ECX
+        if closing:
+            self._jump(self._start)
 
     def _condition(self, index: int, placed: Placed, *, closing: bool) -> None:
         i = placed.step.i
