@@ -31,11 +31,11 @@ BODIES = {
     ),
     "elsewhere, now and then": (
         "call function\nadd ebx, 1\nadd ebx, 1\nadd ebx, 0x1000",
-        "function:\ntest esi, 15\njnz over\nadd dword ptr [esp], 6\nover:\nret",
+        "function:\ntest esi, 15\nsetz dl\nmovzx edx, dl\nlea edx, [edx+edx*2]\nadd [esp], edx\nret",
     ),
     "elsewhere, with flags": (
         "call function\ninc ebx\nsetc [edi]\nmov [edi+4], ecx\ninc edx",
-        "function:\ntest esi, 15\njnz over\ninc dword ptr [esp]\nstc\nover:\nret",
+        "function:\ntest esi, 15\nsetz dl\nmovzx edx, dl\nadd [esp], edx\nstc\nret",
     ),
     "never": ("call function\nback:\nadc ebx, esi", "function:\npop edx\nmov edx, back\njmp edx"),
     "a pushed one": ("mov edx, back\npush edx\njmp function\nback:\nadd ebx, eax", "function:\nadd eax, 7\nret"),

@@ -138,8 +138,11 @@ def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | Non
         insns += block.insns
         if not block.usable or insns > REPEATED_INSNS:
             break
-        if step(decoded_records(block.last_record, 1)[0]).ending in (Ending.RETURN, Ending.INDIRECT):
+        ending = step(decoded_records(block.last_record, 1)[0]).ending
+        if ending in (Ending.RETURN, Ending.INDIRECT):
             return path[: number + 1], None
+        if ending is Ending.CALL:
+            break  # what it leads to is its own return
     return path[:first], path[first]
 
 
