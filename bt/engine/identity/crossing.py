@@ -46,8 +46,8 @@ def load_whole_base(segment: int) -> bytes:
     return _wide_at(b"\x8b", _RBX, state.offset("whole_bases", segment - FS))
 
 
-NOTE_OPERAND = wide(b"\x89", FLAT_32.number("t"), "fpu_dp")
-"""T is the address of the last x87 operand."""
+NOTE_OPERAND = wide(b"\x89", _FREE, "fpu_dp")
+"""The free register has the offset of the last x87 operand."""
 
 
 def note_x87(eip: int, segment: int) -> bytes:

@@ -153,6 +153,11 @@ def _service(b: NativeContext) -> None:
 
 def _note_x87(b: NativeContext, site: Value) -> None:
     note_x87(b, UNIT_SITE.get(b, site, "x87_eip"), UNIT_SITE.get(b, site, "x87_segment").zext(32))
+    operand = UNIT_SITE.get_pointer(b, site, "x87_operand")
+    with b.If(operand.zext(64) != 0):  # its registers have not been written to since
+        base, index = (b.load(b.cpu + RECORD.get(b, operand, name).sext(64), 32) for name in ("base", "index"))
+        offset = base + (index << RECORD.get(b, operand, "scale").zext(32)) + RECORD.get(b, operand, "displacement")
+        b.put("fpu_dp", offset)
 
 
 def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import based, memory_operand, move, move_immediate, rex
-from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
+from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import segments, strings
 from bt.engine.identity.making.operand_forms import near, wrapping
 from bt.engine.reencode.decoded import Decoded
@@ -18,7 +18,7 @@ from bt.x86.opcodes import FORMS, Form, Method
 from bt.x86.opcodes.fp import UNIT_MMX, fp_use, is_fp
 from bt.x86.state import EBP, ECX, ESP
 
-_T = FLAT_32.number("t")
+_T, _FREE = FLAT_32.number("t"), FLAT_32.number("free")
 _NEAR, _WRAPPING = IntegerEncoder(FLAT_32, near), IntegerEncoder(FLAT_32, wrapping)
 _EBX = 3
 _ESP, _EBP, _ECX = (FLAT_32.guest_numbers[number] for number in (ESP, EBP, ECX))
@@ -152,10 +152,7 @@ def _floating(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
     needs, x87 = fields["ready"], bool(fields["pointers"])
     if inline(form) is Inline.NOTHING:
         return Step(i, (), needs=needs)
-    if not (i.is_memory and x87):
-        return Step(i, ((encode_floating(i, encoder), i.is_memory),), needs=needs, x87=x87)
-    where = (encoder.operand_address(_T, i), False)
-    return Step(i, (where, (encode_floating(i, encoder, _T), True), (NOTE_OPERAND, False)), needs=needs, x87=True)
+    return Step(i, ((encode_floating(i, encoder), i.is_memory),), needs=needs, x87=x87)
 
 
 def _push(encoder: IntegerEncoder, form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:
@@ -206,6 +203,11 @@ def difference_from_t(value: int) -> bytes:
     """ECX = T - value, without a flag changed; mod 2**32"""
     displacement = -value & 0xFFFF_FFFF
     return based(bytes((_LEA[0],)), _ECX, _T, displacement - ((displacement & 1 << 31) << 1))
+
+
+def address_of_x87(i: Decoded) -> bytes:
+    """What is to be noted of the operand of an x87 instruction, its offset, to where NOTE_OPERAND takes it from."""
+    return _NEAR.operand_address(_FREE, i)
 
 
 def decrement_ecx() -> bytes:

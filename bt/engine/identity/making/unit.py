@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32, move_immediate, rex
-from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, add_to_budget, note_x87
+from bt.engine.identity.crossing import LOAD_FLAGS, NOTE_OPERAND, SAVE_FLAGS, add_to_budget, note_x87
 from bt.engine.identity.layout import BIAS, UNIT_SITE, UNIT_SITE_BYTES
+from bt.engine.identity.making.changed_registers import address_registers, changed_registers
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import late_repair
 from bt.engine.identity.making.paths import Trace
@@ -34,11 +35,13 @@ from bt.engine.identity.making.steps import (
     TO_TABLE,
     Ending,
     Placed,
+    address_of_x87,
     compare_t,
     decrement_ecx,
     difference_from_t,
     go_to_table,
 )
+from bt.engine.reencode.decoded import Decoded
 from bt.engine.structures import NO_X87_EIP, NO_X87_SEGMENT
 from bt.x86.opcodes import FORMS
 
@@ -47,7 +50,7 @@ _SIGN = 8  # condition code
 LATEST_CHARGE = 24
 """Instructions; with those until the flags are overwritten at most BIAS."""
 _LOOK_AHEAD = BIAS - LATEST_CHARGE
-_SITE = struct.Struct("<IIQIIiIIHH")
+_SITE = struct.Struct("<IIQIIiIIHHQ")
 
 
 class LastX87(NamedTuple):
@@ -55,11 +58,17 @@ class LastX87(NamedTuple):
 
     eip: int = NO_X87_EIP
     segment: int = NO_X87_SEGMENT  # of the last operand in memory
+    operand: Decoded | None = None  # the instruction with it, while its registers are what they were
 
     @property
     def note(self) -> bytes:
         """Code that notes it."""
-        return b"" if self == LastX87() else note_x87(*self)
+        return b"" if self == LastX87() else self.note_operand + note_x87(self.eip, self.segment)
+
+    @property
+    def note_operand(self) -> bytes:
+        """Code that notes the address of the operand."""
+        return b"" if self.operand is None else address_of_x87(self.operand) + NOTE_OPERAND
 
 
 class Site(NamedTuple):
@@ -91,13 +100,18 @@ class Unit(NamedTuple):
 
         def packed(s: Site) -> bytes:
             behind = s.behind and s.behind - base
-            return _SITE.pack(s.at - base, number, s.record, s.retry - base, behind, s.refund, 0, *s.x87, s.due)
+            eip, segment, operand = s.x87
+            x87_record = 0 if operand is None else operand.record
+            retry = s.retry - base
+            return _SITE.pack(
+                s.at - base, number, s.record, retry, behind, s.refund, 0, eip, segment, s.due, x87_record
+            )
 
         return b"".join(map(packed, self.sites))
 
 
 assert _SITE.size == UNIT_SITE_BYTES
-assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28, 32, 36, 38]
+assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28, 32, 36, 38, 40]
 
 
 class UnitWriter:
@@ -206,7 +220,12 @@ class UnitWriter:
             self._code += LOAD_FLAGS
 
     def _instruction(self, index: int, placed: Placed) -> None:
-        step, record, start = placed.step, placed.step.i.record, self._here
+        step, record = placed.step, placed.step.i.record
+        operand = self._x87.operand
+        if operand is not None and not step.service and changed_registers(step.i) & address_registers(operand):
+            self._code += self._x87.note_operand
+            self._x87 = self._x87._replace(operand=None)
+        start = self._here
         if step.service:
             site = self._site(start, record, start, 0, self._not_executed(index))
             self._to_gate("service", site)
@@ -223,8 +242,8 @@ class UnitWriter:
         for number in range(first_site, len(self._sites)):
             self._sites[number] = self._sites[number]._replace(behind=behind)
         if step.x87:
-            segment = step.i.segment if step.i.is_memory else self._x87.segment
-            self._x87 = LastX87(step.i.eip, segment)
+            now = (step.i.segment, step.i) if step.i.is_memory else self._x87[1:]
+            self._x87 = LastX87(step.i.eip, *now)
         self._ending(index, placed)
 
     def _note_x87(self) -> None:
