@@ -14,7 +14,7 @@ from bt.engine.identity.making.flag_repairs import is_repairable, with_right_fla
 from bt.engine.identity.making.steps import Ending, Placed, Step, step
 from bt.engine.identity.making.undefined_flags import HostFlags
 from bt.engine.reencode.decoded import decoded_records
-from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, RECORD_BYTES, UNIT_HEAD
+from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, RECORD, RECORD_BYTES, UNIT_HEAD
 from bt.x86.opcodes import FORMS
 from bt.x86.page import PAGE
 
@@ -128,8 +128,8 @@ def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | Non
     """What of a path a unit may have: up to the first head of another one, which is the second of what is answered,
     or through it where it leads to an indirect jump at once. Each copy of such a jump is predicted for itself.
     Through what is called as well, if it returns on the path: a call in a loop is part of the loop."""
-    whole = _called(path)
-    heads = (number for number, block in enumerate(path) if number and block.in_units & UNIT_HEAD)
+    heads = [number for number, block in enumerate(path) if number and block.in_units & UNIT_HEAD]
+    whole = _called(path) if heads else ()
     first = next((number for number in heads if number not in whole), None)
     if first is None:
         return (path[:-1], path[-1]) if len(path) > 1 else (path, None)
@@ -153,14 +153,22 @@ def _called(path: Sequence[GuestBlock]) -> set[int]:
     for number, (block, following) in enumerate(pairwise(path), 1):
         if not block.usable:
             break
-        last = step(decoded_records(block.last_record, 1)[0])
-        if last.ending is Ending.CALL:
-            calls.append((number, last.i.next_eip))
-        elif last.ending is Ending.RETURN:
+        next_eip, form = _END.unpack_from(ctypes.string_at(block.last_record, RECORD_BYTES))
+        if form in _CALLS:
+            calls.append((number, next_eip))
+        elif form in _RETURNS:
             if not calls or calls[-1][1] != following.eip:
                 break
             found.update(range(calls.pop()[0], number + 1))
     return found
+
+
+_END = struct.Struct(f"<{RECORD.offsets['next_eip']}xI{RECORD.offsets['form'] - RECORD.offsets['next_eip'] - 4}xH")
+_CALLS, _RETURNS = (
+    frozenset(number for number, form in enumerate(FORMS) if form.meaning == meaning)
+    for meaning in ("control.call", "control.ret")
+)
+assert (RECORD.widths["next_eip"], RECORD.widths["form"]) == (32, 16)
 
 
 def _stays(head: GuestBlock, block: GuestBlock, *, paged: bool) -> bool:
@@ -174,7 +182,7 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     if not block.usable:
         return None
     instructions = decoded_records(block.records, block.insns)
-    wraps = any(i.eip in choice.wrapping for i in instructions)  # then its neighbours soon will
+    wraps = bool(choice.wrapping) and any(i.eip in choice.wrapping for i in instructions)  # the others soon will
     found = [step(i, wraps=wraps) for i in instructions]
     for index, each in enumerate(found):
         if each.i.eip in choice.trapping or each.i.form in choice.missing:

@@ -63,7 +63,7 @@ class LastX87(NamedTuple):
     @property
     def note(self) -> bytes:
         """Code that notes it."""
-        return b"" if self == LastX87() else self.note_operand + note_x87(self.eip, self.segment)
+        return b"" if self.eip == NO_X87_EIP else self.note_operand + note_x87(self.eip, self.segment)
 
     @property
     def note_operand(self) -> bytes:
@@ -233,14 +233,16 @@ class UnitWriter:
                 self._sites[-1] = self._sites[-1]._replace(behind=self._here)
             self._x87 = LastX87()  # the way out has noted it, and the interpreter its own
             return
-        first_site = len(self._sites)
-        for code, can_fault in step.parts:
-            if can_fault:
-                self._site(self._here, record, start, 0, self._not_executed(index))
-            self._code += code
-        behind = self._here if step.ending is Ending.NEXT else 0
-        for number in range(first_site, len(self._sites)):
-            self._sites[number] = self._sites[number]._replace(behind=behind)
+        if step.can_leave:
+            goes_on = step.ending is Ending.NEXT
+            behind = start + sum([len(code) for code, _ in step.parts]) if goes_on else 0
+            for code, can_fault in step.parts:
+                if can_fault:
+                    self._site(self._here, record, start, behind, self._not_executed(index))
+                self._code += code
+        else:
+            for code, _ in step.parts:
+                self._code += code
         if step.x87:
             now = (step.i.segment, step.i) if step.i.is_memory else self._x87[1:]
             self._x87 = LastX87(step.i.eip, *now)
@@ -256,8 +258,10 @@ class UnitWriter:
 
     def _ending(self, index: int, placed: Placed) -> None:
         step, is_last = placed.step, index == self._total - 1
-        closing = is_last and self._trace.closes
         self._due = placed.due_after
+        if step.ending is Ending.NEXT and not is_last and placed.onward is not None:
+            return
+        closing = is_last and self._trace.closes
         if closing or placed.onward is None:
             self._note_x87()
             if not (closing and self._head_is_dead):
@@ -279,7 +283,9 @@ class UnitWriter:
 
     def _leave_to(self, index: int, target: int | None, first: bytes = b"") -> Callable[[], None]:
         """The stub of a side exit behind the instruction at `index`; None: to T. `first`: code that it begins with."""
-        before = first + self._x87.note + late_repair(self._due)
+        before = first + self._x87.note
+        if self._due:
+            before += late_repair(self._due)
 
         def stub() -> None:
             self._code += before
