@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bt.codegen.abi import FLAT_32
@@ -40,7 +40,7 @@ from bt.engine.identity.layout import (
     UNITS,
     WAYS_AREA_BYTES,
 )
-from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
+from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, recorded_path, trace_of
 from bt.engine.identity.making.undefined_flags import ask_host
 from bt.engine.identity.making.unit import Unit, UnitWriter
 from bt.engine.structures import (
@@ -142,15 +142,17 @@ class IdentityTier:
         for name in ("members_next", "trapping_next", "wide_units"):
             self._cpu.set_control(name, 0)
 
-    def promote(self, path: list[GuestBlock]) -> None:
-        """Have a unit for a path that was recorded, if it is worth one."""
+    def promote(self, addresses: Sequence[int]) -> None:
+        """Have a unit for a path that was recorded, if it is worth one: the host addresses of its BLOCKs."""
+        paged = bool(self._cpu.state["cr0"] & CR0_PG)
+        path = recorded_path(addresses, paged=paged)
         head = path[0]
         self._note_trapping()
         trace = Trace(head, why="its place has had several already")
         if self._everything or self.places[head.eip] < _MOST_MADE:
             state_now = self._cpu.state
             choice = Choice(
-                bool(state_now["cr0"] & CR0_PG),
+                paged,
                 self._everything,
                 self._trapping,
                 self._wrapping,

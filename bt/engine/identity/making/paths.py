@@ -28,6 +28,14 @@ _BLOCK = struct.Struct("<QQQQ8xQI12xH2x?B")
 assert [BLOCK.offsets[name] for name in ("eip", "mode", "count", "dead", "in_units")] == [40, 48, 64, 68, 69]
 
 
+_END = struct.Struct(f"<{RECORD.offsets['next_eip']}xI{RECORD.offsets['form'] - RECORD.offsets['next_eip'] - 4}xH")
+_CALLS, _RETURNS = (
+    frozenset(number for number, form in enumerate(FORMS) if form.meaning == meaning)
+    for meaning in ("control.call", "control.ret")
+)
+assert (RECORD.widths["next_eip"], RECORD.widths["form"]) == (32, 16)
+
+
 class GuestBlock(NamedTuple):
     """A BLOCK as Python sees it."""
 
@@ -44,6 +52,12 @@ class GuestBlock(NamedTuple):
     @property
     def last_record(self) -> int:
         return self.records + (self.insns - 1) * RECORD_BYTES
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """Of the last instruction: the address behind it, its form."""
+        next_eip, form = _END.unpack_from(ctypes.string_at(self.last_record, RECORD_BYTES))
+        return next_eip, form
 
     @classmethod
     def at(cls, address: int) -> GuestBlock:
@@ -90,6 +104,28 @@ class Trace:
         """Have bt's undefined flags in it."""
         if host_flags.unlike:
             self.steps = with_right_flags(self.steps, host_flags.unlike)
+
+
+def recorded_path(addresses: Sequence[int], *, paged: bool) -> list[GuestBlock]:
+    """The blocks of a path as far as a unit may have them, and where it goes on; not all that was noted is read."""
+    path: list[GuestBlock] = []
+    calls: list[int] = []
+    returned_to, beyond = 0, 0
+    for address in addresses:
+        block = GuestBlock.at(address)
+        path.append(block)
+        if not _stays(path[0], block, paged=paged) or not block.usable or beyond > REPEATED_INSNS:
+            break
+        is_head = len(path) > 1 and block.in_units & UNIT_HEAD
+        if beyond or (is_head and not calls and block.eip != returned_to):
+            beyond += block.insns
+        next_eip, form = block.end
+        returned_to = 0
+        if form in _CALLS:
+            calls.append(next_eip)
+        elif form in _RETURNS and calls:
+            returned_to = calls.pop()
+    return path
 
 
 def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
@@ -153,7 +189,7 @@ def _called(path: Sequence[GuestBlock]) -> set[int]:
     for number, (block, following) in enumerate(pairwise(path), 1):
         if not block.usable:
             break
-        next_eip, form = _END.unpack_from(ctypes.string_at(block.last_record, RECORD_BYTES))
+        next_eip, form = block.end
         if form in _CALLS:
             calls.append((number, next_eip))
         elif form in _RETURNS:
@@ -161,14 +197,6 @@ def _called(path: Sequence[GuestBlock]) -> set[int]:
                 break
             found.update(range(calls.pop()[0], number + 1))
     return found
-
-
-_END = struct.Struct(f"<{RECORD.offsets['next_eip']}xI{RECORD.offsets['form'] - RECORD.offsets['next_eip'] - 4}xH")
-_CALLS, _RETURNS = (
-    frozenset(number for number, form in enumerate(FORMS) if form.meaning == meaning)
-    for meaning in ("control.call", "control.ret")
-)
-assert (RECORD.widths["next_eip"], RECORD.widths["form"]) == (32, 16)
 
 
 def _stays(head: GuestBlock, block: GuestBlock, *, paged: bool) -> bool:
