@@ -200,7 +200,7 @@ CONTROL = Layout(
         ("unit_code", 64),  # host address that sites count from
         ("fault_gate", 64),  # where the signal handler goes on
         ("miss_gate", 64),
-        ("trapping", 64),  # u32 EIP of instructions whose accesses keep trapping
+        ("trapping", 64),  # u64: EIP of an instruction whose accesses keep trapping; bit 32: outside of the view
         ("trapping_next", 64),
         # -- its units of 64-bit code (bt/engine/identity/long)
         ("long_count_handler", 64),  # handler of the first record of a block; 0: nothing is counted

@@ -52,8 +52,10 @@ class Reserved:
     `writable`: memory that appears when touched; else nothing, until `map` puts something there.
     """
 
-    def __init__(self, size: int, *, align: int = mmap.PAGESIZE, margin: int = 0, writable: bool = False) -> None:
-        """`margin`: so many bytes before and behind are reserved too, and stay empty. Raises Refused."""
+    def __init__(
+        self, size: int, *, align: int = mmap.PAGESIZE, guards: tuple[int, int] = (0, 0), writable: bool = False
+    ) -> None:
+        """`guards`: so many bytes before and behind are reserved too, and stay empty. Raises Refused."""
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._libc.mmap.restype = ctypes.c_void_p
         self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -62,13 +64,14 @@ class Reserved:
         self._libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         rights = mmap.PROT_READ | mmap.PROT_WRITE if writable else 0
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
-        self._whole = size + 2 * margin
+        before, behind = guards
+        self._whole = before + size + behind
         slack = align if align > mmap.PAGESIZE else 0
         found = self._libc.mmap(None, self._whole + slack, rights, flags, -1, 0)
         if found == _MAP_FAILED:
             raise Refused(f"the host refuses {size >> 30} GiB of addresses")
-        self.address = -(-(found + margin) // align) * align
-        self._begin = self.address - margin
+        self.address = -(-(found + before) // align) * align
+        self._begin = self.address - before
         end = found + self._whole + slack
         if self._begin > found:
             self._libc.munmap(found, self._begin - found)

@@ -6,7 +6,7 @@ No register moves, only flags do, from EFLAGS to the state and back, and the bud
 from __future__ import annotations
 
 from bt.codegen.abi import FLAT_32, Signature
-from bt.codegen.host_bytes import based, move_immediate, rex
+from bt.codegen.host_bytes import based, move, move_immediate, rex
 from bt.engine.structures import NO_X87_SEGMENT
 from bt.x86 import state
 from bt.x86.state import CS, FS
@@ -14,6 +14,7 @@ from bt.x86.state import CS, FS
 _STATE, _BUDGET, _FREE = FLAT_32.number("state"), FLAT_32.number("budget"), FLAT_32.number("free")
 _RBX, _RBP = 3, 5
 TABLE = _RBP  # tier 1 keeps it, so that it is the same again when a unit is left
+VIEW_BASE = 10  # where the view begins, in r10, which is nobody's in tier 1
 
 SAVE_FLAGS = bytes.fromhex("4889c3 9f 0f90c0")  # mov rbx, rax; lahf; seto al
 LOAD_FLAGS = bytes.fromhex("047f 9e 4889d8")  # add al, 7Fh (which sets OF if al was 1); sahf; mov rax, rbx
@@ -45,8 +46,8 @@ def load_whole_base(segment: int) -> bytes:
     return _wide_at(b"\x8b", _RBX, state.offset("whole_bases", segment - FS))
 
 
-NOTE_OPERAND = wide(b"\x89", FLAT_32.number("t"), "fpu_dp")
-"""T is the address of the last x87 operand."""
+NOTE_OPERAND = wide(b"\x89", _FREE, "fpu_dp")
+"""The free register has the offset of the last x87 operand."""
 
 
 def note_x87(eip: int, segment: int) -> bytes:
@@ -58,7 +59,11 @@ def note_x87(eip: int, segment: int) -> bytes:
     return code
 
 
-ENTER_TABLE = wide(b"\x89", TABLE, "host_frame") + wide(b"\x8b", TABLE, "branch_table")
+ENTER_TABLES = (
+    wide(b"\x89", TABLE, "host_frame") + wide(b"\x8b", TABLE, "branch_table") + wide(b"\x8b", VIEW_BASE, "view")
+)
+# Code of 64-bit mode, and nothing else, may leave something in the upper halves. mov r32, r32
+CLEAN_REGISTERS = b"".join(move(number, number) for number in FLAT_32.guest_numbers)
 NOTE_ENTRY = wide(b"\x89", _BUDGET, "unit_entered")
 
 

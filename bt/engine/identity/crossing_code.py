@@ -5,7 +5,8 @@ from __future__ import annotations
 from bt.codegen.abi import Signature
 from bt.codegen.objectfile import CodePiece, Relocation, RelocationKind
 from bt.engine.identity.crossing import (
-    ENTER_TABLE,
+    CLEAN_REGISTERS,
+    ENTER_TABLES,
     LOAD_FLAGS,
     NOTE_ENTRY,
     RESUME_UNIT,
@@ -37,7 +38,7 @@ def _way_out(gate: Signature) -> CodePiece:
 
 def _way_in() -> CodePiece:
     """To `unit_target`, with the flags of the state."""
-    code = NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
+    code = NOTE_ENTRY + ENTER_TABLES + CLEAN_REGISTERS + add_to_budget(-BIAS)
     code += bytes.fromhex("4889c3") + slot(b"\x8b", _RAX, "host_flags") + LOAD_FLAGS
     return CodePiece(code + slot(b"\xff", 4, "unit_target"), (), 16)
 

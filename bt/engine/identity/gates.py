@@ -153,6 +153,11 @@ def _service(b: NativeContext) -> None:
 
 def _note_x87(b: NativeContext, site: Value) -> None:
     note_x87(b, UNIT_SITE.get(b, site, "x87_eip"), UNIT_SITE.get(b, site, "x87_segment").zext(32))
+    operand = UNIT_SITE.get_pointer(b, site, "x87_operand")
+    with b.If(operand.zext(64) != 0):  # its registers have not been written to since
+        base, index = (b.load(b.cpu + RECORD.get(b, operand, name).sext(64), 32) for name in ("base", "index"))
+        offset = base + (index << RECORD.get(b, operand, "scale").zext(32)) + RECORD.get(b, operand, "displacement")
+        b.put("fpu_dp", offset)
 
 
 def _interpret_one(b: NativeContext, site: Value, refund: Value) -> None:
@@ -195,7 +200,7 @@ def _fault(b: NativeContext) -> None:
         with b.If((result.get() == OPENED) & may_enter(b)):
             _resume(b, _in_code(b, UNIT_SITE.get(b, site, "retry")), refund)
     with b.If(result.get() == ATTENTION):
-        _count_trap(b, site)
+        _count_trap(b, site, outside=(b.get("fault_signal") == SIGSEGV) & linear.uge(VIEW_BYTES))
     _note_x87(b, site)
     stays, left = interpret_one(b, UNIT_SITE.get_pointer(b, site, "record"), refund)
     with b.If(in_view & begins & stays), b.If(_open(b, linear) == OPENED):
@@ -214,8 +219,9 @@ def _open(b: NativeContext, linear: Value) -> Value:
     return result
 
 
-def _count_trap(b: NativeContext, site: Value) -> None:
-    """An instruction that traps time and again is a service in the next unit."""
+def _count_trap(b: NativeContext, site: Value, outside: Value) -> None:
+    """An instruction that traps time and again is a service in the next unit; or its operand wraps, if it was `outside`
+    of the view (operand_forms.py)."""
     traps = UNIT_SITE.get(b, site, "traps") + 1
     UNIT_SITE.put(b, site, "traps", traps)
     with b.If(traps == MOST_TRAPS):
@@ -223,7 +229,8 @@ def _count_trap(b: NativeContext, site: Value) -> None:
         place = CONTROL.get(b, control, "trapping_next")
         record = UNIT_SITE.get_pointer(b, site, "record")
         with b.If(place.ult(TRAPPING)):
-            b.store(CONTROL.get_pointer(b, control, "trapping") + (place << 2), RECORD.get(b, record, "eip"))
+            entry = RECORD.get(b, record, "eip").zext(64) | (outside.zext(64) << 32)
+            b.store(CONTROL.get_pointer(b, control, "trapping") + (place << 3), entry)
             CONTROL.put(b, control, "trapping_next", place + 1)
             b.call(KILL_UNIT, b.cpu, UNIT_SITE.get(b, site, "unit").zext(64))
 

@@ -17,11 +17,10 @@ from bt.engine.identity.layout import (
     PAGED_HEAT_SHIFT,
     PATH_BLOCKS,
     PATH_INSNS,
-    REPEATED_INSNS,
     UNIT,
     UNIT_BYTES,
 )
-from bt.engine.structures import BLOCK, BLOCK_BYTES, CONTROL, IN_UNIT, UNIT_HEAD
+from bt.engine.structures import BLOCK, BLOCK_BYTES, CONTROL, IN_UNIT
 from bt.memory.access import NativeContext
 from bt.memory.backend import KNOWN_TRANSLATION, NOT_KNOWN
 from bt.memory.host_mmu.code import view_usable
@@ -124,9 +123,6 @@ def emit_note_block(b: NativeContext) -> None:
     path = CONTROL.get_pointer(b, control, "recorded")
     closes = (count != 0) & (b.load(path, 64) == block.zext(64))
     ends = closes | (count == PATH_BLOCKS) | insns.uge(PATH_INSNS)
-    # short ones may lead to an indirect jump, and are then repeated (paths.py)
-    is_long = BLOCK.get(b, block, "count").ugt(REPEATED_INSNS)
-    ends = ends | ((count != 0) & ((BLOCK.get(b, block, "in_units") & UNIT_HEAD) != 0) & is_long)
     # the block that it goes on to is noted too: how the last branch went
     with b.If(count.ule(PATH_BLOCKS)):
         b.store(path + (count << 3), block.zext(64))

@@ -26,7 +26,7 @@ UNIT = Layout(
 UNITS, MEMBERS = 1 << 13, 1 << 17
 
 # A place in a unit that can leave it.
-UNIT_SITE_BYTES = 40
+UNIT_SITE_BYTES = 48
 UNIT_SITE = Layout(
     (
         ("at", 32),  # of the host instruction, behind CONTROL.unit_code; for the signal handler
@@ -40,6 +40,7 @@ UNIT_SITE = Layout(
         ("x87_eip", 32),
         ("x87_segment", 16),
         ("due", 16),  # LATE_* bits: what is still to be done to make the host's undefined flags bt's
+        ("x87_operand", 64),  # the decoded instruction with the last x87 operand, if that is not noted yet, or 0
     ),
     UNIT_SITE_BYTES,
 )

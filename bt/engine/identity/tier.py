@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import JUMP_REL32, based, move_immediate, rex
 from bt.engine.identity.code_space import CodeSpace
 from bt.engine.identity.crossing import (
-    ENTER_TABLE,
+    CLEAN_REGISTERS,
+    ENTER_TABLES,
     NOTE_ENTRY,
     UNIT_END,
     UNIT_ENTER,
@@ -39,7 +40,7 @@ from bt.engine.identity.layout import (
     UNITS,
     WAYS_AREA_BYTES,
 )
-from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
+from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, recorded_path, trace_of
 from bt.engine.identity.making.undefined_flags import ask_host
 from bt.engine.identity.making.unit import Unit, UnitWriter
 from bt.engine.structures import (
@@ -78,6 +79,8 @@ class IdentityTier:
         self.places: Counter[int] = Counter()  # units made, by EIP
         self.reasons: Counter[str] = Counter()  # why paths became none
         self._trapping: frozenset[int] = frozenset()
+        self._wrapping: frozenset[int] = frozenset()
+        self._traps_noted = 0
         self._missing = cpu.library.forms_without(cpu.model)
         if not has_gs_base():
             raise Refused("the host has no FSGSBASE")
@@ -87,7 +90,7 @@ class IdentityTier:
         units, members, sites = (
             cpu.area(size, sparse=True) for size in (UNITS * UNIT_BYTES, 8 * MEMBERS, UNIT_SITES * UNIT_SITE_BYTES)
         )
-        trapping = cpu.area(4 * TRAPPING)
+        trapping = cpu.area(8 * TRAPPING)
         ways = cpu.area(WAYS_AREA_BYTES)
         with cpu.undoing() as undo:
             self._tables: list[Reserved] = []  # for the CPLs below 3, and for 3
@@ -139,17 +142,20 @@ class IdentityTier:
         for name in ("members_next", "trapping_next", "wide_units"):
             self._cpu.set_control(name, 0)
 
-    def promote(self, path: list[GuestBlock]) -> None:
-        """Have a unit for a path that was recorded, if it is worth one."""
+    def promote(self, addresses: Sequence[int]) -> None:
+        """Have a unit for a path that was recorded, if it is worth one: the host addresses of its BLOCKs."""
+        paged = bool(self._cpu.state["cr0"] & CR0_PG)
+        path = recorded_path(addresses, paged=paged)
         head = path[0]
         self._note_trapping()
         trace = Trace(head, why="its place has had several already")
         if self._everything or self.places[head.eip] < _MOST_MADE:
             state_now = self._cpu.state
             choice = Choice(
-                bool(state_now["cr0"] & CR0_PG),
+                paged,
                 self._everything,
                 self._trapping,
+                self._wrapping,
                 self._missing,
                 ready_now(state_now),
                 self.host_flags,
@@ -177,10 +183,17 @@ class IdentityTier:
 
     def _note_trapping(self) -> None:
         count = self._cpu.control("trapping_next")
-        if count != len(self._trapping):
-            eips = memoryview(self._trapping_area.map).cast("I")
-            self._trapping = frozenset(eips[:count])
-            eips.release()
+        if count == self._traps_noted:
+            return
+        self._traps_noted = count
+        wrapping: set[int] = set()
+        trapping: set[int] = set()
+        noted = memoryview(self._trapping_area.map).cast("Q")
+        for entry in noted[:count]:
+            eip, wraps = entry & 0xFFFF_FFFF, bool(entry >> 32) and entry & 0xFFFF_FFFF not in wrapping
+            (wrapping if wraps else trapping).add(eip)
+        noted.release()
+        self._wrapping, self._trapping = frozenset(wrapping), frozenset(trapping)
 
     def _settle_heat(self, eip: int) -> None:
         place = (eip ^ eip >> 16) & (HEAT_ENTRIES - 1)
@@ -281,7 +294,7 @@ class IdentityTier:
         third_hole = len(code) - 4
         note = move_immediate(_FREE) + number.to_bytes(4, "little")
         if unit.head_is_dead:
-            code += note_number(number) + NOTE_ENTRY + ENTER_TABLE + add_to_budget(-BIAS)
+            code += note_number(number) + NOTE_ENTRY + ENTER_TABLES + CLEAN_REGISTERS + add_to_budget(-BIAS)
             code += _relative(b"\xe9", base + len(code), unit.start)
         code[third_hole : third_hole + 4] = (len(code) - third_hole - 4).to_bytes(4, "little")
         code += note

@@ -2,16 +2,17 @@
 
 As for floating point (encode.py) the instruction's own bytes are not looked at again: prefix and opcode come from its
 form, ModRM and all else from the decoded record. General registers become those of the register plan; a memory operand
-keeps its base, index and displacement behind whatever prefixes the back-end wants. All else stays, so results and
-flags are the host processor's.
+becomes what an operand form makes of its base, index and displacement. All else stays, so results and flags are the
+host processor's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from bt.codegen.abi import FLAT_32, RegisterPlan
+from bt.codegen.abi import RegisterPlan
 from bt.codegen.host_bytes import memory_operand
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.structures import NO_REGISTER
@@ -33,6 +34,11 @@ _ALIKE = frozenset(("arith", "bits", "flags", "logic", "move", "shift"))
 _NOT_ALIKE = frozenset(("move.salc", "move.xlat", "arith.cmpxchg8b", "bits.bsf", "bits.bsr"))
 _UNDEFINED_RESULTS = frozenset(("shift.shld", "shift.shrd", "move.bswap"))  # with 16-bit operands
 _BIT_TESTS = frozenset(("bits.bt", "bits.bts", "bits.btr", "bits.btc"))
+
+
+OperandForm = Callable[[int, int | None, int | None, int, int], tuple[bytes, bytes, int]]
+"""Guest memory at [base + (index << scale) + displacement], host registers: prefixes in front of all; ModRM and what
+follows it; bits of REX. The first parameter is the other operand, a register or an opcode extension."""
 
 
 class NotEncodable(Exception):
@@ -105,9 +111,9 @@ def is_nothing(form: Form) -> bool:
 
 
 class IntegerEncoder:
-    """Encodes for the registers of a plan; `memory`: the prefixes in front of an instruction with a memory operand."""
+    """Encodes for the registers of a plan; `memory`: what memory operands become."""
 
-    def __init__(self, plan: RegisterPlan = FLAT_32, memory: bytes = b"") -> None:
+    def __init__(self, plan: RegisterPlan, memory: OperandForm) -> None:
         self._registers = (*plan.guest_numbers, _NONE, _EBX, plan.number("free"))
         self._memory = memory
 
@@ -126,12 +132,12 @@ class IntegerEncoder:
                 raise NotEncodable("segment or address size")
             if FORMS[i.form].meaning in _BIT_TESTS and shape.immediate is None:
                 raise NotEncodable("bit string in memory")
-            address, rex = self.address(reg, i)
-            prefixes = self._memory + size
+            prefixes, address, rex = self._memory(reg, *self._parts(i))
+            prefixes += size
         elif i.is_memory:
             if i.address_mask != 0xFFFFFFFF:
                 raise NotEncodable("address size")
-            address, rex = self.address(reg, i)
+            address, rex = memory_operand(reg, *self._parts(i))
             prefixes = size
         else:
             rm, is_high = self._register(i.rm_number, byte=shape.rm_byte)
@@ -156,18 +162,20 @@ class IntegerEncoder:
         what follows that. Raises NotEncodable."""
         if not i.is_flat:
             raise NotEncodable("segment or address size")
-        address, rex = self.address(reg, i)
-        return self._memory, bytes((_REX | rex,)) if rex else b"", address
+        prefixes, address, rex = self._memory(reg, *self._parts(i))
+        return prefixes, bytes((_REX | rex,)) if rex else b"", address
 
     def operand_at(self, reg: int, base: int, displacement: int = 0) -> tuple[bytes, bytes, bytes]:
         """The same for guest memory at [host register + displacement]."""
-        address, rex = memory_operand(reg, base, None, 0, displacement)
-        return self._memory, bytes((_REX | rex,)) if rex else b"", address
+        prefixes, address, rex = self._memory(reg, base, None, 0, displacement)
+        return prefixes, bytes((_REX | rex,)) if rex else b"", address
 
     def operand_address(self, target: int, i: Decoded) -> bytes:
         """lea target, its memory operand (32 bits). Raises NotEncodable."""
-        _, rex, address = self.operand(target, i)
-        return rex + b"\x8d" + address
+        if not i.is_flat:
+            raise NotEncodable("segment or address size")
+        address, rex = memory_operand(target, *self._parts(i))
+        return (bytes((_REX | rex,)) if rex else b"") + b"\x8d" + address
 
     @staticmethod
     def rex(reg: int, rm: int) -> bytes:
@@ -184,11 +192,11 @@ class IntegerEncoder:
         """Host number of a guest register."""
         return self._registers[number]
 
-    def address(self, reg: int, i: Decoded) -> tuple[bytes, int]:
-        """ModRM, SIB and displacement of the memory operand, and the bits of REX."""
+    def _parts(self, i: Decoded) -> tuple[int | None, int | None, int, int]:
+        """Of the memory operand: host base and index, scale, displacement."""
         base = None if i.base_number == NO_REGISTER else self._registers[i.base_number]
         index = None if i.index_number == NO_REGISTER else self._registers[i.index_number]
-        return memory_operand(reg, base, index, i.scale, i.signed_displacement)
+        return base, index, i.scale, i.signed_displacement
 
     def _register(self, number: int, *, byte: bool) -> tuple[int, bool]:
         """Host register of an operand, and whether it is one that REX takes away."""

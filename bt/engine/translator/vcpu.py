@@ -223,7 +223,6 @@ class TranslatingVcpu(Vcpu):
         if not count or self._refused:
             return
         # imported only now: most guests have nothing that is hot
-        from bt.engine.identity.making.paths import GuestBlock
         from bt.engine.identity.tier import IdentityTier
         from bt.host.reserved import Refused
 
@@ -237,7 +236,7 @@ class TranslatingVcpu(Vcpu):
             self.flush()  # ways back that were being counted become short again
             return
         addresses = memoryview(self._recorded.map).cast("Q")[:count].tolist()
-        self.identity.promote([GuestBlock.at(address) for address in addresses])
+        self.identity.promote(addresses)
 
     @property
     def refused(self) -> str:

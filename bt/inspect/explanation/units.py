@@ -59,6 +59,7 @@ def explained_unit(cpu: TranslatingVcpu, eip: int) -> ExplainedUnit:
         False,
         True,
         frozenset(),
+        frozenset(),
         cpu.library.forms_without(cpu.model),
         READY_X87 | READY_SSE,
         HostFlags(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bt.codegen.builder import Builder
 from bt.codegen.value import Value
-from bt.memory.host_mmu.layout import GUARD_BYTES, PAGED_VIEW, PAGED_VIEW_BYTES, PAGED_VIEWS, VIEW_BYTES
+from bt.memory.host_mmu.layout import GUARD_BEHIND_BYTES, PAGED_VIEW, PAGED_VIEW_BYTES, PAGED_VIEWS, VIEW_BYTES
 from bt.x86.context import Context
 
 # Linux x86-64.
@@ -54,7 +54,7 @@ def _map(b: Context, at: Value, size: Value, *more: Value) -> None:
 
 def give_up(b: Context) -> None:
     """Have no view any more."""
-    zero, whole = b.const(0, 64), b.const(VIEW_BYTES + GUARD_BYTES, 64)
+    zero, whole = b.const(0, 64), b.const(VIEW_BYTES + GUARD_BEHIND_BYTES, 64)
     system_call(b, _MUNMAP, b.get("unpaged_view"), whole, zero, zero)
     with b.Range(PAGED_VIEWS * PAGED_VIEW_BYTES, step=PAGED_VIEW_BYTES) as at:
         noted = b.get_pointer("paged_views") + at

@@ -1,7 +1,8 @@
 """Where views are, what lies around them, and what is noted of those that follow page tables.
 
 A view is 4 GiB of host addresses, one for each guest address, from a multiple of 4 GiB on. Nothing is mapped in front
-of it and behind it: an access that begins at FFFFFFFFh, of whatever size, faults in the guard.
+of it and behind it: an access that begins at FFFFFFFFh, of whatever size, faults in a guard, and so does one whose
+address would have wrapped.
 """
 
 from bt.codegen.layout import Layout
@@ -9,7 +10,9 @@ from bt.x86.page import PAGE, REGION_SHIFT
 
 VIEW_BYTES = 1 << 32
 GUARD_BYTES = 1 << 20
-"""B: more than any instruction accesses at once."""
+"""B, in front of it: more than any instruction accesses at once, or than a small negative displacement leads to."""
+GUARD_BEHIND_BYTES = (7 << 32) + (1 << 31) + GUARD_BYTES
+"""B, behind: as far as a register of 32 bits, times eight, leads with a displacement (operand_forms.py)."""
 
 USER_VIEWS = 4
 PAGED_VIEWS = 1 + USER_VIEWS

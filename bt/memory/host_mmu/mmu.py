@@ -11,7 +11,14 @@ import mmap
 from bt.host.area import Area
 from bt.host.reserved import Refused, Reserved
 from bt.memory.dirty_log import runs
-from bt.memory.host_mmu.layout import GUARD_BYTES, PAGED_VIEW, PAGED_VIEW_BYTES, PAGED_VIEWS, VIEW_BYTES
+from bt.memory.host_mmu.layout import (
+    GUARD_BEHIND_BYTES,
+    GUARD_BYTES,
+    PAGED_VIEW,
+    PAGED_VIEW_BYTES,
+    PAGED_VIEWS,
+    VIEW_BYTES,
+)
 from bt.memory.map import PhysicalMap, Range
 from bt.memory.soft_mmu.mmu import SoftMmu
 from bt.x86.page import PAGE
@@ -33,8 +40,9 @@ class HostMmu(SoftMmu):
         self._views: list[Reserved] = []
         self._memory, self._code_maps, self._paged_views = memory, code_maps, paged_views
         try:
+            guards = GUARD_BYTES, GUARD_BEHIND_BYTES
             for _ in range(1 + PAGED_VIEWS):
-                self._views.append(Reserved(VIEW_BYTES, align=VIEW_BYTES, margin=GUARD_BYTES))
+                self._views.append(Reserved(VIEW_BYTES, align=VIEW_BYTES, guards=guards))
             self._view = self._views[0]
             for each in memory:
                 memory.presume_written(each)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from bt.engine.identity.layout import REPEATED_INSNS
@@ -13,7 +14,7 @@ from bt.engine.identity.making.flag_repairs import is_repairable, with_right_fla
 from bt.engine.identity.making.steps import Ending, Placed, Step, step
 from bt.engine.identity.making.undefined_flags import HostFlags
 from bt.engine.reencode.decoded import decoded_records
-from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
+from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, RECORD, RECORD_BYTES, UNIT_HEAD
 from bt.x86.opcodes import FORMS
 from bt.x86.page import PAGE
 
@@ -25,6 +26,14 @@ FEW_INSNS = 24  # what is shorter and leads to floating point is better off in t
 # BLOCK, as far as it is looked at
 _BLOCK = struct.Struct("<QQQQ8xQI12xH2x?B")
 assert [BLOCK.offsets[name] for name in ("eip", "mode", "count", "dead", "in_units")] == [40, 48, 64, 68, 69]
+
+
+_END = struct.Struct(f"<{RECORD.offsets['next_eip']}xI{RECORD.offsets['form'] - RECORD.offsets['next_eip'] - 4}xH")
+_CALLS, _RETURNS = (
+    frozenset(number for number, form in enumerate(FORMS) if form.meaning == meaning)
+    for meaning in ("control.call", "control.ret")
+)
+assert (RECORD.widths["next_eip"], RECORD.widths["form"]) == (32, 16)
 
 
 class GuestBlock(NamedTuple):
@@ -40,6 +49,16 @@ class GuestBlock(NamedTuple):
     in_units: int
     usable: bool
 
+    @property
+    def last_record(self) -> int:
+        return self.records + (self.insns - 1) * RECORD_BYTES
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """Of the last instruction: the address behind it, its form."""
+        next_eip, form = _END.unpack_from(ctypes.string_at(self.last_record, RECORD_BYTES))
+        return next_eip, form
+
     @classmethod
     def at(cls, address: int) -> GuestBlock:
         fields = _BLOCK.unpack_from(ctypes.string_at(address, BLOCK_BYTES))
@@ -54,6 +73,7 @@ class Choice(NamedTuple):
     paged: bool  # each page for itself: what lies where may change
     everything: bool  # have a unit even where that does not pay
     trapping: frozenset[int]  # EIPs of what had better be a service
+    wrapping: frozenset[int]  # and of what has addresses that wrap
     missing: frozenset[int]  # forms that the guest's processor has not
     ready: int  # READY_* bits: which FP instructions may simply be executed
     host_flags: HostFlags
@@ -86,9 +106,32 @@ class Trace:
             self.steps = with_right_flags(self.steps, host_flags.unlike)
 
 
+def recorded_path(addresses: Sequence[int], *, paged: bool) -> list[GuestBlock]:
+    """The blocks of a path as far as a unit may have them, and where it goes on; not all that was noted is read."""
+    path: list[GuestBlock] = []
+    calls: list[int] = []
+    returned_to, beyond = 0, 0
+    for address in addresses:
+        block = GuestBlock.at(address)
+        path.append(block)
+        if not _stays(path[0], block, paged=paged) or not block.usable or beyond > REPEATED_INSNS:
+            break
+        is_head = len(path) > 1 and block.in_units & UNIT_HEAD
+        if beyond or (is_head and not calls and block.eip != returned_to):
+            beyond += block.insns
+        next_eip, form = block.end
+        returned_to = 0
+        if form in _CALLS:
+            calls.append(next_eip)
+        elif form in _RETURNS and calls:
+            returned_to = calls.pop()
+    return path
+
+
 def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     """The trace along a path whose last block is only where it went on."""
     trace, cut_short = Trace(path[0]), False
+    calls: list[int] = []  # where those on the trace return to, innermost last
     blocks, after = _divided(path)
     for block, following in zip(blocks, [*blocks[1:], after], strict=True):
         if not _stays(trace.head, block, paged=choice.paged):
@@ -100,7 +143,7 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
             break
         trace.blocks.append(block)
         trace.steps += [Placed(each, each.i.next_eip) for each in steps[:-1]]
-        onward = _onward(steps[-1], None if following is None else following.eip)
+        onward = _onward(steps[-1], None if following is None else following.eip, calls)
         trace.steps.append(Placed(steps[-1], onward))
         if onward is None:
             break
@@ -119,9 +162,11 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
 
 def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | None]:
     """What of a path a unit may have: up to the first head of another one, which is the second of what is answered,
-    or through it where it leads to an indirect jump at once. Each copy of such a jump is predicted for itself."""
-    heads = (number for number, block in enumerate(path) if number and block.in_units & UNIT_HEAD)
-    first = next(heads, None)
+    or through it where it leads to an indirect jump at once. Each copy of such a jump is predicted for itself.
+    Through what is called as well, if it returns on the path: a call in a loop is part of the loop."""
+    heads = [number for number, block in enumerate(path) if number and block.in_units & UNIT_HEAD]
+    whole = _called(path) if heads else ()
+    first = next((number for number in heads if number not in whole), None)
     if first is None:
         return (path[:-1], path[-1]) if len(path) > 1 else (path, None)
     insns = 0
@@ -129,9 +174,29 @@ def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | Non
         insns += block.insns
         if not block.usable or insns > REPEATED_INSNS:
             break
-        if step(decoded_records(block.records, block.insns)[-1]).ending is Ending.INDIRECT:
+        ending = step(decoded_records(block.last_record, 1)[0]).ending
+        if ending in (Ending.RETURN, Ending.INDIRECT):
             return path[: number + 1], None
+        if ending is Ending.CALL:
+            break  # what it leads to is its own return
     return path[:first], path[first]
+
+
+def _called(path: Sequence[GuestBlock]) -> set[int]:
+    """Numbers of the blocks of a path that were called from it and returned, and of those that were returned to."""
+    found: set[int] = set()
+    calls: list[tuple[int, int]] = []  # the block behind each, and where it returns to
+    for number, (block, following) in enumerate(pairwise(path), 1):
+        if not block.usable:
+            break
+        next_eip, form = block.end
+        if form in _CALLS:
+            calls.append((number, next_eip))
+        elif form in _RETURNS:
+            if not calls or calls[-1][1] != following.eip:
+                break
+            found.update(range(calls.pop()[0], number + 1))
+    return found
 
 
 def _stays(head: GuestBlock, block: GuestBlock, *, paged: bool) -> bool:
@@ -144,7 +209,9 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     """None: a block that tier 1 does better."""
     if not block.usable:
         return None
-    found = [step(i) for i in decoded_records(block.records, block.insns)]
+    instructions = decoded_records(block.records, block.insns)
+    wraps = bool(choice.wrapping) and any(i.eip in choice.wrapping for i in instructions)  # the others soon will
+    found = [step(i, wraps=wraps) for i in instructions]
     for index, each in enumerate(found):
         if each.i.eip in choice.trapping or each.i.form in choice.missing:
             found[index] = each.as_service()
@@ -173,13 +240,19 @@ def _shows_others(steps: Sequence[Step], index: int, choice: Choice) -> bool:
     return not strictly_dead([(following.i, following.can_leave) for following in steps[index + 1 :]], LONGEST_TRACE)
 
 
-def _onward(last: Step, following: int | None) -> int | None:
-    """Where the trace goes on behind the last step of a block, if that is known and a unit may go on there."""
+def _onward(last: Step, following: int | None, calls: list[int]) -> int | None:
+    """Where the trace goes on behind the last step of a block, if that is known and a unit may go on there. `calls`:
+    where those before it return to."""
     match last.ending:
         case Ending.NEXT:
             return last.i.next_eip
-        case Ending.JUMP | Ending.CALL:
+        case Ending.CALL:
+            calls.append(last.i.next_eip)
             return last.i.immediate
+        case Ending.JUMP:
+            return last.i.immediate
+        case Ending.RETURN:
+            return following if calls and following == calls.pop() else None
         case Ending.CONDITION:
             return following if following in (last.i.immediate, last.i.next_eip) else None
         case Ending.COUNT:

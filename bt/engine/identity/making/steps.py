@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from functools import lru_cache
 from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
-from bt.codegen.host_bytes import memory_operand, move_immediate
-from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
+from bt.codegen.host_bytes import based, memory_operand, move, move_immediate, rex
+from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import segments, strings
+from bt.engine.identity.making.operand_forms import near, near_x87, wrapping
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline
@@ -17,16 +19,15 @@ from bt.x86.opcodes import FORMS, Form, Method
 from bt.x86.opcodes.fp import UNIT_MMX, fp_use, is_fp
 from bt.x86.state import EBP, ECX, ESP
 
-VIEW = b"\x65\x67"
-"""The operand form of views: GS, and 32-bit addresses, which wrap as the guest's do."""
-
-_T = FLAT_32.number("t")
-_ENCODER = IntegerEncoder(FLAT_32, VIEW)
-_ESP, _EBP = _ENCODER.host(ESP), _ENCODER.host(EBP)
+_T, _FREE = FLAT_32.number("t"), FLAT_32.number("free")
+_NEAR, _NEAR_X87, _WRAPPING = (IntegerEncoder(FLAT_32, form) for form in (near, near_x87, wrapping))
+_EBX = 3
+_ESP, _EBP, _ECX = (FLAT_32.guest_numbers[number] for number in (ESP, EBP, ECX))
 _MOV_LOAD, _MOV_STORE, _MOV_IMMEDIATE, _LEA = b"\x8b", b"\x89", b"\xc7", b"\x8d"
 _WORD = 4  # bytes that PUSH and POP move
 TO_TABLE = bytes((0x42, 0xFF, 0x40 | 4 << 3 | 4, 3 << 6 | (_T & 7) << 3 | TABLE, 0))  # jmp [table + T * 8]
 SHORT_JUMP, SHORT_JUMP_BYTES, JECXZ = 0xEB, 2, b"\x67\xe3"
+NOT_EQUAL = 5  # condition code
 
 
 class Ending(Enum):
@@ -37,6 +38,7 @@ class Ending(Enum):
     CONDITION = auto()  # there, or to what follows
     COUNT = auto()  # JCXZ and the LOOPs: the same, by ECX
     CALL = auto()  # to its immediate, as a call
+    RETURN = auto()  # to T, which is what a call has pushed
     INDIRECT = auto()  # to T
     LEAVES = auto()  # the interpreter says where
 
@@ -50,16 +52,11 @@ class Step(NamedTuple):
     service: bool = False
     needs: int = 0  # READY_* bits of the FP instruction that it is
     x87: bool = False  # it becomes the last x87 instruction that FNSTENV shows
+    can_leave: bool = True
 
     def as_service(self) -> Step:
         """The same done by the interpreter."""
         return Step(self.i, (), Ending.LEAVES if FORMS[self.i.form].ends_block else Ending.NEXT, service=True)
-
-    @property
-    def can_leave(self) -> bool:
-        if self.service or self.ending not in (Ending.NEXT, Ending.JUMP):
-            return True
-        return any(faults for _, faults in self.parts)
 
 
 class Placed(NamedTuple):
@@ -77,26 +74,49 @@ def go_to_table(target: int) -> bytes:
     return move_immediate(_T) + target.to_bytes(4, "little") + TO_TABLE
 
 
-def step(i: Decoded) -> Step:
-    """What an instruction becomes."""
-    form = FORMS[i.form]
+def step(i: Decoded, *, wraps: bool = False) -> Step:
+    """What an instruction becomes. `wraps`: its memory operand may be at an address that wraps (operand_forms.py)."""
+    return Step._make((i, *_made(_regardless_of_place(i), wraps)[1:]))
+
+
+def _regardless_of_place(i: Decoded) -> Decoded:
+    """The same instruction elsewhere, unless it pushes where it is: what the fields that are 0 matter for."""
+    next_eip = i.next_eip if i.form in _CALLS else 0
+    return Decoded._make((0, 0, next_eip, *i[3:_NUMBER], 0, 0, *i[_NUMBER + 2 : _FLAGS_LIVE], 0, 0))
+
+
+_CALLS = frozenset(
+    number for number, form in enumerate(FORMS) if form.meaning in ("control.call", "control.call_indirect")
+)
+_NUMBER, _FLAGS_LIVE = Decoded._fields.index("number"), Decoded._fields.index("flags_live")
+assert Decoded._fields[:3] == ("handler", "eip", "next_eip")
+assert Decoded._fields[_NUMBER + 1] == "thunk"
+assert Decoded._fields[_FLAGS_LIVE + 1 :] == ("record",)
+
+
+@lru_cache(maxsize=1 << 13)  # paths overlap, and compilers repeat themselves: 0.03 ms a unit of 0.1
+def _made(i: Decoded, wraps: bool) -> Step:
+    form, encoder = FORMS[i.form], _WRAPPING if wraps else _NEAR
     try:
         if segments.is_based(form, i):
-            flat, before = segments.without_base(_ENCODER, i)
-            made = _step(form, flat)
-            return made._replace(i=i, parts=(*before, *made.parts))
-        return _step(form, i)
+            flat, before = segments.without_base(encoder, i)
+            made = _step(encoder, form, flat)
+            made = made._replace(parts=(*before, *made.parts))
+        else:
+            made = _step(encoder, form, i)
     except NotEncodable:
         return Step(i, ()).as_service()
+    stays = made.ending in (Ending.NEXT, Ending.JUMP) and not any(faults for _, faults in made.parts)
+    return made._replace(can_leave=not stays)
 
 
-def _step(form: Form, i: Decoded) -> Step:
+def _step(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
     """Raises NotEncodable."""
-    made = _special(form, i)
+    made = _special(encoder, form, i)
     if made is None and inline(form) is not Inline.NOT:
-        made = _floating(form, i)
+        made = _floating(encoder, form, i)
     if made is None:
-        code = _ENCODER.encode(i)
+        code = encoder.encode(i)
         touches = i.is_memory and form.meaning != "move.lea"
         made = Step(i, ((code, touches or form.meaning in _DIVISIONS),))
     return made
@@ -105,14 +125,14 @@ def _step(form: Form, i: Decoded) -> Step:
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
 
-def _special(form: Form, i: Decoded) -> Step | None:
+def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
     """Stack and control; None for what is encoded as it is. Raises NotEncodable."""
     if is_nothing(form):
         return Step(i, ())
     if form.meaning.startswith(("stack.", "control.")) and i.operand_size != 32:
         raise NotEncodable("16-bit operand")
     if form.meaning in strings.MEANINGS:
-        return Step(i, strings.single_element(_ENCODER, form, i))
+        return Step(i, strings.single_element(encoder, form, i))
     match form.meaning:
         case "control.jcc":
             return Step(i, (), Ending.CONDITION)
@@ -125,25 +145,25 @@ def _special(form: Form, i: Decoded) -> Step | None:
         case "control.call":
             return Step(i, _push_constant(i.next_eip), Ending.CALL)
         case "control.jmp_indirect":
-            return Step(i, (_into_t(i),), Ending.INDIRECT)
+            return Step(i, (_into_t(encoder, i),), Ending.INDIRECT)
         case "control.call_indirect":
-            return Step(i, (_into_t(i), *_push_constant(i.next_eip)), Ending.INDIRECT)
+            return Step(i, (_into_t(encoder, i), *_push_constant(i.next_eip)), Ending.INDIRECT)
         case "control.ret":
             released = _WORD + (i.immediate if form.operands else 0)
-            return Step(i, ((_ENCODER.at(_MOV_LOAD, _T, _ESP, 0), True), (_move_esp(released), False)), Ending.INDIRECT)
+            return Step(i, ((_NEAR.at(_MOV_LOAD, _T, _ESP, 0), True), (_move_esp(released), False)), Ending.RETURN)
         case "stack.push":
-            return Step(i, _push(form, i))
+            return Step(i, _push(encoder, form, i))
         case "stack.pop" if form.operands[0].method is Method.OPCODE_REGISTER:
-            register = _ENCODER.host(i.rm_number)
-            load = (_ENCODER.at(_MOV_LOAD, register, _ESP, 0), True)
+            register = _NEAR.host(i.rm_number)
+            load = (_NEAR.at(_MOV_LOAD, register, _ESP, 0), True)
             return Step(i, (load,) if register == _ESP else (load, (_move_esp(_WORD), False)))
         case "stack.leave":
-            load = (_ENCODER.at(_MOV_LOAD, _T, _EBP, 0), True)
-            return Step(i, (load, (_lea(_ESP, _EBP, _WORD), False), (_move(_EBP, _T), False)))
+            load = (_NEAR.at(_MOV_LOAD, _T, _EBP, 0), True)
+            return Step(i, (load, (_lea(_ESP, _EBP, _WORD), False), (move(_EBP, _T), False)))
     return None
 
 
-def _floating(form: Form, i: Decoded) -> Step:
+def _floating(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
     if i.is_memory and is_fp(form) and fp_use(form, memory=True).units & UNIT_MMX:
         # Intel's processors have the top of the x87 stack at 0 and all tags valid even if it faults
         raise NotEncodable("MMX and memory")
@@ -151,37 +171,36 @@ def _floating(form: Form, i: Decoded) -> Step:
     needs, x87 = fields["ready"], bool(fields["pointers"])
     if inline(form) is Inline.NOTHING:
         return Step(i, (), needs=needs)
-    if not (i.is_memory and x87):
-        return Step(i, ((encode_floating(i, _ENCODER), i.is_memory),), needs=needs, x87=x87)
-    where = (_ENCODER.operand_address(_T, i), False)
-    return Step(i, (where, (encode_floating(i, _ENCODER, _T), True), (NOTE_OPERAND, False)), needs=needs, x87=True)
+    if x87 and encoder is _NEAR:
+        encoder = _NEAR_X87
+    return Step(i, ((encode_floating(i, encoder), i.is_memory),), needs=needs, x87=x87)
 
 
-def _push(form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:
+def _push(encoder: IntegerEncoder, form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:
     match form.operands[0].method:
         case Method.OPCODE_REGISTER:
-            return _push_register(_ENCODER.host(i.rm_number))
+            return _push_register(_NEAR.host(i.rm_number))
         case Method.IMMEDIATE:
             return _push_constant(i.immediate)
         case _ if not i.is_memory:
-            return _push_register(_ENCODER.host(i.rm_number))
+            return _push_register(_NEAR.host(i.rm_number))
         case _:
-            return (_into_t(i), *_push_register(_T))
+            return (_into_t(encoder, i), *_push_register(_T))
 
 
 def _push_register(register: int) -> tuple[tuple[bytes, bool], ...]:
-    return (_ENCODER.at(_MOV_STORE, register, _ESP, -_WORD), True), (_move_esp(-_WORD), False)
+    return (_NEAR.at(_MOV_STORE, register, _ESP, -_WORD), True), (_move_esp(-_WORD), False)
 
 
 def _push_constant(value: int) -> tuple[tuple[bytes, bool], ...]:
-    store = _ENCODER.at(_MOV_IMMEDIATE, 0, _ESP, -_WORD) + (value & 0xFFFFFFFF).to_bytes(4, "little")
+    store = _NEAR.at(_MOV_IMMEDIATE, 0, _ESP, -_WORD) + (value & 0xFFFFFFFF).to_bytes(4, "little")
     return (store, True), (_move_esp(-_WORD), False)
 
 
-def _into_t(i: Decoded) -> tuple[bytes, bool]:
+def _into_t(encoder: IntegerEncoder, i: Decoded) -> tuple[bytes, bool]:
     if i.is_memory:
-        return _ENCODER.load(_T, i), True
-    return _move(_T, _ENCODER.host(i.rm_number)), False
+        return encoder.load(_T, i), True
+    return move(_T, _NEAR.host(i.rm_number)), False
 
 
 def _move_esp(amount: int) -> bytes:
@@ -189,15 +208,29 @@ def _move_esp(amount: int) -> bytes:
 
 
 def _lea(target: int, base: int, displacement: int) -> bytes:
-    address, rex = memory_operand(target, base, None, 0, displacement)
-    return (bytes((0x40 | rex,)) if rex else b"") + _LEA + address
+    address, bits = memory_operand(target, base, None, 0, displacement)
+    return (bytes((0x40 | bits,)) if bits else b"") + _LEA + address
 
 
-def _move(target: int, source: int) -> bytes:
-    rex = 0x40 | (source >> 3) << 2 | target >> 3
-    return (bytes((rex,)) if rex != 0x40 else b"") + bytes((0x89, 0xC0 | (source & 7) << 3 | target & 7))
+SAVE_ECX, RESTORE_ECX = move(_EBX, _ECX), move(_ECX, _EBX)
+
+
+def compare_t(value: int) -> bytes:
+    """cmp T, value (32 bits)"""
+    return bytes((rex(base=_T), 0x81, 0xC0 | 7 << 3 | _T & 7)) + value.to_bytes(4, "little")
+
+
+def difference_from_t(value: int) -> bytes:
+    """ECX = T - value, without a flag changed; mod 2**32"""
+    displacement = -value & 0xFFFF_FFFF
+    return based(bytes((_LEA[0],)), _ECX, _T, displacement - ((displacement & 1 << 31) << 1))
+
+
+def address_of_x87(i: Decoded) -> bytes:
+    """What is to be noted of the operand of an x87 instruction, its offset, to where NOTE_OPERAND takes it from."""
+    return _NEAR.operand_address(_FREE, i)
 
 
 def decrement_ecx() -> bytes:
     """lea ecx, [rcx - 1]"""
-    return _lea(_ENCODER.host(ECX), _ENCODER.host(ECX), -1)
+    return _lea(_ECX, _ECX, -1)

@@ -18,22 +18,30 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from bt.codegen.abi import FLAT_32
-from bt.codegen.host_bytes import JUMP_REL32, move_immediate, rex
-from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, add_to_budget, note_x87
+from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32, move_immediate, rex
+from bt.engine.identity.crossing import LOAD_FLAGS, NOTE_OPERAND, SAVE_FLAGS, add_to_budget, note_x87
 from bt.engine.identity.layout import BIAS, UNIT_SITE, UNIT_SITE_BYTES
+from bt.engine.identity.making.changed_registers import address_registers, changed_registers
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import late_repair
 from bt.engine.identity.making.paths import Trace
 from bt.engine.identity.making.steps import (
     JECXZ,
+    NOT_EQUAL,
+    RESTORE_ECX,
+    SAVE_ECX,
     SHORT_JUMP,
     SHORT_JUMP_BYTES,
     TO_TABLE,
     Ending,
     Placed,
+    address_of_x87,
+    compare_t,
     decrement_ecx,
+    difference_from_t,
     go_to_table,
 )
+from bt.engine.reencode.decoded import Decoded
 from bt.engine.structures import NO_X87_EIP, NO_X87_SEGMENT
 from bt.x86.opcodes import FORMS
 
@@ -42,7 +50,7 @@ _SIGN = 8  # condition code
 LATEST_CHARGE = 24
 """Instructions; with those until the flags are overwritten at most BIAS."""
 _LOOK_AHEAD = BIAS - LATEST_CHARGE
-_SITE = struct.Struct("<IIQIIiIIHH")
+_SITE = struct.Struct("<IIQIIiIIHHQ")
 
 
 class LastX87(NamedTuple):
@@ -50,11 +58,17 @@ class LastX87(NamedTuple):
 
     eip: int = NO_X87_EIP
     segment: int = NO_X87_SEGMENT  # of the last operand in memory
+    operand: Decoded | None = None  # the instruction with it, while its registers are what they were
 
     @property
     def note(self) -> bytes:
         """Code that notes it."""
-        return b"" if self == LastX87() else note_x87(*self)
+        return b"" if self.eip == NO_X87_EIP else self.note_operand + note_x87(self.eip, self.segment)
+
+    @property
+    def note_operand(self) -> bytes:
+        """Code that notes the address of the operand."""
+        return b"" if self.operand is None else address_of_x87(self.operand) + NOTE_OPERAND
 
 
 class Site(NamedTuple):
@@ -86,13 +100,18 @@ class Unit(NamedTuple):
 
         def packed(s: Site) -> bytes:
             behind = s.behind and s.behind - base
-            return _SITE.pack(s.at - base, number, s.record, s.retry - base, behind, s.refund, 0, *s.x87, s.due)
+            eip, segment, operand = s.x87
+            x87_record = 0 if operand is None else operand.record
+            retry = s.retry - base
+            return _SITE.pack(
+                s.at - base, number, s.record, retry, behind, s.refund, 0, eip, segment, s.due, x87_record
+            )
 
         return b"".join(map(packed, self.sites))
 
 
 assert _SITE.size == UNIT_SITE_BYTES
-assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28, 32, 36, 38]
+assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28, 32, 36, 38, 40]
 
 
 class UnitWriter:
@@ -201,7 +220,12 @@ class UnitWriter:
             self._code += LOAD_FLAGS
 
     def _instruction(self, index: int, placed: Placed) -> None:
-        step, record, start = placed.step, placed.step.i.record, self._here
+        step, record = placed.step, placed.step.i.record
+        operand = self._x87.operand
+        if operand is not None and not step.service and changed_registers(step.i) & address_registers(operand):
+            self._code += self._x87.note_operand
+            self._x87 = self._x87._replace(operand=None)
+        start = self._here
         if step.service:
             site = self._site(start, record, start, 0, self._not_executed(index))
             self._to_gate("service", site)
@@ -209,17 +233,19 @@ class UnitWriter:
                 self._sites[-1] = self._sites[-1]._replace(behind=self._here)
             self._x87 = LastX87()  # the way out has noted it, and the interpreter its own
             return
-        first_site = len(self._sites)
-        for code, can_fault in step.parts:
-            if can_fault:
-                self._site(self._here, record, start, 0, self._not_executed(index))
-            self._code += code
-        behind = self._here if step.ending is Ending.NEXT else 0
-        for number in range(first_site, len(self._sites)):
-            self._sites[number] = self._sites[number]._replace(behind=behind)
+        if step.can_leave:
+            goes_on = step.ending is Ending.NEXT
+            behind = start + sum([len(code) for code, _ in step.parts]) if goes_on else 0
+            for code, can_fault in step.parts:
+                if can_fault:
+                    self._site(self._here, record, start, behind, self._not_executed(index))
+                self._code += code
+        else:
+            for code, _ in step.parts:
+                self._code += code
         if step.x87:
-            segment = step.i.segment if step.i.is_memory else self._x87.segment
-            self._x87 = LastX87(step.i.eip, segment)
+            now = (step.i.segment, step.i) if step.i.is_memory else self._x87[1:]
+            self._x87 = LastX87(step.i.eip, *now)
         self._ending(index, placed)
 
     def _note_x87(self) -> None:
@@ -232,8 +258,10 @@ class UnitWriter:
 
     def _ending(self, index: int, placed: Placed) -> None:
         step, is_last = placed.step, index == self._total - 1
-        closing = is_last and self._trace.closes
         self._due = placed.due_after
+        if step.ending is Ending.NEXT and not is_last and placed.onward is not None:
+            return
+        closing = is_last and self._trace.closes
         if closing or placed.onward is None:
             self._note_x87()
             if not (closing and self._head_is_dead):
@@ -248,24 +276,44 @@ class UnitWriter:
                 self._condition(index, placed, closing=closing)
             case Ending.COUNT:
                 self._count(index, placed, closing=closing)
-            case Ending.INDIRECT:
+            case Ending.RETURN if placed.onward is not None:
+                self._return(index, placed.onward, closing=closing)
+            case Ending.RETURN | Ending.INDIRECT:
                 self._code += TO_TABLE
 
-    def _leave_to(self, index: int, target: int) -> Callable[[], None]:
-        """The stub of a side exit behind the instruction at `index`."""
-        before = self._x87.note + late_repair(self._due)
+    def _leave_to(self, index: int, target: int | None, first: bytes = b"") -> Callable[[], None]:
+        """The stub of a side exit behind the instruction at `index`; None: to T. `first`: code that it begins with."""
+        before = first + self._x87.note
+        if self._due:
+            before += late_repair(self._due)
 
         def stub() -> None:
             self._code += before
             rest = self._not_executed(index) - 1
             if rest:
                 self._code += add_to_budget(rest)
-            if target == self._trace.head.eip:
+            if target is None:
+                self._code += TO_TABLE
+            elif target == self._trace.head.eip:
                 self._jump(self._start)
             else:
                 self._code += go_to_table(target)
 
         return stub
+
+    def _return(self, index: int, onward: int, *, closing: bool) -> None:
+        """On in the trace if T is where its call came from, as it nearly always is."""
+        following = self._leaves[index + 1 :] or self._leaves
+        if strictly_dead(following, _LOOK_AHEAD):
+            self._code += compare_t(onward)
+            self._branch(NOT_EQUAL, self._leave_to(index, None))
+        else:
+            self._code += SAVE_ECX + difference_from_t(onward) + JECXZ + bytes((JUMP_BYTES,))
+            self._code += bytes((JUMP_REL32,)) + bytes(4)
+            self._stubs.append((len(self._code) - 4, self._leave_to(index, None, RESTORE_ECX)))
+            self._code += RESTORE_ECX
+        if closing:
+            self._jump(self._start)
 
     def _condition(self, index: int, placed: Placed, *, closing: bool) -> None:
         i = placed.step.i
