@@ -8,6 +8,7 @@ flags are the host processor's.
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cache
 from typing import NamedTuple
 
@@ -110,6 +111,12 @@ class IntegerEncoder:
     def __init__(self, plan: RegisterPlan = FLAT_32, memory: bytes = b"") -> None:
         self._registers = (*plan.guest_numbers, _NONE, _EBX, plan.number("free"))
         self._memory = memory
+
+    def with_register(self, number: int, host: int) -> IntegerEncoder:
+        """One for which the register of a number is another host register."""
+        other = copy(self)
+        other._registers = (*self._registers[:number], host, *self._registers[number + 1 :])
+        return other
 
     def encode(self, i: Decoded) -> bytes:
         """Host bytes of one instruction. Raises NotEncodable."""

@@ -237,7 +237,7 @@ class TranslatingVcpu(Vcpu):
             self.flush()  # ways back that were being counted become short again
             return
         addresses = memoryview(self._recorded.map).cast("Q")[:count].tolist()
-        self.identity.promote([GuestBlock.at(address) for address in addresses])
+        self.identity.promote([GuestBlock.at(address) for address in addresses], self.control("recorded_base"))
 
     @property
     def refused(self) -> str:

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bt.engine.identity.layout import REPEATED_INSNS
+from bt.engine.identity.making import paragraphs
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import is_repairable, with_right_flags
 from bt.engine.identity.making.steps import Ending, Placed, Step, step
 from bt.engine.identity.making.undefined_flags import HostFlags
 from bt.engine.reencode.decoded import decoded_records
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
+from bt.x86.mode import PARAGRAPHS
 from bt.x86.opcodes import FORMS
 from bt.x86.page import PAGE
+from bt.x86.state import LIMIT_8086
 
 UNROLLED_INSNS = 64  # about as many are in a unit that is a loop
 LONGEST_TRACE = 128
@@ -57,18 +60,24 @@ class Choice(NamedTuple):
     missing: frozenset[int]  # forms that the guest's processor has not
     ready: int  # READY_* bits: which FP instructions may simply be executed
     host_flags: HostFlags
+    code_base: int = 0  # of CS
 
 
 class Trace:
     """What a unit is made of."""
 
-    def __init__(self, head: GuestBlock, *, why: str = "") -> None:
-        self.head = head
+    def __init__(self, head: GuestBlock, code_base: int, *, why: str = "") -> None:
+        self.head, self.code_base = head, code_base
         self.steps: list[Placed] = []
         self.blocks: list[GuestBlock] = []
         self.closes = False  # it leads back to its own head
         self.exit: int | None = None  # else to this address, if not by its last instruction
         self.why = why  # it is no good
+
+    @property
+    def linear(self) -> int:
+        """Address of the code."""
+        return (self.head.eip + self.code_base) & 0xFFFF_FFFF
 
     @property
     def is_wide(self) -> bool:
@@ -88,10 +97,10 @@ class Trace:
 
 def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     """The trace along a path whose last block is only where it went on."""
-    trace, cut_short = Trace(path[0]), False
+    trace, cut_short = Trace(path[0], choice.code_base), False
     blocks, after = _divided(path)
     for block, following in zip(blocks, [*blocks[1:], after], strict=True):
-        if not _stays(trace.head, block, paged=choice.paged):
+        if not _stays(trace.head, block, choice):
             trace.exit = block.eip
             break
         steps = _steps(block, choice)
@@ -129,22 +138,25 @@ def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | Non
         insns += block.insns
         if not block.usable or insns > REPEATED_INSNS:
             break
-        if step(decoded_records(block.records, block.insns)[-1]).ending is Ending.INDIRECT:
+        if _made(block)[-1].ending is Ending.INDIRECT:
             return path[: number + 1], None
     return path[:first], path[first]
 
 
-def _stays(head: GuestBlock, block: GuestBlock, *, paged: bool) -> bool:
+def _stays(head: GuestBlock, block: GuestBlock, choice: Choice) -> bool:
     """Whether a unit that begins with `head` may go on with `block`."""
-    same_page = block.page == head.page and block.eip // PAGE == head.eip // PAGE
-    return block.mode == head.mode and (same_page or not paged)
+    same_page = (block.eip + choice.code_base) // PAGE == (head.eip + choice.code_base) // PAGE
+    same_page = same_page and block.page == head.page
+    return block.mode == head.mode and (same_page or not choice.paged)
 
 
 def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     """None: a block that tier 1 does better."""
     if not block.usable:
         return None
-    found = [step(i) for i in decoded_records(block.records, block.insns)]
+    found = _made(block)
+    if block.mode & PARAGRAPHS and found[-1].i.next_eip > LIMIT_8086:
+        return None  # the interpreter knows what follows
     for index, each in enumerate(found):
         if each.i.eip in choice.trapping or each.i.form in choice.missing:
             found[index] = each.as_service()
@@ -153,6 +165,12 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
                 return None
             found[index] = each.as_service()
     return found
+
+
+def _made(block: GuestBlock) -> list[Step]:
+    """What its instructions become."""
+    make = paragraphs.step if block.mode & PARAGRAPHS else step
+    return [make(i) for i in decoded_records(block.records, block.insns)]
 
 
 def _better_in_tier_1(steps: Sequence[Step], index: int, choice: Choice) -> bool:

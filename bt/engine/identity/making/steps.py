@@ -9,6 +9,7 @@ from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import memory_operand, move_immediate
 from bt.engine.identity.crossing import NOTE_OPERAND, TABLE
 from bt.engine.identity.making import segments, strings
+from bt.engine.identity.making.offsets import EBX, FREE, VIEW, set_word, zero_extended
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline
@@ -16,9 +17,6 @@ from bt.engine.reencode.integer import IntegerEncoder, NotEncodable, is_nothing
 from bt.x86.opcodes import FORMS, Form, Method
 from bt.x86.opcodes.fp import UNIT_MMX, fp_use, is_fp
 from bt.x86.state import EBP, ECX, ESP
-
-VIEW = b"\x65\x67"
-"""The operand form of views: GS, and 32-bit addresses, which wrap as the guest's do."""
 
 _T = FLAT_32.number("t")
 _ENCODER = IntegerEncoder(FLAT_32, VIEW)
@@ -198,6 +196,17 @@ def _move(target: int, source: int) -> bytes:
     return (bytes((rex,)) if rex != 0x40 else b"") + bytes((0x89, 0xC0 | (source & 7) << 3 | target & 7))
 
 
-def decrement_ecx() -> bytes:
-    """lea ecx, [rcx - 1]"""
-    return _lea(_ENCODER.host(ECX), _ENCODER.host(ECX), -1)
+def count_down(i: Decoded) -> bytes:
+    """ECX or CX, by the address size, less 1. Destroys EBX; no flag changes."""
+    counter = _ENCODER.host(ECX)
+    if i.address_mask == 0xFFFFFFFF:
+        return _lea(counter, counter, -1)
+    return _lea(EBX, counter, -1) + set_word(counter, EBX)
+
+
+def counter_alone(i: Decoded) -> tuple[bytes, bytes]:
+    """What makes ECX the counter and nothing else, for JECXZ, and what makes it whole again."""
+    if i.address_mask == 0xFFFFFFFF:
+        return b"", b""
+    counter = _ENCODER.host(ECX)
+    return _move(FREE, counter) + zero_extended(counter, counter), _move(counter, FREE)

@@ -31,7 +31,8 @@ from bt.engine.identity.making.steps import (
     TO_TABLE,
     Ending,
     Placed,
-    decrement_ecx,
+    count_down,
+    counter_alone,
     go_to_table,
 )
 from bt.engine.structures import NO_X87_EIP, NO_X87_SEGMENT
@@ -293,10 +294,18 @@ class UnitWriter:
         taken, other = i.immediate, i.next_eip
         on_zero, on_other = (taken, other) if meaning == "control.jcxz" else (other, taken)
         if meaning != "control.jcxz":
-            self._code += decrement_ecx()
-        self._code += JECXZ + bytes((SHORT_JUMP_BYTES,)) + bytes((SHORT_JUMP, 5))
+            self._code += count_down(i)
+        alone, whole = counter_alone(i)
+        self._code += alone + JECXZ + bytes((SHORT_JUMP_BYTES,)) + bytes((SHORT_JUMP, 5))
         self._code += bytes((JUMP_REL32,)) + bytes(4)  # ECX is 0
-        self._stubs.append((len(self._code) - 4, self._leave_to(index, on_zero)))
+        leave = self._leave_to(index, on_zero)
+
+        def leave_whole() -> None:
+            self._code += whole
+            leave()
+
+        self._stubs.append((len(self._code) - 4, leave_whole))
+        self._code += whole
         if meaning in ("control.loope", "control.loopne"):
             self._branch(5 if meaning == "control.loope" else 4, self._leave_to(index, other))
         if placed.onward is None:
