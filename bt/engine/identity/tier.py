@@ -40,7 +40,6 @@ from bt.engine.identity.layout import (
     UNITS,
     WAYS_AREA_BYTES,
 )
-from bt.engine.identity.making.offsets import PROBE_BYTES
 from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, trace_of
 from bt.engine.identity.making.undefined_flags import ask_host
 from bt.engine.identity.making.unit import Unit, UnitWriter
@@ -52,7 +51,7 @@ from bt.engine.structures import (
 )
 from bt.host.faults import FAULTS
 from bt.host.reserved import Refused, Reserved, has_gs_base
-from bt.memory.host_mmu.layout import PAGED_VIEW_BYTES, PAGED_VIEWS
+from bt.memory.host_mmu.layout import PAGED_VIEW_BYTES, PAGED_VIEWS, PROBE_BYTES
 from bt.memory.host_mmu.mmu import HostMmu
 from bt.x86 import state
 from bt.x86.fp.control import ready_now

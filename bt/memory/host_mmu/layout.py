@@ -1,7 +1,7 @@
 """Where views are, what lies around them, and what is noted of those that follow page tables.
 
-A view is 4 GiB of host addresses, one for each guest address, from a multiple of 4 GiB on. Nothing is mapped in front
-of it and behind it: an access that begins at FFFFFFFFh, of whatever size, faults in the guard.
+A view is 4 GiB of host addresses, one for each guest address, from a multiple of 4 GiB on. Nothing is mapped right in
+front of it and behind it: an access that begins at FFFFFFFFh, of whatever size, faults in the guard.
 """
 
 from bt.codegen.layout import Layout
@@ -10,6 +10,11 @@ from bt.x86.page import PAGE, REGION_SHIFT
 VIEW_BYTES = 1 << 32
 GUARD_BYTES = 1 << 20
 """B: more than any instruction accesses at once."""
+
+PROBE_BYTES = 1 << 16
+PROBE = -2 * PROBE_BYTES
+"""From a view to 64 KiB in front of it that can be read, with nothing behind: to find out whether an offset is below
+64 KiB without a comparison."""
 
 USER_VIEWS = 4
 PAGED_VIEWS = 1 + USER_VIEWS

@@ -11,7 +11,15 @@ import mmap
 from bt.host.area import Area
 from bt.host.reserved import Refused, Reserved
 from bt.memory.dirty_log import runs
-from bt.memory.host_mmu.layout import GUARD_BYTES, PAGED_VIEW, PAGED_VIEW_BYTES, PAGED_VIEWS, VIEW_BYTES
+from bt.memory.host_mmu.layout import (
+    GUARD_BYTES,
+    PAGED_VIEW,
+    PAGED_VIEW_BYTES,
+    PAGED_VIEWS,
+    PROBE,
+    PROBE_BYTES,
+    VIEW_BYTES,
+)
 from bt.memory.map import PhysicalMap, Range
 from bt.memory.soft_mmu.mmu import SoftMmu
 from bt.x86.page import PAGE
@@ -35,6 +43,7 @@ class HostMmu(SoftMmu):
         try:
             for _ in range(1 + PAGED_VIEWS):
                 self._views.append(Reserved(VIEW_BYTES, align=VIEW_BYTES, margin=GUARD_BYTES))
+                self._views[-1].protect(PROBE, PROBE_BYTES, _READ)
             self._view = self._views[0]
             for each in memory:
                 memory.presume_written(each)

@@ -2,8 +2,9 @@
 
 The effective address comes into EBX, of 16 bits or of 32, and the segment's base into T: the view is accessed at their
 sum. What begins within a segment may end beyond it, which no flag may be spent on: first a byte is read at the last
-byte's offset in `offset_probe`, 64 KiB that are there and nothing behind. So whatever exceeds the limit traps, and the
-interpreter finds the fault. Nothing is to be probed where a byte is accessed at an offset of 16 bits.
+byte's offset in 64 KiB that are there and nothing behind (PROBE in front of the view, or `offset_probe` for offsets of
+32 bits). So whatever exceeds the limit traps, and the interpreter finds the fault. Nothing is to be probed where a byte
+is accessed at an offset of 16 bits.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from bt.engine.identity.crossing import wide
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.integer import FREE_NUMBER, SCRATCH_NUMBER, IntegerEncoder, NotEncodable
 from bt.engine.structures import NO_REGISTER
+from bt.memory.host_mmu.layout import PROBE, PROBE_BYTES
 from bt.x86.state import DS, LIMIT_8086, segment_offset
 
 Parts = tuple[tuple[bytes, bool], ...]
 """Host instructions, those that can fault with True."""
 
-PROBE_BYTES = LIMIT_8086 + 1
 VIEW = b"\x65\x67"
 """The operand form of views: GS, and 32-bit addresses, which wrap as the guest's do."""
 
@@ -27,7 +28,9 @@ EBX, T, FREE, STATE = 3, FLAT_32.number("t"), FLAT_32.number("free"), FLAT_32.nu
 ENCODER = IntegerEncoder(FLAT_32, VIEW).with_register(FREE_NUMBER, T)
 MOV_LOAD, MOV_STORE, MOVZX_BYTE, MOVZX_WORD, LEA = b"\x8b", b"\x89", b"\x0f\xb6", b"\x0f\xb7", b"\x8d"
 OPERAND_SIZE = b"\x66"
-_PROBE = wide(MOV_LOAD, T, "offset_probe")
+_FAR_PROBE = wide(MOV_LOAD, T, "offset_probe")
+_GS = VIEW[:1]
+assert PROBE_BYTES == LIMIT_8086 + 1
 
 
 def plain(opcode: bytes, reg: int, base: int | None, index: int | None = None, displacement: int = 0) -> bytes:
@@ -48,9 +51,12 @@ def set_word(target: int, source: int) -> bytes:
     return OPERAND_SIZE + move(target, source)
 
 
-def probe(size: int) -> Parts:
-    """Trap unless `size` bytes at EBX are within 64 KiB. T is destroyed."""
-    return (_PROBE, False), (plain(MOVZX_BYTE, T, T, EBX, size - 1), True)
+def probe(register: int, size: int, *, wraps: bool) -> Parts:
+    """Trap unless `size` bytes at an offset in a host register are within 64 KiB. T is destroyed. `wraps`: the offset
+    has 16 bits."""
+    if wraps:
+        return ((_GS + plain(MOVZX_BYTE, T, register, displacement=PROBE + size - 1), True),)
+    return (_FAR_PROBE, False), (plain(MOVZX_BYTE, T, T, register, size - 1), True)
 
 
 def base_of(segment: int) -> tuple[bytes, bool]:
@@ -93,7 +99,7 @@ class Place:
 
 def at_offset(offset: Parts, segment: int, size: int, *, wraps: bool) -> Place:
     """The place of `size` bytes at the offset that `offset` puts into EBX; `wraps`: it has 16 bits."""
-    check = () if wraps and size == 1 else probe(size)
+    check = () if wraps and size == 1 else probe(EBX, size, wraps=wraps)
     return Place((*offset, *check, base_of(segment)), EBX)
 
 

@@ -9,7 +9,6 @@ out, and CS is another table of ways: these are services.
 from __future__ import annotations
 
 from bt.codegen.host_bytes import based, move
-from bt.engine.identity.crossing import wide
 from bt.engine.identity.making import paragraph_strings
 from bt.engine.identity.making.offsets import (
     EBX,
@@ -27,6 +26,7 @@ from bt.engine.identity.making.offsets import (
     effective_address,
     place_of,
     plain,
+    probe,
     set_word,
     zero_extended,
 )
@@ -253,7 +253,7 @@ def _within_code(size: int) -> Parts:
     """Trap if FREE is beyond the limit of CS. T is destroyed."""
     if size == 2:
         return ()
-    return (wide(MOV_LOAD, T, "offset_probe"), False), (plain(MOVZX_BYTE, T, T, FREE), True)
+    return probe(FREE, 1, wraps=False)
 
 
 # -- segment registers -------------------------------------------------------------------------------------------------
