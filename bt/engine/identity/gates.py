@@ -66,6 +66,7 @@ from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.page import PAGE
 from bt.x86.services import UPDATE_MODE
+from bt.x86.state import CS
 from bt.x86.system.operating_mode import is_paging
 
 _SERVICE, _FAULT, _END, _MISS, _ENTER = (
@@ -114,6 +115,8 @@ def _settle(b: NativeContext, refund: Value | int, site: Value | None = None) ->
         with b.Unlikely(due != 0):
             arithmetic.set(_repaired(b, arithmetic.get(), due))
     flags.write_arithmetic(b, arithmetic.get())
+    with b.Unlikely(b.get_segment(CS, "base", width=32) != b.get("code_segment", width=32)):
+        b.call(UPDATE_MODE, b.cpu)  # units have gone on in another segment
     _count(b, "unit_insns", b.get("unit_entered") - (b.get("budget") + refund))
 
 

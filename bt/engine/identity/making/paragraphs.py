@@ -2,13 +2,15 @@
 flat code: itself, with the effective address made first (offsets.py); a few instructions for stack, transfers and
 segment registers; or a service.
 
-Loading a segment register changes selector and base there and nothing else, the mode key neither. SS keeps interrupts
-out, and CS is another table of ways: these are services.
+Loading a segment register changes selector and base there and nothing else, the mode key neither. With CS the table of
+ways changes, too, so that a trace ends; whoever leaves units has its epoch looked up (`_settle` in gates.py). SS keeps
+interrupts out, and is a service.
 """
 
 from __future__ import annotations
 
-from bt.codegen.host_bytes import based, move
+from bt.codegen.host_bytes import based, memory_operand, move, move_immediate
+from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import paragraph_strings
 from bt.engine.identity.making.offsets import (
     EBX,
@@ -31,16 +33,19 @@ from bt.engine.identity.making.offsets import (
     zero_extended,
 )
 from bt.engine.identity.making.steps import Ending, Step
+from bt.engine.identity.making.strings import require_host
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.forms import Inline, inline
 from bt.engine.reencode.integer import NotEncodable, is_nothing
 from bt.engine.structures import NO_REGISTER
+from bt.x86 import state
 from bt.x86.opcodes import FORMS, Form, Method, Width
-from bt.x86.state import DS, EAX, EBP, ES, ESP, FS, GS, LIMIT_8086, SS, segment_offset
+from bt.x86.state import CS, DS, EAX, EBP, ES, ESP, FS, GS, LIMIT_8086, SS, segment_offset
 from bt.x86.state import EBX as GUEST_EBX
 
 _ESP, _EBP, _GUEST_EBX = (ENCODER.host(number) for number in (ESP, EBP, GUEST_EBX))
 _MOV_IMMEDIATE = b"\xc7"
+_SELECTOR = 10  # r10, which is nobody's
 # BH is the host's where EBX is, and the low byte of T where that has EBX turned by eight bits
 _IN_EBX, _IN_T = ENCODER.with_register(GUEST_EBX, EBX), ENCODER.with_register(GUEST_EBX, T)
 _BH = 7
@@ -75,7 +80,7 @@ def _special(form: Form, i: Decoded) -> Step | None:
         case "stack":
             return _stack(name, form, i, size)
         case "segment":
-            return Step(i, _segment(form, i, size))
+            return _far(form, i) or Step(i, _segment(form, i, size))
         case "string":
             return Step(i, paragraph_strings.single_element(form, i))
     if form.meaning == "move.xlat":
@@ -116,14 +121,15 @@ def _on_memory(form: Form, i: Decoded) -> Parts:
     there = Place((), EBX).of(i)._replace(index_number=NO_REGISTER)
     if there.reg_number != _BH:
         return (*before, (ENCODER.encode(there), True))
+    require_host()
     turned = _rotated(T, _GUEST_EBX, 8), False
     code = _IN_T.encode(there._replace(reg_number=GUEST_EBX)), True
     return (*before, turned, code, (_rotated(_GUEST_EBX, T, 24), False))
 
 
-def _rotated(target: int, source: int, count: int) -> bytes:
-    """rorx target, source, count (BMI2): no flag changes."""
-    vex = bytes((0xC4, (~target >> 3 & 1) << 7 | 0x40 | (~source >> 3 & 1) << 5 | 3, 0x7B, 0xF0))
+def _rotated(target: int, source: int, count: int, *, wide: bool = False) -> bytes:
+    """rorx target, source, count (BMI2), of 32 or 64 bits: no flag changes."""
+    vex = bytes((0xC4, (~target >> 3 & 1) << 7 | 0x40 | (~source >> 3 & 1) << 5 | 3, 0xFB if wide else 0x7B, 0xF0))
     return vex + bytes((0xC0 | (target & 7) << 3 | source & 7, count))
 
 
@@ -285,19 +291,75 @@ def _segment(form: Form, i: Decoded, size: int) -> Parts:
     raise NotEncodable(meaning)
 
 
+def _far(form: Form, i: Decoded) -> Step | None:
+    """Far transfers of 16 bits; None for other instructions."""
+    name = form.meaning.removeprefix("segment.")
+    if name not in ("call_far", "jmp_far", "ret_far"):
+        return None
+    if i.operand_size != 16 or i.is_memory:
+        raise NotEncodable("far")
+    require_host()
+    if name == "ret_far":
+        place = _top(0, 4)
+        released = _set_sp(4 + (i.immediate if form.operands else 0))
+        load = (*place.before, place.load(FREE, 2), place.load(_SELECTOR, 2, further=2))
+        return Step(i, (*load, *released, *_enter_code()), Ending.INDIRECT)
+    pushed: Parts = ()
+    if name == "call_far":
+        place = _top(-4, 4)
+        selector = based(MOV_LOAD, FREE, STATE, segment_offset(CS, "selector")), False
+        code, faults = place.access(_MOV_IMMEDIATE, 0, size=2)
+        back = code + (i.next_eip & 0xFFFF).to_bytes(2, "little"), faults
+        pushed = (*place.before, selector, place.access(MOV_STORE, FREE, further=2, size=2), back, *_set_sp())
+    target = (_constant(FREE, i.immediate), False), (_constant(_SELECTOR, i.immediate2), False)
+    return Step(i, (*pushed, *target, *_enter_code()), Ending.INDIRECT)
+
+
+def _enter_code() -> Parts:
+    """CS = the selector in _SELECTOR, T = FREE; the table is that of the segment."""
+    table = state.offset("branch_tables", 2)
+    slots = _rotated(TABLE, _SELECTOR, 64 - 16 - 3, wide=True), False
+    return (
+        *_put_selector(CS, _SELECTOR),
+        slots,
+        (_wide(MOV_LOAD, T, table), False),
+        (_wide_sum(TABLE, TABLE, T), False),
+        (_wide(MOV_STORE, TABLE, state.offset("branch_table")), False),
+        *_put_base(CS, _SELECTOR),
+        (move(T, FREE), False),
+    )
+
+
 def _load(segment: int, source: int) -> Parts:
     """A segment register = selector in a host register, which is destroyed."""
     if segment not in _STORED:
         raise NotEncodable("SS or CS")
-    selector = _wide_store(source, segment_offset(segment, "selector"))
-    times_16 = _times(source, 3), False
-    twice = plain(LEA, source, source, source), False
-    return (selector, False), times_16, twice, (_wide_store(source, segment_offset(segment, "base")), False)
+    return (*_put_selector(segment, source), *_put_base(segment, source))
 
 
-def _wide_store(source: int, displacement: int) -> bytes:
-    code = based(MOV_STORE, source, STATE, displacement)
+def _put_selector(segment: int, source: int) -> Parts:
+    return ((_wide(MOV_STORE, source, segment_offset(segment, "selector")), False),)
+
+
+def _put_base(segment: int, source: int) -> Parts:
+    base = _wide(MOV_STORE, source, segment_offset(segment, "base")), False
+    return (_times(source, 3), False), (plain(LEA, source, source, source), False), base
+
+
+def _wide(opcode: bytes, reg: int, displacement: int) -> bytes:
+    """An instruction on 64 bits of the state."""
+    code = based(opcode, reg, STATE, displacement)
     return bytes((code[0] | 8,)) + code[1:]
+
+
+def _wide_sum(target: int, base: int, index: int) -> bytes:
+    """lea r64, [r64 + r64]"""
+    address, bits = memory_operand(target, base, index, 0, 0)
+    return bytes((0x48 | bits,)) + LEA + address
+
+
+def _constant(target: int, value: int) -> bytes:
+    return move_immediate(target) + value.to_bytes(4, "little")
 
 
 def _times(register: int, shift: int) -> bytes:
