@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 TABLE_BYTES = 8 << 32
 _PROBED = 1 << 32  # as far as an effective address goes
 _SLOT_BYTES = 8
-MOST_SITES = 4 * LONGEST_TRACE  # of a unit
+MOST_SITES = 8 * LONGEST_TRACE  # of a unit
 MOST_CODE = 32 << 10  # B, of a unit; the longest has about half as much
 _MOST_MADE = 8  # units from one place; what they were made from keeps changing
 _SUB_SHORT, _SUB_LONG, _JS = b"\x49\x83\xef", b"\x49\x81\xef", b"\x0f\x88"
@@ -80,7 +80,7 @@ class IdentityTier:
         self._cpu, self._everything = cpu, everything
         self.places: Counter[int] = Counter()  # units made, by linear address
         self.reasons: Counter[str] = Counter()  # why paths became none
-        self._trapping: frozenset[int] = frozenset()
+        self._trapping: Counter[int] = Counter()  # by EIP
         self._missing = cpu.library.forms_without(cpu.model)
         if not has_gs_base():
             raise Refused("the host has no FSGSBASE")
@@ -170,6 +170,7 @@ class IdentityTier:
             self.reasons[trace.why] += 1
         else:
             trace.unroll()
+            trace.open_windows(self._trapping)
             trace.repair(self.host_flags)
             self._make(trace)
         self._settle_heat(linear)
@@ -186,9 +187,9 @@ class IdentityTier:
 
     def _note_trapping(self) -> None:
         count = self._cpu.control("trapping_next")
-        if count != len(self._trapping):
+        if count != self._trapping.total():
             eips = memoryview(self._trapping_area.map).cast("I")
-            self._trapping = frozenset(eips[:count])
+            self._trapping = Counter(eips[:count])
             eips.release()
 
     def _settle_heat(self, linear: int) -> None:

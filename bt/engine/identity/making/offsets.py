@@ -30,6 +30,7 @@ MOV_LOAD, MOV_STORE, MOVZX_BYTE, MOVZX_WORD, LEA = b"\x8b", b"\x89", b"\x0f\xb6"
 OPERAND_SIZE = b"\x66"
 _FAR_PROBE = wide(MOV_LOAD, T, "offset_probe")
 _GS = VIEW[:1]
+_BACKWARDS = 0xE000
 assert PROBE_BYTES == LIMIT_8086 + 1
 
 
@@ -59,26 +60,40 @@ def probe(register: int, size: int, *, wraps: bool) -> Parts:
     return (_FAR_PROBE, False), (plain(MOVZX_BYTE, T, T, register, size - 1), True)
 
 
+def probe_window(register: int, low: int, high: int) -> Parts:
+    """Trap unless the offsets from `low` to `high` from a host register, all its 32 bits, are within 64 KiB. EBX and T
+    are destroyed."""
+    below = ((plain(MOVZX_BYTE, EBX, T, register, low), True),) if low < 0 else ()
+    return ((_FAR_PROBE, False), *below, (plain(MOVZX_BYTE, EBX, T, register, high), True))
+
+
 def base_of(segment: int) -> tuple[bytes, bool]:
     """mov T, base of a segment"""
     return based(MOV_LOAD, T, STATE, segment_offset(segment, "base")), False
 
 
 class Place:
-    """Where guest memory is accessed: `before` makes EBX and T what `access` takes them for."""
+    """Where guest memory is accessed: `before` makes its base register and T what `access` takes them for.
 
-    def __init__(self, before: Parts, base: int | None, displacement: int = 0) -> None:
+    `base`: a register as encoders number them, NO_REGISTER for none.
+    """
+
+    def __init__(self, before: Parts, base: int, displacement: int = 0) -> None:
         self.before = before
         self._base, self._displacement = base, displacement
 
     @property
+    def _host(self) -> int | None:
+        return None if self._base == NO_REGISTER else ENCODER.host(self._base)
+
+    @property
     def sum(self) -> tuple[bytes, bool]:
         """lea EBX, where it is"""
-        return plain(LEA, EBX, self._base, T, self._displacement), False
+        return plain(LEA, EBX, self._host, T, self._displacement), False
 
     def access(self, opcode: bytes, reg: int, *, further: int = 0, size: int = 4) -> tuple[bytes, bool]:
         """An instruction on that memory, or on what lies `further` bytes behind; 66 in front for a size of 2."""
-        address, bits = memory_operand(reg, self._base, T, 0, self._displacement + further)
+        address, bits = memory_operand(reg, self._host, T, 0, self._displacement + further)
         prefixes = VIEW + (OPERAND_SIZE if size == 2 else b"")
         return prefixes + bytes((0x40 | bits,)) + opcode + address, True
 
@@ -92,26 +107,42 @@ class Place:
 
     def of(self, i: Decoded) -> Decoded:
         """An instruction with its operand there."""
-        base = NO_REGISTER if self._base is None else SCRATCH_NUMBER
-        flat = i._replace(segment=DS, address_mask=0xFFFF_FFFF, base_number=base, index_number=FREE_NUMBER, scale=0)
-        return flat._replace(displacement=self._displacement)
+        flat = i._replace(segment=DS, address_mask=0xFFFF_FFFF, base_number=self._base, index_number=FREE_NUMBER)
+        return flat._replace(scale=0, displacement=self._displacement & 0xFFFF_FFFF)
 
 
 def at_offset(offset: Parts, segment: int, size: int, *, wraps: bool) -> Place:
     """The place of `size` bytes at the offset that `offset` puts into EBX; `wraps`: it has 16 bits."""
     check = () if wraps and size == 1 else probe(EBX, size, wraps=wraps)
-    return Place((*offset, *check, base_of(segment)), EBX)
+    return Place((*offset, *check, base_of(segment)), SCRATCH_NUMBER)
 
 
-def place_of(i: Decoded, size: int) -> Place:
-    """That of an instruction's memory operand of `size` bytes. Raises NotEncodable."""
+def place_of(i: Decoded, size: int, known: frozenset[int]) -> Place:
+    """That of an instruction's memory operand of `size` bytes. `known`: base registers from which all that is accessed
+    is known to be within 64 KiB (windows.py). Raises NotEncodable."""
     wraps = i.address_mask == LIMIT_8086
     if i.base_number == i.index_number == NO_REGISTER:
         offset = i.displacement & i.address_mask
         if offset + size - 1 > LIMIT_8086:
             raise NotEncodable("beyond its segment")
-        return Place((base_of(i.segment),), None, offset)
+        return Place((base_of(i.segment),), NO_REGISTER, offset)
+    if (base := lone_base(i)) in known:
+        return Place((base_of(i.segment),), base, near(i.displacement))
     return at_offset(effective_address(i), i.segment, size, wraps=wraps)
+
+
+def lone_base(i: Decoded) -> int:
+    """The register that a memory operand with an address of 16 bits is counted from, if there is one; else
+    NO_REGISTER."""
+    if i.address_mask != LIMIT_8086 or i.index_number != NO_REGISTER:
+        return NO_REGISTER
+    return i.base_number
+
+
+def near(displacement: int) -> int:
+    """A displacement of 16 bits as it is most likely meant: back into a frame, or from a table's beginning on."""
+    low = displacement & LIMIT_8086
+    return low - PROBE_BYTES if low >= _BACKWARDS else low
 
 
 def effective_address(i: Decoded) -> Parts:

@@ -9,8 +9,7 @@ interrupts out, and is a service.
 
 from __future__ import annotations
 
-from bt.codegen.host_bytes import based, memory_operand, move, move_immediate
-from bt.engine.identity.crossing import TABLE
+from bt.codegen.host_bytes import move
 from bt.engine.identity.making import paragraph_strings
 from bt.engine.identity.making.offsets import (
     EBX,
@@ -20,11 +19,11 @@ from bt.engine.identity.making.offsets import (
     MOV_LOAD,
     MOV_STORE,
     MOVZX_BYTE,
-    STATE,
     Parts,
     Place,
     T,
     at_offset,
+    base_of,
     effective_address,
     place_of,
     plain,
@@ -32,20 +31,26 @@ from bt.engine.identity.making.offsets import (
     set_word,
     zero_extended,
 )
+from bt.engine.identity.making.paragraph_segments import (
+    SELECTOR,
+    constant,
+    enter_code,
+    load_segment,
+    rotated,
+    selector_of,
+)
 from bt.engine.identity.making.steps import Ending, Step
 from bt.engine.identity.making.strings import require_host
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.forms import Inline, inline
-from bt.engine.reencode.integer import NotEncodable, is_nothing
+from bt.engine.reencode.integer import SCRATCH_NUMBER, NotEncodable, is_nothing
 from bt.engine.structures import NO_REGISTER
-from bt.x86 import state
 from bt.x86.opcodes import FORMS, Form, Method, Width
-from bt.x86.state import CS, DS, EAX, EBP, ES, ESP, FS, GS, LIMIT_8086, SS, segment_offset
+from bt.x86.state import CS, DS, EAX, EBP, ES, ESP, FS, GS, LIMIT_8086, SS
 from bt.x86.state import EBX as GUEST_EBX
 
 _ESP, _EBP, _GUEST_EBX = (ENCODER.host(number) for number in (ESP, EBP, GUEST_EBX))
 _MOV_IMMEDIATE = b"\xc7"
-_SELECTOR = 10  # r10, which is nobody's
 # BH is the host's where EBX is, and the low byte of T where that has EBX turned by eight bits
 _IN_EBX, _IN_T = ENCODER.with_register(GUEST_EBX, EBX), ENCODER.with_register(GUEST_EBX, T)
 _BH = 7
@@ -53,84 +58,220 @@ _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 _WIDTHS = {Width.B: 1, Width.W: 2, Width.VW: 2}  # bytes; else those of the operand size
 _SIZED = frozenset((Width.V, Width.Z))
 _LOADED = {"segment.les": ES, "segment.lds": DS, "segment.lfs": FS, "segment.lgs": GS}
-_STORED = frozenset((ES, DS, FS, GS))
 _MEMORY = frozenset((Method.REGISTER_OR_MEMORY, Method.MEMORY_ONLY, Method.OFFSET))
 
 
-def step(i: Decoded) -> Step:
-    """What an instruction becomes."""
+def step(i: Decoded, known: frozenset[int] = frozenset()) -> Step:
+    """What an instruction becomes. `known`: guest registers with a window (windows.py)."""
     form = FORMS[i.form]
+    maker = _Maker(known)
     try:
-        return _special(form, i) or _itself(form, i)
+        return maker._special(form, i) or maker._itself(form, i)
     except NotEncodable:
         return Step(i, ()).as_service()
 
 
-def _special(form: Form, i: Decoded) -> Step | None:
-    """Stack, control, segments and strings; None for what is encoded as it is. Raises NotEncodable."""
-    if is_nothing(form):
-        return Step(i, ())
-    if inline(form) is not Inline.NOT:
-        raise NotEncodable("floating point")
-    size = i.operand_size // 8
-    group, _, name = form.meaning.partition(".")
-    match group:
-        case "control":
-            return _control(name, form, i, size)
-        case "stack":
-            return _stack(name, form, i, size)
-        case "segment":
-            return _far(form, i) or Step(i, _segment(form, i, size))
-        case "string":
-            return Step(i, paragraph_strings.single_element(form, i))
-    if form.meaning == "move.xlat":
-        return Step(i, _xlat(i))
-    return None
+class _Maker:
+    """Makes one instruction. `known`: as for `step`."""
+
+    def __init__(self, known: frozenset[int]) -> None:
+        self._known = known
+
+    def _place(self, i: Decoded, size: int) -> Place:
+        return place_of(i, size, self._known)
+
+    def _special(self, form: Form, i: Decoded) -> Step | None:
+        """Stack, control, segments and strings; None for what is encoded as it is. Raises NotEncodable."""
+        if is_nothing(form):
+            return Step(i, ())
+        if inline(form) is not Inline.NOT:
+            raise NotEncodable("floating point")
+        size = i.operand_size // 8
+        group, _, name = form.meaning.partition(".")
+        match group:
+            case "control":
+                return self._control(name, form, i, size)
+            case "stack":
+                return self._stack(name, form, i, size)
+            case "segment":
+                return self._far(form, i) or Step(i, self._segment(form, i, size))
+            case "string":
+                return Step(i, paragraph_strings.single_element(form, i))
+        if form.meaning == "move.xlat":
+            return Step(i, _xlat(i))
+        return None
+
+    def _itself(self, form: Form, i: Decoded) -> Step:
+        if form.meaning == "move.lea":
+            return Step(i, _lea(i))
+        if i.is_memory:
+            return Step(i, self._on_memory(form, i))
+        faults = form.meaning in _DIVISIONS
+        try:
+            return Step(i, ((ENCODER.encode(i), faults),))
+        except NotEncodable:
+            # BH, or a high byte register beside one that takes REX: with EBX where the host's is, none does
+            code = _IN_EBX.encode(i)
+            into, back = (move(EBX, _GUEST_EBX), False), (move(_GUEST_EBX, EBX), False)
+            return Step(i, (into, (code, faults), back))
+
+    def _on_memory(self, form: Form, i: Decoded) -> Parts:
+        place = self._place(i, operand_bytes(form, i))
+        there = place.of(i)
+        try:
+            return (*place.before, (ENCODER.encode(there), True))
+        except NotEncodable:
+            pass
+        # a high byte register, and the address takes REX: the sum into EBX
+        before = (*place.before, place.sum)
+        there = Place((), SCRATCH_NUMBER).of(i)._replace(index_number=NO_REGISTER)
+        if there.reg_number != _BH:
+            return (*before, (ENCODER.encode(there), True))
+        require_host()
+        turned = rotated(T, _GUEST_EBX, 8), False
+        code = _IN_T.encode(there._replace(reg_number=GUEST_EBX)), True
+        return (*before, turned, code, (rotated(_GUEST_EBX, T, 24), False))
+
+    def _top(self, delta: int, size: int) -> Place:
+        """`size` bytes of the stack, `delta` from SP."""
+        if ESP in self._known:
+            return Place((base_of(SS),), ESP, delta)
+        return _frame(_ESP, delta, size)
+
+    def _move_sp(self, by: int, at: int) -> Parts:
+        """SP += by, behind an access to `_top(at, ...)`."""
+        if ESP in self._known:
+            return ((plain(LEA, _ESP, _ESP, displacement=by), False),)
+        return _set_sp(by - at)
+
+    def _push_register(self, register: int, size: int) -> Parts:
+        place = self._top(-size, size)
+        return (*place.before, place.store(register, size), *self._move_sp(-size, -size))
+
+    def _pushconstant(self, value: int, size: int) -> Parts:
+        place = self._top(-size, size)
+        code, faults = place.access(_MOV_IMMEDIATE, 0, size=size)
+        constant = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+        return (*place.before, (code + constant, faults), *self._move_sp(-size, -size))
+
+    def _pop(self, target: int, size: int) -> Parts:
+        """Into a whole host register that is nobody's."""
+        place = self._top(0, size)
+        return (*place.before, place.load(target, size), *self._move_sp(size, 0))
+
+    def _stack(self, name: str, form: Form, i: Decoded, size: int) -> Step:
+        match name:
+            case "push":
+                method = form.operands[0].method
+                if method is Method.IMMEDIATE:
+                    return Step(i, self._pushconstant(i.immediate, size))
+                if i.is_memory:
+                    place = self._place(i, size)
+                    return Step(i, (*place.before, place.load(FREE, size), *self._push_register(FREE, size)))
+                return Step(i, self._push_register(ENCODER.host(i.rm_number), size))
+            case "pop" if not i.is_memory and i.rm_number != ESP:
+                place = self._top(0, size)
+                register = ENCODER.host(i.rm_number)
+                return Step(i, (*place.before, place.access(MOV_LOAD, register, size=size), *self._move_sp(size, 0)))
+            case "leave":
+                place = _frame(_EBP, 0, size)
+                return Step(i, (*place.before, place.load(FREE, size), *_set_sp(size), _write(_EBP, FREE, size)))
+            case "enter" if not i.immediate2 and size == 2:
+                return Step(i, _enter(i.immediate))
+        raise NotEncodable(name)
+
+    def _control(self, name: str, form: Form, i: Decoded, size: int) -> Step:
+        match name:
+            case "jcc" | "jmp" | "call" | "jcxz" | "loop" | "loope" | "loopne" if i.immediate > LIMIT_8086:
+                raise NotEncodable("beyond CS")
+            case "jcc":
+                return Step(i, (), Ending.CONDITION)
+            case "jmp":
+                return Step(i, (), Ending.JUMP)
+            case "jcxz" | "loop" | "loope" | "loopne":
+                return Step(i, (), Ending.COUNT)
+            case "call":
+                return Step(i, self._pushconstant(i.next_eip, size), Ending.CALL)
+            case "jmp_indirect":
+                return Step(i, (*self._target(i, size), (move(T, FREE), False)), Ending.INDIRECT)
+            case "call_indirect":
+                pushed = self._pushconstant(i.next_eip, size)
+                return Step(i, (*self._target(i, size), *pushed, (move(T, FREE), False)), Ending.INDIRECT)
+            case "ret":
+                place = self._top(0, size)
+                released = self._move_sp(size + (i.immediate if form.operands else 0), 0)
+                load = (*place.before, place.load(FREE, size), *_within_code(size))
+                return Step(i, (*load, *released, (move(T, FREE), False)), Ending.INDIRECT)
+        raise NotEncodable(name)
+
+    def _target(self, i: Decoded, size: int) -> Parts:
+        """FREE = where an indirect transfer leads, within CS."""
+        if i.is_memory:
+            place = self._place(i, size)
+            return (*place.before, place.load(FREE, size), *_within_code(size))
+        register = ENCODER.host(i.rm_number)
+        return ((zero_extended if size == 2 else move)(FREE, register), False), *_within_code(size)
+
+    def _segment(self, form: Form, i: Decoded, size: int) -> Parts:
+        meaning = form.meaning
+        if meaning in _LOADED:
+            place = self._place(i, operand_bytes(form, i))
+            both = place.load(FREE, size), place.load(EBX, 2, further=size)
+            offset = _write(ENCODER.host(i.reg_number), FREE, size)
+            return (*place.before, *both, offset, *load_segment(_LOADED[meaning], EBX))
+        match meaning:
+            case "segment.push":
+                selector = selector_of(form.operands[0].number)
+                return (selector, *self._push_register(FREE, size))
+            case "segment.pop":
+                selector = *self._pop(FREE, size), (zero_extended(FREE, FREE), False)
+                return (*selector, *load_segment(form.operands[0].number, FREE))
+            case "segment.load":
+                if i.is_memory:
+                    place = self._place(i, 2)
+                    return (*place.before, place.load(FREE, 2), *load_segment(i.reg_number, FREE))
+                return ((zero_extended(FREE, ENCODER.host(i.rm_number)), False), *load_segment(i.reg_number, FREE))
+            case "segment.store":
+                selector = selector_of(i.reg_number)
+                if i.is_memory:
+                    place = self._place(i, 2)
+                    return (selector, *place.before, place.store(FREE, 2))
+                return selector, _write(ENCODER.host(i.rm_number), FREE, size)
+        raise NotEncodable(meaning)
+
+    def _far(self, form: Form, i: Decoded) -> Step | None:
+        """Far transfers of 16 bits; None for other instructions."""
+        name = form.meaning.removeprefix("segment.")
+        if name not in ("call_far", "jmp_far", "ret_far"):
+            return None
+        if i.operand_size != 16 or i.is_memory:
+            raise NotEncodable("far")
+        require_host()
+        if name == "ret_far":
+            place = self._top(0, 4)
+            released = self._move_sp(4 + (i.immediate if form.operands else 0), 0)
+            load = (*place.before, place.load(FREE, 2), place.load(SELECTOR, 2, further=2))
+            return Step(i, (*load, *released, *enter_code()), Ending.INDIRECT)
+        pushed: Parts = ()
+        if name == "call_far":
+            place = self._top(-4, 4)
+            selector = selector_of(CS)
+            code, faults = place.access(_MOV_IMMEDIATE, 0, size=2)
+            back = code + (i.next_eip & 0xFFFF).to_bytes(2, "little"), faults
+            segment = place.access(MOV_STORE, FREE, further=2, size=2)
+            pushed = (*place.before, selector, segment, back, *self._move_sp(-4, -4))
+        target = (constant(FREE, i.immediate), False), (constant(SELECTOR, i.immediate2), False)
+        return Step(i, (*pushed, *target, *enter_code()), Ending.INDIRECT)
 
 
-# -- the instruction itself --------------------------------------------------------------------------------------------
-
-
-def _itself(form: Form, i: Decoded) -> Step:
-    if form.meaning == "move.lea":
-        return Step(i, _lea(i))
-    if i.is_memory:
-        return Step(i, _on_memory(form, i))
-    faults = form.meaning in _DIVISIONS
-    try:
-        return Step(i, ((ENCODER.encode(i), faults),))
-    except NotEncodable:
-        # BH, or a high byte register beside one that takes REX: with EBX where the host's is, none does
-        code = _IN_EBX.encode(i)
-        into, back = (move(EBX, _GUEST_EBX), False), (move(_GUEST_EBX, EBX), False)
-        return Step(i, (into, (code, faults), back))
-
-
-def _on_memory(form: Form, i: Decoded) -> Parts:
+def operand_bytes(form: Form, i: Decoded) -> int:
+    """Of the memory operand. Raises NotEncodable."""
+    if form.meaning in _LOADED:
+        return i.operand_size // 8 + 2
     operand = next((operand for operand in form.operands if operand.method in _MEMORY), None)
     if operand is None or not (operand.width in _WIDTHS or operand.width in _SIZED):
         raise NotEncodable("operand")
-    place = place_of(i, _WIDTHS.get(operand.width, i.operand_size // 8))
-    there = place.of(i)
-    try:
-        return (*place.before, (ENCODER.encode(there), True))
-    except NotEncodable:
-        pass
-    # a high byte register, and the address takes REX: the sum into EBX
-    before = (*place.before, place.sum)
-    there = Place((), EBX).of(i)._replace(index_number=NO_REGISTER)
-    if there.reg_number != _BH:
-        return (*before, (ENCODER.encode(there), True))
-    require_host()
-    turned = _rotated(T, _GUEST_EBX, 8), False
-    code = _IN_T.encode(there._replace(reg_number=GUEST_EBX)), True
-    return (*before, turned, code, (_rotated(_GUEST_EBX, T, 24), False))
-
-
-def _rotated(target: int, source: int, count: int, *, wide: bool = False) -> bytes:
-    """rorx target, source, count (BMI2), of 32 or 64 bits: no flag changes."""
-    vex = bytes((0xC4, (~target >> 3 & 1) << 7 | 0x40 | (~source >> 3 & 1) << 5 | 3, 0xFB if wide else 0x7B, 0xF0))
-    return vex + bytes((0xC0 | (target & 7) << 3 | source & 7, count))
+    return _WIDTHS.get(operand.width, i.operand_size // 8)
 
 
 def _lea(i: Decoded) -> Parts:
@@ -148,11 +289,8 @@ def _xlat(i: Decoded) -> Parts:
     return (*place.before, place.access(b"\x8a", ENCODER.host(EAX)))
 
 
-# -- stack -------------------------------------------------------------------------------------------------------------
-
-
-def _top(delta: int, size: int, base: int = _ESP) -> Place:
-    """`size` bytes of the stack, `delta` from where a host register points."""
+def _frame(base: int, delta: int, size: int) -> Place:
+    """`size` bytes of the stack, `delta` from the 16 bits of a host register."""
     if delta:
         offset: Parts = ((plain(LEA, EBX, base, displacement=delta), False), (zero_extended(EBX, EBX), False))
     else:
@@ -166,93 +304,16 @@ def _set_sp(further: int = 0) -> Parts:
     return (*add, (set_word(_ESP, EBX), False))
 
 
-def _push_register(register: int, size: int) -> Parts:
-    place = _top(-size, size)
-    return (*place.before, place.store(register, size), *_set_sp())
-
-
-def _push_constant(value: int, size: int) -> Parts:
-    place = _top(-size, size)
-    code, faults = place.access(_MOV_IMMEDIATE, 0, size=size)
-    constant = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
-    return (*place.before, (code + constant, faults), *_set_sp())
-
-
-def _pop(target: int, size: int) -> Parts:
-    """Into a whole host register that is nobody's."""
-    place = _top(0, size)
-    return (*place.before, place.load(target, size), *_set_sp(size))
-
-
-def _write(register: int, source: int, size: int) -> tuple[bytes, bool]:
-    return (set_word if size == 2 else move)(register, source), False
-
-
-def _stack(name: str, form: Form, i: Decoded, size: int) -> Step:
-    match name:
-        case "push":
-            method = form.operands[0].method
-            if method is Method.IMMEDIATE:
-                return Step(i, _push_constant(i.immediate, size))
-            if i.is_memory:
-                place = place_of(i, size)
-                return Step(i, (*place.before, place.load(FREE, size), *_push_register(FREE, size)))
-            return Step(i, _push_register(ENCODER.host(i.rm_number), size))
-        case "pop" if not i.is_memory and i.rm_number != ESP:
-            place = _top(0, size)
-            register = ENCODER.host(i.rm_number)
-            return Step(i, (*place.before, place.access(MOV_LOAD, register, size=size), *_set_sp(size)))
-        case "leave":
-            place = _top(0, size, _EBP)
-            return Step(i, (*place.before, place.load(FREE, size), *_set_sp(size), _write(_EBP, FREE, size)))
-        case "enter" if not i.immediate2 and size == 2:
-            return Step(i, _enter(i.immediate))
-    raise NotEncodable(name)
-
-
 def _enter(allocated: int) -> Parts:
     """What PUSH BP; MOV BP, SP; SUB SP does, and a write to the new top that changes nothing."""
-    push, top = _top(-2, 2), _top(-2 - allocated, 2)
+    push, top = _frame(_ESP, -2, 2), _frame(_ESP, -2 - allocated, 2)
     check = (*top.before, top.load(FREE, 2), top.store(FREE, 2))
     frame = (plain(LEA, FREE, EBX, displacement=allocated), False), (set_word(_EBP, FREE), False)
     return (*push.before, push.store(_EBP, 2), *check, *frame, *_set_sp())
 
 
-# -- transfers ---------------------------------------------------------------------------------------------------------
-
-
-def _control(name: str, form: Form, i: Decoded, size: int) -> Step:
-    match name:
-        case "jcc" | "jmp" | "call" | "jcxz" | "loop" | "loope" | "loopne" if i.immediate > LIMIT_8086:
-            raise NotEncodable("beyond CS")
-        case "jcc":
-            return Step(i, (), Ending.CONDITION)
-        case "jmp":
-            return Step(i, (), Ending.JUMP)
-        case "jcxz" | "loop" | "loope" | "loopne":
-            return Step(i, (), Ending.COUNT)
-        case "call":
-            return Step(i, _push_constant(i.next_eip, size), Ending.CALL)
-        case "jmp_indirect":
-            return Step(i, (*_target(i, size), (move(T, FREE), False)), Ending.INDIRECT)
-        case "call_indirect":
-            pushed = _push_constant(i.next_eip, size)
-            return Step(i, (*_target(i, size), *pushed, (move(T, FREE), False)), Ending.INDIRECT)
-        case "ret":
-            place = _top(0, size)
-            released = _set_sp(size + (i.immediate if form.operands else 0))
-            load = (*place.before, place.load(FREE, size), *_within_code(size))
-            return Step(i, (*load, *released, (move(T, FREE), False)), Ending.INDIRECT)
-    raise NotEncodable(name)
-
-
-def _target(i: Decoded, size: int) -> Parts:
-    """FREE = where an indirect transfer leads, within CS."""
-    if i.is_memory:
-        place = place_of(i, size)
-        return (*place.before, place.load(FREE, size), *_within_code(size))
-    register = ENCODER.host(i.rm_number)
-    return ((zero_extended if size == 2 else move)(FREE, register), False), *_within_code(size)
+def _write(register: int, source: int, size: int) -> tuple[bytes, bool]:
+    return (set_word if size == 2 else move)(register, source), False
 
 
 def _within_code(size: int) -> Parts:
@@ -260,110 +321,3 @@ def _within_code(size: int) -> Parts:
     if size == 2:
         return ()
     return probe(FREE, 1, wraps=False)
-
-
-# -- segment registers -------------------------------------------------------------------------------------------------
-
-
-def _segment(form: Form, i: Decoded, size: int) -> Parts:
-    meaning = form.meaning
-    if meaning in _LOADED:
-        place = place_of(i, size + 2)
-        both = place.load(FREE, size), place.load(EBX, 2, further=size)
-        return (*place.before, *both, _write(ENCODER.host(i.reg_number), FREE, size), *_load(_LOADED[meaning], EBX))
-    match meaning:
-        case "segment.push":
-            selector = based(MOV_LOAD, FREE, STATE, segment_offset(form.operands[0].number, "selector")), False
-            return (selector, *_push_register(FREE, size))
-        case "segment.pop":
-            return (*_pop(FREE, size), (zero_extended(FREE, FREE), False), *_load(form.operands[0].number, FREE))
-        case "segment.load":
-            if i.is_memory:
-                place = place_of(i, 2)
-                return (*place.before, place.load(FREE, 2), *_load(i.reg_number, FREE))
-            return ((zero_extended(FREE, ENCODER.host(i.rm_number)), False), *_load(i.reg_number, FREE))
-        case "segment.store":
-            selector = based(MOV_LOAD, FREE, STATE, segment_offset(i.reg_number, "selector")), False
-            if i.is_memory:
-                place = place_of(i, 2)
-                return (selector, *place.before, place.store(FREE, 2))
-            return selector, _write(ENCODER.host(i.rm_number), FREE, size)
-    raise NotEncodable(meaning)
-
-
-def _far(form: Form, i: Decoded) -> Step | None:
-    """Far transfers of 16 bits; None for other instructions."""
-    name = form.meaning.removeprefix("segment.")
-    if name not in ("call_far", "jmp_far", "ret_far"):
-        return None
-    if i.operand_size != 16 or i.is_memory:
-        raise NotEncodable("far")
-    require_host()
-    if name == "ret_far":
-        place = _top(0, 4)
-        released = _set_sp(4 + (i.immediate if form.operands else 0))
-        load = (*place.before, place.load(FREE, 2), place.load(_SELECTOR, 2, further=2))
-        return Step(i, (*load, *released, *_enter_code()), Ending.INDIRECT)
-    pushed: Parts = ()
-    if name == "call_far":
-        place = _top(-4, 4)
-        selector = based(MOV_LOAD, FREE, STATE, segment_offset(CS, "selector")), False
-        code, faults = place.access(_MOV_IMMEDIATE, 0, size=2)
-        back = code + (i.next_eip & 0xFFFF).to_bytes(2, "little"), faults
-        pushed = (*place.before, selector, place.access(MOV_STORE, FREE, further=2, size=2), back, *_set_sp())
-    target = (_constant(FREE, i.immediate), False), (_constant(_SELECTOR, i.immediate2), False)
-    return Step(i, (*pushed, *target, *_enter_code()), Ending.INDIRECT)
-
-
-def _enter_code() -> Parts:
-    """CS = the selector in _SELECTOR, T = FREE; the table is that of the segment."""
-    table = state.offset("branch_tables", 2)
-    slots = _rotated(TABLE, _SELECTOR, 64 - 16 - 3, wide=True), False
-    return (
-        *_put_selector(CS, _SELECTOR),
-        slots,
-        (_wide(MOV_LOAD, T, table), False),
-        (_wide_sum(TABLE, TABLE, T), False),
-        (_wide(MOV_STORE, TABLE, state.offset("branch_table")), False),
-        *_put_base(CS, _SELECTOR),
-        (move(T, FREE), False),
-    )
-
-
-def _load(segment: int, source: int) -> Parts:
-    """A segment register = selector in a host register, which is destroyed."""
-    if segment not in _STORED:
-        raise NotEncodable("SS or CS")
-    return (*_put_selector(segment, source), *_put_base(segment, source))
-
-
-def _put_selector(segment: int, source: int) -> Parts:
-    return ((_wide(MOV_STORE, source, segment_offset(segment, "selector")), False),)
-
-
-def _put_base(segment: int, source: int) -> Parts:
-    base = _wide(MOV_STORE, source, segment_offset(segment, "base")), False
-    return (_times(source, 3), False), (plain(LEA, source, source, source), False), base
-
-
-def _wide(opcode: bytes, reg: int, displacement: int) -> bytes:
-    """An instruction on 64 bits of the state."""
-    code = based(opcode, reg, STATE, displacement)
-    return bytes((code[0] | 8,)) + code[1:]
-
-
-def _wide_sum(target: int, base: int, index: int) -> bytes:
-    """lea r64, [r64 + r64]"""
-    address, bits = memory_operand(target, base, index, 0, 0)
-    return bytes((0x48 | bits,)) + LEA + address
-
-
-def _constant(target: int, value: int) -> bytes:
-    return move_immediate(target) + value.to_bytes(4, "little")
-
-
-def _times(register: int, shift: int) -> bytes:
-    """lea r32, [r64 << shift]"""
-    prefix = 0x40 | (register >> 3) << 2 | (register >> 3) << 1
-    modrm, sib = (register & 7) << 3 | 4, shift << 6 | (register & 7) << 3 | 5
-    return (bytes((prefix,)) if prefix != 0x40 else b"") + LEA + bytes((modrm, sib)) + bytes(4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bt.engine.identity.layout import REPEATED_INSNS
@@ -13,6 +13,7 @@ from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import is_repairable, with_right_flags
 from bt.engine.identity.making.steps import Ending, Placed, Step, step
 from bt.engine.identity.making.undefined_flags import HostFlags
+from bt.engine.identity.making.windows import with_windows
 from bt.engine.reencode.decoded import decoded_records
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
 from bt.x86.mode import PARAGRAPHS
@@ -56,7 +57,7 @@ class Choice(NamedTuple):
 
     paged: bool  # each page for itself: what lies where may change
     everything: bool  # have a unit even where that does not pay
-    trapping: frozenset[int]  # EIPs of what had better be a service
+    trapping: Mapping[int, int]  # EIPs at which units were given up because of traps, and how often
     missing: frozenset[int]  # forms that the guest's processor has not
     ready: int  # READY_* bits: which FP instructions may simply be executed
     host_flags: HostFlags
@@ -88,6 +89,11 @@ class Trace:
         """Have it several times over, if it is a short loop."""
         if self.closes:
             self.steps *= max(UNROLLED_INSNS // len(self.steps), 1)
+
+    def open_windows(self, trapping: Mapping[int, int]) -> None:
+        """Have accesses looked at once for several, in code that is looked at."""
+        if self.head.mode & PARAGRAPHS:
+            self.steps = with_windows(self.steps, trapping)
 
     def repair(self, host_flags: HostFlags) -> None:
         """Have bt's undefined flags in it."""
@@ -155,10 +161,11 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     if not block.usable:
         return None
     found = _made(block)
+    most = 2 if block.mode & PARAGRAPHS else 1  # at first it goes without windows
     if block.mode & PARAGRAPHS and found[-1].i.next_eip > LIMIT_8086:
         return None  # the interpreter knows what follows
     for index, each in enumerate(found):
-        if each.i.eip in choice.trapping or each.i.form in choice.missing:
+        if choice.trapping.get(each.i.eip, 0) >= most or each.i.form in choice.missing:
             found[index] = each.as_service()
         elif _better_in_tier_1(found, index, choice):
             if not choice.everything:

@@ -40,7 +40,8 @@ class Ending(Enum):
 
 
 class Step(NamedTuple):
-    """One guest instruction in a unit. `parts`: its host instructions, those that can fault with True."""
+    """One guest instruction in a unit. `parts`: its host instructions, those that can fault with True. `check`: others
+    before them; where those fault the unit is left."""
 
     i: Decoded
     parts: tuple[tuple[bytes, bool], ...]
@@ -48,6 +49,7 @@ class Step(NamedTuple):
     service: bool = False
     needs: int = 0  # READY_* bits of the FP instruction that it is
     x87: bool = False  # it becomes the last x87 instruction that FNSTENV shows
+    check: tuple[tuple[bytes, bool], ...] = ()
 
     def as_service(self) -> Step:
         """The same done by the interpreter."""
@@ -57,7 +59,7 @@ class Step(NamedTuple):
     def can_leave(self) -> bool:
         if self.service or self.ending not in (Ending.NEXT, Ending.JUMP):
             return True
-        return any(faults for _, faults in self.parts)
+        return any(faults for _, faults in (*self.check, *self.parts))
 
 
 class Placed(NamedTuple):

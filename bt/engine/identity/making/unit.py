@@ -210,6 +210,10 @@ class UnitWriter:
                 self._sites[-1] = self._sites[-1]._replace(behind=self._here)
             self._x87 = LastX87()  # the way out has noted it, and the interpreter its own
             return
+        for code, can_fault in step.check:
+            if can_fault:
+                self._site(self._here, record, start, 0, self._not_executed(index))
+            self._code += code
         first_site = len(self._sites)
         for code, can_fault in step.parts:
             if can_fault:
