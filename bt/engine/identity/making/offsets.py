@@ -105,6 +105,10 @@ class Place:
         """The lower `size` bytes (2 or 4) of a host register."""
         return self.access(MOV_STORE, source, size=size)
 
+    def store_at(self, source: int, further: int) -> tuple[bytes, bool]:
+        """The lower two bytes of a host register, `further` bytes behind."""
+        return self.access(MOV_STORE, source, further=further, size=2)
+
     def of(self, i: Decoded) -> Decoded:
         """An instruction with its operand there."""
         flat = i._replace(segment=DS, address_mask=0xFFFF_FFFF, base_number=self._base, index_number=FREE_NUMBER)

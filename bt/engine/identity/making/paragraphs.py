@@ -17,7 +17,6 @@ from bt.engine.identity.making.offsets import (
     FREE,
     LEA,
     MOV_LOAD,
-    MOV_STORE,
     MOVZX_BYTE,
     Parts,
     Place,
@@ -30,6 +29,13 @@ from bt.engine.identity.making.offsets import (
     probe,
     set_word,
     zero_extended,
+)
+from bt.engine.identity.making.paragraph_interrupts import (
+    FRAME_BYTES,
+    interrupt_return,
+    returned,
+    settled,
+    software_interrupt,
 )
 from bt.engine.identity.making.paragraph_segments import (
     SELECTOR,
@@ -54,6 +60,7 @@ _MOV_IMMEDIATE = b"\xc7"
 # BH is the host's where EBX is, and the low byte of T where that has EBX turned by eight bits
 _IN_EBX, _IN_T = ENCODER.with_register(GUEST_EBX, EBX), ENCODER.with_register(GUEST_EBX, T)
 _BH = 7
+_INTERRUPTS = frozenset(("interrupts.int_", "interrupts.iret"))
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 _WIDTHS = {Width.B: 1, Width.W: 2, Width.VW: 2}  # bytes; else those of the operand size
 _SIZED = frozenset((Width.V, Width.Z))
@@ -61,11 +68,13 @@ _LOADED = {"segment.les": ES, "segment.lds": DS, "segment.lfs": FS, "segment.lgs
 _MEMORY = frozenset((Method.REGISTER_OR_MEMORY, Method.MEMORY_ONLY, Method.OFFSET))
 
 
-def step(i: Decoded, known: frozenset[int] = frozenset()) -> Step:
-    """What an instruction becomes. `known`: guest registers with a window (windows.py)."""
+def step(i: Decoded, known: frozenset[int] = frozenset(), *, real: bool = False) -> Step:
+    """What an instruction becomes. `known`: guest registers with a window (windows.py); `real`: in real mode."""
     form = FORMS[i.form]
     maker = _Maker(known)
     try:
+        if real and form.meaning in _INTERRUPTS:
+            return Step(i, _interrupt(form, i), Ending.INDIRECT)
         return maker._special(form, i) or maker._itself(form, i)
     except NotEncodable:
         return Step(i, ()).as_service()
@@ -258,10 +267,21 @@ class _Maker:
             selector = selector_of(CS)
             code, faults = place.access(_MOV_IMMEDIATE, 0, size=2)
             back = code + (i.next_eip & 0xFFFF).to_bytes(2, "little"), faults
-            segment = place.access(MOV_STORE, FREE, further=2, size=2)
-            pushed = (*place.before, selector, segment, back, *self._move_sp(-4, -4))
+            pushed = (*place.before, selector, place.store_at(FREE, 2), back, *self._move_sp(-4, -4))
         target = (constant(FREE, i.immediate), False), (constant(SELECTOR, i.immediate2), False)
         return Step(i, (*pushed, *target, *enter_code()), Ending.INDIRECT)
+
+
+def _interrupt(form: Form, i: Decoded) -> Parts:
+    """INT n and IRET. Raises NotEncodable."""
+    require_host()
+    below, frame = _frame(_ESP, -FRAME_BYTES, FRAME_BYTES), _frame(_ESP, 0, FRAME_BYTES)
+    if form.meaning == "interrupts.int_":
+        return (*software_interrupt(i, below), *_set_sp(), *settled())
+    if i.operand_size != 16:
+        raise NotEncodable("a frame of 32 bits")
+    moved = (plain(LEA, EBX, _ESP, displacement=FRAME_BYTES), False), (set_word(_ESP, EBX), False)
+    return (*interrupt_return(frame), *moved, *returned())
 
 
 def operand_bytes(form: Form, i: Decoded) -> int:

@@ -16,7 +16,7 @@ from bt.engine.identity.making.undefined_flags import HostFlags
 from bt.engine.identity.making.windows import with_windows
 from bt.engine.reencode.decoded import decoded_records
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, UNIT_HEAD
-from bt.x86.mode import PARAGRAPHS
+from bt.x86.mode import PARAGRAPHS, USER
 from bt.x86.opcodes import FORMS
 from bt.x86.page import PAGE
 from bt.x86.state import LIMIT_8086
@@ -176,8 +176,10 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
 
 def _made(block: GuestBlock) -> list[Step]:
     """What its instructions become."""
-    make = paragraphs.step if block.mode & PARAGRAPHS else step
-    return [make(i) for i in decoded_records(block.records, block.insns)]
+    records = decoded_records(block.records, block.insns)
+    if block.mode & PARAGRAPHS:
+        return [paragraphs.step(i, real=not block.mode & USER) for i in records]
+    return [step(i) for i in records]
 
 
 def _better_in_tier_1(steps: Sequence[Step], index: int, choice: Choice) -> bool:

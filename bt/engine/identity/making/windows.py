@@ -30,7 +30,6 @@ _EXCHANGES = frozenset(("move.xchg", "arith.xadd", "arith.cmpxchg"))
 _READ = frozenset(("arith.cmp", "logic.test", "stack.push", "control.jmp_indirect", "control.call_indirect"))
 _STRING_INDEXES = {"movs": (ESI, EDI), "cmps": (ESI, EDI), "lods": (ESI,), "stos": (EDI,), "scas": (EDI,)}
 _FRAMES = frozenset(("stack.leave", "stack.enter"))
-_STACK = frozenset(("stack.push", "stack.pop", "segment.push", "segment.pop"))
 
 
 class _Use(NamedTuple):
@@ -161,8 +160,8 @@ def _writes(form: Form, i: Decoded, register: int) -> bool:
         return register in _STRING_INDEXES.get(name, _REGISTERS)
     if form.meaning in _FRAMES:
         return register in (ESP, EBP)
-    if register == ESP and group == "segment" and form.meaning not in _STACK:
-        return name.endswith("_far")
+    if register == ESP and group in ("segment", "interrupts"):
+        return group == "interrupts" or name.endswith("_far")
     if form.meaning in _READ or _is_sum(form, i, register):
         return False
     written = form.operands if form.meaning in _EXCHANGES else form.operands[:1]
