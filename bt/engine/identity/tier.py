@@ -246,10 +246,11 @@ class IdentityTier:
 
     def _slot(self, trace: Trace) -> int:
         """Host address of the slot that leads to a unit while it is what its address means (ways.py)."""
-        head = trace.head
-        if head.mode & PARAGRAPHS:
-            return self._tables[2].address + (trace.code_base << PARAGRAPH_SLOTS_SHIFT) + head.eip * _SLOT_BYTES
-        return self._tables[bool(head.mode & USER)].address + head.eip * _SLOT_BYTES
+        mode = trace.head.mode
+        table: int = self._tables[2 if mode & PARAGRAPHS else bool(mode & USER)].address
+        if mode & PARAGRAPHS:
+            table += trace.code_base << PARAGRAPH_SLOTS_SHIFT
+        return table + trace.head.eip * _SLOT_BYTES
 
     def _enter_members(self, trace: Trace, number: int, first: int) -> None:
         base = self._cpu.control("blocks_base")

@@ -233,8 +233,8 @@ class _Maker:
                 selector = selector_of(form.operands[0].number)
                 return (selector, *self._push_register(FREE, size))
             case "segment.pop":
-                selector = *self._pop(FREE, size), (zero_extended(FREE, FREE), False)
-                return (*selector, *load_segment(form.operands[0].number, FREE))
+                popped = *self._pop(FREE, size), (zero_extended(FREE, FREE), False)
+                return (*popped, *load_segment(form.operands[0].number, FREE))
             case "segment.load":
                 if i.is_memory:
                     place = self._place(i, 2)
