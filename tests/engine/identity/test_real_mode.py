@@ -48,12 +48,14 @@ BODIES = {
     "jz over\nand ax, 0xfeff\nover:\npush ax\npush cs\npush there\niret\nthere:\ninc word ptr [0x50]\nnop",
     "interrupts off and on": "pushf\nand byte ptr [bp+0], 0\npop ax\nxor ax, 0x200\npush ax\npush cs\n"
     "push there\niret\nthere:\npushf\npop word ptr [0x54]",
+    "interrupts that are let in": "sti\nint 0x60\ncli\nint 0x60",
     "a frame that wraps": "mov cx, sp\nmov sp, 4\nint 0x60\nmov sp, cx",
     "a table of interrupts cut short": "lidt [0x60]\ntest dl, 15\njnz over\nint 0x60\nnop\nnop\nnop\n"
     "over:\nlidt [0x68]",
     "counting in CX": "or ecx, 0x30000\nmov cx, 5\nmore:\nadd ax, cx\nloop more\njcxz none\ninc ax\nnone:\nmov cx, 3\n"
     "again2:\ndec byte ptr [0x20]\nloopne again2\nmov [0x24], ecx",
-    "strings": "cld\nmov si, 0xfffe\nmov di, 0xfffd\nlodsw\nmovsb\nmovsb\nstosb\nscasb\nlodsb\nstd\nmov si, 1\nmov di, 1\n"
+    "strings": "cld\nmov si, 0xfffe\nmov di, 0xfffd\nlodsw\nmovsb\nmovsb\nstosb\nscasb\nlodsb\nstd\n"
+    "mov si, 1\nmov di, 1\n"
     ""
     f"lodsb\nlodsb\nlodsb\nstosb\nmovsb\ncld\nmov di, 0xffff\nstosw\n{_SKIPPED}\nmov cx, 7\nmov si, 0x100\nrep movsw",
     "flags that processors leave to themselves": "mov ax, dx\nrol ax, 3\nror al, 5\nrol ah, 4\nshl word ptr [0x30], 5\n"
@@ -69,6 +71,8 @@ BODIES = {
 }  # fmt: skip
 _PROGRAM = f"""
     cli
+    mov al, 0xff
+    out 0x21, al
     xor ax, ax
     mov ds, ax
     mov ss, ax
@@ -117,6 +121,8 @@ interrupt:
     push bp
     mov bp, sp
     xor byte ptr [bp+6], 1
+    pushf
+    pop word ptr [0x58]
     pop bp
     iret
 framed:
