@@ -184,6 +184,7 @@ CONTROL = Layout(
         ("recorded", 64),  # u64 a block: the path that was recorded
         ("recorded_count", 64),
         ("recorded_insns", 64),
+        ("recorded_base", 64),  # base of CS where it begins
         ("units", 64),  # UNIT
         ("units_next", 64),
         ("members", 64),  # u32 block, u32 unit that has code from it

@@ -21,7 +21,13 @@ FLAT_32 = CODE_32 | STACK_32 | FLAT_CS | FLAT_SS | FLAT_DS | FLAT_ES  # as most 
 # The same with nothing checked: what may become identity.
 FLAT = FLAT_32 | ALIGNMENT_FREE | BREAKPOINT_FREE
 CODE_64 = 1 << 12  # 64-bit mode: EFER.LMA and CS.L. Of the other bits it has those that say what is checked
-MODE_BITS = 13
+# Selectors are paragraph numbers, as the 8086's, and all segments its 64 KiB: with every access unchecked but for that.
+# Loading ES or DS then changes nothing but selector and base. CS begins below 1 MiB.
+PARAGRAPHS = 1 << 13
+PARAGRAPH_BASES = 0xFFFF0
+PARAGRAPH_SLOTS_SHIFT = 16 - 4 + 3  # from the base of CS to 65,536 slots of eight bytes for each paragraph
+REAL_16 = PARAGRAPHS | REAL | ALIGNMENT_FREE | BREAKPOINT_FREE  # what may become identity beside FLAT
+MODE_BITS = 14
 EPOCH_BITS = 31 - MODE_BITS  # so that the top bit of a tag is 0
 # Tags of 64-bit code: the top bit, epoch, dense mode number, RIP.
 RIP_BITS, DENSE_BITS = 48, 7

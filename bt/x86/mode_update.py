@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from operator import and_
+from operator import and_, or_
 
 from bt.codegen.value import Value
 from bt.x86 import flags, state
@@ -26,6 +26,8 @@ from bt.x86.mode import (
     LONG_EPOCH_BITS,
     LONG_TAG,
     MODE_BITS,
+    PARAGRAPH_BASES,
+    PARAGRAPHS,
     PLAIN_TAG,
     RIP_BITS,
     STACK_32,
@@ -33,7 +35,7 @@ from bt.x86.mode import (
     WHOLE_CODE_SEGMENT,
 )
 from bt.x86.state import BRANCH_CACHE_ENTRY_BYTES, CS, DS, ES, FS, GS, SS
-from bt.x86.system.operating_mode import is_long_mode
+from bt.x86.system.operating_mode import has_8086_segments, in_virtual_8086_mode, is_long_mode
 from bt.x86.system.paging.fetched_pages import forget_fetches
 from bt.x86.system.registers.control_registers import (
     CR0_AM,
@@ -56,6 +58,15 @@ def _flat(b: Context, segment: int) -> Value:
 def _reaches_64_kib(b: Context, segment: int) -> Value:
     from_0 = (b.get_segment(segment, "read_low") | b.get_segment(segment, "write_low")) == 0
     return from_0 & b.get_segment(segment, "read_high").uge(0xFFFF) & b.get_segment(segment, "write_high").uge(0xFFFF)
+
+
+def _has_paragraphs(b: Context) -> Value:
+    """In real or virtual-8086 mode: whether all segments are as a load there leaves them, but for bases, i1."""
+    usual = b.select(in_virtual_8086_mode(b), b.const(state.ACCESS_VIRTUAL_8086, 64), state.ACCESS_REAL)
+    segments = (ES, CS, SS, DS, FS, GS)
+    differences = [b.get_segment(segment, "limit") ^ state.LIMIT_8086 for segment in segments]
+    differences += [b.get_segment(segment, "attributes") ^ usual for segment in segments]
+    return (reduce(or_, differences) | (b.get_segment(CS, "base") & ~PARAGRAPH_BASES)) == 0
 
 
 # Emits what memory wants to know of a mode: user, checked, watched (`AccessCode`, bt/memory/backend.py).
@@ -133,10 +144,12 @@ def emit_update_mode(b: Context, choose_rights: ChooseRights) -> None:
     for segment, bit in ((CS, CODE_32), (SS, STACK_32)):
         big = (b.get_segment(segment, "attributes") & state.ATTR_BIG) != 0
         mode = mode | (big.zext(64) * bit)
-    whole = b.local(1, 0)
+    whole, paragraphs = b.local(1, 0), b.local(1, 0)
     with b.If((b.get_segment(SS, "attributes") & state.ATTR_BIG) == 0):  # the others need not pay for it
         whole.set(reduce(and_, (_reaches_64_kib(b, segment) for segment in (ES, SS, DS, FS, GS))))
-    mode = mode | (whole.get().zext(64) * DATA_64_KIB)
+        with b.If(whole.get() & has_8086_segments(b)):
+            paragraphs.set(_has_paragraphs(b))
+    mode = mode | (whole.get().zext(64) * DATA_64_KIB) | (paragraphs.get().zext(64) * PARAGRAPHS)
     may_check = user & ((b.get("cr0") & CR0_AM) != 0)
     checked = may_check & ((b.get("eflags_system") & flags.AC) != 0)
     mode = mode | ((~checked).zext(64) * ALIGNMENT_FREE)

@@ -40,6 +40,9 @@ SEGMENT_BYTES = 8 * len(SEGMENT_FIELDS)
 ATTR_TYPE_MASK, ATTR_CODE_OR_DATA, ATTR_PRESENT = 0xF, 1 << 4, 1 << 7
 ATTR_DPL_SHIFT = 5
 ATTR_LONG, ATTR_BIG, ATTR_GRANULAR = 1 << 13, 1 << 14, 1 << 15
+# In real and virtual-8086 mode: present, writable, accessed data of DPL 0 or 3, of the 8086's size
+ACCESS_REAL, ACCESS_VIRTUAL_8086 = 0x93, 0xF3
+LIMIT_8086 = 0xFFFF
 NOWHERE = 8  # a host address at which nothing ever is
 WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so that wrapping accesses pass as on hardware
 
@@ -294,8 +297,10 @@ FIELDS: tuple[Field, ...] = (
     Field("paged_view_rests", HOST),  # instruction count up to which these are not worth it
     Field("view", HOST),  # host address of the one of these that is right for the present mode
     Field("view_wanted", HOST),  # 1: a view may be used, or opened
-    Field("branch_tables", HOST, 2),  # host addresses of one slot a guest address; for CPL 3 the second
-    Field("branch_table", HOST),  # the one for the present mode
+    # host addresses of one slot a guest address: below CPL 3, for CPL 3, and for REAL_16 one for each CS:IP
+    Field("branch_tables", HOST, 3),
+    Field("branch_table", HOST),  # the one for the present mode, from its slot for EIP 0 on
+    Field("offset_probe", HOST),  # host address of 64 KiB that can be read, and nothing behind (making/paragraphs.py)
     Field("fault_registry", HOST),  # see bt/host/faults.py
     # host addresses of the bases of FS and GS, each where its segment is whole (readable and writable up to the end of
     # 4 GiB from its base on); else NOWHERE

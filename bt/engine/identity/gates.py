@@ -16,6 +16,7 @@ from bt.engine.identity.heat import (
     NOTE_BLOCK,
     NOTE_HEAT,
     OWN_FAULTS,
+    code_linear,
     emit_kill_unit,
     emit_kill_units,
     emit_note_block,
@@ -65,6 +66,7 @@ from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.page import PAGE
 from bt.x86.services import UPDATE_MODE
+from bt.x86.state import CS
 from bt.x86.system.operating_mode import is_paging
 
 _SERVICE, _FAULT, _END, _MISS, _ENTER = (
@@ -113,6 +115,8 @@ def _settle(b: NativeContext, refund: Value | int, site: Value | None = None) ->
         with b.Unlikely(due != 0):
             arithmetic.set(_repaired(b, arithmetic.get(), due))
     flags.write_arithmetic(b, arithmetic.get())
+    with b.Unlikely(b.get_segment(CS, "base", width=32) != b.get("code_segment", width=32)):
+        b.call(UPDATE_MODE, b.cpu)  # units have gone on in another segment
     _count(b, "unit_insns", b.get("unit_entered") - (b.get("budget") + refund))
 
 
@@ -269,11 +273,11 @@ def _miss(b: NativeContext) -> None:
             b.ret(b.call(NEXT_CODE, b.cpu))
     with b.If((heat.get() == COLD) | (b.get("heat_limit") == EAGER)):
         b.ret(fragment(b))
-    _judge_stay(b, eip)
+    _judge_stay(b, code_linear(b, eip))
     b.ret(known_fragment(b, eip))
 
 
-def _judge_stay(b: NativeContext, eip: Value) -> None:
+def _judge_stay(b: NativeContext, linear: Value) -> None:
     """Give a unit up with which tier 2 is left, for what stays in tier 1, as soon as it is entered, time and again.
 
     If that stays there because nobody has counted it, the guest has been found there once more: what units lead to is
@@ -284,13 +288,13 @@ def _judge_stay(b: NativeContext, eip: Value) -> None:
     with b.IfElse((b.get("unit_entered") - b.get("budget")).ult(SHORT_STAY)) as arm:
         with arm.then():
             UNIT.put(b, unit, "short", short + 1)
-            with b.Unlikely(short == MOST_SHORT), b.IfElse(is_counted(b, eip)) as reason:
+            with b.Unlikely(short == MOST_SHORT), b.IfElse(is_counted(b, linear)) as reason:
                 with reason.then():
                     b.call(KILL_UNIT, b.cpu, b.get("unit_number"))
-                    b.store(heat_slot(b, UNIT.get(b, unit, "eip")), b.const(HEAT_DONE, 16))
+                    b.store(heat_slot(b, UNIT.get(b, unit, "linear")), b.const(HEAT_DONE, 16))
                 with reason.otherwise():
                     UNIT.put(b, unit, "short", 0)
-                    note_sample(b, eip, SAMPLES_BY_STAYS)
+                    note_sample(b, linear, SAMPLES_BY_STAYS)
         with arm.otherwise(), b.If(short != 0):
             UNIT.put(b, unit, "short", short - 1)
 

@@ -28,6 +28,7 @@ from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.page import PAGE
 from bt.x86.services import CODE_WRITTEN, UPDATE_MODE
+from bt.x86.state import CS
 from bt.x86.system.operating_mode import is_paging
 
 _PAGE_SHIFT = PAGE.bit_length() - 1
@@ -41,20 +42,25 @@ KILL_UNIT = native("kill_unit", PTR, "i64")  # by number
 OWN_FAULTS = native("own_faults", PTR)  # see bt/engine/identity/signals.py
 
 
-def heat_slot(b: NativeContext, eip: Value) -> Value:
+def code_linear(b: NativeContext, eip: Value) -> Value:
+    """The linear address of an EIP in the present code segment (i32)."""
+    return eip + b.get_segment(CS, "base", width=32)
+
+
+def heat_slot(b: NativeContext, linear: Value) -> Value:
     """Where it is counted how often a place was come back to."""
     control = b.get_pointer("engine")
-    place = (eip ^ (eip >> 16)).zext(64) & (HEAT_ENTRIES - 1)
+    place = (linear ^ (linear >> 16)).zext(64) & (HEAT_ENTRIES - 1)
     return CONTROL.get_pointer(b, control, "heat") + (place << 1)
 
 
-def is_counted(b: NativeContext, eip: Value) -> Value:
+def is_counted(b: NativeContext, linear: Value) -> Value:
     """Whether it is counted how often a place is come back to (i1).
 
     With paging, where each place of an operating system has its turn, only where much of the time goes.
     """
     limit, is_paged = b.get("heat_limit"), is_paging(b)
-    sampled = b.load(_sampled(b, eip.trunc(32)), 8).uge(HOT_SAMPLES)
+    sampled = b.load(_sampled(b, linear), 8).uge(HOT_SAMPLES)
     return (limit != 0) & ((limit == EAGER) | ~is_paged | sampled)
 
 
@@ -67,8 +73,8 @@ def is_known_at_once(b: NativeContext) -> Value:
     return (limit == 0) | ((limit != EAGER) & is_paging(b))
 
 
-def _sampled(b: NativeContext, eip: Value) -> Value:
-    return CONTROL.get_pointer(b, b.get_pointer("engine"), "samples") + (eip >> _PAGE_SHIFT).zext(64)
+def _sampled(b: NativeContext, linear: Value) -> Value:
+    return CONTROL.get_pointer(b, b.get_pointer("engine"), "samples") + (linear >> _PAGE_SHIFT).zext(64)
 
 
 def sample(b: NativeContext) -> None:
@@ -76,18 +82,18 @@ def sample(b: NativeContext) -> None:
     counts = (b.get("heat_limit").ugt(EAGER)) & is_paging(b)
     counts = counts & (b.get("exit_reason") == int(ExitReason.BUDGET))
     with b.If(counts):
-        note_sample(b, b.get("eip", width=32))
+        note_sample(b, code_linear(b, b.get("eip", width=32)))
 
 
-def note_sample(b: NativeContext, eip: Value, times: int = 1) -> None:
+def note_sample(b: NativeContext, linear: Value, times: int = 1) -> None:
     """The guest was found in a page; when that has happened HOT_SAMPLES times, places there are counted."""
-    place = _sampled(b, eip)
+    place = _sampled(b, linear)
     before = b.load(place, 8)
     now = before + times
     with b.If(now.ult(HOT_SAMPLES)):
         b.store(place, now)
     with b.If(before.ult(HOT_SAMPLES) & now.uge(HOT_SAMPLES)):
-        known = b.call(KNOWN_TRANSLATION, b.cpu, eip.zext(64))
+        known = b.call(KNOWN_TRANSLATION, b.cpu, linear.zext(64))
         with b.If(known != NOT_KNOWN):
             b.store(place, b.const(HOT_SAMPLES, 8))
             b.call(CODE_WRITTEN, b.cpu, known & -PAGE, PAGE)  # its ways are short already
@@ -95,8 +101,9 @@ def note_sample(b: NativeContext, eip: Value, times: int = 1) -> None:
 
 def emit_note_heat(b: NativeContext) -> None:
     """Body of `note_heat`."""
-    slot = heat_slot(b, b.arguments[1])
-    with b.If(~is_counted(b, b.arguments[1])):
+    linear = code_linear(b, b.arguments[1])
+    slot = heat_slot(b, linear)
+    with b.If(~is_counted(b, linear)):
         b.ret(INDIFFERENT)
     heat = b.load(slot, 16)
     with b.If(heat == HEAT_DONE):
@@ -112,6 +119,7 @@ def emit_note_heat(b: NativeContext) -> None:
         b.put("recording", 1)
         CONTROL.put(b, control, "recorded_count", 0)
         CONTROL.put(b, control, "recorded_insns", 0)
+        CONTROL.put(b, control, "recorded_base", b.get_segment(CS, "base"))
     b.ret(HOT)
 
 
@@ -188,4 +196,4 @@ def emit_kill_unit(b: NativeContext) -> None:
     BLOCK.put(b, block, "in_units", in_units & IN_UNIT)
     where = BLOCK.get(b, block, "host") + CONTROL.get(b, control, "write_delta")
     b.store(where.to_pointer(), UNIT.get(b, unit, "head"))
-    b.store(heat_slot(b, UNIT.get(b, unit, "eip")), b.const(0, 16))
+    b.store(heat_slot(b, UNIT.get(b, unit, "linear")), b.const(0, 16))

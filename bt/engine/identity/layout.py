@@ -16,7 +16,7 @@ UNIT = Layout(
         ("block", 64),  # host address of the BLOCK that it begins with
         ("head", 64),  # the first eight bytes of that block's fragment, which leads here as long as the unit lives
         ("code", 64),  # host address
-        ("eip", 32),
+        ("linear", 32),  # address of the code
         ("dead", 32),
         ("short", 32),  # how much more often a stay that began here was short than long
         ("wide", 32),  # 1: it has code from several pages, which is good without paging only
@@ -53,7 +53,7 @@ WAY_BYTES = 16
 WAY = Layout(
     (
         ("slot", 64),  # host address
-        ("eip", 32),
+        ("linear", 32),
         ("is_global", 32),  # 1: MOV CR3 does not change what is there
     ),
     WAY_BYTES,

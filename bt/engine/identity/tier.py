@@ -7,6 +7,7 @@ the guest goes on in tier 1.
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ from bt.engine.identity.layout import (
     UNITS,
     WAYS_AREA_BYTES,
 )
-from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, GuestBlock, Trace, recorded_path, trace_of
+from bt.engine.identity.making.paths import LONGEST_TRACE, Choice, Trace, recorded_path, trace_of
 from bt.engine.identity.making.undefined_flags import ask_host
 from bt.engine.identity.making.unit import Unit, UnitWriter
 from bt.engine.structures import (
@@ -51,19 +52,21 @@ from bt.engine.structures import (
 )
 from bt.host.faults import FAULTS
 from bt.host.reserved import Refused, Reserved, has_gs_base
-from bt.memory.host_mmu.layout import PAGED_VIEW_BYTES, PAGED_VIEWS
+from bt.memory.host_mmu.layout import PAGED_VIEW_BYTES, PAGED_VIEWS, PROBE_BYTES
 from bt.memory.host_mmu.mmu import HostMmu
 from bt.x86 import state
 from bt.x86.fp.control import ready_now
-from bt.x86.mode import USER
+from bt.x86.mode import PARAGRAPH_SLOTS_SHIFT, PARAGRAPHS, USER
+from bt.x86.state import CS
 from bt.x86.system.registers.control_registers import CR0_PG
 
 if TYPE_CHECKING:
     from bt.engine.translator.vcpu import TranslatingVcpu
 
 TABLE_BYTES = 8 << 32
+_PROBED = 1 << 32  # as far as an effective address goes
 _SLOT_BYTES = 8
-MOST_SITES = 4 * LONGEST_TRACE  # of a unit
+MOST_SITES = 8 * LONGEST_TRACE  # of a unit
 MOST_CODE = 32 << 10  # B, of a unit; the longest has about half as much
 _MOST_MADE = 8  # units from one place; what they were made from keeps changing
 _SUB_SHORT, _SUB_LONG, _JS = b"\x49\x83\xef", b"\x49\x81\xef", b"\x0f\x88"
@@ -76,11 +79,10 @@ class IdentityTier:
 
     def __init__(self, cpu: TranslatingVcpu, *, everything: bool) -> None:
         self._cpu, self._everything = cpu, everything
-        self.places: Counter[int] = Counter()  # units made, by EIP
+        self.places: Counter[int] = Counter()  # units made, by linear address
         self.reasons: Counter[str] = Counter()  # why paths became none
-        self._trapping: frozenset[int] = frozenset()
+        self._trapping: Counter[int] = Counter()  # by EIP
         self._wrapping: frozenset[int] = frozenset()
-        self._traps_noted = 0
         self._missing = cpu.library.forms_without(cpu.model)
         if not has_gs_base():
             raise Refused("the host has no FSGSBASE")
@@ -93,10 +95,14 @@ class IdentityTier:
         trapping = cpu.area(8 * TRAPPING)
         ways = cpu.area(WAYS_AREA_BYTES)
         with cpu.undoing() as undo:
-            self._tables: list[Reserved] = []  # for the CPLs below 3, and for 3
-            for _ in range(2):
+            self._tables: list[Reserved] = []  # for the CPLs below 3, for 3, and for paragraphs
+            for _ in range(3):
                 self._tables.append(Reserved(TABLE_BYTES, writable=True))
                 undo.callback(self._tables[-1].close)
+            probe = Reserved(_PROBED, guards=(PROBE_BYTES, PROBE_BYTES))
+            undo.callback(probe.close)
+            probe.protect(0, PROBE_BYTES, mmap.PROT_READ)
+            cpu.state["offset_probe"] = probe.address
             registry = FAULTS.registry(bytes(library.sections["fault_handler"]))
             self._space = CodeSpace(library, cpu.state.pointer)
             undo.callback(self._space.close)
@@ -142,14 +148,16 @@ class IdentityTier:
         for name in ("members_next", "trapping_next", "wide_units"):
             self._cpu.set_control(name, 0)
 
-    def promote(self, addresses: Sequence[int]) -> None:
-        """Have a unit for a path that was recorded, if it is worth one: the host addresses of its BLOCKs."""
+    def promote(self, addresses: Sequence[int], code_base: int) -> None:
+        """Have a unit for a path that was recorded, if it is worth one: the host addresses of its BLOCKs. `code_base`:
+        base of CS there."""
         paged = bool(self._cpu.state["cr0"] & CR0_PG)
-        path = recorded_path(addresses, paged=paged)
+        path = recorded_path(addresses, code_base, paged=paged)
         head = path[0]
+        linear = (head.eip + code_base) & 0xFFFF_FFFF
         self._note_trapping()
-        trace = Trace(head, why="its place has had several already")
-        if self._everything or self.places[head.eip] < _MOST_MADE:
+        trace = Trace(head, code_base, why="its place has had several already")
+        if self._everything or self.places[linear] < _MOST_MADE:
             state_now = self._cpu.state
             choice = Choice(
                 paged,
@@ -159,6 +167,7 @@ class IdentityTier:
                 self._missing,
                 ready_now(state_now),
                 self.host_flags,
+                code_base,
             )
             trace = trace_of(path, choice)
         if not head.usable or head.in_units & UNIT_HEAD:
@@ -167,9 +176,10 @@ class IdentityTier:
             self.reasons[trace.why] += 1
         else:
             trace.unroll()
+            trace.open_windows(self._trapping)
             trace.repair(self.host_flags)
             self._make(trace)
-        self._settle_heat(head.eip)
+        self._settle_heat(linear)
 
     def emitted(self) -> Iterator[tuple[int, bytes]]:
         """Host address and code of each unit there is, stubs and way in included."""
@@ -183,20 +193,16 @@ class IdentityTier:
 
     def _note_trapping(self) -> None:
         count = self._cpu.control("trapping_next")
-        if count == self._traps_noted:
+        if count == self._trapping.total():
             return
-        self._traps_noted = count
-        wrapping: set[int] = set()
-        trapping: set[int] = set()
         noted = memoryview(self._trapping_area.map).cast("Q")
-        for entry in noted[:count]:
-            eip, wraps = entry & 0xFFFF_FFFF, bool(entry >> 32) and entry & 0xFFFF_FFFF not in wrapping
-            (wrapping if wraps else trapping).add(eip)
+        entries = noted[:count].tolist()
         noted.release()
-        self._wrapping, self._trapping = frozenset(wrapping), frozenset(trapping)
+        self._trapping = Counter(entry & 0xFFFF_FFFF for entry in entries)
+        self._wrapping = frozenset(entry & 0xFFFF_FFFF for entry in entries if entry >> 32)
 
-    def _settle_heat(self, eip: int) -> None:
-        place = (eip ^ eip >> 16) & (HEAT_ENTRIES - 1)
+    def _settle_heat(self, linear: int) -> None:
+        place = (linear ^ linear >> 16) & (HEAT_ENTRIES - 1)
         self._cpu.heat.map[2 * place : 2 * place + 2] = HEAT_DONE.to_bytes(2, "little")
 
     # -- making units --------------------------------------------------------------------------------------------------
@@ -211,7 +217,7 @@ class IdentityTier:
             cpu.forget_everything()
             return
         unit = UnitWriter(trace, start, site, self._gates).write()
-        entry, head = self._entry(trace.head, unit, number)
+        entry, head = self._entry(trace, unit, number)
         assert len(unit.code) + len(entry) <= MOST_CODE
         assert len(unit.sites) <= MOST_SITES
         self._space.add(start, unit.code + entry)
@@ -225,7 +231,7 @@ class IdentityTier:
         cpu.set_control("unit_sites_next", site + len(unit.sites))
         cpu.set_control("units_next", number + 1)
         cpu.set_control("units_made", cpu.control("units_made") + 1)
-        self.places[trace.head.eip] += 1
+        self.places[trace.linear] += 1
         # tier 1 goes to it from now on
         entry_at = start + len(unit.code)
         jump = (entry_at - (trace.head.host + 5)).to_bytes(4, "little", signed=True)
@@ -233,11 +239,11 @@ class IdentityTier:
 
     def _enter_unit(self, trace: Trace, number: int, start: int, head: bytes) -> None:
         fields = {
-            "slot": self._slot(trace.head),
+            "slot": self._slot(trace),
             "block": trace.head.address,
             "head": int.from_bytes(head, "little"),
             "code": start,
-            "eip": trace.head.eip,
+            "linear": trace.linear,
             "dead": 0,
             "short": 0,
             "wide": int(trace.is_wide),
@@ -247,10 +253,13 @@ class IdentityTier:
             self._units.map[at : at + UNIT.widths[name] // 8] = value.to_bytes(UNIT.widths[name] // 8, "little")
         self._cpu.set_control("wide_units", self._cpu.control("wide_units") + trace.is_wide)
 
-    def _slot(self, head: GuestBlock) -> int:
+    def _slot(self, trace: Trace) -> int:
         """Host address of the slot that leads to a unit while it is what its address means (ways.py)."""
-        table: int = self._tables[bool(head.mode & USER)].address
-        return table + head.eip * _SLOT_BYTES
+        mode = trace.head.mode
+        table: int = self._tables[2 if mode & PARAGRAPHS else bool(mode & USER)].address
+        if mode & PARAGRAPHS:
+            table += trace.code_base << PARAGRAPH_SLOTS_SHIFT
+        return table + trace.head.eip * _SLOT_BYTES
 
     def _enter_members(self, trace: Trace, number: int, first: int) -> None:
         base = self._cpu.control("blocks_base")
@@ -263,11 +272,12 @@ class IdentityTier:
             flag.value |= IN_UNIT | (UNIT_HEAD if address == trace.head.address else 0)
         self._cpu.set_control("members_next", first + len(blocks))
 
-    def _entry(self, head: GuestBlock, unit: Unit, number: int) -> tuple[bytes, bytes]:
+    def _entry(self, trace: Trace, unit: Unit, number: int) -> tuple[bytes, bytes]:
         """Where a fragment of tier 1 goes instead of its own head: code, and the bytes of that head.
 
         Back to the fragment where tier 2 may not be entered now, or the budget does not cover the bias.
         """
+        head = trace.head
         original = ctypes.string_at(head.host, 16)
         short = original.startswith(_SUB_SHORT)
         assert short or original.startswith(_SUB_LONG), "a fragment begins by charging"
@@ -279,6 +289,10 @@ class IdentityTier:
         code = bytearray(based(b"\x83", 7, _STATE, state.offset("view_open")) + b"\0")  # cmp dword, 0
         code += b"\x0f\x84" + bytes(4)  # je back
         holes = [len(code) - 4]
+        if head.mode & PARAGRAPHS:  # the same code at the same IP of another segment has another slot
+            code += based(b"\x81", 7, _STATE, state.segment_offset(CS, "base"))  # cmp dword, imm32
+            code += trace.code_base.to_bytes(4, "little") + b"\x0f\x85" + bytes(4)  # jne back
+            holes.append(len(code) - 4)
         # what units need is ready: mov r12d, ready; not r12d; test r12d, needed
         code += based(b"\x8b", _FREE, _STATE, state.offset("fp_ready")) + _NOT_FREE
         code += based(b"\x85", _FREE, _STATE, state.offset("units_need"))
@@ -288,7 +302,7 @@ class IdentityTier:
         code += bytes((rex(base=_BUDGET) | 8, 0x81, 0xF8 | _BUDGET & 7)) + (BIAS + unit.total).to_bytes(4, "little")
         code += b"\x0f\x8c" + bytes(4)  # jl back
         holes.append(len(code) - 4)
-        code += bytes((0x49, 0xB8 | _FREE & 7)) + self._slot(head).to_bytes(8, "little")  # mov r12, imm64
+        code += bytes((0x49, 0xB8 | _FREE & 7)) + self._slot(trace).to_bytes(8, "little")  # mov r12, imm64
         code += b"\x41\x81\x3c\x24" + (unit.start & 0xFFFFFFFF).to_bytes(4, "little")  # cmp dword [r12], imm32
         code += b"\x0f\x85" + bytes(4)  # jne note, by way of the gate
         third_hole = len(code) - 4

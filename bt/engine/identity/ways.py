@@ -50,16 +50,16 @@ def emit_note_way(b: NativeContext) -> None:
     with b.If(CONTROL.get(b, control, "ways_next") == WAYS):
         b.call(FORGET_WAYS, b.cpu, 0)
     number = CONTROL.get(b, control, "ways_next")
-    eip = UNIT.get(b, unit, "eip")
+    linear = UNIT.get(b, unit, "linear")
     is_global = b.local(32, 0)
     with b.If(is_paging(b)):
-        known = b.call(KNOWN_TRANSLATION, b.cpu, eip.zext(64))
+        known = b.call(KNOWN_TRANSLATION, b.cpu, linear.zext(64))
         is_global.set(((known != NOT_KNOWN) & ((known & WALKED_GLOBAL) != 0)).zext(32))
     way = _way(b, control, number)
-    for name, value in (("slot", slot), ("eip", eip), ("is_global", is_global.get())):
+    for name, value in (("slot", slot), ("linear", linear), ("is_global", is_global.get())):
         WAY.put(b, way, name, value)
     CONTROL.put(b, control, "ways_next", number + 1)
-    _count_there(b, control, eip, 1)
+    _count_there(b, control, linear, 1)
     b.store(slot.to_pointer(), UNIT.get(b, unit, "code"))
 
 
@@ -87,11 +87,11 @@ def _keep(b: NativeContext, control: Value, is_kept: Callable[[Value], Value]) -
         with b.IfElse(is_kept(way)) as arm:
             with arm.then():
                 to = _way(b, control, kept.get())
-                for name in ("slot", "eip", "is_global"):
+                for name in ("slot", "linear", "is_global"):
                     WAY.put(b, to, name, WAY.get(b, way, name))
                 kept.set(kept.get() + 1)
             with arm.otherwise():
-                _count_there(b, control, WAY.get(b, way, "eip"), -1)
+                _count_there(b, control, WAY.get(b, way, "linear"), -1)
                 b.store(slot.to_pointer(), miss_gate)
     CONTROL.put(b, control, "ways_next", kept.get())
 
@@ -137,7 +137,7 @@ def emit_forget_ways_at(b: NativeContext) -> None:
     linear = b.arguments[1]
     control = b.get_pointer("engine")
     with b.If(b.load(_there(b, control, linear), 32) != 0):
-        _keep(b, control, lambda way: (WAY.get(b, way, "eip") >> REGION_SHIFT) != (linear >> REGION_SHIFT))
+        _keep(b, control, lambda way: (WAY.get(b, way, "linear") >> REGION_SHIFT) != (linear >> REGION_SHIFT))
 
 
 RUNTIME = (

@@ -9,6 +9,7 @@ host processor's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import cache
 from typing import NamedTuple
 
@@ -117,6 +118,12 @@ class IntegerEncoder:
         self._registers = (*plan.guest_numbers, _NONE, _EBX, plan.number("free"))
         self._memory = memory
 
+    def with_register(self, number: int, host: int) -> IntegerEncoder:
+        """One for which the register of a number is another host register."""
+        other = copy(self)
+        other._registers = (*self._registers[:number], host, *self._registers[number + 1 :])
+        return other
+
     def encode(self, i: Decoded) -> bytes:
         """Host bytes of one instruction. Raises NotEncodable."""
         shape = shape_of(i.form)
@@ -132,12 +139,12 @@ class IntegerEncoder:
                 raise NotEncodable("segment or address size")
             if FORMS[i.form].meaning in _BIT_TESTS and shape.immediate is None:
                 raise NotEncodable("bit string in memory")
-            prefixes, address, rex = self._memory(reg, *self._parts(i))
+            prefixes, address, rex = self._memory(reg, *self.parts(i))
             prefixes += size
         elif i.is_memory:
             if i.address_mask != 0xFFFFFFFF:
                 raise NotEncodable("address size")
-            address, rex = memory_operand(reg, *self._parts(i))
+            address, rex = memory_operand(reg, *self.parts(i))
             prefixes = size
         else:
             rm, is_high = self._register(i.rm_number, byte=shape.rm_byte)
@@ -162,7 +169,7 @@ class IntegerEncoder:
         what follows that. Raises NotEncodable."""
         if not i.is_flat:
             raise NotEncodable("segment or address size")
-        prefixes, address, rex = self._memory(reg, *self._parts(i))
+        prefixes, address, rex = self._memory(reg, *self.parts(i))
         return prefixes, bytes((_REX | rex,)) if rex else b"", address
 
     def operand_at(self, reg: int, base: int, displacement: int = 0) -> tuple[bytes, bytes, bytes]:
@@ -174,7 +181,7 @@ class IntegerEncoder:
         """lea target, its memory operand (32 bits). Raises NotEncodable."""
         if not i.is_flat:
             raise NotEncodable("segment or address size")
-        address, rex = memory_operand(target, *self._parts(i))
+        address, rex = memory_operand(target, *self.parts(i))
         return (bytes((_REX | rex,)) if rex else b"") + b"\x8d" + address
 
     @staticmethod
@@ -192,7 +199,7 @@ class IntegerEncoder:
         """Host number of a guest register."""
         return self._registers[number]
 
-    def _parts(self, i: Decoded) -> tuple[int | None, int | None, int, int]:
+    def parts(self, i: Decoded) -> tuple[int | None, int | None, int, int]:
         """Of the memory operand: host base and index, scale, displacement."""
         base = None if i.base_number == NO_REGISTER else self._registers[i.base_number]
         index = None if i.index_number == NO_REGISTER else self._registers[i.index_number]

@@ -236,7 +236,7 @@ class TranslatingVcpu(Vcpu):
             self.flush()  # ways back that were being counted become short again
             return
         addresses = memoryview(self._recorded.map).cast("Q")[:count].tolist()
-        self.identity.promote(addresses)
+        self.identity.promote(addresses, self.control("recorded_base"))
 
     @property
     def refused(self) -> str:

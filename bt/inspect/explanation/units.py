@@ -58,7 +58,7 @@ def explained_unit(cpu: TranslatingVcpu, eip: int) -> ExplainedUnit:
     choice = Choice(
         False,
         True,
-        frozenset(),
+        {},
         frozenset(),
         cpu.library.forms_without(cpu.model),
         READY_X87 | READY_SSE,

@@ -27,6 +27,7 @@ from bt.memory.physical import PhysicalPage, code_map_slot, mark_dirty
 from bt.x86 import mode, services
 from bt.x86.context import Context
 from bt.x86.page import PAGE
+from bt.x86.state import CS
 from bt.x86.system.operating_mode import is_long_mode, is_paging
 
 # Let accesses to a page of the view through, if they need no attention: linear address, write. See result.py.
@@ -46,13 +47,17 @@ def choose_rights(b: Context, user: Value, checked: Value, watched: Value) -> No
         with b.If(view != b.get("view")):  # it takes 12 ns
             b.put("view", view)
             b.asm("wrgsbase $0", "r", "void", view)
-        b.put("branch_table", b.load(b.slot("branch_tables") + (user.zext(64) << 3), 64))
+        flat = b.load(b.slot("branch_tables") + (user.zext(64) << 3), 64)
+        by_paragraph = b.get("branch_tables", 2) + (b.get_segment(CS, "base").zext(64) << mode.PARAGRAPH_SLOTS_SHIFT)
+        b.put("branch_table", b.select((b.get("mode") & mode.PARAGRAPHS) != 0, by_paragraph, flat))
     b.put("view_open", usable & (b.get("view") != 0))
 
 
 def view_usable(b: Context) -> Value:
     """Whether accesses in the present mode could go through a view, i1."""
-    usable = ((b.get("mode") & mode.FLAT) == mode.FLAT) & (b.get("view_wanted") != 0)
+    key = b.get("mode")
+    usable = ((key & mode.FLAT) == mode.FLAT) | ((key & mode.REAL_16) == mode.REAL_16)
+    usable = usable & (b.get("view_wanted") != 0)
     usable = usable & ~is_long_mode(b)  # code may come and go to 64-bit mode, whose addresses views have not
     usable = usable & (~is_paging(b) | (b.get("paged_view_rests") == 0))
     return usable & (b.get("a20_mask") == _ALL_LINES)

@@ -1,8 +1,8 @@
 """Where views are, what lies around them, and what is noted of those that follow page tables.
 
-A view is 4 GiB of host addresses, one for each guest address, from a multiple of 4 GiB on. Nothing is mapped in front
-of it and behind it: an access that begins at FFFFFFFFh, of whatever size, faults in a guard, and so does one whose
-address would have wrapped.
+A view is 4 GiB of host addresses, one for each guest address, from a multiple of 4 GiB on. Nothing is mapped right in
+front of it and behind it: an access that begins at FFFFFFFFh, of whatever size, faults in a guard, and so does one
+whose address would have wrapped.
 """
 
 from bt.codegen.layout import Layout
@@ -13,6 +13,11 @@ GUARD_BYTES = 1 << 20
 """B, in front of it: more than any instruction accesses at once, or than a small negative displacement leads to."""
 GUARD_BEHIND_BYTES = (7 << 32) + (1 << 31) + GUARD_BYTES
 """B, behind: as far as a register of 32 bits, times eight, leads with a displacement (operand_forms.py)."""
+
+PROBE_BYTES = 1 << 16
+PROBE = PROBE_BYTES - GUARD_BYTES
+"""From a view to 64 KiB in front of it that can be read, with nothing around: to find out whether an offset is below
+64 KiB without a comparison. They lie in the far half of the guard, where no small negative displacement leads."""
 
 USER_VIEWS = 4
 PAGED_VIEWS = 1 + USER_VIEWS

@@ -17,6 +17,8 @@ from bt.memory.host_mmu.layout import (
     PAGED_VIEW,
     PAGED_VIEW_BYTES,
     PAGED_VIEWS,
+    PROBE,
+    PROBE_BYTES,
     VIEW_BYTES,
 )
 from bt.memory.map import PhysicalMap, Range
@@ -43,6 +45,7 @@ class HostMmu(SoftMmu):
             guards = GUARD_BYTES, GUARD_BEHIND_BYTES
             for _ in range(1 + PAGED_VIEWS):
                 self._views.append(Reserved(VIEW_BYTES, align=VIEW_BYTES, guards=guards))
+                self._views[-1].protect(PROBE, PROBE_BYTES, _READ)
             self._view = self._views[0]
             for each in memory:
                 memory.presume_written(each)

@@ -46,6 +46,8 @@ def late_repair(due: int) -> bytes:
     return code + LOAD_FLAGS
 
 
+_NOTHING = Repair(b"", b"")
+_FIRST_HIGH = 4  # byte registers from here on are ah ch dh bh
 _NOTE_FLAGS = SAVE_FLAGS + move(_FREE, EAX) + _RESTORE  # LAHF and OF into r12
 
 # MUL and IMUL: CF and OF are theirs, the others what they were.
@@ -73,17 +75,19 @@ SHIFTS_BY_CL = {
 }
 
 
-def rotate(meaning: str, register: int) -> Repair | None:
-    """ROL and ROR of a host register (32 bits) by a count other than 0: OF by the rule for 1."""
+def rotate(meaning: str, register: int, top: int = 31) -> Repair | None:
+    """ROL and ROR of a host register by a count other than 0: OF by the rule for 1. `top`: the operand's highest bit in
+    it."""
     result = _RBX if register == EAX else register  # while the flags are in AX
+    highest = bytes.fromhex("41c1ec") + bytes((top,))  # shr r12d, top
     match meaning:
         case "shift.rol":  # its lowest bit, which is CF, and its highest
-            # mov r12d, result; shr r12d, 31; mov al, ah; and al, 1; xor al, r12b
-            code = move(_FREE, result) + bytes.fromhex("41c1ec1f 88e0 2401 4430e0")
+            # mov r12d, result; shr r12d, top; mov al, ah; xor al, r12b; and al, 1
+            code = move(_FREE, result) + highest + bytes.fromhex("88e0 4430e0 2401")
         case "shift.ror":  # its two highest
-            # mov r12d, result; add r12d, r12d; xor r12d, result; shr r12d, 31; mov al, r12b
+            # mov r12d, result; add r12d, r12d; xor r12d, result; shr r12d, top; mov al, r12b; and al, 1
             exclusive = bytes((0x44 | result >> 3, 0x31 | 2, 0xC0 | (_FREE & 7) << 3 | result & 7))
-            code = move(_FREE, result) + bytes.fromhex("4501e4") + exclusive + bytes.fromhex("41c1ec1f 4488e0")
+            code = move(_FREE, result) + bytes.fromhex("4501e4") + exclusive + highest + bytes.fromhex("4488e0 2401")
         case _:
             return None
     return Repair(b"", SAVE_FLAGS + code + LOAD_FLAGS)
@@ -131,9 +135,19 @@ def _at_once(i: Decoded) -> Repair | None:
     if meaning in _AT_ONCE:
         return _AT_ONCE[meaning]
     if meaning in ("shift.rol", "shift.ror"):
-        whole = not i.is_memory and i.operand_size == 32 and FORMS[i.form].operands[0].width is not Width.B
-        return rotate(meaning, FLAT_32.guest_numbers[i.rm_number]) if whole and count else None
+        return _rotate(meaning, i, count)
     return SHIFTS_BY_CL.get(meaning) if count is None else None
+
+
+def _rotate(meaning: str, i: Decoded, count: int | None) -> Repair | None:
+    if count == 1:
+        return _NOTHING  # which leaves no flag undefined
+    if i.is_memory or not count:
+        return None
+    if FORMS[i.form].operands[0].width is not Width.B:
+        return rotate(meaning, FLAT_32.guest_numbers[i.rm_number], i.operand_size - 1)
+    is_high = i.rm_number >= _FIRST_HIGH
+    return rotate(meaning, FLAT_32.guest_numbers[i.rm_number & 3], 15 if is_high else 7)
 
 
 def is_repairable(i: Decoded) -> bool:

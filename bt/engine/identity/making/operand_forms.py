@@ -15,7 +15,8 @@ from bt.engine.identity.crossing import VIEW_BASE
 from bt.memory.host_mmu.layout import GUARD_BYTES
 from bt.x86.state import EBP, ESP
 
-_VIEW = b"\x65\x67"
+VIEW = b"\x65\x67"
+"""Prefixes of the wrapping form."""
 # An operand with an index is none whose value the processor remembers from the store before (two cycles instead of
 # five, or none at all), as it does for locals and what is pushed.
 _STACK = frozenset((FLAT_32.guest_numbers[ESP], FLAT_32.guest_numbers[EBP]))
@@ -24,7 +25,7 @@ _LEAST_DISPLACEMENT = -(GUARD_BYTES >> 1)
 
 def wrapping(reg: int, base: int | None, index: int | None, scale: int, displacement: int) -> tuple[bytes, bytes, int]:
     """The OperandForm that is always right."""
-    return _VIEW, *memory_operand(reg, base, index, scale, displacement)
+    return VIEW, *memory_operand(reg, base, index, scale, displacement)
 
 
 def near(reg: int, base: int | None, index: int | None, scale: int, displacement: int) -> tuple[bytes, bytes, int]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from bt.engine.identity.layout import REPEATED_INSNS
+from bt.engine.identity.making import paragraphs
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import is_repairable, with_right_flags
 from bt.engine.identity.making.steps import Ending, Placed, Step, step
 from bt.engine.identity.making.undefined_flags import HostFlags
-from bt.engine.reencode.decoded import decoded_records
+from bt.engine.identity.making.windows import with_windows
+from bt.engine.reencode.decoded import Decoded, decoded_records
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, RECORD, RECORD_BYTES, UNIT_HEAD
+from bt.x86.mode import PARAGRAPHS, USER
 from bt.x86.opcodes import FORMS
 from bt.x86.page import PAGE
+from bt.x86.state import LIMIT_8086
 
 UNROLLED_INSNS = 64  # about as many are in a unit that is a loop
 LONGEST_TRACE = 128
@@ -72,23 +76,29 @@ class Choice(NamedTuple):
 
     paged: bool  # each page for itself: what lies where may change
     everything: bool  # have a unit even where that does not pay
-    trapping: frozenset[int]  # EIPs of what had better be a service
-    wrapping: frozenset[int]  # and of what has addresses that wrap
+    trapping: Mapping[int, int]  # EIPs at which units were given up because of traps, and how often
+    wrapping: frozenset[int]  # and those of them with addresses that wrap
     missing: frozenset[int]  # forms that the guest's processor has not
     ready: int  # READY_* bits: which FP instructions may simply be executed
     host_flags: HostFlags
+    code_base: int = 0  # of CS
 
 
 class Trace:
     """What a unit is made of."""
 
-    def __init__(self, head: GuestBlock, *, why: str = "") -> None:
-        self.head = head
+    def __init__(self, head: GuestBlock, code_base: int, *, why: str = "") -> None:
+        self.head, self.code_base = head, code_base
         self.steps: list[Placed] = []
         self.blocks: list[GuestBlock] = []
         self.closes = False  # it leads back to its own head
         self.exit: int | None = None  # else to this address, if not by its last instruction
         self.why = why  # it is no good
+
+    @property
+    def linear(self) -> int:
+        """Address of the code."""
+        return (self.head.eip + self.code_base) & 0xFFFF_FFFF
 
     @property
     def is_wide(self) -> bool:
@@ -100,13 +110,18 @@ class Trace:
         if self.closes:
             self.steps *= max(UNROLLED_INSNS // len(self.steps), 1)
 
+    def open_windows(self, trapping: Mapping[int, int]) -> None:
+        """Have accesses looked at once for several, in code that is looked at."""
+        if self.head.mode & PARAGRAPHS:
+            self.steps = with_windows(self.steps, trapping)
+
     def repair(self, host_flags: HostFlags) -> None:
         """Have bt's undefined flags in it."""
         if host_flags.unlike:
             self.steps = with_right_flags(self.steps, host_flags.unlike)
 
 
-def recorded_path(addresses: Sequence[int], *, paged: bool) -> list[GuestBlock]:
+def recorded_path(addresses: Sequence[int], code_base: int, *, paged: bool) -> list[GuestBlock]:
     """The blocks of a path as far as a unit may have them, and where it goes on; not all that was noted is read."""
     path: list[GuestBlock] = []
     calls: list[int] = []
@@ -114,7 +129,7 @@ def recorded_path(addresses: Sequence[int], *, paged: bool) -> list[GuestBlock]:
     for address in addresses:
         block = GuestBlock.at(address)
         path.append(block)
-        if not _stays(path[0], block, paged=paged) or not block.usable or beyond > REPEATED_INSNS:
+        if not _stays(path[0], block, code_base, paged=paged) or not block.usable or beyond > REPEATED_INSNS:
             break
         is_head = len(path) > 1 and block.in_units & UNIT_HEAD
         if beyond or (is_head and not calls and block.eip != returned_to):
@@ -130,11 +145,11 @@ def recorded_path(addresses: Sequence[int], *, paged: bool) -> list[GuestBlock]:
 
 def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     """The trace along a path whose last block is only where it went on."""
-    trace, cut_short = Trace(path[0]), False
+    trace, cut_short = Trace(path[0], choice.code_base), False
     calls: list[int] = []  # where those on the trace return to, innermost last
     blocks, after = _divided(path)
     for block, following in zip(blocks, [*blocks[1:], after], strict=True):
-        if not _stays(trace.head, block, paged=choice.paged):
+        if not _stays(trace.head, block, choice.code_base, paged=choice.paged):
             trace.exit = block.eip
             break
         steps = _steps(block, choice)
@@ -174,7 +189,7 @@ def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | Non
         insns += block.insns
         if not block.usable or insns > REPEATED_INSNS:
             break
-        ending = step(decoded_records(block.last_record, 1)[0]).ending
+        ending = _made(block, decoded_records(block.last_record, 1))[0].ending
         if ending in (Ending.RETURN, Ending.INDIRECT):
             return path[: number + 1], None
         if ending is Ending.CALL:
@@ -199,9 +214,10 @@ def _called(path: Sequence[GuestBlock]) -> set[int]:
     return found
 
 
-def _stays(head: GuestBlock, block: GuestBlock, *, paged: bool) -> bool:
+def _stays(head: GuestBlock, block: GuestBlock, code_base: int, *, paged: bool) -> bool:
     """Whether a unit that begins with `head` may go on with `block`."""
-    same_page = block.page == head.page and block.eip // PAGE == head.eip // PAGE
+    same_page = (block.eip + code_base) // PAGE == (head.eip + code_base) // PAGE
+    same_page = same_page and block.page == head.page
     return block.mode == head.mode and (same_page or not paged)
 
 
@@ -211,15 +227,26 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
         return None
     instructions = decoded_records(block.records, block.insns)
     wraps = bool(choice.wrapping) and any(i.eip in choice.wrapping for i in instructions)  # the others soon will
-    found = [step(i, wraps=wraps) for i in instructions]
+    found = _made(block, instructions, wraps=wraps)
+    if block.mode & PARAGRAPHS and found[-1].i.next_eip > LIMIT_8086:
+        return None  # the interpreter knows what follows
     for index, each in enumerate(found):
-        if each.i.eip in choice.trapping or each.i.form in choice.missing:
+        # the next unit goes without windows, or has the form of addresses that wrap
+        most = 2 if block.mode & PARAGRAPHS or each.i.eip in choice.wrapping else 1
+        if choice.trapping.get(each.i.eip, 0) >= most or each.i.form in choice.missing:
             found[index] = each.as_service()
         elif _better_in_tier_1(found, index, choice):
             if not choice.everything:
                 return None
             found[index] = each.as_service()
     return found
+
+
+def _made(block: GuestBlock, instructions: Sequence[Decoded], *, wraps: bool = False) -> list[Step]:
+    """What instructions of the block become."""
+    if block.mode & PARAGRAPHS:
+        return [paragraphs.step(i, real=not block.mode & USER) for i in instructions]
+    return [step(i, wraps=wraps) for i in instructions]
 
 
 def _better_in_tier_1(steps: Sequence[Step], index: int, choice: Choice) -> bool:

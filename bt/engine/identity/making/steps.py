@@ -10,6 +10,7 @@ from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import based, memory_operand, move, move_immediate, rex
 from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import segments, strings
+from bt.engine.identity.making.offsets import EBX, FREE, set_word, zero_extended
 from bt.engine.identity.making.operand_forms import near, near_x87, wrapping
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
@@ -19,9 +20,8 @@ from bt.x86.opcodes import FORMS, Form, Method
 from bt.x86.opcodes.fp import UNIT_MMX, fp_use, is_fp
 from bt.x86.state import EBP, ECX, ESP
 
-_T, _FREE = FLAT_32.number("t"), FLAT_32.number("free")
+_T = FLAT_32.number("t")
 _NEAR, _NEAR_X87, _WRAPPING = (IntegerEncoder(FLAT_32, form) for form in (near, near_x87, wrapping))
-_EBX = 3
 _ESP, _EBP, _ECX = (FLAT_32.guest_numbers[number] for number in (ESP, EBP, ECX))
 _MOV_LOAD, _MOV_STORE, _MOV_IMMEDIATE, _LEA = b"\x8b", b"\x89", b"\xc7", b"\x8d"
 _WORD = 4  # bytes that PUSH and POP move
@@ -44,7 +44,8 @@ class Ending(Enum):
 
 
 class Step(NamedTuple):
-    """One guest instruction in a unit. `parts`: its host instructions, those that can fault with True."""
+    """One guest instruction in a unit. `parts`: its host instructions, those that can fault with True. `check`: others
+    before them; where those fault the unit is left."""
 
     i: Decoded
     parts: tuple[tuple[bytes, bool], ...]
@@ -52,6 +53,7 @@ class Step(NamedTuple):
     service: bool = False
     needs: int = 0  # READY_* bits of the FP instruction that it is
     x87: bool = False  # it becomes the last x87 instruction that FNSTENV shows
+    check: tuple[tuple[bytes, bool], ...] = ()
     can_leave: bool = True
 
     def as_service(self) -> Step:
@@ -106,8 +108,13 @@ def _made(i: Decoded, wraps: bool) -> Step:
             made = _step(encoder, form, i)
     except NotEncodable:
         return Step(i, ()).as_service()
-    stays = made.ending in (Ending.NEXT, Ending.JUMP) and not any(faults for _, faults in made.parts)
-    return made._replace(can_leave=not stays)
+    return with_exits(made)
+
+
+def with_exits(made: Step) -> Step:
+    """A step that is no service, and says whether it can leave the unit."""
+    faults = any(faults for _, faults in (*made.check, *made.parts))
+    return made._replace(can_leave=faults or made.ending not in (Ending.NEXT, Ending.JUMP))
 
 
 def _step(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
@@ -212,7 +219,7 @@ def _lea(target: int, base: int, displacement: int) -> bytes:
     return (bytes((0x40 | bits,)) if bits else b"") + _LEA + address
 
 
-SAVE_ECX, RESTORE_ECX = move(_EBX, _ECX), move(_ECX, _EBX)
+SAVE_ECX, RESTORE_ECX = move(EBX, _ECX), move(_ECX, EBX)
 
 
 def compare_t(value: int) -> bytes:
@@ -228,9 +235,18 @@ def difference_from_t(value: int) -> bytes:
 
 def address_of_x87(i: Decoded) -> bytes:
     """What is to be noted of the operand of an x87 instruction, its offset, to where NOTE_OPERAND takes it from."""
-    return _NEAR.operand_address(_FREE, i)
+    return _NEAR.operand_address(FREE, i)
 
 
-def decrement_ecx() -> bytes:
-    """lea ecx, [rcx - 1]"""
-    return _lea(_ECX, _ECX, -1)
+def count_down(i: Decoded) -> bytes:
+    """ECX or CX, by the address size, less 1. Destroys EBX; no flag changes."""
+    if i.address_mask == 0xFFFFFFFF:
+        return _lea(_ECX, _ECX, -1)
+    return _lea(EBX, _ECX, -1) + set_word(_ECX, EBX)
+
+
+def counter_alone(i: Decoded) -> tuple[bytes, bytes]:
+    """What makes ECX the counter and nothing else, for JECXZ, and what makes it whole again."""
+    if i.address_mask == 0xFFFFFFFF:
+        return b"", b""
+    return move(FREE, _ECX) + zero_extended(_ECX, _ECX), move(_ECX, FREE)

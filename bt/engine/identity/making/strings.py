@@ -28,10 +28,21 @@ _LOAD, _STORE, _COMPARE = ({1: 0x8A, 4: 0x8B}, {1: 0x88, 4: 0x89}, {1: 0x3A, 4: 
 _LOAD_EXTENDED = {1: b"\x0f\xb6", 2: b"\x0f\xb7", 4: b"\x8b"}
 
 
-def single_element(encoder: IntegerEncoder, form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:
-    """Its host instructions, those that can fault with True. Raises NotEncodable."""
+def require_host() -> None:
+    """Raises NotEncodable where the host has not what it takes."""
     if NEEDED not in cpu_flags():
         raise NotEncodable("the host has no BMI2")
+
+
+def advanced(target: int, index: int, size: int) -> bytes:
+    """lea target, [index + mask * 2 * size + size]"""
+    sib = size.bit_length() << 6 | _EBX << 3 | index
+    return bytes((_LEA, _BYTE_DISPLACEMENT | target << 3 | _SIB_FOLLOWS, sib, size))
+
+
+def single_element(encoder: IntegerEncoder, form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:
+    """Its host instructions, those that can fault with True. Raises NotEncodable."""
+    require_host()
     if i.is_repeated or i.address_mask != 0xFFFFFFFF or not i.is_flat:
         raise NotEncodable("repeated, or not flat")
     size = 1 if any(operand.width is Width.B for operand in form.operands) else i.operand_size // 8
@@ -42,19 +53,17 @@ def single_element(encoder: IntegerEncoder, form: Form, i: Decoded) -> tuple[tup
         return (_WORD if size == 2 else b"") + encoder.at(opcode, register, index, 0), True
 
     def advance(index: int) -> tuple[bytes, bool]:
-        """lea index, [index + mask * 2 * size + size]"""
-        sib = size.bit_length() << 6 | _EBX << 3 | index
-        return bytes((_LEA, _BYTE_DISPLACEMENT | index << 3 | _SIB_FOLLOWS, sib, size)), False
+        return advanced(index, index, size), False
 
     match form.meaning:
         case "string.lods":
-            return access(_LOAD, accumulator, source), _MASK, advance(source)
+            return access(_LOAD, accumulator, source), MASK, advance(source)
         case "string.stos":
-            return access(_STORE, accumulator, destination), _MASK, advance(destination)
+            return access(_STORE, accumulator, destination), MASK, advance(destination)
         case "string.scas":
-            return access(_COMPARE, accumulator, destination), _MASK, advance(destination)
+            return access(_COMPARE, accumulator, destination), MASK, advance(destination)
     load = encoder.at(_LOAD_EXTENDED[size], _T, source, 0), True
-    return load, access(_STORE, _T, destination), _MASK, advance(source), advance(destination)
+    return load, access(_STORE, _T, destination), MASK, advance(source), advance(destination)
 
 
 def _mask() -> tuple[bytes, bool]:
@@ -67,4 +76,4 @@ def _mask() -> tuple[bytes, bool]:
 
 
 assert _STATE >= 8
-_MASK = _mask()
+MASK = _mask()

@@ -60,6 +60,11 @@ def _right(before: int, after: int, result: int) -> int:
     return after & ~OF | _xor_top(result)
 
 
+def _part(rule: _Rule, top: int) -> _Rule:
+    """A rule for an operand whose highest bit is at `top`."""
+    return lambda before, after, result: rule(before, after, result << 31 - top & 0xFFFFFFFF)
+
+
 def _shifted(rule: _Rule) -> _Rule:
     return lambda before, after, result: rule(before, after, result) | AF
 
@@ -94,6 +99,11 @@ def _samples() -> Iterator[_Sample]:
     yield from shifts("shift.sar", "c1f804 c1f81f d3f8", _shifted(lambda before, after, result: after & ~OF))
     yield from shifts("shift.rol", "c1c004 c1c01f d3c0", _left)
     yield from shifts("shift.ror", "c1c804 c1c81f d3c8", _right)
+    for top, codes in ((15, "66c1c004 66c1c804"), (7, "c0c003 c0c803"), (15, "c0c403 c0cc03")):
+        # of a word, of AL, of AH: what is above and below it in EAX does not matter
+        for meaning, code in zip(("shift.rol", "shift.ror"), codes.split(), strict=True):
+            rule = _part(_left if meaning == "shift.rol" else _right, top)
+            yield _Sample(meaning, bytes.fromhex(code), rule, rotate(meaning, EAX, top))
     yield from shifts("shift.rcl", "c1d004 c1d01f d3d0", _left)
     yield from shifts("shift.rcr", "c1d804 c1d81f d3d8", _right)
     yield from shifts("shift.shld", "0fa4d004 0fa4d01f 0fa5d0", _shifted(_left))

@@ -37,7 +37,8 @@ from bt.engine.identity.making.steps import (
     Placed,
     address_of_x87,
     compare_t,
-    decrement_ecx,
+    count_down,
+    counter_alone,
     difference_from_t,
     go_to_table,
 )
@@ -234,8 +235,12 @@ class UnitWriter:
             self._x87 = LastX87()  # the way out has noted it, and the interpreter its own
             return
         if step.can_leave:
+            for code, can_fault in step.check:
+                if can_fault:
+                    self._site(self._here, record, start, 0, self._not_executed(index))
+                self._code += code
             goes_on = step.ending is Ending.NEXT
-            behind = start + sum([len(code) for code, _ in step.parts]) if goes_on else 0
+            behind = self._here + sum([len(code) for code, _ in step.parts]) if goes_on else 0
             for code, can_fault in step.parts:
                 if can_fault:
                     self._site(self._here, record, start, behind, self._not_executed(index))
@@ -341,10 +346,18 @@ class UnitWriter:
         taken, other = i.immediate, i.next_eip
         on_zero, on_other = (taken, other) if meaning == "control.jcxz" else (other, taken)
         if meaning != "control.jcxz":
-            self._code += decrement_ecx()
-        self._code += JECXZ + bytes((SHORT_JUMP_BYTES,)) + bytes((SHORT_JUMP, 5))
+            self._code += count_down(i)
+        alone, whole = counter_alone(i)
+        self._code += alone + JECXZ + bytes((SHORT_JUMP_BYTES,)) + bytes((SHORT_JUMP, 5))
         self._code += bytes((JUMP_REL32,)) + bytes(4)  # ECX is 0
-        self._stubs.append((len(self._code) - 4, self._leave_to(index, on_zero)))
+        leave = self._leave_to(index, on_zero)
+
+        def leave_whole() -> None:
+            self._code += whole
+            leave()
+
+        self._stubs.append((len(self._code) - 4, leave_whole))
+        self._code += whole
         if meaning in ("control.loope", "control.loopne"):
             self._branch(5 if meaning == "control.loope" else 4, self._leave_to(index, other))
         if placed.onward is None:

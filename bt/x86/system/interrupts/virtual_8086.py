@@ -12,7 +12,7 @@ from bt.codegen.value import PTR, Value
 from bt.x86 import flags
 from bt.x86.context import GP, OK, Context
 from bt.x86.services import DELIVER_INTERRUPT, INT_SOFTWARE, UPDATE_MODE
-from bt.x86.state import CS, DS, ES, ESP, FS, GS, SS, TR
+from bt.x86.state import CS, DS, ES, ESP, FS, GS, LIMIT_8086, SS, TR
 from bt.x86.system.interrupts.real_mode import (
     CLEARED,
     VECTOR_TABLE_INTERRUPT,
@@ -25,7 +25,6 @@ from bt.x86.system.registers.eflags import (
     loadable_flags,
 )
 from bt.x86.system.segmentation.segment_8086 import (
-    LIMIT_VIRTUAL_8086,
     LOAD_8086_SEGMENT,
     check_offset,
 )
@@ -113,7 +112,7 @@ def _enter_virtual_8086(b: Context) -> None:
     (cpu,) = b.arguments
     dword = b.const(32, 32)
     eip, cs, image, esp, *selectors = (stack_value(b, b.const(4 * place, 32), dword) for place in range(9))
-    b.fault_if(eip.ugt(LIMIT_VIRTUAL_8086), GP, 0)
+    b.fault_if(eip.ugt(LIMIT_8086), GP, 0)
     flags.write_arithmetic(b, image)
     b.put("eflags_system", image & _SYSTEM_FLAGS)
     b.put("loaded_resume_flag", (image & flags.RF) != 0)

@@ -27,10 +27,6 @@ FAR_JUMP_8086 = native("far_jump_8086", PTR, "i32", "i32")
 FAR_CALL_8086 = native("far_call_8086", PTR, "i32", "i32", "i32", "i32")
 FAR_RETURN_8086 = native("far_return_8086", PTR, "i32", "i32")
 
-# Access bytes: present, writable, accessed data of DPL 0 or 3
-ACCESS_REAL, ACCESS_VIRTUAL_8086 = 0x93, 0xF3
-LIMIT_VIRTUAL_8086 = 0xFFFF
-
 
 def check_offset(b: Context, offset: Value) -> None:
     """#GP(0) if a far transfer leads beyond the limit of CS, which it does not change."""
@@ -48,12 +44,14 @@ def _load_8086_segment(b: Context) -> None:
     _, segment, selector = b.arguments
     virtual = in_virtual_8086_mode(b)
     kept = b.get_segment(segment, "attributes") & (state.ATTR_BIG | state.ATTR_GRANULAR)
-    limit = b.select(virtual, b.const(LIMIT_VIRTUAL_8086, 64), b.get_segment(segment, "limit"))
+    limit = b.select(virtual, b.const(state.LIMIT_8086, 64), b.get_segment(segment, "limit"))
     last = b.select(limit == 0xFFFF_FFFF, b.const(WHOLE_LIMIT, 64), limit)
     b.put_segment(segment, "selector", selector)
     b.put_segment(segment, "base", selector << 4)
     b.put_segment(segment, "limit", limit)
-    b.put_segment(segment, "attributes", b.select(virtual, b.const(ACCESS_VIRTUAL_8086, 64), kept | ACCESS_REAL))
+    b.put_segment(
+        segment, "attributes", b.select(virtual, b.const(state.ACCESS_VIRTUAL_8086, 64), kept | state.ACCESS_REAL)
+    )
     for kind in ("read", "write"):
         b.put_segment(segment, f"{kind}_low", 0)
         b.put_segment(segment, f"{kind}_high", last)
