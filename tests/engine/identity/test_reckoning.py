@@ -1,4 +1,4 @@
-"""Whether views with paging are worth what opening their pages takes (ways.reckon): the account, and what comes of it."""
+"""Whether views with paging are worth what opening pages takes (ways.reckon): the account, and what comes of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from guest_images.assembler import assemble
 CODE, MIB = 0x10_0000, 1 << 20
 SOON = 3  # rounds that make a place hot
 # A loop that reads and writes a page more each round, in an identity map of 4 MiB pages.
-_PAGES = f"""
+_PAGES = """
     mov edi, 0x200000
 entries:
     mov eax, edi
@@ -42,7 +42,7 @@ entries:
     mov eax, cr0
     or eax, 0x80000000
     mov cr0, eax
-    mov edx, {{passes}}
+    mov edx, {passes}
 again:
     mov esi, 0x400000
 touch:
