@@ -249,6 +249,6 @@ def test_the_unit_of_a_block(capsys: pytest.CaptureFixture[str]) -> None:
     assert explain.main(["crc", "--tier", "2", "--after", "40000", "--blocks", "1"]) == 0
     said = capsys.readouterr().out.partition("unit 0010030e: 7 instructions")[2]
     assert "entered without flags" in said
-    assert re.search(r"mov byte ptr \[ecx \+ 0x112400\], dl +=  mov byte ptr gs:\[ecx \+ 0x112400\], dl", said)
+    assert re.search(r"mov byte ptr \[ecx \+ 0x112400\], dl +=  mov byte ptr \[r10 \+ rcx \+ 0x112400\], dl", said)
     assert re.search(r"add eax, 0x3c6ef35f +=  sub r15, 7 *\n +js <below>", said)
     assert "jmp <unit_end_way_out>" in said

@@ -4,10 +4,12 @@
     --programs N    no more than so many
     --seed S        another seed, other programs (default: the time)
     --setting NAME  only programs that start in this mode; --setting ? lists them
+    --tier N        only tier 1 or 2 of the translator; without it they take turns
+    --in-units P    fail with status 2 unless P % of the instructions of tier 2's programs were executed in units
     --corpus DIR    where programs, findings and account are kept; a campaign there goes on
     --replay FILE   run the programs (lines that begin with a bracket) of a file and say what differs
 
-Ends with status 1 if there is any finding.
+Ends with status 1 if there is any finding, else with 2 if too little was executed in units.
 """
 
 from __future__ import annotations
@@ -19,13 +21,10 @@ import time
 from pathlib import Path
 
 from bt.engine.library.library import load_library
-from bt.engine.translator.vcpu import Tier
-from tests.robustness.fuzz.campaign import MANY, Child, describe, make_pair, run_campaign
+from tests.robustness.fuzz.campaign import MANY, TIERS, Child, describe, make_pair, run_campaign
 from tests.robustness.fuzz.program import Program
 from tests.robustness.fuzz.report import lines
 from tests.robustness.fuzz.settings import SETTINGS
-
-BOTH_TIERS: tuple[Tier, ...] = ("1", "2")
 
 
 def main() -> int:
@@ -35,6 +34,8 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=MANY)
     parser.add_argument("--seed", default=str(int(time.time())))
     parser.add_argument("--setting", default="")
+    parser.add_argument("--tier", choices=TIERS, default="")
+    parser.add_argument("--in-units", type=float, default=0.0, metavar="PERCENT")
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--replay", type=Path)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -43,7 +44,7 @@ def main() -> int:
     if options.setting and options.setting not in SETTINGS:
         parser.error(f"--setting {options.setting}: there are {', '.join(SETTINGS)}")
     if options.child:
-        Child(options.child, options.seed, options.setting).run(options.seconds, options.programs)
+        Child(options.child, options.seed, options.setting, options.tier).run(options.seconds, options.programs)
         return 0
     if options.replay:
         return replay(options.replay)
@@ -56,9 +57,15 @@ def main() -> int:
         seconds=60 * options.minutes,
         programs=options.programs,
         setting=options.setting,
+        tier=options.tier,
     )
     print("\n".join(lines(coverage, totals, load_library())))
-    return int(bool(totals.findings))
+    if totals.findings:
+        return 1
+    if totals.percent_in_units < options.in_units:
+        print(f"{totals.percent_in_units:.1f} % in units, {options.in_units:g} % are wanted")
+        return 2
+    return 0
 
 
 def replay(path: Path) -> int:
@@ -68,7 +75,7 @@ def replay(path: Path) -> int:
         if not line.removeprefix("at first ").startswith("["):
             continue
         program = Program.from_line(line.removeprefix("at first "))
-        for tier in BOTH_TIERS:
+        for tier in TIERS:
             pair = make_pair(library, program.model, tier)
             differs = pair.run(program) is not None
             print(describe(pair, program) if differs else "no difference")

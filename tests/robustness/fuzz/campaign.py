@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 from bt.engine.library.library import (
     Library,
@@ -56,8 +57,10 @@ class Totals:
 
     programs: int = 0
     instructions: int = 0
+    tier_2_instructions: int = 0
+    """Of these, so many by programs that tier 2 had."""
     unit_instructions: int = 0
-    """Of these, so many in units of tier 2."""
+    """Of these, so many in units."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     restarts: int = 0
@@ -67,12 +70,18 @@ class Totals:
     """Differences that come of page tables changed without a flush of the TLB."""
     findings: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def percent_in_units(self) -> float:
+        """Of the instructions that tier 2 had."""
+        return 100 * self.unit_instructions / max(self.tier_2_instructions, 1)
+
 
 class Child:
     """Runs programs until its time is over, or it dies."""
 
-    def __init__(self, directory: Path, seed: str, setting: str) -> None:
+    def __init__(self, directory: Path, seed: str, setting: str, tier: Tier | Literal[""] = "") -> None:
         self.directory, self.setting = directory, setting
+        self._tiers = (tier,) if tier else TIERS
         self.random = Random(seed)
         self.library: Library = load_library()
         self.coverage, self.totals = read_account(directory)
@@ -99,7 +108,7 @@ class Child:
 
     def _one(self) -> None:
         program = self._choose()
-        tier = TIERS[self.totals.programs % len(TIERS)]
+        tier = self._tiers[self.totals.programs % len(self._tiers)]
         pair = self._pair(program.model, tier)
         diary = self._diaries[program.model, tier]
         before = pair.right.cpu.control("unit_insns")
@@ -108,6 +117,7 @@ class Child:
         try:
             difference = pair.run(program)
             self.totals.instructions += pair.left.instructions
+            self.totals.tier_2_instructions += pair.right.instructions if tier == "2" else 0
             self.totals.unit_instructions += pair.right.cpu.control("unit_insns") - before
             self.totals.restarts += pair.left.restarts - 1
             self.totals.unfinished += pair.left.ended
@@ -238,7 +248,7 @@ def how_it_died(status: int) -> str | None:
 
 
 def run_campaign(
-    directory: Path, *, seed: str, seconds: float, programs: int = MANY, setting: str = ""
+    directory: Path, *, seed: str, seconds: float, programs: int = MANY, setting: str = "", tier: str = ""
 ) -> tuple[Coverage, Totals]:
     """Run children until the time is over or so many programs have been run."""
     end = time.monotonic() + seconds
@@ -248,6 +258,7 @@ def run_campaign(
         command = [sys.executable, "-X", "faulthandler", "-m", "tests.robustness.fuzz", "--child", str(directory)]
         command += ["--seconds", str(left), "--programs", str(programs)]
         command += ["--seed", f"{seed}.{number}", "--setting", setting]
+        command += ["--tier", tier] if tier else []
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if not done.returncode:
             break
