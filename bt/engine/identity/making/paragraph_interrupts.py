@@ -1,4 +1,4 @@
-"""INT n and IRET of real mode in units: the vector table and frames of 16 bits, in the order that the interpreter has.
+"""INT n, IRET, PUSHF, POPF, CLI, CLD and STD of real mode in units, in the order that the interpreter has.
 
 Whatever is special traps and is the interpreter's: a vector beyond the table, a frame that wraps, and where IRET loads
 TF or somebody waits who may interrupt behind it. The system flags are made while EFLAGS are out of the way, and wait in
@@ -36,8 +36,11 @@ _MOV_IMMEDIATE = b"\xc7"
 _AND, _OR, _SHL, _SHR, _NOT = 4, 1, 4, 5, 2  # extensions of 81, of C1, of F7
 _OVERFLOW_SHIFT = flags.OF.bit_length() - 1
 _EAX = 0
-_RESTORE_FLAGS = LOAD_FLAGS[:3]  # from AH and AL; the rest has RAX back
-assert LOAD_FLAGS.startswith(b"\x04\x7f\x9e")
+_CHANGES = {
+    "flags.cli": (_AND, ~flags.IF),
+    "flags.cld": (_AND, ~flags.DF),
+    "flags.std": (_OR, flags.DF),
+}
 
 
 def software_interrupt(i: Decoded, top: Place) -> Parts:
@@ -52,6 +55,15 @@ def software_interrupt(i: Decoded, top: Place) -> Parts:
         (slot(MOV_LOAD, EBX, "idtr_base"), False),
         (VIEW + plain(MOV_LOAD, SELECTOR, EBX, displacement=vector), True),
     )
+    code, faults = top.access(_MOV_IMMEDIATE, 0, size=2)
+    back = code + (i.next_eip & LIMIT_8086).to_bytes(2, "little"), faults
+    pushed = (top.store_at(FREE, 4), selector_of(CS), top.store_at(FREE, 2), back)
+    left = _masked(T, ~CLEARED) + wide(MOV_STORE, T, "host_flags")
+    return (*entry, flags_image(left), *top.before, *pushed)
+
+
+def flags_image(more: bytes = b"") -> tuple[bytes, bool]:
+    """The lower half of FREE = FLAGS, and T = the system flags, for `more`, which may change EFLAGS."""
     image = (
         SAVE_FLAGS
         + zero_extended(FREE, _EAX)
@@ -62,14 +74,15 @@ def software_interrupt(i: Decoded, top: Place) -> Parts:
         + _or(FREE, T)
         + slot(MOV_LOAD, T, "eflags_system")
         + _or(FREE, T)
-        + _masked(T, ~CLEARED)
-        + wide(MOV_STORE, T, "host_flags")
-        + LOAD_FLAGS
     )
-    code, faults = top.access(_MOV_IMMEDIATE, 0, size=2)
-    back = code + (i.next_eip & LIMIT_8086).to_bytes(2, "little"), faults
-    pushed = (top.store_at(FREE, 4), selector_of(CS), top.store_at(FREE, 2), back)
-    return (*entry, (image, False), *top.before, *pushed)
+    return image + more + LOAD_FLAGS, False
+
+
+def changed(meaning: str) -> Parts:
+    """CLI, CLD and STD: one system flag, nobody notices."""
+    extension, mask = _CHANGES[meaning]
+    change = slot(b"\x81", extension, "eflags_system") + (mask & 0xFFFF_FFFF).to_bytes(4, "little")
+    return ((SAVE_FLAGS + change + LOAD_FLAGS, False),)
 
 
 def settled() -> Parts:
@@ -80,16 +93,30 @@ def settled() -> Parts:
 
 def interrupt_return(top: Place) -> Parts:
     """IRET up to where SP is moved; `top`: FRAME_BYTES from SP on."""
-    frame = (*top.before, top.load(SELECTOR, 4), top.load(FREE, 2, further=4))
+    return (*top.before, top.load(SELECTOR, 4), top.load(FREE, 2, further=4), *_loadable())
+
+
+def _loadable() -> Parts:
+    """Trap where loading FLAGS from FREE is not all that there is to do. EBX and T are destroyed."""
     # T = TF, and who waits: nobody may
     trap_flag = _constant(T, flags.TF) + _pext(T, FREE, T)
     waiting = b"".join(slot(MOV_LOAD, EBX, name) + plain(LEA, T, T, EBX) for name in ("intr_pending", "nmi_pending"))
     read = wide(MOV_LOAD, EBX, "offset_probe"), plain(MOVZX_BYTE, EBX, EBX, T, LIMIT_8086)
-    return (*frame, (trap_flag + waiting + read[0], False), (read[1], True))
+    return (trap_flag + waiting + read[0], False), (read[1], True)
+
+
+def pop_flags(top: Place) -> Parts:
+    """POPF up to where SP is moved; `top`: two bytes from SP on."""
+    return (*top.before, top.load(FREE, 2), *_loadable())
 
 
 def returned() -> Parts:
-    """What is left to do behind that: nothing can fault, and EFLAGS are overwritten."""
+    """What is left to do behind IRET."""
+    return (load_flags(), (_put("nmi_blocked", 0) + _put("loaded_resume_flag", 0), False), *_target())
+
+
+def load_flags() -> tuple[bytes, bool]:
+    """FLAGS = FREE, where nothing can fault any more."""
     system = (
         slot(MOV_LOAD, EBX, "eflags_system")
         + _masked(EBX, ~_LOADED)
@@ -109,7 +136,7 @@ def returned() -> Parts:
         + move(_EAX, T)
         + LOAD_FLAGS
     )
-    return ((system + arithmetic + _put("nmi_blocked", 0) + _put("loaded_resume_flag", 0), False), *_target())
+    return system + arithmetic, False
 
 
 def _target() -> Parts:

@@ -32,7 +32,11 @@ from bt.engine.identity.making.offsets import (
 )
 from bt.engine.identity.making.paragraph_interrupts import (
     FRAME_BYTES,
+    changed,
+    flags_image,
     interrupt_return,
+    load_flags,
+    pop_flags,
     returned,
     settled,
     software_interrupt,
@@ -61,6 +65,7 @@ _MOV_IMMEDIATE = b"\xc7"
 _IN_EBX, _IN_T = ENCODER.with_register(GUEST_EBX, EBX), ENCODER.with_register(GUEST_EBX, T)
 _BH = 7
 _INTERRUPTS = frozenset(("interrupts.int_", "interrupts.iret"))
+_SYSTEM_FLAGS = frozenset(("flags.pushf", "flags.popf", "flags.cli", "flags.cld", "flags.std"))
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 _WIDTHS = {Width.B: 1, Width.W: 2, Width.VW: 2}  # bytes; else those of the operand size
 _SIZED = frozenset((Width.V, Width.Z))
@@ -75,6 +80,8 @@ def step(i: Decoded, known: frozenset[int] = frozenset(), *, real: bool = False)
     try:
         if real and form.meaning in _INTERRUPTS:
             return Step(i, _interrupt(form, i), Ending.INDIRECT)
+        if real and form.meaning in _SYSTEM_FLAGS:
+            return with_exits(Step(i, maker._system_flags(form.meaning, i)))
         return with_exits(maker._special(form, i) or maker._itself(form, i))
     except NotEncodable:
         return Step(i, ()).as_service()
@@ -188,6 +195,17 @@ class _Maker:
             case "enter" if not i.immediate2 and size == 2:
                 return Step(i, _enter(i.immediate))
         raise NotEncodable(name)
+
+    def _system_flags(self, meaning: str, i: Decoded) -> Parts:
+        if meaning not in ("flags.pushf", "flags.popf"):
+            return changed(meaning)
+        if i.operand_size != 16:
+            raise NotEncodable("the upper half of EFLAGS")
+        require_host()
+        if meaning == "flags.pushf":
+            return (flags_image(), *self._push_register(FREE, 2))
+        moved = (plain(LEA, EBX, _ESP, displacement=2), False), (set_word(_ESP, EBX), False)
+        return (*pop_flags(_frame(_ESP, 0, 2)), *moved, load_flags())
 
     def _control(self, name: str, form: Form, i: Decoded, size: int) -> Step:
         match name:

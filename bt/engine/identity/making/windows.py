@@ -160,8 +160,8 @@ def _writes(form: Form, i: Decoded, register: int) -> bool:
         return register in _STRING_INDEXES.get(name, _REGISTERS)
     if form.meaning in _FRAMES:
         return register in (ESP, EBP)
-    if register == ESP and group in ("segment", "interrupts"):
-        return group == "interrupts" or name.endswith("_far")
+    if register == ESP and group in ("segment", "interrupts", "flags"):
+        return group == "interrupts" or name.endswith(("_far", "pushf", "popf"))
     if form.meaning in _READ or _is_sum(form, i, register):
         return False
     written = form.operands if form.meaning in _EXCHANGES else form.operands[:1]
