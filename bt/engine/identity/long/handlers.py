@@ -20,11 +20,13 @@ from bt.engine.structures import BLOCK_BYTES, CONTROL, LONG_RECORD, LONG_VARIANT
 from bt.memory.access import NativeContext
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
+from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 
 COUNT = handler("interp_long_count")  # handler of records that are counted
 ENTER = handler("interp_long_enter")  # the unit at host address "free" begins at `record`
 LEAVE_UNIT = handler("interp_long_leave")  # a unit goes on at `record` in the interpreter
 LEAVE_TO = handler("interp_long_leave_to")  # and at the address in "free"
+PREPARE_FP = handler("interp_long_prepare_fp")  # a unit wants FP instructions ready; it goes on at host address "free"
 KILL_LONG_UNITS = native("kill_long_units", PTR, PTR)  # those with code from a block
 
 _OVERFLOW_SHIFT = flags.OF.bit_length() - 1
@@ -32,7 +34,13 @@ _OVERFLOW_SHIFT = flags.OF.bit_length() - 1
 
 def emit_long_handlers(module: Module) -> None:
     """Add the handlers to a module."""
-    for signature, body in ((COUNT, _count), (ENTER, _enter), (LEAVE_UNIT, _leave_unit), (LEAVE_TO, _leave_to)):
+    for signature, body in (
+        (COUNT, _count),
+        (ENTER, _enter),
+        (LEAVE_UNIT, _leave_unit),
+        (LEAVE_TO, _leave_to),
+        (PREPARE_FP, _prepare_fp),
+    ):
         b = HandlerContext(module, signature, long=True)
         body(b)
         b.finish()
@@ -120,6 +128,12 @@ def _leave_to(b: HandlerContext) -> None:
     _settle(b)
     b.put("eip", target)
     b.run_from(target)
+
+
+def _prepare_fp(b: HandlerContext) -> None:
+    b.call(FP_PREPARE, b.cpu, AHEAD)
+    resume = CONTROL.get_pointer(b, b.get_pointer("engine"), "long_resume")
+    b.tail_call(resume, b.signature, [b.record, b.cpu, b.free, b.budget])
 
 
 # -- the end of units ------------------------------------------------------------------------------------------------

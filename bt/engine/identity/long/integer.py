@@ -40,6 +40,7 @@ class Access(NamedTuple):
 
     size: int  # bytes
     write: bool
+    aligned: bool = False  # it is #GP(0) unless the address is a multiple of the size
 
 
 def access(i: LongDecoded) -> Access:

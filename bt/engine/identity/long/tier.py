@@ -12,7 +12,7 @@ from bt.codegen.arena import ArenaFull
 from bt.codegen.host_bytes import JUMP_REL32
 from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at
 from bt.engine.identity.long.encoding import HELD, HOST, S0, NotEncodable, gpr, i32, load, move, slot, store
-from bt.engine.identity.long.handlers import COUNT, ENTER, LEAVE_TO, LEAVE_UNIT
+from bt.engine.identity.long.handlers import COUNT, ENTER, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
 from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
 from bt.engine.identity.long.paths import UNROLLED_INSNS, Run, runs_of
 from bt.engine.identity.long.unit import Step, Surroundings, UnitWriter
@@ -77,14 +77,15 @@ class LongTier:
         symbols = self._cpu.library.symbols
         spill = b"".join(store(gpr(n), HOST[n]) for n in HELD) + load(_RBP, _FRAME)
         ways = []
-        for register, target in ((_RECORD, symbols[LEAVE_UNIT.name]), (_FREE, symbols[LEAVE_TO.name])):
+        for register, signature in ((_RECORD, LEAVE_UNIT), (_FREE, LEAVE_TO), (_FREE, PREPARE_FP)):
+            target = symbols[signature.name]
             code = spill + move(register, S0)
             ways.append(self._add(code + bytes((JUMP_REL32,)) + bytes(4)))
             jump = ways[-1] + len(code)
             self._write(jump + 1, i32(target - jump - 5))
         resume = move(S0, _FREE) + store(_FRAME, _RBP) + b"".join(load(HOST[n], gpr(n)) for n in HELD)
         self._cpu.set_control("long_resume", self._add(resume + bytes.fromhex("41ffe2")))  # jmp r10
-        self._around = Surroundings(ways[0], ways[1], self._unlike)
+        self._around = Surroundings(*ways, self._unlike)
 
     def _write(self, host: int, code: bytes) -> None:
         ctypes.memmove(host + self._to_write, code, len(code))

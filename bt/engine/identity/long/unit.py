@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bt.codegen.host_bytes import JUMP_REL32
+from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
 from bt.engine.identity.long.decoded import LongDecoded
 from bt.engine.identity.long.encoding import (
     BUDGET,
@@ -37,8 +37,10 @@ from bt.engine.identity.long.encoding import (
     load,
     move,
     shift,
+    slot,
     store,
 )
+from bt.engine.identity.long.floating import encode_fp, fp_access, is_inline, needs, note_instruction, note_operand, notes_pointers
 from bt.engine.identity.long.host_code import HostCode
 from bt.engine.identity.long.integer import Access, access, address_parts, encode, is_one_of_ours
 from bt.engine.identity.long.recipes import recipe_of, written
@@ -53,11 +55,12 @@ from bt.x86.page import PAGE
 from bt.x86.state import BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES, FS
 
 _RCX, _RDX, _RBP, _RSP = 1, 2, 5, 4
-_ABOVE, _BELOW_EQUAL, _NOT_EQUAL, _SIGN, _NOT_BELOW = 7, 6, 5, 8, 3  # condition codes
+_BELOW_EQUAL, _EQUAL, _NOT_EQUAL, _SIGN, _NOT_BELOW = 6, 4, 5, 8, 3  # condition codes
 _RIP_MASK = (1 << RIP_BITS) - 1
 _UNIT_CACHE = state.offset("unit_cache")
 _ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
 _PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
+_FP_READY = slot("fp_ready")
 _WITHIN = frozenset(("control.jcxz", "control.loop"))
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
@@ -74,6 +77,7 @@ class Surroundings(NamedTuple):
 
     way_out: int  # r10: record
     way_to: int  # r10: address
+    way_fp: int  # r10: host address, where the unit goes on with FP instructions ready if they can be
     unlike: frozenset[str]
 
 
@@ -93,6 +97,21 @@ def can_leave(i: LongDecoded) -> bool:
     if form.meaning == "move.lea" or form.meaning == "move.nop":
         return False
     return i.is_memory or form.meaning in _DIVISIONS or form.meaning.startswith(("stack.", "control."))
+
+
+def _ready_checks(steps: Sequence[Step]) -> list[int]:
+    """For each instruction the READY_* bits that it needs and that nobody has asked for before: nothing in a unit takes
+    them back."""
+    asked, found = 0, []
+    for step in steps:
+        wanted = needs(step.i) & ~asked if is_inline(step.i.its_form) else 0
+        found.append(wanted)
+        asked |= wanted
+    return found
+
+
+def _bits(mask: int) -> list[int]:
+    return [1 << n for n in range(mask.bit_length()) if mask >> n & 1]
 
 
 class UnitWriter(HostCode):
@@ -115,13 +134,14 @@ class UnitWriter(HostCode):
         self._steps, self._around, self._enter = steps, around, enter
         self._closes, self._exit, self._exit_record = closes, exit, exit_record
         form = host_form(user=bool(mode & USER))
-        # the address in r10 becomes its page's tag, that in r11 the place of an entry
-        to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1)
-        self._place = to_tag + shift(5, S1, form.shift) + instruction(b"\x81", 4, S1) + i32(form.mask)
+        self._place = shift(5, S1, form.shift) + instruction(b"\x81", 4, S1) + i32(form.mask)
         self._compare = [instruction(b"\x3b", S0, Address(STATE, tag, S1), wide=True) for tag in form.tags]
         self._add = instruction(b"\x03", S0, Address(STATE, form.addend, S1), wide=True)
         self._total = len(steps)
-        self._leaves = [(step.i, can_leave(step.i)) for step in steps]
+        self._checks = _ready_checks(steps)
+        self._leaves = [
+            (step.i, bool(checked) or can_leave(step.i)) for step, checked in zip(steps, self._checks, strict=True)
+        ]
         self.at = 0  # number of the instruction that is written
 
     # -- the unit ------------------------------------------------------------------------------------------------------
@@ -183,12 +203,16 @@ class UnitWriter(HostCode):
 
         return stub
 
-    def _look_up(self, make: Callable[[], Sequence[bytes]], size: int, *, write: bool) -> None:
+    def _look_up(self, make: Callable[[], Sequence[bytes]], what: Access) -> None:
         """r10 = host address of guest memory whose linear address `make` puts there."""
         self._destroy()
         # the entry is that of the first byte, the tag that of the last: where they lie in two pages it never hits
-        to_last = lea(S0, Address(S0, size - 1)) if size > 1 else b""
-        self._put(*make(), move(S1, S0), to_last, self._place, self._compare[write])
+        to_last = lea(S0, Address(S0, what.size - 1)) if what.size > 1 else b""
+        if what.aligned:  # the low bits stay until that last addition: if any is set, it leads to no tag
+            to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - what.size) + to_last
+        else:
+            to_tag = to_last + instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1)
+        self._put(*make(), move(S1, S0), to_tag, self._place, self._compare[what.write])
         self._branch(_NOT_EQUAL, self._miss())
         self._put(*make(), self._add)
 
@@ -200,10 +224,10 @@ class UnitWriter(HostCode):
                 code.append(instruction(b"\x03", S0, base, wide=True))
             return code
 
-        self._look_up(make, what.size, write=what.write)
+        self._look_up(make, what)
 
     def _look_up_stack(self, displacement: int, *, write: bool) -> None:
-        self._look_up(lambda: [lea(S0, Address(RSP_HOME, displacement))], 8, write=write)
+        self._look_up(lambda: [lea(S0, Address(RSP_HOME, displacement))], Access(8, write))
 
     # -- instructions --------------------------------------------------------------------------------------------------
 
@@ -216,8 +240,53 @@ class UnitWriter(HostCode):
             self._control(step)
         elif meaning.startswith("stack."):
             self._stack(i)
+        elif is_inline(i.its_form):
+            self._floating(i)
         else:
             self._plain(i)
+
+    def _floating(self, i: LongDecoded) -> None:
+        for bit in _bits(self._checks[self.at]):
+            self._check_ready(bit)
+        if i.is_memory:
+            self._look_up_operand(i, fp_access(i))
+        self._flags_for(i)
+        if not i.its_form.changes_mask & ARITHMETIC:
+            self._before_writing(written(i))
+        self._put(encode_fp(i))
+        self._flags_after(i)
+        if notes_pointers(i):
+            if not self._is_followed_by_another():
+                self._put(note_instruction(i))
+            if i.is_memory:
+                self._put(note_operand(i))
+
+    def _check_ready(self, bit: int) -> None:
+        self._destroy()
+        check = instruction(b"\xf6", 0, _FP_READY) + bytes((bit,))  # test byte memory, bit
+        refund, record = self._total - self.at, self._steps[self.at].i.record
+        save = self._saver()
+
+        def stub() -> None:
+            self._put(save)
+            again = self._here + len(constant(S0, self._here)) + JUMP_BYTES
+            self._put(constant(S0, again))
+            self._jump(self._around.way_fp)
+            assert self._here == again
+            self._put(check)
+            self._jump_unless_equal(back)
+            self._back_to(refund, record)
+
+        self._put(check)
+        self._branch(_EQUAL, stub)
+        back = self._here
+
+    def _is_followed_by_another(self) -> bool:
+        """Whether another x87 instruction becomes the last one before anybody can see this one."""
+        for i, leaves in self._leaves[self.at + 1 :]:
+            if leaves or notes_pointers(i):
+                return not leaves
+        return False
 
     def _plain(self, i: LongDecoded) -> None:
         meaning = i.its_form.meaning
@@ -297,7 +366,7 @@ class UnitWriter(HostCode):
                 if number != _RSP:
                     self._put(lea(RSP_HOME, Address(RSP_HOME, 8)))
             case "stack.leave":
-                self._look_up(lambda: [lea(S0, Address(_RBP))], 8, write=False)
+                self._look_up(lambda: [lea(S0, Address(_RBP))], Access(8, write=False))
                 self._put(load(S0, Address(S0)), lea(RSP_HOME, Address(_RBP, 8)), move(_RBP, S0))
             case _:
                 raise NotEncodable(form.meaning)
