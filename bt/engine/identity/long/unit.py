@@ -208,11 +208,9 @@ class UnitWriter(HostCode):
         self._destroy()
         # the entry is that of the first byte, the tag that of the last: where they lie in two pages it never hits
         to_last = lea(S0, Address(S0, what.size - 1)) if what.size > 1 else b""
-        if what.aligned:  # the low bits stay until that last addition: if any is set, it leads to no tag
-            to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - what.size) + to_last
-        else:
-            to_tag = to_last + instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1)
-        self._put(*make(), move(S1, S0), to_tag, self._place, self._compare[what.write])
+        # where it must be aligned, the low bits of that stay: if they are not all set, it is no tag
+        to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - (what.size if what.aligned else 1))
+        self._put(*make(), move(S1, S0), to_last, to_tag, self._place, self._compare[what.write])
         self._branch(_NOT_EQUAL, self._miss())
         self._put(*make(), self._add)
 
