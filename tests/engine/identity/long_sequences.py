@@ -104,17 +104,35 @@ class Sequences:
             size = random.choice((b"", b"\x48", b"\x66")) if opcode not in (b"\x9e", b"\x9f") else b""
             immediate = {b"\xa8": 1, b"\xa9": 2 if size == b"\x66" else 4}.get(opcode, 0)
             return size + opcode + random.randbytes(immediate)
-        if chance < 0.24:
+        if chance < 0.27:
+            return self._base_moved()
+        if chance < 0.29:
             # to what follows: call; lea rax, push, ret; lea rax, jmp; lea rax, call
             return bytes.fromhex(
                 random.choice(("e800000000", "488d050200000050c3", "488d0502000000ffe0", "488d0502000000ffd0"))
             )
-        if chance < 0.28:
+        if chance < 0.33:
             number = random.choice(_WRITTEN)
             if random.getrandbits(1):
                 return bytes((0x48 | number >> 3, 0xB8 | number & 7)) + random.randbytes(8)
             return bytes((0x48 | number >> 3, 0x0F, 0xC8 | number & 7))
         return self._with_modrm()
+
+    def _base_moved(self) -> bytes:
+        """add, sub, lea, inc or dec of a base, or its push and pop; so that accesses are constants apart."""
+        random = self._random
+        base = random.choice(_BASES)
+        rex, low, amount = 0x48 | base >> 3, base & 7, random.randrange(-24, 24) & 0xFF
+        match random.randrange(4):
+            case 0:
+                return bytes((rex, 0x83, 0xC0 | random.choice((0, 5)) << 3 | low, amount))
+            case 1:
+                sib = b"\x24" if low == _RSP else b""
+                return bytes((rex | (base >> 3) << 2, 0x8D, 0x40 | low << 3 | low)) + sib + bytes((amount,))
+            case 2:
+                return bytes((rex, 0xFF, 0xC0 | random.getrandbits(1) << 3 | low))
+            case _:
+                return self._rex_b(base) + bytes((0x50 | low,)) + self._rex_b(base) + bytes((0x58 | low,))
 
     @staticmethod
     def _rex_b(number: int) -> bytes:

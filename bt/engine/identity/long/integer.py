@@ -22,10 +22,10 @@ from bt.engine.identity.long.encoding import (
 from bt.engine.interp.handlers import Variant, variant_for
 from bt.engine.reencode.integer import NotEncodable as NotAlike
 from bt.engine.reencode.integer import shape_of
+from bt.engine.structures import NO_REGISTER_LONG
 from bt.x86.opcodes import FORMS, Form, Method, Width
 
 _OPERAND_SIZE = b"\x66"
-_NONE = 16  # base or index
 _READERS = frozenset(  # of the first operand
     ("arith.cmp", "logic.test", "bits.bt", "arith.mul", "arith.imul", "arith.div", "arith.idiv", "stack.push",
      "control.jmp_indirect", "control.call_indirect")
@@ -60,8 +60,8 @@ def address_parts(i: LongDecoded) -> list[bytes]:
     """Code that makes the linear address, without the segment's base, in r10; r11 stays, flags may go."""
     if i.address_size_32:
         raise NotEncodable("32-bit address")
-    base = None if i.base_number == _NONE else i.base_number
-    index = None if i.index_number == _NONE else i.index_number
+    base = None if i.base_number == NO_REGISTER_LONG else i.base_number
+    index = None if i.index_number == NO_REGISTER_LONG else i.index_number
     displacement = i.displacement
     if base is None and index is None:
         return [constant(S0, displacement)]
@@ -157,8 +157,8 @@ def encode(i: LongDecoded) -> bytes:
 def _lea(i: LongDecoded, prefix: bytes, *, wide: bool) -> bytes:
     if i.address_size_32:
         raise NotEncodable("32-bit address")
-    base = None if i.base_number == _NONE else i.base_number
-    index = None if i.index_number == _NONE else i.index_number
+    base = None if i.base_number == NO_REGISTER_LONG else i.base_number
+    index = None if i.index_number == NO_REGISTER_LONG else i.index_number
     before = b""
     host_base = None if base is None else HOST[base]
     host_index = None if index is None else HOST[index]

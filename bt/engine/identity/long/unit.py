@@ -40,12 +40,22 @@ from bt.engine.identity.long.encoding import (
     slot,
     store,
 )
-from bt.engine.identity.long.floating import encode_fp, fp_access, is_inline, needs, note_instruction, note_operand, notes_pointers
+from bt.engine.identity.long.floating import (
+    encode_fp,
+    fp_access,
+    is_inline,
+    needs,
+    note_instruction,
+    note_operand,
+    notes_pointers,
+)
 from bt.engine.identity.long.host_code import HostCode
 from bt.engine.identity.long.integer import Access, access, address_parts, encode, is_one_of_ours
+from bt.engine.identity.long.neighbours import OPERAND, STACK, Group, accesses, groups
 from bt.engine.identity.long.recipes import recipe_of, written
 from bt.engine.identity.long.repairs import at_once, late
 from bt.engine.identity.making.deadness import strictly_dead
+from bt.engine.structures import NO_REGISTER_LONG
 from bt.memory.soft_mmu.host_form import host_form
 from bt.x86 import state
 from bt.x86.flags import ARITHMETIC
@@ -78,6 +88,7 @@ class Surroundings(NamedTuple):
     way_out: int  # r10: record
     way_to: int  # r10: address
     way_fp: int  # r10: host address, where the unit goes on with FP instructions ready if they can be
+    way_neighbours: int  # r10: record, `scratch`: LONG_UNIT
     unlike: frozenset[str]
 
 
@@ -129,6 +140,7 @@ class UnitWriter(HostCode):
         closes: bool,
         exit: int | None,
         exit_record: int | None,
+        shares_as: int | None,
     ) -> None:
         super().__init__(start)
         self._steps, self._around, self._enter = steps, around, enter
@@ -136,13 +148,29 @@ class UnitWriter(HostCode):
         form = host_form(user=bool(mode & USER))
         self._place = shift(5, S1, form.shift) + instruction(b"\x81", 4, S1) + i32(form.mask)
         self._compare = [instruction(b"\x3b", S0, Address(STATE, tag, S1), wide=True) for tag in form.tags]
+        self._addend = form.addend
         self._add = instruction(b"\x03", S0, Address(STATE, form.addend, S1), wide=True)
+        # the address of a byte in r10 becomes its page's tag, that in r11 the place of an entry
+        self._to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1)
         self._total = len(steps)
         self._checks = _ready_checks(steps)
+        self._unit = shares_as
+        self._groups = {} if shares_as is None else groups([step.i for step in steps])
         self._leaves = [
-            (step.i, bool(checked) or can_leave(step.i)) for step, checked in zip(steps, self._checks, strict=True)
+            (step.i, bool(checked) or self._can_leave(number, step.i))
+            for number, (step, checked) in enumerate(zip(steps, self._checks, strict=True))
         ]
         self.at = 0  # number of the instruction that is written
+
+    @property
+    def has_neighbours(self) -> bool:
+        return bool(self._groups)
+
+    def _can_leave(self, number: int, i: LongDecoded) -> bool:
+        if not can_leave(i) or i.its_form.meaning.startswith("control.") or i.its_form.meaning in _DIVISIONS:
+            return can_leave(i)
+        mine = [(number, kind) for kind in accesses(i)]
+        return any(each not in self._groups or self._groups[each].first == each for each in mine)
 
     # -- the unit ------------------------------------------------------------------------------------------------------
 
@@ -203,16 +231,56 @@ class UnitWriter(HostCode):
 
         return stub
 
-    def _look_up(self, make: Callable[[], Sequence[bytes]], what: Access) -> None:
-        """r10 = host address of guest memory whose linear address `make` puts there."""
+    def _look_up(self, kind: int, make: Callable[[], Sequence[bytes]], what: Access, at: Address | None) -> None:
+        """r10 = host address of guest memory whose linear address `make` puts there, or is `at`."""
+        group = self._groups.get((self.at, kind))
+        if group is not None:
+            self._look_up_neighbour(group, (self.at, kind) == group.first, make, at)
+            return
+        self._held = None
         self._destroy()
         # the entry is that of the first byte, the tag that of the last: where they lie in two pages it never hits
         to_last = lea(S0, Address(S0, what.size - 1)) if what.size > 1 else b""
         # where it must be aligned, the low bits of that stay: if they are not all set, it is no tag
-        to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - (what.size if what.aligned else 1))
+        to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - what.size) if what.aligned else self._to_tag
         self._put(*make(), move(S1, S0), to_last, to_tag, self._place, self._compare[what.write])
         self._branch(_NOT_EQUAL, self._miss())
         self._put(*make(), self._add)
+
+    def _look_up_neighbour(
+        self, group: Group, is_first: bool, make: Callable[[], Sequence[bytes]], at: Address | None
+    ) -> None:
+        """Of those that are not the first, no code changes flags."""
+        addend = slot("unit_addends", group.place)
+        held = self._held
+        if is_first:
+            self._destroy()
+            self._put(*make(), lea(S1, Address(S0, group.low)), lea(S0, Address(S0, group.high - 1)))
+            self._put(self._to_tag, self._place, self._compare[group.write])
+            self._branch(_NOT_EQUAL, self._miss_of_neighbours())
+            self._put(load(S1, Address(STATE, self._addend, S1)), store(addend, S1))
+        elif held != group.place:
+            self._put(load(S1, addend))
+        self._held = group.place
+        if at is not None:
+            self._put(lea(S0, Address(S1, at.displacement, at.base)))
+        else:
+            self._put(*make(), lea(S0, Address(S0, 0, S1)))
+
+    def _miss_of_neighbours(self) -> Callable[[], None]:
+        """Stub: as `_miss`, and it is counted."""
+        refund, record, unit = self._total - self.at, self._steps[self.at].i.record, self._unit
+        save = self._saver()
+        assert unit is not None
+
+        def stub() -> None:
+            self._put(save, constant(S1, unit), store(TEMPORARY, S1))
+            if refund:
+                self._put(add_to_slot(BUDGET, refund))
+            self._put(constant(S0, record))
+            self._jump(self._around.way_neighbours)
+
+        return stub
 
     def _look_up_operand(self, i: LongDecoded, what: Access) -> None:
         def make() -> list[bytes]:
@@ -222,10 +290,14 @@ class UnitWriter(HostCode):
                 code.append(instruction(b"\x03", S0, base, wide=True))
             return code
 
-        self._look_up(make, what)
+        at = None
+        if i.index_number == NO_REGISTER_LONG and i.base_number not in (NO_REGISTER_LONG, *RESIDENT):
+            at = Address(HOST[i.base_number], i.displacement)
+        self._look_up(OPERAND, make, what, at)
 
-    def _look_up_stack(self, displacement: int, *, write: bool) -> None:
-        self._look_up(lambda: [lea(S0, Address(RSP_HOME, displacement))], Access(8, write))
+    def _look_up_stack(self, displacement: int, *, write: bool, base: int = RSP_HOME) -> None:
+        at = Address(base, displacement)
+        self._look_up(STACK, lambda: [lea(S0, at)], Access(8, write), at)
 
     # -- instructions --------------------------------------------------------------------------------------------------
 
@@ -234,6 +306,15 @@ class UnitWriter(HostCode):
         meaning = i.its_form.meaning
         if meaning == "move.nop":
             return
+        self._encode_instruction(step)
+        if meaning.startswith(("stack.", "control.")) or not RESIDENT.isdisjoint(
+            (i.reg_number, i.rm_number, i.index_number)
+        ):
+            self._held = None  # r11 may have been used
+
+    def _encode_instruction(self, step: Step) -> None:
+        i = step.i
+        meaning = i.its_form.meaning
         if meaning.startswith("control."):
             self._control(step)
         elif meaning.startswith("stack."):
@@ -260,6 +341,7 @@ class UnitWriter(HostCode):
                 self._put(note_operand(i))
 
     def _check_ready(self, bit: int) -> None:
+        self._held = None
         self._destroy()
         check = instruction(b"\xf6", 0, _FP_READY) + bytes((bit,))  # test byte memory, bit
         refund, record = self._total - self.at, self._steps[self.at].i.record
@@ -304,6 +386,7 @@ class UnitWriter(HostCode):
             self._save()
         self._flags_for(i)
         if repair is not None:
+            self._held = None
             self._put(repair[0], encode(i), repair[1])
             self._live, self._saved, self._due, self._recipe = False, True, 0, None
             return
@@ -319,6 +402,7 @@ class UnitWriter(HostCode):
 
     def _check_division(self, i: LongDecoded) -> None:
         """Leave where it might raise #DE. r10 stays."""
+        self._held = None
         size = i.operand_size
         form = i.its_form
         if size == 16 or (form.operands[0].method is Method.REGISTER_OR_MEMORY and form.fixed_operand_size == 8):
@@ -364,7 +448,7 @@ class UnitWriter(HostCode):
                 if number != _RSP:
                     self._put(lea(RSP_HOME, Address(RSP_HOME, 8)))
             case "stack.leave":
-                self._look_up(lambda: [lea(S0, Address(_RBP))], Access(8, write=False))
+                self._look_up_stack(0, write=False, base=_RBP)
                 self._put(load(S0, Address(S0)), lea(RSP_HOME, Address(_RBP, 8)), move(_RBP, S0))
             case _:
                 raise NotEncodable(form.meaning)
@@ -458,6 +542,8 @@ class UnitWriter(HostCode):
         self._check_canonical()
 
     def _check_canonical(self) -> None:
+        self._held = None
+        self._destroy()
         self._put(move(S1, S0), shift(4, S1, 64 - RIP_BITS), shift(7, S1, 64 - RIP_BITS))
         self._put(instruction(b"\x3b", S1, S0, wide=True))
         self._branch(_NOT_EQUAL, self._miss())
