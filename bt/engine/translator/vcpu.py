@@ -53,7 +53,7 @@ Tier = Literal["1", "2", "auto"]
 # How often a place is come back to before it gets a unit; 0: never.
 HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
 # The same of blocks of 64-bit code, which nothing but the interpreter runs before.
-LONG_HEAT_WANTED: dict[Tier, int] = {"2": EAGER, "auto": 500}
+LONG_HEAT_WANTED: dict[Tier, int] = {"2": EAGER, "auto": 2000}
 COUNT_LONG = "interp_long_count"
 # Host cycles in guest code before tier 2 is so much as imported, and places are counted: about what the import takes.
 # Whoever goes on pays twice that at most for not knowing how long (the ski rental problem).

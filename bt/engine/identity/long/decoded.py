@@ -84,6 +84,14 @@ _BLOCK = struct.Struct("<QQ8xQ8xQI12xH2x?B")
 assert [BLOCK.offsets[name] for name in ("eip", "mode", "count", "dead", "in_units")] == [40, 48, 64, 68, 69]
 
 
+_RECORDS_OF_BLOCK = struct.Struct(f"<{BLOCK.offsets['records']}xQ{BLOCK_BYTES - BLOCK.offsets['records'] - 8}x")
+
+
+def first_records(start: int, end: int) -> list[int]:
+    """Host addresses of the first records of the BLOCKs from a host address to another."""
+    return [address for (address,) in _RECORDS_OF_BLOCK.iter_unpack(ctypes.string_at(start, end - start))]
+
+
 class LongBlock(NamedTuple):
     """A BLOCK of 64-bit code."""
 
@@ -103,4 +111,7 @@ class LongBlock(NamedTuple):
         return cls(address, records, eip, insns, mode, physical & -PAGE, not is_dead and physical2 == NO_PAGE)
 
     def instructions(self) -> list[LongDecoded]:
-        return [decoded_at(self.records + n * RECORD_BYTES) for n in range(self.insns)]
+        data, make = ctypes.string_at(self.records, self.insns * RECORD_BYTES), LongDecoded._make
+        return [
+            make((*fields, self.records + n * RECORD_BYTES)) for n, fields in enumerate(_RECORD.iter_unpack(data))
+        ]

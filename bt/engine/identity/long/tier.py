@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bt.codegen.arena import ArenaFull
 from bt.codegen.host_bytes import JUMP_REL32
-from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at
+from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at, first_records
 from bt.engine.identity.long.encoding import HELD, HOST, S0, NotEncodable, gpr, i32, load, move, slot, store
 from bt.engine.identity.long.handlers import COUNT, ENTER, LEAVE_NEIGHBOURS, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
 from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
@@ -78,6 +78,7 @@ class LongTier:
         self._units_next = 0
         self._members_next = 0
         self._cpu.set_control("long_members_next", 0)
+        self._first_records: list[int] = []  # by number of the block
         self._heads: dict[int, int] = {}  # entries by record
         self._sources: dict[int, _Source] = {}  # of units with neighbours, by host address of LONG_UNIT
         self._write_ways()
@@ -139,9 +140,10 @@ class LongTier:
     def _block_of(self, record: int) -> LongBlock | None:
         """The block that begins with a record: they lie in the same order."""
         base, count = self._cpu.control("blocks_base"), self._cpu.control("blocks_next")
-        at = BLOCK.offsets["records"]
-        numbers = range(1, count)
-        number = bisect_right(numbers, record, key=lambda n: _quad(base + n * BLOCK_BYTES + at))
+        known = self._first_records
+        if len(known) < count:
+            known += first_records(base + len(known) * BLOCK_BYTES, base + count * BLOCK_BYTES)
+        number = bisect_right(known, record, lo=1) - 1
         if not number:
             return None
         block = LongBlock.at(base + number * BLOCK_BYTES)
