@@ -112,6 +112,4 @@ class LongBlock(NamedTuple):
 
     def instructions(self) -> list[LongDecoded]:
         data, make = ctypes.string_at(self.records, self.insns * RECORD_BYTES), LongDecoded._make
-        return [
-            make((*fields, self.records + n * RECORD_BYTES)) for n, fields in enumerate(_RECORD.iter_unpack(data))
-        ]
+        return [make((*fields, self.records + n * RECORD_BYTES)) for n, fields in enumerate(_RECORD.iter_unpack(data))]
