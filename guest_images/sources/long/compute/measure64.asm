@@ -1,6 +1,6 @@
 ; The frame of every measuring guest of 64-bit code: name, main(n), result, operations, as runtime/run.asm has it.
 ;
-; A guest supplies guest_name, default_n and main, which is called with edi = n, may change all registers, and returns
+; A guest supplies guest_name, default_n and main, which is called with edi = n, not 0, may change all registers, and returns
 ; rax = checksum, rdx = operations done. The result is the two halves of the checksum, one xor the other.
 
 .include "long_mode.asm"
@@ -18,7 +18,11 @@ long_main:
     call put_newline
     call n_option
     mov edi, eax
+    xor edx, edx
+    test eax, eax                       ; nothing at all with n=0
+    jz .done
     call main
+.done:
     mov rbx, rax
     mov rbp, rdx
     shr rax, 32
