@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from bt.codegen.arena import ArenaFull
-from bt.codegen.host_bytes import JUMP_REL32
+from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
 from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at, first_records
 from bt.engine.identity.long.encoding import HELD, HOST, S0, NotEncodable, gpr, i32, load, move, slot, store
 from bt.engine.identity.long.handlers import COUNT, ENTER, LEAVE_NEIGHBOURS, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MOST_PIECES = 128  # 32 MiB
 MOST_CODE = 64 << 10  # B, of a unit
-FEWEST_INSNS = 3  # of a unit
 _ALIGNMENT = 64
 _MOST_MADE = 8  # units from one place; what they were made from keeps changing
 _FRAME = slot("host_frame")
@@ -50,7 +49,6 @@ class LongTier:
 
     def __init__(self, cpu: TranslatingVcpu, *, everything: bool) -> None:
         self._cpu = cpu
-        self._fewest = 1 if everything else FEWEST_INSNS
         self._most_made = LONG_UNITS if everything else _MOST_MADE
         library = cpu.library
         self._to_write = library.arena.write_base - library.arena.exec_base
@@ -79,6 +77,9 @@ class LongTier:
         self._members_next = 0
         self._cpu.set_control("long_members_next", 0)
         self._first_records: list[int] = []  # by number of the block
+        # by physical page, mode and RIP: where other units come in, and code of units of the same page that leads there
+        self._hot: dict[tuple[int, int, int], int] = {}
+        self._sites: dict[tuple[int, int, int], list[int]] = {}
         self._heads: dict[int, int] = {}  # entries by record
         self._sources: dict[int, _Source] = {}  # of units with neighbours, by host address of LONG_UNIT
         self._write_ways()
@@ -182,9 +183,6 @@ class LongTier:
         `shares`: it may ask once for neighbours.
         """
         first = steps[0].i
-        if len(steps) < self._fewest:
-            self.reasons["too short"] += 1
-            return None
         if self._handler(first.record) not in (self._count, self._own_handler(first)):
             return None  # it has one, or is gone, or a breakpoint
         if self.places[first.eip] >= self._most_made:
@@ -213,6 +211,7 @@ class LongTier:
         assert len(written.code) <= MOST_CODE
         start = self._add(written.code)
         self._enter_unit(first.record, start, start + written.hot, written.dead_jump)
+        self._link(blocks[0], first.eip, start, written.hot, writer.links)
         self._enter_members({block.address for block in blocks[: len(steps)]})
         self.places[first.eip] += 1
         if writer.has_neighbours:
@@ -239,6 +238,21 @@ class LongTier:
             )
         except _NoRoom:
             self._cpu.forget_everything()
+
+    def _link(self, block: LongBlock, eip: int, start: int, hot: int, links: Sequence[tuple[int, int]]) -> None:
+        """Have units of a page jump to each other, once there are both: where one may run, so may the other."""
+
+        def jump(site: int, target: int) -> None:
+            self._write(site, bytes((JUMP_REL32,)) + i32(target - site - JUMP_BYTES))
+
+        page = (block.page, block.mode)
+        self._hot[*page, eip] = start + hot
+        for site in self._sites.get((*page, eip), ()):
+            jump(site, start + hot)
+        for offset, target in links:
+            self._sites.setdefault((*page, target), []).append(start + offset)
+            if (*page, target) in self._hot:
+                jump(start + offset, self._hot[*page, target])
 
     def _has_room(self, steps: int) -> bool:
         if self._next + MOST_CODE > self._pieces.end:

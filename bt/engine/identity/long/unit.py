@@ -153,6 +153,9 @@ class UnitWriter(HostCode):
         # the address of a byte in r10 becomes its page's tag, that in r11 the place of an entry
         self._to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1)
         self._total = len(steps)
+        self.links: list[
+            tuple[int, int]
+        ] = []  # how far behind the beginning is code to a place in the same page; where
         self._checks = _ready_checks(steps)
         self._unit = shares_as
         self._groups = {} if shares_as is None else groups([step.i for step in steps])
@@ -596,6 +599,8 @@ class UnitWriter(HostCode):
         if target == self._steps[0].i.eip:
             self._jump(self._hot)
             return
+        if target // PAGE == self._steps[0].i.eip // PAGE:
+            self.links.append((len(self._code), target))
         signed = target - (1 << 64 if target >> 63 else 0)
         place = _UNIT_CACHE + (((signed << _ENTRY_BITS) ^ signed) & _PLACES)
         self._put(
