@@ -50,6 +50,25 @@ class _Fields(NamedTuple):
     record: int
 
 
+class _EssentialFields(NamedTuple):
+    form: int
+    variant: int
+    reg_number: int
+    rm_number: int
+    rex: int
+    immediate: int
+
+
+class Essence(_EssentialFields, OfVariant):
+    """What an instruction does to registers and flags depends on this alone, wherever its memory operand is."""
+
+    __slots__ = ()
+
+    @property
+    def its_form(self) -> Form:
+        return FORMS[self.form]
+
+
 class LongDecoded(_Fields, OfVariant):
     """One LONG_RECORD; fields as there, but for operands as `_slot`, and the address that it was read from.
 
@@ -61,6 +80,10 @@ class LongDecoded(_Fields, OfVariant):
     @property
     def its_form(self) -> Form:
         return FORMS[self.form]
+
+    @property
+    def essence(self) -> Essence:
+        return Essence(self.form, self.variant, self.reg_number, self.rm_number, self.rex, self.immediate)
 
     @property
     def next_eip(self) -> int:

@@ -8,7 +8,7 @@ and other units, know them nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from bt.codegen.host_bytes import JUMP_REL32
 from bt.engine.identity.long.decoded import LongDecoded
@@ -97,7 +97,7 @@ class HostCode:
             self._put(LOAD)
             self._live = True
 
-    def _before_writing(self, registers: set[int]) -> None:
+    def _before_writing(self, registers: Set[int]) -> None:
         """Guest registers are about to change, and no flags: those that are not saved must not depend on them."""
         if self._recipe is None or not self._recipe.registers & registers:
             return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
-from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.decoded import Essence, LongDecoded
 from bt.engine.identity.long.encoding import (
     HOST,
     RESIDENT,
@@ -95,6 +95,15 @@ def is_one_of_ours(form: Form) -> bool:
 def encode(i: LongDecoded) -> bytes:
     """The instruction, its memory operand at [r10]. Resident registers pass through r10 and r11. No other code changes
     flags. Raises NotEncodable."""
+    if i.its_form.meaning == "move.lea":
+        prefix = _OPERAND_SIZE if i.operand_size == 16 else b""
+        return _lea(i, prefix, wide=i.operand_size == 64)
+    return encode_essence(i.essence)
+
+
+@lru_cache(1 << 15)
+def encode_essence(i: Essence) -> bytes:
+    """The same of all but LEA. Raises NotEncodable."""
     form = i.its_form
     try:
         shape = shape_of(i.form)
@@ -102,12 +111,9 @@ def encode(i: LongDecoded) -> bytes:
         raise NotEncodable(str(why)) from None
     if i.operand_size == 16 and form.meaning in _UNDEFINED_RESULTS:
         raise NotEncodable("processors differ in the result")
-    is_lea = form.meaning == "move.lea"
     prefix = _OPERAND_SIZE if shape.sized and i.operand_size == 16 else b""
     wide = shape.sized and i.operand_size == 64
     immediate = _immediate(shape.immediate, i)
-    if is_lea:
-        return _lea(i, prefix, wide=wide)
     if not shape.modrm and not shape.opcode_register:
         return prefix + (b"\x48" if wide else b"") + shape.opcode + immediate
     if i.is_memory and form.meaning in _BIT_TESTS and shape.immediate is None:
@@ -181,7 +187,7 @@ def _lea(i: LongDecoded, prefix: bytes, *, wide: bool) -> bytes:
     return before
 
 
-def _immediate(width: Width | None, i: LongDecoded) -> bytes:
+def _immediate(width: Width | None, i: Essence) -> bytes:
     match width:
         case None:
             return b""

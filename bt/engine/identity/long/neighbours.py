@@ -19,14 +19,18 @@ from bt.engine.identity.long.encoding import RESIDENT
 from bt.engine.identity.long.floating import fp_access, is_inline
 from bt.engine.identity.long.integer import Access, access, is_one_of_ours
 from bt.engine.identity.long.recipes import number_of, written
-from bt.engine.structures import NO_REGISTER_LONG
-from bt.x86.opcodes import Form, Method
+from bt.engine.structures import NO_REGISTER_LONG, operand_size_of
+from bt.x86.opcodes import FORMS, Form, Method
 from bt.x86.state import FS
 
 OPERAND, STACK = range(2)
 MOST_SPAN = 512  # bytes: the more, the more often it is in two pages
 MOST_GROUPS = 8  # slots of `unit_addends`
 _FAR = 1 << 30
+_MOVING = frozenset(
+    ("arith.add", "arith.sub", "arith.inc", "arith.dec", "move.lea", "move.mov", "control.loop", "control.call",
+     "control.call_indirect", "control.ret", "stack.push", "stack.pop", "stack.leave")
+)  # fmt: skip
 _RCX, _RSP, _RBP = 1, 4, 5
 _WORD = 8
 
@@ -154,36 +158,58 @@ def _stack_access(i: LongDecoded) -> tuple[int, int, bool] | None:
     return None
 
 
+@cache
+def _movement(number: int, variant: int) -> str:
+    """The meaning of a form that moves registers by what is known, of 64 bits; else nothing."""
+    form, size = FORMS[number], operand_size_of(variant)
+    meaning = form.meaning
+    if size != 64 or meaning not in _MOVING:
+        return ""
+    if meaning in ("arith.add", "arith.sub"):
+        return meaning if form.operands[1].method is Method.IMMEDIATE else ""
+    return meaning
+
+
 def _follow(i: LongDecoded, registers: _Registers) -> None:
     """What an instruction does to registers."""
+    movement = _movement(i.form, i.variant)
+    if not movement:
+        _lose(i, registers)
+        return
     form = i.its_form
     target = number_of(i, form.operands[0]) if form.operands else None
-    is_whole, first = i.operand_size == 64 and target is not None, target or 0
-    second = form.operands[1] if len(form.operands) > 1 else None
-    match form.meaning:
-        case "arith.add" | "arith.sub" if is_whole and second is not None and second.method is Method.IMMEDIATE:
-            registers.move(first, i.immediate if form.meaning == "arith.add" else -i.immediate)
-        case "arith.inc" | "arith.dec" if is_whole:
-            registers.move(first, 1 if form.meaning == "arith.inc" else -1)
-        case "move.lea" if is_whole and i.index_number == NO_REGISTER_LONG != i.base_number and not i.address_size_32:
-            registers.set(first, registers[i.base_number])
-            registers.move(first, i.displacement)
-        case "move.mov" if is_whole and second is not None and (source := number_of(i, second)) is not None:
-            registers.set(first, registers[source])
+    match movement:
         case "control.loop":
             registers.move(_RCX, -1)
-        case "stack.push" | "control.call" | "control.call_indirect" if i.operand_size == 64:
+        case "stack.push" | "control.call" | "control.call_indirect":
             registers.move(_RSP, -_WORD)
-        case "control.ret" if i.operand_size == 64:
+        case "control.ret":
             registers.move(_RSP, _WORD + (i.immediate & 0xFFFF if form.operands else 0))
-        case "stack.pop" if is_whole:
-            registers.move(_RSP, _WORD)
-            registers.lose(first)
-        case "stack.leave" if i.operand_size == 64:
+        case "stack.leave":
             registers.set(_RSP, registers[_RBP])
             registers.move(_RSP, _WORD)
             registers.lose(_RBP)
-        case meaning:
-            lost = written(i) | ({_RCX, _RSP, _RBP} if meaning.startswith(("stack.", "control.")) else set())
-            for number in lost:
-                registers.lose(number)
+        case _ if target is None:
+            _lose(i, registers)
+        case "arith.add" | "arith.sub":
+            registers.move(target, i.immediate if movement == "arith.add" else -i.immediate)
+        case "arith.inc" | "arith.dec":
+            registers.move(target, 1 if movement == "arith.inc" else -1)
+        case "move.lea" if i.index_number == NO_REGISTER_LONG != i.base_number and not i.address_size_32:
+            registers.set(target, registers[i.base_number])
+            registers.move(target, i.displacement)
+        case "move.mov" if (source := number_of(i, form.operands[1])) is not None:
+            registers.set(target, registers[source])
+        case "stack.pop":
+            registers.move(_RSP, _WORD)
+            registers.lose(target)
+        case _:
+            _lose(i, registers)
+
+
+def _lose(i: LongDecoded, registers: _Registers) -> None:
+    for number in written(i):
+        registers.lose(number)
+    if i.its_form.meaning.startswith(("stack.", "control.")):
+        for number in (_RCX, _RSP, _RBP):
+            registers.lose(number)

@@ -7,11 +7,12 @@ takes the sum apart and adds it up again.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
-from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.decoded import Essence, LongDecoded
 from bt.engine.identity.long.encoding import HOST, RESIDENT, i32, instruction
-from bt.engine.identity.long.integer import encode
+from bt.engine.identity.long.integer import encode_essence
 from bt.x86.opcodes import Method, Operand, Width
 
 _LOGIC = frozenset(("logic.and_", "logic.or_", "logic.xor"))
@@ -34,7 +35,7 @@ class Recipe(NamedTuple):
     registers: frozenset[int]
 
 
-def number_of(i: LongDecoded, operand: Operand) -> int | None:
+def number_of(i: LongDecoded | Essence, operand: Operand) -> int | None:
     """The guest register that an operand is; None: it is none, or one of AH to BH."""
     match operand.method:
         case Method.REGISTER:
@@ -50,8 +51,13 @@ def number_of(i: LongDecoded, operand: Operand) -> int | None:
     return None if operand.width is Width.B and 4 <= number < 8 and not i.rex else number
 
 
-def written(i: LongDecoded) -> set[int]:
+def written(i: LongDecoded) -> frozenset[int]:
     """Guest registers that an instruction writes, or more; but for those of the stack and of control."""
+    return _written(i.essence)
+
+
+@lru_cache(1 << 14)
+def _written(i: Essence) -> frozenset[int]:
     form = i.its_form
     found = set(_IMPLICIT.get(form.meaning, ()))
     operands = form.operands if form.meaning in _WRITES_BOTH else form.operands[:1]
@@ -61,11 +67,16 @@ def written(i: LongDecoded) -> set[int]:
             found.add(number)
         elif operand.width in (Width.B, Width.DB):  # perhaps AH to BH
             found |= {i.reg_number & 3, i.rm_number & 3}
-    return found
+    return frozenset(found)
 
 
 def recipe_of(i: LongDecoded) -> Recipe | None:
     """For the flags behind an instruction that sets all of them."""
+    return _recipe_of(i.essence)
+
+
+@lru_cache(1 << 14)
+def _recipe_of(i: Essence) -> Recipe | None:
     form = i.its_form
     if not form.operands:
         return None
@@ -76,7 +87,7 @@ def recipe_of(i: LongDecoded) -> Recipe | None:
         numbers = [number_of(i, operand) for operand in form.operands if operand.method is not Method.IMMEDIATE]
         if any(number is None or number in RESIDENT for number in numbers):
             return None
-        return Recipe(encode(i), frozenset(number for number in numbers if number is not None))
+        return Recipe(encode_essence(i), frozenset(number for number in numbers if number is not None))
     target = number_of(i, first)
     if target is None or target in RESIDENT:
         return None

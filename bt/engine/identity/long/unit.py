@@ -381,8 +381,7 @@ class UnitWriter(HostCode):
             self._check_division(i)
         repair = None
         is_unlike = meaning in self._around.unlike
-        behind = self._leaves[self.at + 1 :]
-        if is_unlike and late(i) is None and not strictly_dead(behind, len(behind)):
+        if is_unlike and late(i) is None and not strictly_dead(self._leaves[self.at + 1 :], self._total):
             repair = at_once(i)
             if repair is None:
                 raise NotEncodable("its undefined flags are others")
