@@ -20,7 +20,7 @@ from bt.engine.identity.long.floating import fp_access, is_inline
 from bt.engine.identity.long.integer import Access, access, is_one_of_ours
 from bt.engine.identity.long.recipes import number_of, written
 from bt.engine.structures import NO_REGISTER_LONG, operand_size_of
-from bt.x86.opcodes import FORMS, Form, Method
+from bt.x86.opcodes import FORMS, Form, Method, Width
 from bt.x86.state import FS
 
 OPERAND, STACK = range(2)
@@ -46,6 +46,8 @@ class Group(NamedTuple):
 
 
 class _Known(NamedTuple):
+    """`moved` behind what a register was at a place: at the beginning that of number `origin`, if below 16."""
+
     origin: int
     moved: int = 0
 
@@ -158,12 +160,20 @@ def _stack_access(i: LongDecoded) -> tuple[int, int, bool] | None:
     return None
 
 
+def followed(i: LongDecoded) -> list[_Known]:
+    """What is known of the registers behind an instruction, by those in front of it."""
+    registers = _Registers()
+    _follow(i, registers)
+    return [registers[number] for number in range(16)]
+
+
 @cache
 def _movement(number: int, variant: int) -> str:
     """The meaning of a form that moves registers by what is known, of 64 bits; else nothing."""
-    form, size = FORMS[number], operand_size_of(variant)
+    form = FORMS[number]
     meaning = form.meaning
-    if size != 64 or meaning not in _MOVING:
+    is_byte = meaning.startswith(("arith.", "move.")) and form.operands[0].width is Width.B
+    if operand_size_of(variant) != 64 or is_byte or meaning not in _MOVING:
         return ""
     if meaning in ("arith.add", "arith.sub"):
         return meaning if form.operands[1].method is Method.IMMEDIATE else ""
@@ -179,7 +189,7 @@ def _follow(i: LongDecoded, registers: _Registers) -> None:
     form = i.its_form
     target = number_of(i, form.operands[0]) if form.operands else None
     match movement:
-        case "control.loop":
+        case "control.loop" if not i.address_size_32:
             registers.move(_RCX, -1)
         case "stack.push" | "control.call" | "control.call_indirect":
             registers.move(_RSP, -_WORD)
