@@ -172,8 +172,9 @@ def _movement(number: int, variant: int) -> str:
     """The meaning of a form that moves registers by what is known, of 64 bits; else nothing."""
     form = FORMS[number]
     meaning = form.meaning
-    is_byte = meaning.startswith(("arith.", "move.")) and form.operands[0].width is Width.B
-    if operand_size_of(variant) != 64 or is_byte or meaning not in _MOVING:
+    if operand_size_of(variant) != 64 or meaning not in _MOVING:
+        return ""
+    if meaning.startswith(("arith.", "move.")) and form.operands[0].width is Width.B:
         return ""
     if meaning in ("arith.add", "arith.sub"):
         return meaning if form.operands[1].method is Method.IMMEDIATE else ""
