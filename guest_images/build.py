@@ -84,6 +84,19 @@ CATALOGUE: Final = (
     Guest("fp-matrix", "check", "matrix/fp-matrix.asm", "probes", {"strict": "off"}),
     Guest("minikernel", "system", "minikernel/minikernel.asm", "faults and endings", {"n": "1", "hz": "250"}),
     Guest("hello64", "long", "long/hello64.asm", "", cpu="qemu64"),
+    Guest("sha64", "compute64", "long/compute/sha64.asm", "rounds", {"n": "2000"}, cpu="qemu64"),
+    Guest("qsort64", "compute64", "long/compute/qsort64.asm", "words", {"n": "4"}, cpu="qemu64"),
+    Guest("list64", "compute64", "long/compute/list64.asm", "nodes", {"n": "100"}, cpu="qemu64"),
+    Guest("fib64", "compute64", "long/compute/fib64.asm", "calls", {"n": "20"}, cpu="qemu64"),
+    Guest("icall64", "compute64", "long/compute/icall64.asm", "calls", {"n": "2"}, cpu="qemu64"),
+    Guest("interp64", "compute64", "long/compute/interp64.asm", "bytecodes", {"n": "100"}, cpu="qemu64"),
+    Guest("strhash64", "compute64", "long/compute/strhash64.asm", "words", {"n": "16"}, cpu="qemu64"),
+    Guest("bignum64", "compute64", "long/compute/bignum64.asm", "multiplications", {"n": "200"}, cpu="qemu64"),
+    Guest("sieve64", "compute64", "long/compute/sieve64.asm", "bytes", {"n": "2"}, cpu="qemu64"),
+    Guest("crc64", "compute64", "long/compute/crc64.asm", "bytes", {"n": "16"}, cpu="qemu64"),
+    Guest("matmul64", "compute64", "long/compute/matmul64.asm", "multiply-adds", {"n": "20"}, cpu="qemu64"),
+    Guest("mandel64", "compute64", "long/compute/mandel64.asm", "steps", {"n": "4"}, cpu="qemu64"),
+    Guest("nbody64", "compute64", "long/compute/nbody64.asm", "pairs", {"n": "2000"}, cpu="qemu64"),
     Guest("long-matrix", "check", "long/long-matrix.asm", "probes", cpu="qemu64"),
     Guest("bootsector", "boot", "boot/bootsector.asm", "", format=BOOT_SECTOR),
     Guest("multiboot2-info", "boot", "boot/multiboot2-info.asm", "", format="multiboot 2"),
@@ -98,7 +111,7 @@ def build_image(guest: Guest, platform: str = "bare") -> bytes:
     if guest.format == BOOT_SECTOR:
         text = source.read_text(encoding="ascii")
         return assemble_program(text, 16, BOOT_SECTOR_ADDRESS, [source.parent], source.name).image
-    include_path = [SOURCES / platform, SOURCES / "runtime", source.parent]
+    include_path = [SOURCES / platform, SOURCES / "runtime", SOURCES / "long", source.parent]
     program = assemble_program(source.read_text(encoding="ascii"), 32, LOAD_ADDRESS, include_path, source.name)
     image = write_elf(program, "start", ELF64 if guest.format.endswith("ELF64") else ELF32)
     if len(image) > MAX_IMAGE_BYTES:

@@ -22,7 +22,7 @@ class Qemu:
     """QEMU's system emulation by TCG, with the same multiboot image."""
 
     name = "qemu"
-    program = "qemu-system-i386"
+    program, wider_program = "qemu-system-i386", "qemu-system-x86_64"
 
     def prepare(self, scratch: Path) -> str:
         return _first_line(self.program, "--version")
@@ -31,7 +31,9 @@ class Qemu:
         return True
 
     def command(self, workload: Workload, n: int) -> list[str]:
-        machine = f"{self.program} -accel tcg -m {MEMORY} -display none -serial stdio -no-reboot -net none"
+        model = workload.image.cpu
+        program = f"{self.wider_program} -cpu {model}" if model else self.program
+        machine = f"{program} -accel tcg -m {MEMORY} -display none -serial stdio -no-reboot -net none"
         exit_port = "-device isa-debug-exit,iobase=0xf4,iosize=4"
         image = ["-kernel", str(workload.image.path), "-append", workload.append(n)]
         return [*machine.split(), *exit_port.split(), *image]

@@ -32,7 +32,12 @@ METHOD = """Each run is a fresh process. Its cost is the CPU time of the process
 process with nothing to do (n=0), so that starting up costs nobody anything here. The contenders take turns, all with
 the same amount of work, and must give the same answers. Times are medians; ratios are formed round by round and given
 as median and (least..most)."""
-KIND_TITLES = {"compute": "Computing", "fp": "Floating point and SIMD", "nano": "One hard thing at a time"}
+KIND_TITLES = {
+    "compute": "Computing",
+    "fp": "Floating point and SIMD",
+    "compute64": "64-bit code",
+    "nano": "One hard thing at a time",
+}
 
 
 def write(report: Report, path: Path) -> None:

@@ -11,7 +11,7 @@ import guest_images
 from bt.bench.process import MeasurementFailed, Outcome
 from bt.errors import BadUsage
 
-MEASURED_KINDS = ("compute", "fp", "nano")
+MEASURED_KINDS = ("compute", "fp", "compute64", "nano")
 # Besides the catalogue with its defaults: a working set larger than any cache but the last, and the fast system call.
 VARIANTS = ("sieve:size=16777216", "nano-syscall:via=sysenter")
 SMALLEST_N = {"switch": 1}  # the others do nothing at all when told n=0

@@ -53,7 +53,7 @@ Tier = Literal["1", "2", "auto"]
 # How often a place is come back to before it gets a unit; 0: never.
 HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
 # The same of blocks of 64-bit code, which nothing but the interpreter runs before.
-LONG_HEAT_WANTED: dict[Tier, int] = {"2": EAGER, "auto": 500}
+LONG_HEAT_WANTED: dict[Tier, int] = {"2": EAGER, "auto": 2000}
 COUNT_LONG = "interp_long_count"
 # Host cycles in guest code before tier 2 is so much as imported, and places are counted: about what the import takes.
 # Whoever goes on pays twice that at most for not knowing how long (the ski rental problem).
@@ -151,6 +151,7 @@ class TranslatingVcpu(Vcpu):
         super()._begin()
         self.set_control("recorded_count", 0)
         self.set_control("long_recorded_count", 0)
+        self.set_control("long_dear_unit", 0)
         self._filled_hot = self._filled_cold = 0
         self._begin_piece()
         self.set_control("sites_next", 1)
@@ -207,6 +208,11 @@ class TranslatingVcpu(Vcpu):
         self.long_units.promote(memoryview(self._long_recorded.map).cast("Q")[:count].tolist())
 
     def _promote(self) -> None:
+        dear = self.control("long_dear_unit")
+        if dear and self.long_units is not None:
+            self.set_control("long_dear_unit", 0)
+            self.long_units.make_plain(dear)
+            return
         long_count = self.control("long_recorded_count")
         if long_count:
             self._promote_long(long_count)

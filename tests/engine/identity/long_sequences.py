@@ -6,10 +6,23 @@ operands and are never written; some bases lie where accesses fault.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
+from bt.engine.identity.long.floating import is_inline
+from bt.x86.opcodes import FORMS, Method
+from bt.x86.opcodes.encoding import parse_encoding
 from tests.cases import layout
-from tests.cases.model import EFLAGS_FIXED, FLAG_BITS, LONG_CPU, STATUS_FLAGS, Case, State
+from tests.cases.model import (
+    EFLAGS_FIXED,
+    FLAG_BITS,
+    LONG_CPU,
+    STATUS_FLAGS,
+    Case,
+    State,
+    with_every_instruction,
+)
+from tests.oracles.fp_values import FpValues
 
 _RSP, _RBP, _RSI, _R13, _R14 = 4, 5, 6, 13, 14
 _BASES = (_RSI, _RBP, _R13, _RSP)
@@ -91,17 +104,35 @@ class Sequences:
             size = random.choice((b"", b"\x48", b"\x66")) if opcode not in (b"\x9e", b"\x9f") else b""
             immediate = {b"\xa8": 1, b"\xa9": 2 if size == b"\x66" else 4}.get(opcode, 0)
             return size + opcode + random.randbytes(immediate)
-        if chance < 0.24:
+        if chance < 0.27:
+            return self._base_moved()
+        if chance < 0.29:
             # to what follows: call; lea rax, push, ret; lea rax, jmp; lea rax, call
             return bytes.fromhex(
                 random.choice(("e800000000", "488d050200000050c3", "488d0502000000ffe0", "488d0502000000ffd0"))
             )
-        if chance < 0.28:
+        if chance < 0.33:
             number = random.choice(_WRITTEN)
             if random.getrandbits(1):
                 return bytes((0x48 | number >> 3, 0xB8 | number & 7)) + random.randbytes(8)
             return bytes((0x48 | number >> 3, 0x0F, 0xC8 | number & 7))
         return self._with_modrm()
+
+    def _base_moved(self) -> bytes:
+        """add, sub, lea, inc or dec of a base, or its push and pop; so that accesses are constants apart."""
+        random = self._random
+        base = random.choice(_BASES)
+        rex, low, amount = 0x48 | base >> 3, base & 7, random.randrange(-24, 24) & 0xFF
+        match random.randrange(4):
+            case 0:
+                return bytes((rex, 0x83, 0xC0 | random.choice((0, 5)) << 3 | low, amount))
+            case 1:
+                sib = b"\x24" if low == _RSP else b""
+                return bytes((rex | (base >> 3) << 2, 0x8D, 0x40 | low << 3 | low)) + sib + bytes((amount,))
+            case 2:
+                return bytes((rex, 0xFF, 0xC0 | random.getrandbits(1) << 3 | low))
+            case _:
+                return self._rex_b(base) + bytes((0x50 | low,)) + self._rex_b(base) + bytes((0x58 | low,))
 
     @staticmethod
     def _rex_b(number: int) -> bytes:
@@ -122,27 +153,94 @@ class Sequences:
         if immediate == -1:
             count = 2 if prefix else 4
         reg = random.choice(digits) if digits else random.choice(_WRITTEN)
-        rex |= (reg >> 3) << 2
-        if random.random() < 0.5:
-            rm = random.choice(_WRITTEN)
-            rex |= rm >> 3
-            tail = bytes((0xC0 | (reg & 7) << 3 | rm & 7,))
-        else:
-            base = random.choice(_BASES)
-            rex |= base >> 3
-            has_index = random.random() < 0.3
-            displacement = random.choice(
-                (random.randrange(-128, 128), random.randrange(-0x200, 0x200), random.randrange(-9, 9))
-            )
-            short = -128 <= displacement < 128
-            end = displacement.to_bytes(1 if short else 4, "little", signed=True)
-            field = (0x40 if short else 0x80) | (reg & 7) << 3
-            if has_index:
-                rex |= 2
-                tail = bytes((field | 4, random.randrange(4) << 6 | (_INDEX & 7) << 3 | base & 7)) + end
-            elif base & 7 == 4:
-                tail = bytes((field | 4, 0x20 | base & 7)) + end
-            else:
-                tail = bytes((field | base & 7,)) + end
+        more, tail = self._memory(reg) if random.random() < 0.5 else self._register(reg, random.choice(_WRITTEN))
+        rex |= more
         needs = rex != 0x40 or random.random() < 0.5
         return prefix + (bytes((rex,)) if needs else b"") + bytes(opcode) + tail + random.randbytes(count)
+
+    @staticmethod
+    def _register(reg: int, rm: int) -> tuple[int, bytes]:
+        """Bits of REX, and ModRM."""
+        return (reg >> 3) << 2 | rm >> 3, bytes((0xC0 | (reg & 7) << 3 | rm & 7,))
+
+    def _memory(self, reg: int, unit: int = 1) -> tuple[int, bytes]:
+        """Bits of REX, and ModRM and all that follows, for memory around a base; `unit` divides displacements."""
+        random = self._random
+        base = random.choice(_BASES)
+        displacement = random.choice(
+            (random.randrange(-128, 128), random.randrange(-0x200, 0x200), random.randrange(-9, 9))
+        )
+        displacement = displacement // unit * unit
+        short = -128 <= displacement < 128
+        end = displacement.to_bytes(1 if short else 4, "little", signed=True)
+        field = (0x40 if short else 0x80) | (reg & 7) << 3
+        rex = (reg >> 3) << 2 | base >> 3
+        if unit == 1 and random.random() < 0.3:
+            rex |= 2
+            return rex, bytes((field | 4, random.randrange(4) << 6 | (_INDEX & 7) << 3 | base & 7)) + end
+        if base & 7 == _RSP:
+            return rex, bytes((field | 4, 0x20 | base & 7)) + end
+        return rex, bytes((field | base & 7,)) + end
+
+
+_FX_BEFORE, _FX_AFTER = layout.DATA.start + 0x2800, layout.DATA.start + 0x2C00
+_FX_LOAD, _FX_STORE = 1, 0  # digits of 0F AE
+
+
+class FloatingSequences(Sequences):
+    """FP instructions that units have as themselves among the others, between an FXRSTOR64 and an FXSAVE64."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__(seed)
+        self._values = FpValues(self._random)
+        self._forms = [form for form in FORMS[1:] if form.long != "gone" and is_inline(form)]
+
+    def case(self, length: int = 16) -> Case:
+        made = super().case(length)
+        ends = [bytes((0x48, 0x0F, 0xAE, digit << 3 | 4, 0x25)) for digit in (_FX_LOAD, _FX_STORE)]
+        code = ends[0] + _FX_BEFORE.to_bytes(4, "little") + made.code + ends[1] + _FX_AFTER.to_bytes(4, "little")
+        registers = list(made.start.registers)
+        if self._random.random() < 0.5:  # so that what must be aligned often is
+            for base in _BASES:
+                registers[base] &= -16
+        memory = {**made.start.memory, _FX_BEFORE: self._image()}
+        start = replace(made.start, registers=tuple(registers), memory=memory)
+        cpu = with_every_instruction(LONG_CPU)
+        return replace(made, code=code, start=start, cpu=cpu, text=f"hex: {code.hex(' ')}")
+
+    def _image(self) -> bytes:
+        """Of FXSAVE64; one in eight with exceptions that are not masked."""
+        random = self._random
+        control, mxcsr = random.choice((0x37F, 0x27F, 0xF7F)), 0x1F80 | random.choice((0, 0x8040, 0x6000))
+        if random.random() < 0.125:
+            control, mxcsr = control & ~random.getrandbits(6), mxcsr & ~(random.getrandbits(6) << 7)
+        head = control.to_bytes(2, "little") + bytes((0, random.randrange(8) << 3, random.getrandbits(8)))
+        head = head.ljust(24, b"\0") + mxcsr.to_bytes(4, "little")
+        stack = b"".join(self._values.extended().ljust(16, b"\0") for _ in range(8))
+        lanes = b"".join(self._values.lane() for _ in range(16))
+        return (head.ljust(32, b"\0") + stack + lanes).ljust(512, b"\0")
+
+    def _instruction(self) -> bytes:
+        return self._floating() if self._random.random() < 0.65 else super()._instruction()
+
+    def _floating(self) -> bytes:
+        random = self._random
+        form = random.choice(self._forms)
+        encoding = parse_encoding(form.encoding)
+        general = {operand.method for operand in form.operands} & {Method.REGISTER, Method.REGISTER_OR_MEMORY}
+        reg = random.choice(encoding.regs) if len(encoding.regs) < 8 else random.randrange(16)
+        rm = random.choice(encoding.rms) if len(encoding.rms) < 8 else random.randrange(16)
+        if Method.REGISTER in general:
+            reg = random.choice(_WRITTEN)
+        if Method.REGISTER_OR_MEMORY in general:
+            rm = random.choice(_WRITTEN)
+        rex = 0x48 if random.random() < 0.3 else 0x40
+        tail = b""
+        if form.has_modrm:
+            is_register = not form.memory_only and random.choice(encoding.mods)
+            more, tail = self._register(reg, rm) if is_register else self._memory(reg, random.choice((1, 16, 16)))
+            rex |= more
+        prefix = bytes((encoding.prefix,)) if encoding.prefix else b""
+        immediate = any(operand.method is Method.IMMEDIATE for operand in form.operands)
+        body = encoding.escape + bytes((encoding.opcodes[0],)) + tail + (random.randbytes(1) if immediate else b"")
+        return prefix + (bytes((rex,)) if rex != 0x40 else b"") + body

@@ -9,14 +9,15 @@ import pytest
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from tests.cases.check import differences
-from tests.engine.identity.long_sequences import Sequences
+from tests.engine.identity.long_sequences import FloatingSequences, Sequences
 from tests.engines import EngineExecutor
 
 
+@pytest.mark.parametrize("kind", [Sequences, FloatingSequences])
 @pytest.mark.parametrize(("seed", "times"), [("everyday", 600), pytest.param("long", 40_000, marks=pytest.mark.slow)])
-def test_random_sequences(seed: str, times: int) -> None:
+def test_random_sequences(kind: type[Sequences], seed: str, times: int) -> None:
     """Registers, all flags, memory and exceptions are those of the interpreter."""
-    sequences = Sequences(seed)
+    sequences = kind(seed)
     interpreter, units = EngineExecutor(Vcpu), EngineExecutor(partial(TranslatingVcpu, tier="2"))
     report = []
     for number in range(times):

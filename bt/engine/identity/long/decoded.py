@@ -50,6 +50,25 @@ class _Fields(NamedTuple):
     record: int
 
 
+class _EssentialFields(NamedTuple):
+    form: int
+    variant: int
+    reg_number: int
+    rm_number: int
+    rex: int
+    immediate: int
+
+
+class Essence(_EssentialFields, OfVariant):
+    """What an instruction does to registers and flags depends on this alone, wherever its memory operand is."""
+
+    __slots__ = ()
+
+    @property
+    def its_form(self) -> Form:
+        return FORMS[self.form]
+
+
 class LongDecoded(_Fields, OfVariant):
     """One LONG_RECORD; fields as there, but for operands as `_slot`, and the address that it was read from.
 
@@ -61,6 +80,10 @@ class LongDecoded(_Fields, OfVariant):
     @property
     def its_form(self) -> Form:
         return FORMS[self.form]
+
+    @property
+    def essence(self) -> Essence:
+        return Essence(self.form, self.variant, self.reg_number, self.rm_number, self.rex, self.immediate)
 
     @property
     def next_eip(self) -> int:
@@ -84,6 +107,14 @@ _BLOCK = struct.Struct("<QQ8xQ8xQI12xH2x?B")
 assert [BLOCK.offsets[name] for name in ("eip", "mode", "count", "dead", "in_units")] == [40, 48, 64, 68, 69]
 
 
+_RECORDS_OF_BLOCK = struct.Struct(f"<{BLOCK.offsets['records']}xQ{BLOCK_BYTES - BLOCK.offsets['records'] - 8}x")
+
+
+def first_records(start: int, end: int) -> list[int]:
+    """Host addresses of the first records of the BLOCKs from a host address to another."""
+    return [address for (address,) in _RECORDS_OF_BLOCK.iter_unpack(ctypes.string_at(start, end - start))]
+
+
 class LongBlock(NamedTuple):
     """A BLOCK of 64-bit code."""
 
@@ -103,4 +134,5 @@ class LongBlock(NamedTuple):
         return cls(address, records, eip, insns, mode, physical & -PAGE, not is_dead and physical2 == NO_PAGE)
 
     def instructions(self) -> list[LongDecoded]:
-        return [decoded_at(self.records + n * RECORD_BYTES) for n in range(self.insns)]
+        data, make = ctypes.string_at(self.records, self.insns * RECORD_BYTES), LongDecoded._make
+        return [make((*fields, self.records + n * RECORD_BYTES)) for n, fields in enumerate(_RECORD.iter_unpack(data))]

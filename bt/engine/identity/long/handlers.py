@@ -11,20 +11,25 @@ from bt.codegen.builder import Module
 from bt.codegen.value import PTR, Value
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.identity.long.layout import (
+    DEAR_INSNS,
     LONG_PATH_RECORDS,
     LONG_UNIT,
     LONG_UNIT_BYTES,
+    MOST_MISSES,
 )
 from bt.engine.interp.context import DISPATCH, HandlerContext
 from bt.engine.structures import BLOCK_BYTES, CONTROL, LONG_RECORD, LONG_VARIANTS, RECORD
 from bt.memory.access import NativeContext
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
+from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 
 COUNT = handler("interp_long_count")  # handler of records that are counted
 ENTER = handler("interp_long_enter")  # the unit at host address "free" begins at `record`
 LEAVE_UNIT = handler("interp_long_leave")  # a unit goes on at `record` in the interpreter
 LEAVE_TO = handler("interp_long_leave_to")  # and at the address in "free"
+LEAVE_NEIGHBOURS = handler("interp_long_leave_neighbours")  # as LEAVE_UNIT: of the LONG_UNIT in `scratch`
+PREPARE_FP = handler("interp_long_prepare_fp")  # a unit wants FP instructions ready; it goes on at host address "free"
 KILL_LONG_UNITS = native("kill_long_units", PTR, PTR)  # those with code from a block
 
 _OVERFLOW_SHIFT = flags.OF.bit_length() - 1
@@ -32,7 +37,14 @@ _OVERFLOW_SHIFT = flags.OF.bit_length() - 1
 
 def emit_long_handlers(module: Module) -> None:
     """Add the handlers to a module."""
-    for signature, body in ((COUNT, _count), (ENTER, _enter), (LEAVE_UNIT, _leave_unit), (LEAVE_TO, _leave_to)):
+    for signature, body in (
+        (COUNT, _count),
+        (ENTER, _enter),
+        (LEAVE_UNIT, _leave_unit),
+        (LEAVE_TO, _leave_to),
+        (LEAVE_NEIGHBOURS, _leave_neighbours),
+        (PREPARE_FP, _prepare_fp),
+    ):
         b = HandlerContext(module, signature, long=True)
         body(b)
         b.finish()
@@ -108,11 +120,32 @@ def _settle(b: HandlerContext) -> Value:
 
 
 def _leave_unit(b: HandlerContext) -> None:
-    control = _settle(b)
+    _go_on(b, _settle(b))
+
+
+def _go_on(b: HandlerContext, control: Value) -> None:
     handler_now = RECORD.get(b, b.record, "handler")
     with b.Unlikely(handler_now == CONTROL.get(b, control, "long_stale_handler")):
         b.go_record(b.record)
     _go_own(b)
+
+
+def _leave_neighbours(b: HandlerContext) -> None:
+    control = _settle(b)
+    unit = b.get_pointer("scratch")
+    misses = LONG_UNIT.get(b, unit, "misses") + 1
+    LONG_UNIT.put(b, unit, "misses", misses)
+    with b.Unlikely(misses == MOST_MISSES):
+        now = CONTROL.get(b, control, "unit_insns")
+        is_dear = (now - LONG_UNIT.get(b, unit, "counted_from")).ult(MOST_MISSES * DEAR_INSNS)
+        LONG_UNIT.put(b, unit, "misses", 0)
+        LONG_UNIT.put(b, unit, "counted_from", now)
+        with b.If(is_dear & (b.get("exit_reason") == 0)):
+            CONTROL.put(b, control, "long_dear_unit", unit.zext(64))
+            b.put("exit_reason", int(ExitReason.PROMOTE))
+            b.put("eip", b.this_eip())
+            b.go(DISPATCH)
+    _go_on(b, control)
 
 
 def _leave_to(b: HandlerContext) -> None:
@@ -120,6 +153,12 @@ def _leave_to(b: HandlerContext) -> None:
     _settle(b)
     b.put("eip", target)
     b.run_from(target)
+
+
+def _prepare_fp(b: HandlerContext) -> None:
+    b.call(FP_PREPARE, b.cpu, AHEAD)
+    resume = CONTROL.get_pointer(b, b.get_pointer("engine"), "long_resume")
+    b.tail_call(resume, b.signature, [b.record, b.cpu, b.free, b.budget])
 
 
 # -- the end of units ------------------------------------------------------------------------------------------------

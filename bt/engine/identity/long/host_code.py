@@ -8,7 +8,7 @@ and other units, know them nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from bt.codegen.host_bytes import JUMP_REL32
 from bt.engine.identity.long.decoded import LongDecoded
@@ -30,6 +30,7 @@ class HostCode:
         self._live, self._saved = False, True
         self._due = 0  # LATE_* bits of the flags in EFLAGS
         self._recipe: Recipe | None = None  # makes those that are not saved
+        self._held: int | None = None  # the group of neighbours whose addend r11 has
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
@@ -70,6 +71,7 @@ class HostCode:
         """Have them saved. Those in EFLAGS stay as they are, or are not live any more."""
         if self._saved:
             return
+        self._held = None
         self._put(self._saver())
         # SAVE changes none, what repairs does; and what a recipe makes is there, too
         self._live, self._due, self._saved = not self._due, 0, True
@@ -91,10 +93,11 @@ class HostCode:
             return
         self._save()
         if not self._live:
+            self._held = None
             self._put(LOAD)
             self._live = True
 
-    def _before_writing(self, registers: set[int]) -> None:
+    def _before_writing(self, registers: Set[int]) -> None:
         """Guest registers are about to change, and no flags: those that are not saved must not depend on them."""
         if self._recipe is None or not self._recipe.registers & registers:
             return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
-from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.decoded import Essence, LongDecoded
 from bt.engine.identity.long.encoding import (
     HOST,
     RESIDENT,
@@ -22,10 +22,10 @@ from bt.engine.identity.long.encoding import (
 from bt.engine.interp.handlers import Variant, variant_for
 from bt.engine.reencode.integer import NotEncodable as NotAlike
 from bt.engine.reencode.integer import shape_of
+from bt.engine.structures import NO_REGISTER_LONG
 from bt.x86.opcodes import FORMS, Form, Method, Width
 
 _OPERAND_SIZE = b"\x66"
-_NONE = 16  # base or index
 _READERS = frozenset(  # of the first operand
     ("arith.cmp", "logic.test", "bits.bt", "arith.mul", "arith.imul", "arith.div", "arith.idiv", "stack.push",
      "control.jmp_indirect", "control.call_indirect")
@@ -40,6 +40,7 @@ class Access(NamedTuple):
 
     size: int  # bytes
     write: bool
+    aligned: bool = False  # it is #GP(0) unless the address is a multiple of the size
 
 
 def access(i: LongDecoded) -> Access:
@@ -59,8 +60,8 @@ def address_parts(i: LongDecoded) -> list[bytes]:
     """Code that makes the linear address, without the segment's base, in r10; r11 stays, flags may go."""
     if i.address_size_32:
         raise NotEncodable("32-bit address")
-    base = None if i.base_number == _NONE else i.base_number
-    index = None if i.index_number == _NONE else i.index_number
+    base = None if i.base_number == NO_REGISTER_LONG else i.base_number
+    index = None if i.index_number == NO_REGISTER_LONG else i.index_number
     displacement = i.displacement
     if base is None and index is None:
         return [constant(S0, displacement)]
@@ -94,6 +95,15 @@ def is_one_of_ours(form: Form) -> bool:
 def encode(i: LongDecoded) -> bytes:
     """The instruction, its memory operand at [r10]. Resident registers pass through r10 and r11. No other code changes
     flags. Raises NotEncodable."""
+    if i.its_form.meaning == "move.lea":
+        prefix = _OPERAND_SIZE if i.operand_size == 16 else b""
+        return _lea(i, prefix, wide=i.operand_size == 64)
+    return encode_essence(i.essence)
+
+
+@lru_cache(1 << 15)
+def encode_essence(i: Essence) -> bytes:
+    """The same of all but LEA. Raises NotEncodable."""
     form = i.its_form
     try:
         shape = shape_of(i.form)
@@ -101,12 +111,9 @@ def encode(i: LongDecoded) -> bytes:
         raise NotEncodable(str(why)) from None
     if i.operand_size == 16 and form.meaning in _UNDEFINED_RESULTS:
         raise NotEncodable("processors differ in the result")
-    is_lea = form.meaning == "move.lea"
     prefix = _OPERAND_SIZE if shape.sized and i.operand_size == 16 else b""
     wide = shape.sized and i.operand_size == 64
     immediate = _immediate(shape.immediate, i)
-    if is_lea:
-        return _lea(i, prefix, wide=wide)
     if not shape.modrm and not shape.opcode_register:
         return prefix + (b"\x48" if wide else b"") + shape.opcode + immediate
     if i.is_memory and form.meaning in _BIT_TESTS and shape.immediate is None:
@@ -156,8 +163,8 @@ def encode(i: LongDecoded) -> bytes:
 def _lea(i: LongDecoded, prefix: bytes, *, wide: bool) -> bytes:
     if i.address_size_32:
         raise NotEncodable("32-bit address")
-    base = None if i.base_number == _NONE else i.base_number
-    index = None if i.index_number == _NONE else i.index_number
+    base = None if i.base_number == NO_REGISTER_LONG else i.base_number
+    index = None if i.index_number == NO_REGISTER_LONG else i.index_number
     before = b""
     host_base = None if base is None else HOST[base]
     host_index = None if index is None else HOST[index]
@@ -180,7 +187,7 @@ def _lea(i: LongDecoded, prefix: bytes, *, wide: bool) -> bytes:
     return before
 
 
-def _immediate(width: Width | None, i: LongDecoded) -> bytes:
+def _immediate(width: Width | None, i: Essence) -> bytes:
     match width:
         case None:
             return b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bt.codegen.layout import Layout
 
-LONG_UNIT_BYTES = 40
+LONG_UNIT_BYTES = 56
 LONG_UNIT = Layout(
     (
         ("record", 64),  # host address of the record that it begins at, whose handler it is
@@ -12,9 +12,13 @@ LONG_UNIT = Layout(
         ("hot", 64),  # and other units
         ("dead_jump", 64),  # the first eight bytes of `hot` once it is dead
         ("dead", 64),
+        ("misses", 64),  # how often neighbours (neighbours.py) were not in one page
+        ("counted_from", 64),  # instructions that all units had done when that was 0
     ),
     LONG_UNIT_BYTES,
 )
 LONG_UNITS, LONG_MEMBERS = 1 << 15, 1 << 17
 LONG_PATH_RECORDS = 32  # heads of blocks on a path that is recorded
+# A unit that is left so often, each time within so many instructions of all units, has no neighbours any more.
+MOST_MISSES, DEAR_INSNS = 64, 200
 IN_LONG_UNIT = 4  # BLOCK.in_units

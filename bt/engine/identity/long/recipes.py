@@ -7,16 +7,25 @@ takes the sum apart and adds it up again.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
-from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.decoded import Essence, LongDecoded
 from bt.engine.identity.long.encoding import HOST, RESIDENT, i32, instruction
-from bt.engine.identity.long.integer import encode
+from bt.engine.identity.long.integer import encode_essence
 from bt.x86.opcodes import Method, Operand, Width
 
 _LOGIC = frozenset(("logic.and_", "logic.or_", "logic.xor"))
 _ADD, _SUB = 0, 5  # digits of 81
-_IMPLICIT = {"move.cbw": {0}, "move.cwd": {2}, "flags.lahf": {0}, "arith.cmpxchg": {0}}
+_RAX, _RCX, _RDX = 0, 1, 2
+_IMPLICIT = {
+    **dict.fromkeys(("move.cbw", "flags.lahf", "arith.cmpxchg"), frozenset((_RAX,))),
+    **dict.fromkeys(("arith.mul", "arith.imul", "arith.div", "arith.idiv"), frozenset((_RAX, _RDX))),
+    "move.cwd": frozenset((_RDX,)),
+    "fp.test_index": frozenset((_RCX,)),
+    "fp.test_lengths_index": frozenset((_RCX,)),
+}
+_WRITES_BOTH = frozenset(("move.xchg", "arith.xadd"))
 
 
 class Recipe(NamedTuple):
@@ -26,14 +35,14 @@ class Recipe(NamedTuple):
     registers: frozenset[int]
 
 
-def _number(i: LongDecoded, operand: Operand) -> int | None:
+def number_of(i: LongDecoded | Essence, operand: Operand) -> int | None:
     """The guest register that an operand is; None: it is none, or one of AH to BH."""
     match operand.method:
         case Method.REGISTER:
             number = i.reg_number
         case Method.REGISTER_OR_MEMORY if not i.is_memory:
             number = i.rm_number
-        case Method.OPCODE_REGISTER:
+        case Method.OPCODE_REGISTER | Method.REGISTER_RM:
             number = i.rm_number
         case Method.FIXED_REGISTER:
             return operand.number
@@ -42,22 +51,32 @@ def _number(i: LongDecoded, operand: Operand) -> int | None:
     return None if operand.width is Width.B and 4 <= number < 8 and not i.rex else number
 
 
-def written(i: LongDecoded) -> set[int]:
-    """Guest registers that an instruction writes, or more; of those that change no flags."""
+def written(i: LongDecoded) -> frozenset[int]:
+    """Guest registers that an instruction writes, or more; but for those of the stack and of control."""
+    return _written(i.essence)
+
+
+@lru_cache(1 << 14)
+def _written(i: Essence) -> frozenset[int]:
     form = i.its_form
     found = set(_IMPLICIT.get(form.meaning, ()))
-    operands = form.operands if form.meaning == "move.xchg" else form.operands[:1]
+    operands = form.operands if form.meaning in _WRITES_BOTH else form.operands[:1]
     for operand in operands:
-        number = _number(i, operand)
+        number = number_of(i, operand)
         if number is not None:
             found.add(number)
-        elif operand.width is Width.B:  # perhaps AH to BH
+        elif operand.width in (Width.B, Width.DB):  # perhaps AH to BH
             found |= {i.reg_number & 3, i.rm_number & 3}
-    return found
+    return frozenset(found)
 
 
 def recipe_of(i: LongDecoded) -> Recipe | None:
     """For the flags behind an instruction that sets all of them."""
+    return _recipe_of(i.essence)
+
+
+@lru_cache(1 << 14)
+def _recipe_of(i: Essence) -> Recipe | None:
     form = i.its_form
     if not form.operands:
         return None
@@ -65,11 +84,11 @@ def recipe_of(i: LongDecoded) -> Recipe | None:
     if form.meaning in ("arith.cmp", "logic.test"):
         if i.is_memory:
             return None
-        numbers = [_number(i, operand) for operand in form.operands if operand.method is not Method.IMMEDIATE]
+        numbers = [number_of(i, operand) for operand in form.operands if operand.method is not Method.IMMEDIATE]
         if any(number is None or number in RESIDENT for number in numbers):
             return None
-        return Recipe(encode(i), frozenset(number for number in numbers if number is not None))
-    target = _number(i, first)
+        return Recipe(encode_essence(i), frozenset(number for number in numbers if number is not None))
+    target = number_of(i, first)
     if target is None or target in RESIDENT:
         return None
     is_byte = first.width is Width.B
@@ -92,7 +111,7 @@ def recipe_of(i: LongDecoded) -> Recipe | None:
             for digit in ((_ADD, _SUB) if add_first else (_SUB, _ADD))
         )
         return Recipe(one + other, frozenset((target,)))
-    source = _number(i, second)
+    source = number_of(i, second)
     if source is None or source in RESIDENT or source == target:
         return None
     one, other = (

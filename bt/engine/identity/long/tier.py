@@ -6,13 +6,13 @@ import ctypes
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bt.codegen.arena import ArenaFull
-from bt.codegen.host_bytes import JUMP_REL32
-from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at
+from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
+from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at, first_records
 from bt.engine.identity.long.encoding import HELD, HOST, S0, NotEncodable, gpr, i32, load, move, slot, store
-from bt.engine.identity.long.handlers import COUNT, ENTER, LEAVE_TO, LEAVE_UNIT
+from bt.engine.identity.long.handlers import COUNT, ENTER, LEAVE_NEIGHBOURS, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
 from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
 from bt.engine.identity.long.paths import UNROLLED_INSNS, Run, runs_of
 from bt.engine.identity.long.unit import Step, Surroundings, UnitWriter
@@ -25,11 +25,19 @@ if TYPE_CHECKING:
 
 MOST_PIECES = 128  # 32 MiB
 MOST_CODE = 64 << 10  # B, of a unit
-FEWEST_INSNS = 3  # of a unit
 _ALIGNMENT = 64
 _MOST_MADE = 8  # units from one place; what they were made from keeps changing
 _FRAME = slot("host_frame")
 _RBP, _FREE, _RECORD = 5, 14, 12
+
+
+class _Source(NamedTuple):
+    """What a unit was made from: record, where the path goes on, address of the block."""
+
+    steps: list[tuple[int, int | None, int]]
+    closes: bool
+    exit: int | None
+    exit_record: int | None
 
 
 class _NoRoom(Exception):
@@ -41,7 +49,6 @@ class LongTier:
 
     def __init__(self, cpu: TranslatingVcpu, *, everything: bool) -> None:
         self._cpu = cpu
-        self._fewest = 1 if everything else FEWEST_INSNS
         self._most_made = LONG_UNITS if everything else _MOST_MADE
         library = cpu.library
         self._to_write = library.arena.write_base - library.arena.exec_base
@@ -69,7 +76,12 @@ class LongTier:
         self._units_next = 0
         self._members_next = 0
         self._cpu.set_control("long_members_next", 0)
+        self._first_records: list[int] = []  # by number of the block
+        # by physical page, mode and RIP: where other units come in, and code of units of the same page that leads there
+        self._hot: dict[tuple[int, int, int], int] = {}
+        self._sites: dict[tuple[int, int, int], list[int]] = {}
         self._heads: dict[int, int] = {}  # entries by record
+        self._sources: dict[int, _Source] = {}  # of units with neighbours, by host address of LONG_UNIT
         self._write_ways()
 
     def _write_ways(self) -> None:
@@ -77,14 +89,21 @@ class LongTier:
         symbols = self._cpu.library.symbols
         spill = b"".join(store(gpr(n), HOST[n]) for n in HELD) + load(_RBP, _FRAME)
         ways = []
-        for register, target in ((_RECORD, symbols[LEAVE_UNIT.name]), (_FREE, symbols[LEAVE_TO.name])):
+        for register, signature in (
+            (_RECORD, LEAVE_UNIT),
+            (_FREE, LEAVE_TO),
+            (_FREE, PREPARE_FP),
+            (_RECORD, LEAVE_NEIGHBOURS),
+        ):
+            target = symbols[signature.name]
             code = spill + move(register, S0)
             ways.append(self._add(code + bytes((JUMP_REL32,)) + bytes(4)))
             jump = ways[-1] + len(code)
             self._write(jump + 1, i32(target - jump - 5))
         resume = move(S0, _FREE) + store(_FRAME, _RBP) + b"".join(load(HOST[n], gpr(n)) for n in HELD)
         self._cpu.set_control("long_resume", self._add(resume + bytes.fromhex("41ffe2")))  # jmp r10
-        self._around = Surroundings(ways[0], ways[1], self._unlike)
+        way_out, way_to, way_fp, way_neighbours = ways
+        self._around = Surroundings(way_out, way_to, way_fp, way_neighbours, self._unlike)
 
     def _write(self, host: int, code: bytes) -> None:
         ctypes.memmove(host + self._to_write, code, len(code))
@@ -122,9 +141,10 @@ class LongTier:
     def _block_of(self, record: int) -> LongBlock | None:
         """The block that begins with a record: they lie in the same order."""
         base, count = self._cpu.control("blocks_base"), self._cpu.control("blocks_next")
-        at = BLOCK.offsets["records"]
-        numbers = range(1, count)
-        number = bisect_right(numbers, record, key=lambda n: _quad(base + n * BLOCK_BYTES + at))
+        known = self._first_records
+        if len(known) < count:
+            known += first_records(base + len(known) * BLOCK_BYTES, base + count * BLOCK_BYTES)
+        number = bisect_right(known, record, lo=1) - 1
         if not number:
             return None
         block = LongBlock.at(base + number * BLOCK_BYTES)
@@ -156,12 +176,13 @@ class LongTier:
         closes: bool = False,
         exit: int | None = None,
         exit_record: int | None = None,
+        shares: bool = True,
     ) -> int | None:
-        """Make a unit. Answers None if that is all, else which instruction is none for a unit."""
+        """Make a unit. Answers None if that is all, else which instruction is none for a unit.
+
+        `shares`: it may ask once for neighbours.
+        """
         first = steps[0].i
-        if len(steps) < self._fewest:
-            self.reasons["too short"] += 1
-            return None
         if self._handler(first.record) not in (self._count, self._own_handler(first)):
             return None  # it has one, or is gone, or a breakpoint
         if self.places[first.eip] >= self._most_made:
@@ -170,6 +191,7 @@ class LongTier:
         if not self._has_room(len(steps)):
             raise _NoRoom
         unrolled = steps * max(UNROLLED_INSNS // len(steps), 1) if closes else steps
+        unit = self._units.address + self._units_next * LONG_UNIT_BYTES
         writer = UnitWriter(
             unrolled,
             blocks[0].mode,
@@ -179,6 +201,7 @@ class LongTier:
             closes=closes,
             exit=exit,
             exit_record=exit_record,
+            shares_as=unit if shares else None,
         )
         try:
             written = writer.write()
@@ -188,9 +211,48 @@ class LongTier:
         assert len(written.code) <= MOST_CODE
         start = self._add(written.code)
         self._enter_unit(first.record, start, start + written.hot, written.dead_jump)
+        self._link(blocks[0], first.eip, start, written.hot, writer.links)
         self._enter_members({block.address for block in blocks[: len(steps)]})
         self.places[first.eip] += 1
+        if writer.has_neighbours:
+            triples = [(step.i.record, step.onward, block.address) for step, block in zip(steps, blocks, strict=False)]
+            self._sources[unit] = _Source(triples, closes, exit, exit_record)
         return None
+
+    def make_plain(self, unit: int) -> None:
+        """Make a unit (host address of its LONG_UNIT) anew, in which each access asks for itself."""
+        source = self._sources.pop(unit, None)
+        if source is None or _quad(unit + LONG_UNIT.offsets["dead"]):
+            return
+        record, entry, hot = (_quad(unit + LONG_UNIT.offsets[name]) for name in ("record", "entry", "hot"))
+        ctypes.c_uint64.from_address(unit + LONG_UNIT.offsets["dead"]).value = 1
+        self._write(hot, _quad(unit + LONG_UNIT.offsets["dead_jump"]).to_bytes(8, "little"))
+        if self._handler(record) != entry:
+            return
+        self._own(record)
+        steps = [Step(decoded_at(at), onward) for at, onward, _ in source.steps]
+        blocks = [LongBlock.at(address) for _, _, address in source.steps]
+        try:
+            self._make(
+                steps, blocks, closes=source.closes, exit=source.exit, exit_record=source.exit_record, shares=False
+            )
+        except _NoRoom:
+            self._cpu.forget_everything()
+
+    def _link(self, block: LongBlock, eip: int, start: int, hot: int, links: Sequence[tuple[int, int]]) -> None:
+        """Have units of a page jump to each other, once there are both: where one may run, so may the other."""
+
+        def jump(site: int, target: int) -> None:
+            self._write(site, bytes((JUMP_REL32,)) + i32(target - site - JUMP_BYTES))
+
+        page = (block.page, block.mode)
+        self._hot[*page, eip] = start + hot
+        for site in self._sites.get((*page, eip), ()):
+            jump(site, start + hot)
+        for offset, target in links:
+            self._sites.setdefault((*page, target), []).append(start + offset)
+            if (*page, target) in self._hot:
+                jump(start + offset, self._hot[*page, target])
 
     def _has_room(self, steps: int) -> bool:
         if self._next + MOST_CODE > self._pieces.end:
@@ -206,6 +268,8 @@ class LongTier:
             "hot": hot,
             "dead_jump": int.from_bytes(dead_jump, "little"),
             "dead": 0,
+            "misses": 0,
+            "counted_from": 0,
         }
         for name, value in fields.items():
             at = self._units_next * LONG_UNIT_BYTES + LONG_UNIT.offsets[name]

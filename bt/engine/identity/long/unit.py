@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bt.codegen.host_bytes import JUMP_REL32
+from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
 from bt.engine.identity.long.decoded import LongDecoded
 from bt.engine.identity.long.encoding import (
     BUDGET,
@@ -37,13 +37,25 @@ from bt.engine.identity.long.encoding import (
     load,
     move,
     shift,
+    slot,
     store,
+)
+from bt.engine.identity.long.floating import (
+    encode_fp,
+    fp_access,
+    is_inline,
+    needs,
+    note_instruction,
+    note_operand,
+    notes_pointers,
 )
 from bt.engine.identity.long.host_code import HostCode
 from bt.engine.identity.long.integer import Access, access, address_parts, encode, is_one_of_ours
+from bt.engine.identity.long.neighbours import OPERAND, STACK, Group, accesses, groups
 from bt.engine.identity.long.recipes import recipe_of, written
 from bt.engine.identity.long.repairs import at_once, late
 from bt.engine.identity.making.deadness import strictly_dead
+from bt.engine.structures import NO_REGISTER_LONG
 from bt.memory.soft_mmu.host_form import host_form
 from bt.x86 import state
 from bt.x86.flags import ARITHMETIC
@@ -53,11 +65,12 @@ from bt.x86.page import PAGE
 from bt.x86.state import BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES, FS
 
 _RCX, _RDX, _RBP, _RSP = 1, 2, 5, 4
-_ABOVE, _BELOW_EQUAL, _NOT_EQUAL, _SIGN, _NOT_BELOW = 7, 6, 5, 8, 3  # condition codes
+_BELOW_EQUAL, _EQUAL, _NOT_EQUAL, _SIGN, _NOT_BELOW = 6, 4, 5, 8, 3  # condition codes
 _RIP_MASK = (1 << RIP_BITS) - 1
 _UNIT_CACHE = state.offset("unit_cache")
 _ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
 _PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
+_FP_READY = slot("fp_ready")
 _WITHIN = frozenset(("control.jcxz", "control.loop"))
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
@@ -74,6 +87,8 @@ class Surroundings(NamedTuple):
 
     way_out: int  # r10: record
     way_to: int  # r10: address
+    way_fp: int  # r10: host address, where the unit goes on with FP instructions ready if they can be
+    way_neighbours: int  # r10: record, `scratch`: LONG_UNIT
     unlike: frozenset[str]
 
 
@@ -95,6 +110,21 @@ def can_leave(i: LongDecoded) -> bool:
     return i.is_memory or form.meaning in _DIVISIONS or form.meaning.startswith(("stack.", "control."))
 
 
+def _ready_checks(steps: Sequence[Step]) -> list[int]:
+    """For each instruction the READY_* bits that it needs and that nobody has asked for before: nothing in a unit takes
+    them back."""
+    asked, found = 0, []
+    for step in steps:
+        wanted = needs(step.i) & ~asked if is_inline(step.i.its_form) else 0
+        found.append(wanted)
+        asked |= wanted
+    return found
+
+
+def _bits(mask: int) -> list[int]:
+    return [1 << n for n in range(mask.bit_length()) if mask >> n & 1]
+
+
 class UnitWriter(HostCode):
     """Writes one unit at host address `start`. `closes`: it leads back to its own head; else on to `exit`, an address,
     or `exit_record`, at whose record the interpreter goes on. Raises NotEncodable."""
@@ -110,19 +140,40 @@ class UnitWriter(HostCode):
         closes: bool,
         exit: int | None,
         exit_record: int | None,
+        shares_as: int | None,
     ) -> None:
         super().__init__(start)
         self._steps, self._around, self._enter = steps, around, enter
         self._closes, self._exit, self._exit_record = closes, exit, exit_record
         form = host_form(user=bool(mode & USER))
-        # the address in r10 becomes its page's tag, that in r11 the place of an entry
-        to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1)
-        self._place = to_tag + shift(5, S1, form.shift) + instruction(b"\x81", 4, S1) + i32(form.mask)
+        self._place = shift(5, S1, form.shift) + instruction(b"\x81", 4, S1) + i32(form.mask)
         self._compare = [instruction(b"\x3b", S0, Address(STATE, tag, S1), wide=True) for tag in form.tags]
+        self._addend = form.addend
         self._add = instruction(b"\x03", S0, Address(STATE, form.addend, S1), wide=True)
+        # the address of a byte in r10 becomes its page's tag, that in r11 the place of an entry
+        self._to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - 1)
         self._total = len(steps)
-        self._leaves = [(step.i, can_leave(step.i)) for step in steps]
+        self.links: list[
+            tuple[int, int]
+        ] = []  # how far behind the beginning is code to a place in the same page; where
+        self._checks = _ready_checks(steps)
+        self._unit = shares_as
+        self._groups = {} if shares_as is None else groups([step.i for step in steps])
+        self._leaves = [
+            (step.i, bool(checked) or self._can_leave(number, step.i))
+            for number, (step, checked) in enumerate(zip(steps, self._checks, strict=True))
+        ]
         self.at = 0  # number of the instruction that is written
+
+    @property
+    def has_neighbours(self) -> bool:
+        return bool(self._groups)
+
+    def _can_leave(self, number: int, i: LongDecoded) -> bool:
+        if not can_leave(i) or i.its_form.meaning.startswith("control.") or i.its_form.meaning in _DIVISIONS:
+            return can_leave(i)
+        mine = [(number, kind) for kind in accesses(i)]
+        return any(each not in self._groups or self._groups[each].first == each for each in mine)
 
     # -- the unit ------------------------------------------------------------------------------------------------------
 
@@ -183,14 +234,56 @@ class UnitWriter(HostCode):
 
         return stub
 
-    def _look_up(self, make: Callable[[], Sequence[bytes]], size: int, *, write: bool) -> None:
-        """r10 = host address of guest memory whose linear address `make` puts there."""
+    def _look_up(self, kind: int, make: Callable[[], Sequence[bytes]], what: Access, at: Address | None) -> None:
+        """r10 = host address of guest memory whose linear address `make` puts there, or is `at`."""
+        group = self._groups.get((self.at, kind))
+        if group is not None:
+            self._look_up_neighbour(group, (self.at, kind) == group.first, make, at)
+            return
+        self._held = None
         self._destroy()
         # the entry is that of the first byte, the tag that of the last: where they lie in two pages it never hits
-        to_last = lea(S0, Address(S0, size - 1)) if size > 1 else b""
-        self._put(*make(), move(S1, S0), to_last, self._place, self._compare[write])
+        to_last = lea(S0, Address(S0, what.size - 1)) if what.size > 1 else b""
+        # where it must be aligned, the low bits of that stay: if they are not all set, it is no tag
+        to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - what.size) if what.aligned else self._to_tag
+        self._put(*make(), move(S1, S0), to_last, to_tag, self._place, self._compare[what.write])
         self._branch(_NOT_EQUAL, self._miss())
         self._put(*make(), self._add)
+
+    def _look_up_neighbour(
+        self, group: Group, is_first: bool, make: Callable[[], Sequence[bytes]], at: Address | None
+    ) -> None:
+        """Of those that are not the first, no code changes flags."""
+        addend = slot("unit_addends", group.place)
+        held = self._held
+        if is_first:
+            self._destroy()
+            self._put(*make(), lea(S1, Address(S0, group.low)), lea(S0, Address(S0, group.high - 1)))
+            self._put(self._to_tag, self._place, self._compare[group.write])
+            self._branch(_NOT_EQUAL, self._miss_of_neighbours())
+            self._put(load(S1, Address(STATE, self._addend, S1)), store(addend, S1))
+        elif held != group.place:
+            self._put(load(S1, addend))
+        self._held = group.place
+        if at is not None:
+            self._put(lea(S0, Address(S1, at.displacement, at.base)))
+        else:
+            self._put(*make(), lea(S0, Address(S0, 0, S1)))
+
+    def _miss_of_neighbours(self) -> Callable[[], None]:
+        """Stub: as `_miss`, and it is counted."""
+        refund, record, unit = self._total - self.at, self._steps[self.at].i.record, self._unit
+        save = self._saver()
+        assert unit is not None
+
+        def stub() -> None:
+            self._put(save, constant(S1, unit), store(TEMPORARY, S1))
+            if refund:
+                self._put(add_to_slot(BUDGET, refund))
+            self._put(constant(S0, record))
+            self._jump(self._around.way_neighbours)
+
+        return stub
 
     def _look_up_operand(self, i: LongDecoded, what: Access) -> None:
         def make() -> list[bytes]:
@@ -200,10 +293,14 @@ class UnitWriter(HostCode):
                 code.append(instruction(b"\x03", S0, base, wide=True))
             return code
 
-        self._look_up(make, what.size, write=what.write)
+        at = None
+        if i.index_number == NO_REGISTER_LONG and i.base_number not in (NO_REGISTER_LONG, *RESIDENT):
+            at = Address(HOST[i.base_number], i.displacement)
+        self._look_up(OPERAND, make, what, at)
 
-    def _look_up_stack(self, displacement: int, *, write: bool) -> None:
-        self._look_up(lambda: [lea(S0, Address(RSP_HOME, displacement))], 8, write=write)
+    def _look_up_stack(self, displacement: int, *, write: bool, base: int = RSP_HOME) -> None:
+        at = Address(base, displacement)
+        self._look_up(STACK, lambda: [lea(S0, at)], Access(8, write), at)
 
     # -- instructions --------------------------------------------------------------------------------------------------
 
@@ -212,12 +309,67 @@ class UnitWriter(HostCode):
         meaning = i.its_form.meaning
         if meaning == "move.nop":
             return
+        self._encode_instruction(step)
+        if meaning.startswith(("stack.", "control.")) or not RESIDENT.isdisjoint(
+            (i.reg_number, i.rm_number, i.index_number)
+        ):
+            self._held = None  # r11 may have been used
+
+    def _encode_instruction(self, step: Step) -> None:
+        i = step.i
+        meaning = i.its_form.meaning
         if meaning.startswith("control."):
             self._control(step)
         elif meaning.startswith("stack."):
             self._stack(i)
+        elif is_inline(i.its_form):
+            self._floating(i)
         else:
             self._plain(i)
+
+    def _floating(self, i: LongDecoded) -> None:
+        for bit in _bits(self._checks[self.at]):
+            self._check_ready(bit)
+        if i.is_memory:
+            self._look_up_operand(i, fp_access(i))
+        self._flags_for(i)
+        if not i.its_form.changes_mask & ARITHMETIC:
+            self._before_writing(written(i))
+        self._put(encode_fp(i))
+        self._flags_after(i)
+        if notes_pointers(i):
+            if not self._is_followed_by_another():
+                self._put(note_instruction(i))
+            if i.is_memory:
+                self._put(note_operand(i))
+
+    def _check_ready(self, bit: int) -> None:
+        self._held = None
+        self._destroy()
+        check = instruction(b"\xf6", 0, _FP_READY) + bytes((bit,))  # test byte memory, bit
+        refund, record = self._total - self.at, self._steps[self.at].i.record
+        save = self._saver()
+
+        def stub() -> None:
+            self._put(save)
+            again = self._here + len(constant(S0, self._here)) + JUMP_BYTES
+            self._put(constant(S0, again))
+            self._jump(self._around.way_fp)
+            assert self._here == again
+            self._put(check)
+            self._jump_unless_equal(back)
+            self._back_to(refund, record)
+
+        self._put(check)
+        self._branch(_EQUAL, stub)
+        back = self._here
+
+    def _is_followed_by_another(self) -> bool:
+        """Whether another x87 instruction becomes the last one before anybody can see this one."""
+        for i, leaves in self._leaves[self.at + 1 :]:
+            if leaves or notes_pointers(i):
+                return not leaves
+        return False
 
     def _plain(self, i: LongDecoded) -> None:
         meaning = i.its_form.meaning
@@ -229,14 +381,14 @@ class UnitWriter(HostCode):
             self._check_division(i)
         repair = None
         is_unlike = meaning in self._around.unlike
-        behind = self._leaves[self.at + 1 :]
-        if is_unlike and late(i) is None and not strictly_dead(behind, len(behind)):
+        if is_unlike and late(i) is None and not strictly_dead(self._leaves[self.at + 1 :], self._total):
             repair = at_once(i)
             if repair is None:
                 raise NotEncodable("its undefined flags are others")
             self._save()
         self._flags_for(i)
         if repair is not None:
+            self._held = None
             self._put(repair[0], encode(i), repair[1])
             self._live, self._saved, self._due, self._recipe = False, True, 0, None
             return
@@ -252,6 +404,7 @@ class UnitWriter(HostCode):
 
     def _check_division(self, i: LongDecoded) -> None:
         """Leave where it might raise #DE. r10 stays."""
+        self._held = None
         size = i.operand_size
         form = i.its_form
         if size == 16 or (form.operands[0].method is Method.REGISTER_OR_MEMORY and form.fixed_operand_size == 8):
@@ -297,7 +450,7 @@ class UnitWriter(HostCode):
                 if number != _RSP:
                     self._put(lea(RSP_HOME, Address(RSP_HOME, 8)))
             case "stack.leave":
-                self._look_up(lambda: [lea(S0, Address(_RBP))], 8, write=False)
+                self._look_up_stack(0, write=False, base=_RBP)
                 self._put(load(S0, Address(S0)), lea(RSP_HOME, Address(_RBP, 8)), move(_RBP, S0))
             case _:
                 raise NotEncodable(form.meaning)
@@ -391,6 +544,8 @@ class UnitWriter(HostCode):
         self._check_canonical()
 
     def _check_canonical(self) -> None:
+        self._held = None
+        self._destroy()
         self._put(move(S1, S0), shift(4, S1, 64 - RIP_BITS), shift(7, S1, 64 - RIP_BITS))
         self._put(instruction(b"\x3b", S1, S0, wide=True))
         self._branch(_NOT_EQUAL, self._miss())
@@ -443,6 +598,8 @@ class UnitWriter(HostCode):
         if target == self._steps[0].i.eip:
             self._jump(self._hot)
             return
+        if target // PAGE == self._steps[0].i.eip // PAGE:
+            self.links.append((len(self._code), target))
         signed = target - (1 << 64 if target >> 63 else 0)
         place = _UNIT_CACHE + (((signed << _ENTRY_BITS) ^ signed) & _PLACES)
         self._put(

@@ -1,0 +1,226 @@
+"""Accesses of a unit whose addresses are constants apart: one question to the soft TLB serves them all.
+
+Nothing in a unit changes the soft TLB, so what a page's addend was it is until the unit is left. The first access asks
+for all bytes from the lowest to the highest of its neighbours; they lie in one page, or the unit is left there. Behind
+that the others only add. A unit that is left so too often is made anew without (`LEAVE_NEIGHBOURS`).
+
+What is known of a register is which value it had at some place (`_Known.origin`) and how far it has gone from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.encoding import RESIDENT
+from bt.engine.identity.long.floating import fp_access, is_inline
+from bt.engine.identity.long.integer import Access, access, is_one_of_ours
+from bt.engine.identity.long.recipes import number_of, written
+from bt.engine.structures import NO_REGISTER_LONG, operand_size_of
+from bt.x86.opcodes import FORMS, Form, Method, Width
+from bt.x86.state import FS
+
+OPERAND, STACK = range(2)
+MOST_SPAN = 512  # bytes: the more, the more often it is in two pages
+MOST_GROUPS = 8  # slots of `unit_addends`
+_FAR = 1 << 30
+_MOVING = frozenset(
+    ("arith.add", "arith.sub", "arith.inc", "arith.dec", "move.lea", "move.mov", "control.loop", "control.call",
+     "control.call_indirect", "control.ret", "stack.push", "stack.pop", "stack.leave")
+)  # fmt: skip
+_RCX, _RSP, _RBP = 1, 4, 5
+_WORD = 8
+
+
+class Group(NamedTuple):
+    """Neighbours; from the address of the first to the lowest, and to behind the highest."""
+
+    place: int  # of its addend in `unit_addends`
+    first: tuple[int, int]  # number of the instruction, OPERAND or STACK
+    low: int
+    high: int
+    write: bool
+
+
+class _Known(NamedTuple):
+    """`moved` behind what a register was at a place: at the beginning that of number `origin`, if below 16."""
+
+    origin: int
+    moved: int = 0
+
+
+@dataclass
+class _Gathering:
+    """A group in the making; offsets from the origin of its registers."""
+
+    start: int
+    low: int
+    high: int
+    write: bool
+    members: list[tuple[int, int]]
+
+
+class _Registers:
+    def __init__(self) -> None:
+        self._next = 16
+        self._known = [_Known(n) for n in range(16)]
+
+    def __getitem__(self, number: int) -> _Known:
+        return self._known[number]
+
+    def set(self, number: int, known: _Known) -> None:
+        self._known[number] = known
+
+    def move(self, number: int, by: int) -> None:
+        origin, moved = self._known[number]
+        self._known[number] = _Known(origin, moved + by)
+
+    def lose(self, number: int) -> None:
+        self._known[number] = _Known(self._next)
+        self._next += 1
+
+
+@cache
+def _has_operand(form: Form) -> bool:
+    """Whether a memory operand of it is looked up."""
+    if form.meaning == "move.lea":
+        return False
+    return is_inline(form) or is_one_of_ours(form) or form.meaning.startswith(("stack.", "control."))
+
+
+def groups(code: Sequence[LongDecoded]) -> dict[tuple[int, int], Group]:
+    """The groups of at least two, by each of their members."""
+    registers = _Registers()
+    open_groups: dict[tuple[int, int, int], _Gathering] = {}
+    all_groups: list[_Gathering] = []
+    for number, i in enumerate(code):
+        for kind, key, offset, what in _accesses(i, registers):
+            group = open_groups.get(key)
+            end = offset + what.size
+            if group is None or max(group.high, end) - min(group.low, offset) > MOST_SPAN:
+                group = open_groups[key] = _Gathering(offset, offset, end, what.write, [])
+                all_groups.append(group)
+            group.low, group.high = min(group.low, offset), max(group.high, end)
+            group.write |= what.write
+            group.members.append((number, kind))
+        _follow(i, registers)
+    shared = sorted((g for g in all_groups if len(g.members) > 1), key=lambda g: -len(g.members))[:MOST_GROUPS]
+    return {
+        member: Group(place, g.members[0], g.low - g.start, g.high - g.start, g.write)
+        for place, g in enumerate(shared)
+        for member in g.members
+    }
+
+
+def _accesses(i: LongDecoded, registers: _Registers) -> list[tuple[int, tuple[int, int, int], int, Access]]:
+    """OPERAND or STACK, what the address depends on, how far from there it is, the access; in the order of looking."""
+    form, found = i.its_form, []
+    if i.is_memory and i.segment < FS and not i.address_size_32 and _has_operand(form):
+        what = fp_access(i) if is_inline(form) else access(i)
+        base = index = None
+        offset = i.displacement
+        if i.base_number != NO_REGISTER_LONG:
+            base = registers[i.base_number]
+            offset += base.moved
+        if i.index_number != NO_REGISTER_LONG:
+            index = registers[i.index_number]
+            offset += index.moved << i.scale
+        key = (base.origin if base else -1, index.origin if index else -1, i.scale if index else 0)
+        is_plain = not (i.base_number in RESIDENT and i.index_number in RESIDENT)  # that takes an addition
+        if is_plain and not what.aligned and base is not None and -_FAR < i.displacement < _FAR:
+            found.append((OPERAND, key, offset, what))
+    at = _stack_access(i)
+    if at is not None:
+        number, displacement, write = at
+        known = registers[number]
+        found.append((STACK, (known.origin, -1, 0), known.moved + displacement, Access(_WORD, write)))
+    return found
+
+
+def accesses(i: LongDecoded) -> list[int]:
+    """OPERAND and STACK, those that an instruction has."""
+    operand = [OPERAND] if i.is_memory and _has_operand(i.its_form) else []
+    return operand + ([STACK] if _stack_access(i) is not None else [])
+
+
+def _stack_access(i: LongDecoded) -> tuple[int, int, bool] | None:
+    """Base, displacement and whether it is a write, of an access that no operand shows."""
+    if i.operand_size != 64:
+        return None
+    match i.its_form.meaning:
+        case "stack.push" | "control.call" | "control.call_indirect":
+            return _RSP, -_WORD, True
+        case "stack.pop" | "control.ret":
+            return _RSP, 0, False
+        case "stack.leave":
+            return _RBP, 0, False
+    return None
+
+
+def followed(i: LongDecoded) -> list[_Known]:
+    """What is known of the registers behind an instruction, by those in front of it."""
+    registers = _Registers()
+    _follow(i, registers)
+    return [registers[number] for number in range(16)]
+
+
+@cache
+def _movement(number: int, variant: int) -> str:
+    """The meaning of a form that moves registers by what is known, of 64 bits; else nothing."""
+    form = FORMS[number]
+    meaning = form.meaning
+    if operand_size_of(variant) != 64 or meaning not in _MOVING:
+        return ""
+    if meaning.startswith(("arith.", "move.")) and form.operands[0].width is Width.B:
+        return ""
+    if meaning in ("arith.add", "arith.sub"):
+        return meaning if form.operands[1].method is Method.IMMEDIATE else ""
+    return meaning
+
+
+def _follow(i: LongDecoded, registers: _Registers) -> None:
+    """What an instruction does to registers."""
+    movement = _movement(i.form, i.variant)
+    if not movement:
+        _lose(i, registers)
+        return
+    form = i.its_form
+    target = number_of(i, form.operands[0]) if form.operands else None
+    match movement:
+        case "control.loop" if not i.address_size_32:
+            registers.move(_RCX, -1)
+        case "stack.push" | "control.call" | "control.call_indirect":
+            registers.move(_RSP, -_WORD)
+        case "control.ret":
+            registers.move(_RSP, _WORD + (i.immediate & 0xFFFF if form.operands else 0))
+        case "stack.leave":
+            registers.set(_RSP, registers[_RBP])
+            registers.move(_RSP, _WORD)
+            registers.lose(_RBP)
+        case _ if target is None:
+            _lose(i, registers)
+        case "arith.add" | "arith.sub":
+            registers.move(target, i.immediate if movement == "arith.add" else -i.immediate)
+        case "arith.inc" | "arith.dec":
+            registers.move(target, 1 if movement == "arith.inc" else -1)
+        case "move.lea" if i.index_number == NO_REGISTER_LONG != i.base_number and not i.address_size_32:
+            registers.set(target, registers[i.base_number])
+            registers.move(target, i.displacement)
+        case "move.mov" if (source := number_of(i, form.operands[1])) is not None:
+            registers.set(target, registers[source])
+        case "stack.pop":
+            registers.move(_RSP, _WORD)
+            registers.lose(target)
+        case _:
+            _lose(i, registers)
+
+
+def _lose(i: LongDecoded, registers: _Registers) -> None:
+    for number in written(i):
+        registers.lose(number)
+    if i.its_form.meaning.startswith(("stack.", "control.")):
+        for number in (_RCX, _RSP, _RBP):
+            registers.lose(number)
