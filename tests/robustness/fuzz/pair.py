@@ -116,8 +116,10 @@ class Pair:
         """Whether a difference is one that processors may have: from entries of page tables that were changed and are
         still in the TLB of one, in the other's no more (SDM vol. 3A 4.10.4.3). Without limits that flush the one, or
         when both are flushed, it goes away."""
-        self._run_to(program, found.bad)
+        self._run_to(program, found.good)  # by the instruction that differs they may be put right again: by a restart
         changed = self.left.has_changed_page_tables or self.right.has_changed_page_tables
+        self._run_to(program, found.bad)
+        changed |= self.left.has_changed_page_tables or self.right.has_changed_page_tables
         same_ram = self.left.ram_without_access_bits == self.right.ram_without_access_bits
         # an entry may have been changed and put right again
         restored = program.limited and bool(self.left.cpu.state["cr0"] & CR0_PG)
