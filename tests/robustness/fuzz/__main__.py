@@ -6,8 +6,9 @@
     --setting NAME  only programs that start in this mode; --setting ? lists them
     --corpus DIR    where programs, findings and account are kept; a campaign there goes on
     --replay FILE   run the programs (lines that begin with a bracket) of a file and say what differs
+    --translated P  least percentage of 16-bit code that must be translated and not left to the interpreter (default 70)
 
-Ends with status 1 if there is any finding.
+Ends with status 1 if there is any finding, or if less of 16-bit code is translated.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--setting", default="")
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--replay", type=Path)
+    parser.add_argument("--translated", type=float, default=70.0)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -58,7 +60,10 @@ def main() -> int:
         setting=options.setting,
     )
     print("\n".join(lines(coverage, totals, load_library())))
-    return int(bool(totals.findings))
+    too_little = 100 * totals.share_16 < options.translated
+    if too_little:
+        print(f"of 16-bit code {totals.share_16:.1%} is translated, not {options.translated:g}%")
+    return int(bool(totals.findings) or too_little)
 
 
 def replay(path: Path) -> int:

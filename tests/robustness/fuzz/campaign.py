@@ -42,6 +42,7 @@ _SAVE_SECONDS = 10
 _CHANCE_OF_MUTATION = 0.4
 _DIARY_EVERY, _STEPPED_EVERY = 5, 50  # programs
 _REPORTED_ALIKE = 3
+_COUNTED = ("unit_insns", "translated_insns", "serviced")
 _HEARTBEAT_BYTES = 1 << 16
 
 
@@ -58,6 +59,10 @@ class Totals:
     instructions: int = 0
     unit_instructions: int = 0
     """Of these, so many in units of tier 2."""
+    translated_16: int = 0
+    """Instructions of the fragments that were made in settings of 16 bits."""
+    services_16: int = 0
+    """Of these, so many that the interpreter does."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     restarts: int = 0
@@ -66,6 +71,11 @@ class Totals:
     stale: int = 0
     """Differences that come of page tables changed without a flush of the TLB."""
     findings: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def share_16(self) -> float:
+        """How much of 16-bit code is translated, 0 to 1; 1 where none was to be."""
+        return 1 - self.services_16 / max(self.translated_16, 1)
 
 
 class Child:
@@ -102,13 +112,17 @@ class Child:
         tier = TIERS[self.totals.programs % len(TIERS)]
         pair = self._pair(program.model, tier)
         diary = self._diaries[program.model, tier]
-        before = pair.right.cpu.control("unit_insns")
+        before = [pair.right.cpu.control(name) for name in _COUNTED]
         self.totals.programs += 1
         diary.keep(self.totals.programs % _DIARY_EVERY == 0)
         try:
             difference = pair.run(program)
             self.totals.instructions += pair.left.instructions
-            self.totals.unit_instructions += pair.right.cpu.control("unit_insns") - before
+            units, made, services = (pair.right.cpu.control(n) - was for n, was in zip(_COUNTED, before, strict=True))
+            self.totals.unit_instructions += units
+            if SETTINGS[program.setting].bits == 16:
+                self.totals.translated_16 += made
+                self.totals.services_16 += services
             self.totals.restarts += pair.left.restarts - 1
             self.totals.unfinished += pair.left.ended
             if difference is not None:
