@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bt.engine.interp.handlers import Variant, variants
@@ -106,7 +106,7 @@ def _translation(form: Form, plans: dict[Variant, Plan]) -> str:
     return word + (f" except {', '.join(exceptions)}" if exceptions else "")
 
 
-def _elsewhere(forms: Sequence[Form], flat: Mapping[Variant, Plan]) -> str:
+def _elsewhere(forms: Sequence[Form], flat: dict[Variant, Plan]) -> str:
     """Rows of forms that are translated otherwise where segments are not flat."""
     kinds = (Segments.REAL, Segments.ANY)
     tables = [{plan.variant: plan for plan in build_plans(Catalogue(), segments=kind)} for kind in kinds]
