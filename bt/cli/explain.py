@@ -58,7 +58,7 @@ PLACE is a linear address (0x7c00), or selector and offset in hexadecimal (f000:
 
 With --tier 2 the unit of each block follows, as it would be if the block were hot by itself; real units follow the
 path that is taken, and repeat short loops. There `sub r15` charges, gs: leads to the view, rbp to the branch table.
-Only flat 32-bit code without paging becomes units.
+Only flat 32-bit code and code of real and virtual-8086 mode become units; here without paging.
 
 `=` marks an instruction whose translation is the instruction itself with its registers renamed, `!` a callout: the
 interpreter does it. [names] in host code are slots of the CPU state, <names> where a jump leads. Below each block come

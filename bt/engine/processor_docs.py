@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bt.engine.interp.handlers import Variant, variants
@@ -17,6 +17,7 @@ from bt.engine.reencode.forms import (
 from bt.engine.translator.plan.plan import Plan
 from bt.engine.translator.plan.plans import build_plans
 from bt.engine.translator.stencils.catalogue import Catalogue
+from bt.engine.translator.stencils.context import Segments
 from bt.x86 import cpu_model
 from bt.x86.features import ABSENT, IMPLIED, NOT_BUILT
 from bt.x86.opcodes import FORMS, Form, InstructionClass
@@ -60,9 +61,23 @@ The interpreter (`--engine interp`) has a handler for every form. The translator
 | control word | stencils that keep the host's control word apart from the guest's |
 | service | the fragment calls the interpreter's handler for this one instruction, then goes on |
 
-What follows *except* is served by the interpreter. Code in other segments (16-bit, with bases or limits) is translated
-likewise, with a look at the segment before each access. Under breakpoints and alignment checks all is interpreted.
+What follows *except* is served by the interpreter. Under breakpoints and alignment checks all is interpreted.
 
+"""
+_SEGMENTS = """
+Code in other segments (16-bit, with bases or limits) is translated likewise, with a look at the segment before each
+access. There these are done otherwise than the table says: *real* is for segments of 64 KiB as in real and virtual-8086
+mode, *others* for what has bases or limits otherwise.
+
+| instruction | encodings | real | others |
+| --- | --- | --- | --- |
+"""
+_UNITS = """
+Hot code of flat 32-bit segments, of 64-bit mode, of real and virtual-8086 mode becomes *units* of tier 2
+([architecture.md](architecture.md)), which have more instructions of their own: single elements of strings; in real and
+virtual-8086 mode loads and stores of segment registers but SS, far calls, jumps and returns of 16 bits, XLAT, LDS, LES,
+LFS, LGS, ENTER of level 0; in real mode INT n, IRET, PUSHF, POPF, CLI, CLD and STD as well. `--stats` counts what the
+interpreter did for fragments and units as *callouts*, by instruction, whatever the size of the code.
 """
 _WORDS = {
     Inline.EXECUTE: "itself",
@@ -89,6 +104,18 @@ def _translation(form: Form, plans: dict[Variant, Plan]) -> str:
     word = "transfer" if form.cls is InstructionClass.CONTROL else "inline"
     exceptions = sorted({_describe(variant) for variant in missing})
     return word + (f" except {', '.join(exceptions)}" if exceptions else "")
+
+
+def _elsewhere(forms: Sequence[Form], flat: dict[Variant, Plan]) -> str:
+    """Rows of forms that are translated otherwise where segments are not flat."""
+    kinds = (Segments.REAL, Segments.ANY)
+    tables = [{plan.variant: plan for plan in build_plans(Catalogue(), segments=kind)} for kind in kinds]
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for form in sorted(forms, key=lambda form: form.name):
+        here, *there = (_translation(form, plans) for plans in (flat, *tables))
+        if any(how != here for how in there):
+            lines.setdefault((form.name, *there), []).append(f"`{form.encoding}`")
+    return "".join(f"| {name} | {'; '.join(codes)} | {' | '.join(how)} |\n" for (name, *how), codes in lines.items())
 
 
 def _models() -> str:
@@ -129,7 +156,7 @@ def render() -> str:
         for (name, feature, how), encodings in lines.items()
     )
     table = "\n| instruction | encodings | needs | translator |\n| --- | --- | --- | --- |\n"
-    return _HEAD + _models() + _ENGINES + totals + table + rows
+    return _HEAD + _models() + _ENGINES + totals + table + rows + _SEGMENTS + _elsewhere(forms, plans) + _UNITS
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from tests.robustness.fuzz.settings import SETTINGS
 EVERYDAY_PROGRAMS, SLOW_PROGRAMS = 60, 2500
 SECONDS = 600
 """Far more than it takes."""
+SHARE_16 = 0.7
 DAA, DAS = "27", "2F"
 
 
@@ -35,6 +36,8 @@ def _campaign(directory: Path, programs: int, forms: int, modes: int) -> None:
     assert totals.restarts < 2 * programs, "most programs do not get far between shutdowns"
     assert len(set().union(*coverage.executed.values())) >= forms
     assert len(coverage.executed) >= modes
+    assert totals.translated_16 > 0
+    assert totals.share_16 >= SHARE_16, "the interpreter does too much of 16-bit code"
 
 
 def test_a_short_campaign(tmp_path: Path) -> None:

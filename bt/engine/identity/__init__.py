@@ -1,1 +1,1 @@
-"""Tier 2: hot flat 32-bit code as itself, registers renamed, its memory accesses through the host's MMU."""
+"""Tier 2: hot flat 32-bit code and real mode as themselves, their memory accesses through the host's MMU."""

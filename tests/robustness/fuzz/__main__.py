@@ -6,10 +6,12 @@
     --setting NAME  only programs that start in this mode; --setting ? lists them
     --tier N        only tier 1 or 2 of the translator; without it they take turns
     --in-units P    fail with status 2 unless P % of the instructions of tier 2's programs were executed in units
+    --translated P  fail with status 2 unless P % of 16-bit code was translated, not left to the interpreter (default 70)
     --corpus DIR    where programs, findings and account are kept; a campaign there goes on
     --replay FILE   run the programs (lines that begin with a bracket) of a file and say what differs
 
-Ends with status 1 if there is any finding, else with 2 if too little was executed in units.
+Ends with status 1 if there is any finding, else with 2 if too little was executed in units, or too little of 16-bit code is
+translated.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ def main() -> int:
     parser.add_argument("--in-units", type=float, default=0.0, metavar="PERCENT")
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--replay", type=Path)
+    parser.add_argument("--translated", type=float, default=70.0, metavar="PERCENT")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -62,10 +65,15 @@ def main() -> int:
     print("\n".join(lines(coverage, totals, load_library())))
     if totals.findings:
         return 1
-    if totals.percent_in_units < options.in_units:
-        print(f"{totals.percent_in_units:.1f} % in units, {options.in_units:g} % are wanted")
-        return 2
-    return 0
+    too_little = False
+    for what, percent, wanted in (
+        ("of tier 2's instructions are executed in units", totals.percent_in_units, options.in_units),
+        ("of 16-bit code is translated", totals.percent_translated_16, options.translated),
+    ):
+        if percent < wanted:
+            print(f"{percent:.1f} % {what}; {wanted:g} % are wanted")
+            too_little = True
+    return 2 if too_little else 0
 
 
 def replay(path: Path) -> int:

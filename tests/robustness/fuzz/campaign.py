@@ -43,6 +43,7 @@ _SAVE_SECONDS = 10
 _CHANCE_OF_MUTATION = 0.4
 _DIARY_EVERY, _STEPPED_EVERY = 5, 50  # programs
 _REPORTED_ALIKE = 3
+_COUNTED = ("unit_insns", "translated_insns", "serviced")
 _HEARTBEAT_BYTES = 1 << 16
 
 
@@ -61,6 +62,10 @@ class Totals:
     """Of these, so many by programs that tier 2 had."""
     unit_instructions: int = 0
     """Of these, so many in units."""
+    translated_16: int = 0
+    """Instructions of the fragments that were made in settings of 16 bits."""
+    services_16: int = 0
+    """Of these, so many that the interpreter does."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     restarts: int = 0
@@ -74,6 +79,11 @@ class Totals:
     def percent_in_units(self) -> float:
         """Of the instructions that tier 2 had."""
         return 100 * self.unit_instructions / max(self.tier_2_instructions, 1)
+
+    @property
+    def percent_translated_16(self) -> float:
+        """Of 16-bit code; 100 where there was none."""
+        return 100 - 100 * self.services_16 / max(self.translated_16, 1)
 
 
 class Child:
@@ -111,14 +121,18 @@ class Child:
         tier = self._tiers[self.totals.programs % len(self._tiers)]
         pair = self._pair(program.model, tier)
         diary = self._diaries[program.model, tier]
-        before = pair.right.cpu.control("unit_insns")
+        before = [pair.right.cpu.control(name) for name in _COUNTED]
         self.totals.programs += 1
         diary.keep(self.totals.programs % _DIARY_EVERY == 0)
         try:
             difference = pair.run(program)
             self.totals.instructions += pair.left.instructions
+            units, made, services = (pair.right.cpu.control(n) - was for n, was in zip(_COUNTED, before, strict=True))
             self.totals.tier_2_instructions += pair.right.instructions if tier == "2" else 0
-            self.totals.unit_instructions += pair.right.cpu.control("unit_insns") - before
+            self.totals.unit_instructions += units
+            if SETTINGS[program.setting].bits == 16:
+                self.totals.translated_16 += made
+                self.totals.services_16 += services
             self.totals.restarts += pair.left.restarts - 1
             self.totals.unfinished += pair.left.ended
             if difference is not None:

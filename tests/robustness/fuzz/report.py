@@ -26,6 +26,7 @@ def lines(coverage: Coverage, totals: Totals, library: Library) -> Iterator[str]
     """The account, a line at a time."""
     yield f"{totals.programs:,} programs, {totals.instructions:,} instructions in each engine"
     yield f"{totals.tier_2_instructions:,} of them by tier 2, {totals.percent_in_units:.1f} % of these in units"
+    yield f"16-bit settings: {totals.percent_translated_16:.1f} % of {totals.translated_16:,} instructions translated"
     yield f"{totals.seconds / 60:.1f} minutes, {totals.cpu_seconds / 60:.1f} of the processor's"
     yield f"{totals.restarts:,} shutdowns, each followed by another start; {totals.unfinished:,} programs cut short"
     yield f"{totals.stale:,} programs ended by a TLB that processors may have in more than one state"
