@@ -17,7 +17,7 @@ from bt.errors import BadImage, BadUsage
 
 def test_all_measuring_guests_by_default() -> None:
     labels = [workload.label for workload in select([])]
-    measuring = [image.name for image in guest_images.images() if image.kind in ("compute", "fp", "nano")]
+    measuring = [image.name for image in guest_images.images() if image.kind in ("compute", "fp", "compute64", "nano")]
     assert [label for label in labels if ":" not in label] == measuring
     assert len(labels) > len(measuring)
 

@@ -50,15 +50,6 @@ put_hex:                                ; rax = number, printed as sixteen hexad
     push rsi
     mov rbx, rax
     mov esi, 16
-    jmp put_digits
-
-put_hex_32:                             ; eax = number, printed as eight hexadecimal digits
-    push rbx
-    push rsi
-    mov rbx, rax
-    shl rbx, 32
-    mov esi, 8
-put_digits:                             ; rbx = digits, the first uppermost, esi = how many; rsi and rbx are on the stack
 .digit:
     rol rbx, 4
     mov eax, ebx
@@ -73,28 +64,6 @@ put_digits:                             ; rbx = digits, the first uppermost, esi
 
 hex_digits:
     .byte "0123456789abcdef"
-
-put_decimal:                            ; rax = number
-    push rbx
-    push rsi
-    mov ebx, 10
-    xor esi, esi
-.divide:
-    xor edx, edx
-    div rbx
-    push rdx
-    inc esi
-    test rax, rax
-    jnz .divide
-.digit:
-    pop rax
-    add eax, '0'
-    call put_char
-    dec esi
-    jnz .digit
-    pop rsi
-    pop rbx
-    ret
 
 put_newline:
     mov eax, 10

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bt.engine.identity.long.decoded import LongBlock
-from bt.engine.identity.long.unit import Step
+from bt.engine.identity.long.surroundings import Step
 from bt.x86.mode import ALIGNMENT_FREE, BREAKPOINT_FREE, CODE_64, USER
 from bt.x86.page import PAGE
 

@@ -15,7 +15,8 @@ from bt.engine.identity.long.encoding import HELD, HOST, S0, NotEncodable, gpr, 
 from bt.engine.identity.long.handlers import COUNT, ENTER, LEAVE_NEIGHBOURS, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
 from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
 from bt.engine.identity.long.paths import UNROLLED_INSNS, Run, runs_of
-from bt.engine.identity.long.unit import Step, Surroundings, UnitWriter
+from bt.engine.identity.long.surroundings import Step, Surroundings
+from bt.engine.identity.long.unit import UnitWriter
 from bt.engine.identity.making.undefined_flags import ask_host
 from bt.engine.structures import BLOCK, BLOCK_BYTES, LONG_VARIANTS
 from bt.host.reserved import Refused

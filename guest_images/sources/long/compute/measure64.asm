@@ -68,3 +68,42 @@ n_option:                               ; -> eax = the number behind n= at the b
     mov eax, default_n
 .done:
     ret
+
+put_hex_32:                             ; eax = number, printed as eight hexadecimal digits
+    push rbx
+    push rsi
+    mov ebx, eax
+    mov esi, 8
+.digit:
+    rol ebx, 4
+    mov eax, ebx
+    and eax, 15
+    movzx eax, byte [rax + hex_digits]
+    call put_char
+    dec esi
+    jnz .digit
+    pop rsi
+    pop rbx
+    ret
+
+put_decimal:                            ; rax = number
+    push rbx
+    push rsi
+    mov ebx, 10
+    xor esi, esi
+.divide:
+    xor edx, edx
+    div rbx
+    push rdx
+    inc esi
+    test rax, rax
+    jnz .divide
+.digit:
+    pop rax
+    add eax, '0'
+    call put_char
+    dec esi
+    jnz .digit
+    pop rsi
+    pop rbx
+    ret
