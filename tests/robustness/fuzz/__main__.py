@@ -6,12 +6,12 @@
     --setting NAME  only programs that start in this mode; --setting ? lists them
     --tier N        only tier 1 or 2 of the translator; without it they take turns
     --in-units P    fail with status 2 unless P % of the instructions of tier 2's programs were executed in units
-    --translated P  fail with status 2 unless P % of 16-bit code was translated, not left to the interpreter (default 70)
+    --translated P  fail with status 2 unless P % of 16-bit code (default 70) was translated, not interpreted
     --corpus DIR    where programs, findings and account are kept; a campaign there goes on
     --replay FILE   run the programs (lines that begin with a bracket) of a file and say what differs
 
-Ends with status 1 if there is any finding, else with 2 if too little was executed in units, or too little of 16-bit code is
-translated.
+Ends with status 1 if there is any finding, else with 2 if too little was executed in units, or too little of 16-bit
+code translated.
 """
 
 from __future__ import annotations
