@@ -10,7 +10,7 @@ from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import based, memory_operand, move, move_immediate, rex
 from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import segments, strings
-from bt.engine.identity.making.operand_forms import near, near_x87, wrapping
+from bt.engine.identity.making.operand_forms import near, wrapping
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline
@@ -20,7 +20,7 @@ from bt.x86.opcodes.fp import UNIT_MMX, fp_use, is_fp
 from bt.x86.state import EBP, ECX, ESP
 
 _T, _FREE = FLAT_32.number("t"), FLAT_32.number("free")
-_NEAR, _NEAR_X87, _WRAPPING = (IntegerEncoder(FLAT_32, form) for form in (near, near_x87, wrapping))
+_NEAR, _WRAPPING = IntegerEncoder(FLAT_32, near), IntegerEncoder(FLAT_32, wrapping)
 _EBX = 3
 _ESP, _EBP, _ECX = (FLAT_32.guest_numbers[number] for number in (ESP, EBP, ECX))
 _MOV_LOAD, _MOV_STORE, _MOV_IMMEDIATE, _LEA = b"\x8b", b"\x89", b"\xc7", b"\x8d"
@@ -171,8 +171,8 @@ def _floating(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
     needs, x87 = fields["ready"], bool(fields["pointers"])
     if inline(form) is Inline.NOTHING:
         return Step(i, (), needs=needs)
-    if x87 and encoder is _NEAR:
-        encoder = _NEAR_X87
+    if x87:  # which fall into two micro-operations where there is an index, and were no faster without
+        encoder = _WRAPPING
     return Step(i, ((encode_floating(i, encoder), i.is_memory),), needs=needs, x87=x87)
 
 
