@@ -94,7 +94,7 @@ assert Decoded._fields[_NUMBER + 1] == "thunk"
 assert Decoded._fields[_FLAGS_LIVE + 1 :] == ("record",)
 
 
-@lru_cache(maxsize=1 << 13)  # paths overlap, and compilers repeat themselves: 0.03 ms a unit of 0.1
+@lru_cache(maxsize=1 << 13)  # paths overlap, and compilers repeat themselves
 def _made(i: Decoded, wraps: bool) -> Step:
     form, encoder = FORMS[i.form], _WRAPPING if wraps else _NEAR
     try:
