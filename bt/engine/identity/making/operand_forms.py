@@ -35,9 +35,3 @@ def near(reg: int, base: int | None, index: int | None, scale: int, displacement
     if base is not None:
         index, scale = base, 0
     return b"", *memory_operand(reg, VIEW_BASE, index, scale, displacement)
-
-
-def near_x87(reg: int, base: int | None, index: int | None, scale: int, displacement: int) -> tuple[bytes, bytes, int]:
-    """The same for x87, whose instructions fall into two parts where there is an index."""
-    form = near if base is None and index is None else wrapping
-    return form(reg, base, index, scale, displacement)

@@ -11,7 +11,7 @@ from bt.codegen.host_bytes import based, memory_operand, move, move_immediate, r
 from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import segments, strings
 from bt.engine.identity.making.offsets import EBX, FREE, set_word, zero_extended
-from bt.engine.identity.making.operand_forms import near, near_x87, wrapping
+from bt.engine.identity.making.operand_forms import near, wrapping
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline
@@ -21,7 +21,7 @@ from bt.x86.opcodes.fp import UNIT_MMX, fp_use, is_fp
 from bt.x86.state import EBP, ECX, ESP
 
 _T = FLAT_32.number("t")
-_NEAR, _NEAR_X87, _WRAPPING = (IntegerEncoder(FLAT_32, form) for form in (near, near_x87, wrapping))
+_NEAR, _WRAPPING = IntegerEncoder(FLAT_32, near), IntegerEncoder(FLAT_32, wrapping)
 _ESP, _EBP, _ECX = (FLAT_32.guest_numbers[number] for number in (ESP, EBP, ECX))
 _MOV_LOAD, _MOV_STORE, _MOV_IMMEDIATE, _LEA = b"\x8b", b"\x89", b"\xc7", b"\x8d"
 _WORD = 4  # bytes that PUSH and POP move
@@ -96,7 +96,7 @@ assert Decoded._fields[_NUMBER + 1] == "thunk"
 assert Decoded._fields[_FLAGS_LIVE + 1 :] == ("record",)
 
 
-@lru_cache(maxsize=1 << 13)  # paths overlap, and compilers repeat themselves: 0.03 ms a unit of 0.1
+@lru_cache(maxsize=1 << 13)  # paths overlap, and compilers repeat themselves
 def _made(i: Decoded, wraps: bool) -> Step:
     form, encoder = FORMS[i.form], _WRAPPING if wraps else _NEAR
     try:
@@ -178,8 +178,8 @@ def _floating(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
     needs, x87 = fields["ready"], bool(fields["pointers"])
     if inline(form) is Inline.NOTHING:
         return Step(i, (), needs=needs)
-    if x87 and encoder is _NEAR:
-        encoder = _NEAR_X87
+    if x87:  # which fall into two micro-operations where there is an index, and were no faster without
+        encoder = _WRAPPING
     return Step(i, ((encode_floating(i, encoder), i.is_memory),), needs=needs, x87=x87)
 
 
