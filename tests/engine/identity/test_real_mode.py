@@ -20,7 +20,8 @@ _START, _DATA, _DATA_BYTES = 0x7C00, 0x20000, 0x10000
 _SKIPPED = "nop\nnop\nnop"
 BODIES = {
     "words, bytes and double words": "mov ax, [si]\nadd [si+2], al\nadd dword ptr [si+4], 0x12345\nadc [si-2], ah\n"
-    "xor byte ptr [bx+si+7], 5\nadd si, 2",
+    "xor byte ptr [bx+si+7], 5\n"
+    "xchg ax, [si+6]\nxchg [si+8], ecx\nxchg [si+10], cl\nadd si, 2",
     "a word at the end of its segment": f"mov bx, 0xffff\nmov [bx], ax\n{_SKIPPED}\ninc ax",
     "up to the end of a segment": f"mov si, dx\nsub si, 150\nmov ax, [si]\n{_SKIPPED}\ninc ax\n"
     f"mov [si+2], ax\n{_SKIPPED}",

@@ -132,7 +132,13 @@ class _Maker:
             return Step(i, (into, (code, faults), back))
 
     def _on_memory(self, form: Form, i: Decoded) -> Parts:
-        place = self._place(i, operand_bytes(form, i))
+        size = operand_bytes(form, i)
+        place = self._place(i, size)
+        if form.meaning == "move.xchg" and size > 1:
+            # the host's own would lock its bus, for 20 cycles; nobody else accesses the guest's memory meanwhile
+            register = ENCODER.host(i.reg_number)
+            both = place.load(FREE, size), place.store(register, size)
+            return (*place.before, *both, _write(register, FREE, size))
         there = place.of(i)
         try:
             return (*place.before, (ENCODER.encode(there), True))
