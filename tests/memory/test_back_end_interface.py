@@ -18,7 +18,7 @@ MAY_CHOOSE = {  # which back-end there is
     "memory/access.py",
     "engine/library/runtime.py",
     "engine/vcpu.py",
-    "engine/identity/long/unit.py",
+    "engine/identity/long/memory_code.py",
     "memory/host_mmu/mmu.py",
 }
 SAYS_SO_TO_PEOPLE = {"monitor/paging.py": {"tlb"}}  # a command
