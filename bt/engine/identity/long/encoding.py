@@ -18,6 +18,7 @@ RESIDENT = frozenset((10, 11, 13, 15))  # guest registers that stay in the state
 _RSP = 4
 HOST = tuple(RSP_HOME if n == _RSP else n for n in range(16))
 HELD = tuple(n for n in range(16) if n not in RESIDENT)  # guest registers that have a host register
+BELOW_EQUAL, EQUAL, NOT_EQUAL, SIGN, NOT_BELOW = 6, 4, 5, 8, 3  # condition codes
 
 
 class Address(NamedTuple):

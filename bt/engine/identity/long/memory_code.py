@@ -8,6 +8,7 @@ from bt.engine.identity.long.decoded import LongDecoded
 from bt.engine.identity.long.encoding import (
     BUDGET,
     HOST,
+    NOT_EQUAL,
     RESIDENT,
     RSP_HOME,
     S0,
@@ -33,19 +34,9 @@ from bt.engine.identity.long.surroundings import Step, Surroundings
 from bt.engine.structures import NO_REGISTER_LONG
 from bt.memory.soft_mmu.host_form import host_form
 from bt.x86 import state
-from bt.x86.mode import RIP_BITS, USER
+from bt.x86.mode import USER
 from bt.x86.page import PAGE
-from bt.x86.state import BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES, FS
-
-_RCX, _RDX, _RBP, _RSP = 1, 2, 5, 4
-_BELOW_EQUAL, _EQUAL, _NOT_EQUAL, _SIGN, _NOT_BELOW = 6, 4, 5, 8, 3  # condition codes
-_RIP_MASK = (1 << RIP_BITS) - 1
-_UNIT_CACHE = state.offset("unit_cache")
-_ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
-_PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
-_FP_READY = slot("fp_ready")
-_WITHIN = frozenset(("control.jcxz", "control.loop"))
-_DIVISIONS = frozenset(("arith.div", "arith.idiv"))
+from bt.x86.state import FS
 
 
 class MemoryCode(HostCode):
@@ -106,7 +97,7 @@ class MemoryCode(HostCode):
         # where it must be aligned, the low bits of that stay: if they are not all set, it is no tag
         to_tag = instruction(b"\x81", 1, S0, wide=True) + i32(PAGE - what.size) if what.aligned else self._to_tag
         self._put(*make(), move(S1, S0), to_last, to_tag, self._place, self._compare[what.write])
-        self._branch(_NOT_EQUAL, self._miss())
+        self._branch(NOT_EQUAL, self._miss())
         self._put(*make(), self._add)
 
     def _look_up_neighbour(
@@ -119,7 +110,7 @@ class MemoryCode(HostCode):
             self._destroy()
             self._put(*make(), lea(S1, Address(S0, group.low)), lea(S0, Address(S0, group.high - 1)))
             self._put(self._to_tag, self._place, self._compare[group.write])
-            self._branch(_NOT_EQUAL, self._miss_of_neighbours())
+            self._branch(NOT_EQUAL, self._miss_of_neighbours())
             self._put(load(S1, Address(STATE, self._addend, S1)), store(addend, S1))
         elif held != group.place:
             self._put(load(S1, addend))

@@ -9,6 +9,7 @@ from bt.engine.identity.long.encoding import (
     BUDGET,
     CODE_TAG,
     HOST,
+    NOT_EQUAL,
     RESIDENT,
     RSP_HOME,
     S0,
@@ -26,7 +27,6 @@ from bt.engine.identity.long.encoding import (
     load,
     move,
     shift,
-    slot,
     store,
 )
 from bt.engine.identity.long.integer import access
@@ -38,15 +38,12 @@ from bt.x86.opcodes import FORMS, Method
 from bt.x86.page import PAGE
 from bt.x86.state import BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES
 
-_RCX, _RDX, _RBP, _RSP = 1, 2, 5, 4
-_BELOW_EQUAL, _EQUAL, _NOT_EQUAL, _SIGN, _NOT_BELOW = 6, 4, 5, 8, 3  # condition codes
+_RCX, _RBP, _RSP = 1, 5, 4
 _RIP_MASK = (1 << RIP_BITS) - 1
 _UNIT_CACHE = state.offset("unit_cache")
 _ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
 _PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
-_FP_READY = slot("fp_ready")
 _WITHIN = frozenset(("control.jcxz", "control.loop"))
-_DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
 
 def is_canonical(address: int) -> bool:
@@ -178,7 +175,7 @@ class TransferCode(MemoryCode):
         self._destroy()
         self._put(move(S1, S0), shift(4, S1, 64 - RIP_BITS), shift(7, S1, 64 - RIP_BITS))
         self._put(instruction(b"\x3b", S1, S0, wide=True))
-        self._branch(_NOT_EQUAL, self._miss())
+        self._branch(NOT_EQUAL, self._miss())
 
     def _condition(self, i: LongDecoded, onward: int | None) -> None:
         condition = FORMS[i.form].condition
@@ -242,7 +239,7 @@ class TransferCode(MemoryCode):
         self._put(instruction(b"\xff", 4, Address(STATE, place + 8)))
 
     def _jump_unless_equal(self, target: int) -> None:
-        self._put(bytes((0x0F, 0x80 | _NOT_EQUAL)), i32(target - self._here - 6))
+        self._put(bytes((0x0F, 0x80 | NOT_EQUAL)), i32(target - self._here - 6))
 
     def _go_indirect(self, onward: int | None) -> None:
         """On to the canonical address in r10. The flags are saved, the budget is right but for what is not executed of
@@ -256,7 +253,7 @@ class TransferCode(MemoryCode):
                     self._put(add_to_slot(BUDGET, rest))
                 self._search()
 
-            self._branch(_NOT_EQUAL, stub)
+            self._branch(NOT_EQUAL, stub)
             return
         self._search()
 
@@ -271,7 +268,7 @@ class TransferCode(MemoryCode):
             instruction(b"\x0b", S0, CODE_TAG, wide=True),
             instruction(b"\x3b", S0, Address(STATE, _UNIT_CACHE, S1), wide=True),
         )
-        self._put(bytes((0x0F, 0x80 | _NOT_EQUAL)), bytes(4))
+        self._put(bytes((0x0F, 0x80 | NOT_EQUAL)), bytes(4))
         hole = len(self._code) - 4
         self._put(instruction(b"\xff", 4, Address(STATE, _UNIT_CACHE + 8, S1)))
         self._fill(hole)

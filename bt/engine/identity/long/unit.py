@@ -16,12 +16,17 @@ from typing import NamedTuple
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
 from bt.engine.identity.long.decoded import LongDecoded
 from bt.engine.identity.long.encoding import (
+    BELOW_EQUAL,
     BUDGET,
+    EQUAL,
     HOST,
+    NOT_BELOW,
+    NOT_EQUAL,
     RAX,
     RESIDENT,
     S0,
     S1,
+    SIGN,
     Address,
     NotEncodable,
     constant,
@@ -46,20 +51,11 @@ from bt.engine.identity.long.repairs import at_once, late
 from bt.engine.identity.long.surroundings import Step, Surroundings
 from bt.engine.identity.long.transfer_code import TransferCode
 from bt.engine.identity.making.deadness import strictly_dead
-from bt.x86 import state
 from bt.x86.flags import ARITHMETIC
-from bt.x86.mode import RIP_BITS
 from bt.x86.opcodes import Method
-from bt.x86.state import BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES
 
-_RCX, _RDX, _RBP, _RSP = 1, 2, 5, 4
-_BELOW_EQUAL, _EQUAL, _NOT_EQUAL, _SIGN, _NOT_BELOW = 6, 4, 5, 8, 3  # condition codes
-_RIP_MASK = (1 << RIP_BITS) - 1
-_UNIT_CACHE = state.offset("unit_cache")
-_ENTRY_BITS = BRANCH_CACHE_ENTRY_BYTES.bit_length() - 1
-_PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
+_RDX = 2
 _FP_READY = slot("fp_ready")
-_WITHIN = frozenset(("control.jcxz", "control.loop"))
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
 
@@ -137,7 +133,7 @@ class UnitWriter(TransferCode):
         self._hot = self._start + hot
         self._put(instruction(b"\x81", 5, BUDGET, wide=True), i32(self._total))
         assert len(self._code) >= hot + 8
-        self._branch(_SIGN, lambda: self._back_to(self._total, head.record))
+        self._branch(SIGN, lambda: self._back_to(self._total, head.record))
         for number, step in enumerate(self._steps):
             self.at = number
             self._instruction(step)
@@ -222,7 +218,7 @@ class UnitWriter(TransferCode):
             self._back_to(refund, record)
 
         self._put(check)
-        self._branch(_EQUAL, stub)
+        self._branch(EQUAL, stub)
         back = self._here
 
     def _is_followed_by_another(self) -> bool:
@@ -281,14 +277,14 @@ class UnitWriter(TransferCode):
             divisor = HOST[i.rm_number]
         if form.meaning == "arith.div":
             self._put(instruction(b"\x3b", _RDX, divisor, wide=wide))  # cmp rdx, divisor
-            self._branch(_NOT_BELOW, self._miss())
+            self._branch(NOT_BELOW, self._miss())
             return
         # RDX must have the sign of RAX, and the divisor be neither 0 nor -1
         self._put(instruction(b"\x89", RAX, S1, wide=wide))
         self._put(instruction(b"\xc1", 7, S1, wide=wide), bytes((size - 1,)))
         self._put(instruction(b"\x3b", S1, _RDX, wide=wide))
-        self._branch(_NOT_EQUAL, self._miss())
+        self._branch(NOT_EQUAL, self._miss())
         self._put(instruction(b"\x8b", S1, divisor, wide=wide))
         self._put(instruction(b"\x83", 0, S1, wide=wide), b"\x01")  # add r11, 1
         self._put(instruction(b"\x83", 7, S1, wide=wide), b"\x01")  # cmp r11, 1
-        self._branch(_BELOW_EQUAL, self._miss())
+        self._branch(BELOW_EQUAL, self._miss())
