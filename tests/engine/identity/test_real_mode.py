@@ -53,6 +53,8 @@ BODIES = {
     "flags as a whole": "std\npushf\npop ax\nxor ax, dx\nand ax, 0x8d5\npush ax\npopf\n"
     "lodsb\ncli\npushf\npop word ptr [0x58]\n"
     "cld\nsti\npushf\nadd ax, 5\npopf\nadc ax, 0\nmov si, 0x400\ncli",
+    "TF from POPF": "pushf\npop ax\nor ax, 0x100\ntest dl, 7\njz over\nand ax, 0xfeff\nover:\npush ax\npopf\n"
+    "inc word ptr [0x50]\nnop\nnop\nnop\npush dx\npopf\ncld\ncli",
     "a frame that wraps": "mov cx, sp\nmov sp, 4\nint 0x60\nmov sp, cx",
     "a table of interrupts cut short": "lidt [0x60]\ntest dl, 15\njnz over\nint 0x60\nnop\nnop\nnop\n"
     "over:\nlidt [0x68]",

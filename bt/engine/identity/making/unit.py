@@ -239,7 +239,8 @@ class UnitWriter:
                 if can_fault:
                     self._site(self._here, record, start, 0, self._not_executed(index))
                 self._code += code
-            goes_on = step.ending is Ending.NEXT
+            # behind what ends blocks there may be something else to do first, once the interpreter has done it: TF
+            goes_on = step.ending is Ending.NEXT and not FORMS[step.i.form].ends_block
             behind = self._here + sum([len(code) for code, _ in step.parts]) if goes_on else 0
             for code, can_fault in step.parts:
                 if can_fault:
