@@ -17,7 +17,7 @@ from tests.inspect.compare.planted import library_with_handler
 from tests.robustness.fuzz.campaign import Child, describe, how_it_died, read_account, run_campaign
 from tests.robustness.fuzz.guest import Guest
 from tests.robustness.fuzz.pair import Pair, minimise
-from tests.robustness.fuzz.program import Program, generate
+from tests.robustness.fuzz.program import Program, generate, generate_loops
 from tests.robustness.fuzz.settings import SETTINGS
 
 EVERYDAY_PROGRAMS, SLOW_PROGRAMS = 60, 2500
@@ -47,6 +47,21 @@ def test_a_short_campaign(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_long_campaign(tmp_path: Path) -> None:
     _campaign(tmp_path, SLOW_PROGRAMS, 800, 20)
+
+
+@pytest.mark.parametrize("programs", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_loops_in_units(tmp_path: Path, programs: int) -> None:
+    """Tier 2 has nearly all of what hardly ever leaves."""
+    _, totals = run_campaign(tmp_path, seed="loops", seconds=SECONDS, programs=programs, tier="2", loops=True)
+    assert not totals.findings, (tmp_path / "findings.txt").read_text()
+    assert totals.instructions > 20_000 * programs, "most programs end early"
+    assert totals.percent_in_units >= 90
+
+
+def test_loops_are_the_same_for_the_same_seed() -> None:
+    program = generate_loops(Random(7))
+    assert generate_loops(Random(7)) == program
+    assert Program.from_line(program.to_line()) == program
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

@@ -5,6 +5,7 @@
     --seed S        another seed, other programs (default: the time)
     --setting NAME  only programs that start in this mode; --setting ? lists them
     --tier N        only tier 1 or 2 of the translator; without it they take turns
+    --loops         programs of loops that hardly ever leave (loops.py), with units of whole paths
     --in-units P    fail with status 2 unless P % of the instructions of tier 2's programs were executed in units
     --translated P  fail with status 2 unless P % of 16-bit code (default 70) was translated, not interpreted
     --corpus DIR    where programs, findings and account are kept; a campaign there goes on
@@ -23,7 +24,7 @@ import time
 from pathlib import Path
 
 from bt.engine.library.library import load_library
-from tests.robustness.fuzz.campaign import MANY, TIERS, Child, describe, make_pair, run_campaign
+from tests.robustness.fuzz.campaign import MANY, TIERS, Child, describe, heat_for, make_pair, run_campaign
 from tests.robustness.fuzz.program import Program
 from tests.robustness.fuzz.report import lines
 from tests.robustness.fuzz.settings import SETTINGS
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--seed", default=str(int(time.time())))
     parser.add_argument("--setting", default="")
     parser.add_argument("--tier", choices=TIERS, default="")
+    parser.add_argument("--loops", action="store_true")
     parser.add_argument("--in-units", type=float, default=0.0, metavar="PERCENT")
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--replay", type=Path)
@@ -47,7 +49,8 @@ def main() -> int:
     if options.setting and options.setting not in SETTINGS:
         parser.error(f"--setting {options.setting}: there are {', '.join(SETTINGS)}")
     if options.child:
-        Child(options.child, options.seed, options.setting, options.tier).run(options.seconds, options.programs)
+        child = Child(options.child, options.seed, options.setting, options.tier, loops=options.loops)
+        child.run(options.seconds, options.programs)
         return 0
     if options.replay:
         return replay(options.replay)
@@ -61,6 +64,7 @@ def main() -> int:
         programs=options.programs,
         setting=options.setting,
         tier=options.tier,
+        loops=options.loops,
     )
     print("\n".join(lines(coverage, totals, load_library())))
     if totals.findings:
@@ -84,7 +88,7 @@ def replay(path: Path) -> int:
             continue
         program = Program.from_line(line.removeprefix("at first "))
         for tier in TIERS:
-            pair = make_pair(library, program.model, tier)
+            pair = make_pair(library, program.model, tier, heat=heat_for(program))
             differs = pair.run(program) is not None
             print(describe(pair, program) if differs else "no difference")
             status |= differs

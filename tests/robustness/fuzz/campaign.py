@@ -31,7 +31,7 @@ from bt.engine.vcpu import Vcpu
 from tests.robustness.fuzz.coverage import Coverage, StencilDiary
 from tests.robustness.fuzz.guest import Guest
 from tests.robustness.fuzz.pair import Difference, Pair, minimise
-from tests.robustness.fuzz.program import Program, generate, mutate
+from tests.robustness.fuzz.program import Program, generate, generate_loops, mutate
 from tests.robustness.fuzz.settings import SETTINGS
 
 CPU_SECONDS = 20.0
@@ -39,6 +39,7 @@ CPU_SECONDS = 20.0
 MANY = 1 << 62
 TIERS: tuple[Tier, ...] = ("1", "2")
 """Of the translator, by turns."""
+LOOPS_HEAT = 4
 _SAVE_SECONDS = 10
 _CHANCE_OF_MUTATION = 0.4
 _DIARY_EVERY, _STEPPED_EVERY = 5, 50  # programs
@@ -89,8 +90,10 @@ class Totals:
 class Child:
     """Runs programs until its time is over, or it dies."""
 
-    def __init__(self, directory: Path, seed: str, setting: str, tier: Tier | Literal[""] = "") -> None:
-        self.directory, self.setting = directory, setting
+    def __init__(
+        self, directory: Path, seed: str, setting: str, tier: Tier | Literal[""] = "", *, loops: bool = False
+    ) -> None:
+        self.directory, self.setting, self._loops = directory, setting, loops
         self._tiers = (tier,) if tier else TIERS
         self.random = Random(seed)
         self.library: Library = load_library()
@@ -98,8 +101,8 @@ class Child:
         self.corpus = [Program.from_line(line) for line in _lines(directory / "corpus.txt")]
         self._current = os.open(directory / "current.txt", os.O_RDWR | os.O_CREAT)
         self._cpu = time.process_time()
-        self._pairs: dict[tuple[str, Tier], Pair] = {}
-        self._diaries: dict[tuple[str, Tier], StencilDiary] = {}
+        self._pairs: dict[tuple[str, Tier, int | None], Pair] = {}
+        self._diaries: dict[tuple[str, Tier, int | None], StencilDiary] = {}
 
     def run(self, seconds: float, programs: int) -> None:
         """The loop: until the time is over or so many programs have been run in all."""
@@ -119,8 +122,9 @@ class Child:
     def _one(self) -> None:
         program = self._choose()
         tier = self._tiers[self.totals.programs % len(self._tiers)]
-        pair = self._pair(program.model, tier)
-        diary = self._diaries[program.model, tier]
+        heat = heat_for(program)
+        pair = self._pair(program.model, tier, heat)
+        diary = self._diaries[program.model, tier, heat]
         before = [pair.right.cpu.control(name) for name in _COUNTED]
         self.totals.programs += 1
         diary.keep(self.totals.programs % _DIARY_EVERY == 0)
@@ -144,9 +148,11 @@ class Child:
             self._write_finding(type(error).__name__, program, traceback.format_exc())
             for guest in (pair.left, pair.right):
                 guest.close()
-            del self._pairs[program.model, tier]
+            del self._pairs[program.model, tier, heat]
 
     def _choose(self) -> Program:
+        if self._loops:
+            return generate_loops(self.random, self.setting)
         setting = self.setting or self.random.choices(list(SETTINGS), [s.weight for s in SETTINGS.values()])[0]
         chosen = SETTINGS[setting]
         wanted = self.coverage.missing(chosen.bits, chosen.cpl == 3)
@@ -154,14 +160,14 @@ class Child:
             return mutate(self.random, self.random.choice(self.corpus), self.corpus, wanted)
         return generate(self.random, wanted, setting)
 
-    def _pair(self, model: str, tier: Tier) -> Pair:
-        if (model, tier) not in self._pairs:
-            pair = make_pair(self.library, model, tier, self._watch)
+    def _pair(self, model: str, tier: Tier, heat: int | None) -> Pair:
+        if (model, tier, heat) not in self._pairs:
+            pair = make_pair(self.library, model, tier, self._watch, heat)
             translator = pair.right.cpu
             assert isinstance(translator, TranslatingVcpu)
-            self._pairs[model, tier] = pair
-            self._diaries[model, tier] = StencilDiary(translator, self.coverage.stencils)
-        return self._pairs[model, tier]
+            self._pairs[model, tier, heat] = pair
+            self._diaries[model, tier, heat] = StencilDiary(translator, self.coverage.stencils)
+        return self._pairs[model, tier, heat]
 
     def _watch(self, program: Program) -> None:
         arm(CPU_SECONDS)
@@ -209,10 +215,22 @@ class Child:
         temporary.replace(self.directory / "account.json")
 
 
-def make_pair(library: Library, model: str, tier: Tier, watch: Callable[[Program], object] | None = None) -> Pair:
-    """The interpreter, and the translator with this tier where a guest can have it."""
+def heat_for(program: Program) -> int | None:
+    """How often a place is come by before it has a unit of the path from there; None: each block has one of its own
+    before it has run. With paging tier 2 would give itself a rest instead: opening pages is dear."""
+    return LOOPS_HEAT if program.calm and not SETTINGS[program.setting].paging else None
+
+
+def make_pair(
+    library: Library,
+    model: str,
+    tier: Tier,
+    watch: Callable[[Program], object] | None = None,
+    heat: int | None = None,
+) -> Pair:
+    """The interpreter, and the translator with this tier where a guest can have it. `heat`: see `heat_for`."""
     left = Guest("interp", Vcpu, library, model)
-    right = Guest(f"bt, tier {tier}", partial(TranslatingVcpu, tier=tier), library, model)
+    right = Guest(f"bt, tier {tier}", partial(TranslatingVcpu, tier=tier, heat=heat), library, model)
     return Pair(left, right, watch or (lambda program: None))
 
 
@@ -262,9 +280,16 @@ def how_it_died(status: int) -> str | None:
 
 
 def run_campaign(
-    directory: Path, *, seed: str, seconds: float, programs: int = MANY, setting: str = "", tier: str = ""
+    directory: Path,
+    *,
+    seed: str,
+    seconds: float,
+    programs: int = MANY,
+    setting: str = "",
+    tier: str = "",
+    loops: bool = False,
 ) -> tuple[Coverage, Totals]:
-    """Run children until the time is over or so many programs have been run."""
+    """Run children until the time is over or so many programs have been run. `loops`: programs of loops.py alone."""
     end = time.monotonic() + seconds
     deaths: Counter[str] = Counter()
     number = 0
@@ -273,6 +298,7 @@ def run_campaign(
         command += ["--seconds", str(left), "--programs", str(programs)]
         command += ["--seed", f"{seed}.{number}", "--setting", setting]
         command += ["--tier", tier] if tier else []
+        command += ["--loops"] if loops else []
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if not done.returncode:
             break

@@ -20,7 +20,7 @@ from tests import tables
 from tests.engines import EngineFactory
 from tests.robustness.fuzz import world
 from tests.robustness.fuzz.program import Event, Program
-from tests.robustness.fuzz.settings import SETTINGS, start
+from tests.robustness.fuzz.settings import SETTINGS, calm, start
 
 RESTARTS = 12
 """A program that shuts down goes on in another setting, so many times."""
@@ -104,6 +104,8 @@ class Guest:
             self.ram.write(address, content)
         self.cpu.state["a20_mask"] = _ALL_OF_A20
         start(self.cpu, chosen, Random(seed))
+        if self.program.calm:
+            calm(self.cpu)
 
     def run_to(self, instructions: int) -> None:
         """Go on until so many instructions have retired in all, or the program is at its end."""

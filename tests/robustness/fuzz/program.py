@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 from tests.cases.model import with_every_instruction
 from tests.robustness.fuzz import world
+from tests.robustness.fuzz.loops import Loops
 from tests.robustness.fuzz.recipes import Recipes
 from tests.robustness.fuzz.settings import SETTINGS
 
 SLOTS = 64
 """In a program; copies of them fill the code region."""
 MODELS = ("pentium4",) * 6 + ("pentium3", "pentium", "486", "pentium4,+nx", with_every_instruction())
+LOOP_MODELS = ("pentium4", "pentium4,+nx", with_every_instruction())
 _CHANCE_OF_LIMITS = 0.4
 _NO_OPERATION = b"\x90"
 
@@ -43,6 +45,8 @@ class Program:
     slots: tuple[bytes, ...]
     events: tuple[Event, ...]
     limited: bool = False
+    calm: bool = False
+    """Loops (loops.py) in a state that keeps nobody from executing them."""
 
     @property
     def code(self) -> bytes:
@@ -56,13 +60,13 @@ class Program:
     def to_line(self) -> str:
         slots = b"".join(self.slots).hex()
         events = [list(event) for event in self.events]
-        return json.dumps([self.setting, self.model, self.seed, slots, events, self.limited])
+        return json.dumps([self.setting, self.model, self.seed, slots, events, self.limited, self.calm])
 
     @staticmethod
     def from_line(line: str) -> Program:
-        setting, model, seed, code, events, limited = json.loads(line)
+        setting, model, seed, code, events, *flags = json.loads(line)
         slots = cut(bytes.fromhex(code))
-        return Program(setting, model, seed, slots, tuple(Event(*event) for event in events), limited)
+        return Program(setting, model, seed, slots, tuple(Event(*event) for event in events), *flags)
 
 
 def cut(code: bytes) -> tuple[bytes, ...]:
@@ -79,6 +83,27 @@ def generate(random: Random, wanted: tuple[int, ...] = (), setting: str = "") ->
     slots = tuple(_slot(random, recipes) for _ in range(SLOTS))
     limited = random.random() < _CHANCE_OF_LIMITS
     return Program(setting, random.choice(MODELS), str(random.getrandbits(48)), slots, _events(random), limited)
+
+
+def generate_loops(random: Random, setting: str = "") -> Program:
+    """A new program of loops, in flat segments."""
+    flat = [name for name, s in SETTINGS.items() if s.is_flat]
+    code = Loops(random).code(SLOTS * world.SLOT_BYTES)
+    events = [
+        Event(
+            random.choice((10, 1_000, 5_000, 20_000, 20_000)), random.choice(("run", "interrupt", "nmi")), world.TIMER
+        )
+        for _ in range(random.randrange(2, 6))
+    ]
+    return Program(
+        setting or random.choice(flat),
+        random.choice(LOOP_MODELS),
+        str(random.getrandbits(48)),
+        cut(code),
+        (*events, Event(20_000, "run")),
+        random.random() < _CHANCE_OF_LIMITS / 4,
+        calm=True,
+    )
 
 
 def _recipes(random: Random, setting: str, wanted: tuple[int, ...]) -> tuple[Recipes, Recipes]:

@@ -37,6 +37,11 @@ class Setting:
     weight: float = 1.0
 
     @property
+    def is_flat(self) -> bool:
+        """All segments have 32 bits, no base and no limit."""
+        return self.bits == 32 and self.code is self.stack is self.data is None
+
+    @property
     def directory(self) -> int:
         """CR3."""
         return {"pae": world.PAE_POINTERS, "large": world.LARGE_DIRECTORY}.get(self.paging, world.DIRECTORY)
@@ -90,6 +95,18 @@ def start(cpu: Vcpu, setting: Setting, random: Random) -> None:
     _floating_point(cpu, random)
     state["intr_pending"] = state["tsc_offset"] = 0
     reset.write_eflags(state, _eflags(setting, random))
+    cpu.flush()
+
+
+def calm(cpu: Vcpu) -> None:
+    """Take from a vCPU that is in a setting all that would look at each instruction or access, or keep FP away."""
+    state = cpu.state
+    state["eip"] = world.CODE
+    state["cr0"] &= ~(cr.CR0_TS | cr.CR0_EM | cr.CR0_AM)
+    state["cr4"] |= (cr.CR4_OSFXSR | cr.CR4_OSXMMEXCPT) & state["cr4_allowed"]
+    state["dr", 7] = DR7_RESET
+    reset.initialize_fp(state, reset.X87_MASKS | 0x340, tags=0)
+    reset.write_eflags(state, flags.IF | flags.IOPL)
     cpu.flush()
 
 
