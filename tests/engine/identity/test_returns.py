@@ -37,6 +37,10 @@ BODIES = {
         "call function\ninc ebx\nsetc [edi]\nmov [edi+4], ecx\ninc edx",
         "function:\ntest esi, 15\nsetz dl\nmovzx edx, dl\nadd [esp], edx\nstc\nret",
     ),
+    "where a path that is long ends": (
+        "xor eax, eax\nadd eax, esi\n" + "lea edx, [edx+3]\n" * 70 + "call function\nadc ebx, ecx\nsetc [edi]",
+        "function:\n" + "lea edx, [edx+5]\n" * 40 + "add eax, 0xfffffff5\nret",
+    ),
     "never": ("call function\nback:\nadc ebx, esi", "function:\npop edx\nmov edx, back\njmp edx"),
     "a pushed one": ("mov edx, back\npush edx\njmp function\nback:\nadd ebx, eax", "function:\nadd eax, 7\nret"),
 }

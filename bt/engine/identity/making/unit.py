@@ -309,7 +309,7 @@ class UnitWriter:
 
     def _return(self, index: int, onward: int, *, closing: bool) -> None:
         """On in the trace if T is where its call came from, as it nearly always is."""
-        following = self._leaves[index + 1 :] or self._leaves
+        following = self._leaves if closing else self._leaves[index + 1 :]  # none, where another unit is next
         if strictly_dead(following, _LOOK_AHEAD):
             self._code += compare_t(onward)
             self._branch(NOT_EQUAL, self._leave_to(index, None))
