@@ -49,7 +49,7 @@ def test_a_long_campaign(tmp_path: Path) -> None:
     _campaign(tmp_path, SLOW_PROGRAMS, 800, 20)
 
 
-@pytest.mark.parametrize("programs", [60, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("programs", [60, pytest.param(800, marks=pytest.mark.slow)])
 def test_loops_in_units(tmp_path: Path, programs: int) -> None:
     """Tier 2 has nearly all of what hardly ever leaves."""
     _, totals = run_campaign(tmp_path, seed="loops", seconds=SECONDS, programs=programs, tier="2", loops=True)
