@@ -261,8 +261,8 @@ class Context(Builder, ABC):
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def pass_time(self, ns: int) -> None:
-        """Let so much time pass beside the instruction, where instructions are time. What stencils do so must end its
-        block: an event may be due behind it."""
+        """Let so much time pass beside the instruction, where instructions are time. A stencil that does so ends
+        its block, for an event may be due behind it, or has looked that the budget outlasts the time."""
         passed = self.select(self.get("clock_scale") == 0, self.const(ns, 64), 0)
         self.put("clock_offset", self.get("clock_offset") + passed)
         self.put("run_budget", self.get("run_budget") - passed)

@@ -14,7 +14,8 @@ from bt.codegen.value import PTR
 FLUSH_TLB = native("flush_tlb", PTR, "i32")
 # Forget one page (INVLPG), global or not: linear address.
 INVALIDATE_PAGE = native("invalidate_page", PTR, "i64")
-# Let nothing in the branch caches match any more, because linear -> code mappings may have changed. Always OK.
+# Let nothing in the branch caches match any more, because linear -> code mappings may have changed: code tag and view
+# are made anew, the mode key stays. Always OK.
 BEGIN_EPOCH = native("begin_epoch", PTR)
 # The same for those who keep ways to code by linear address alone (tier 2): all of them, but those in global pages with
 # keep_global (i32); those in one page, wherever in it the address lies.

@@ -73,7 +73,7 @@ class Loops:
     # -- operands ----------------------------------------------------------------------------------------------------
 
     def _memory(self, reg: int) -> bytes:
-        """ModRM and displacement by a pointer, sometimes with an index in AL's place that is small: ECX."""
+        """ModRM and displacement by a pointer, perhaps with ECX, which is small, as index; or an absolute address."""
         random = self.random
         base = random.choice(_POINTERS)
         displacement = random.randrange(-_REACH, _REACH)

@@ -40,9 +40,6 @@ class _Use(NamedTuple):
     moved: int | None
 
 
-_UNUSED = _Use(None, 0)
-
-
 def with_windows(steps: Sequence[Placed], trapping: Container[int]) -> list[Placed]:
     """The steps of a trace of `mode.REAL_16`; `trapping`: EIPs where units were left time and again."""
     if any(placed.step.i.eip in trapping for placed in steps):
