@@ -9,12 +9,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bt.engine.identity.layout import REPEATED_INSNS
-from bt.engine.identity.making import paragraphs
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import is_repairable, with_right_flags
 from bt.engine.identity.making.steps import Ending, Placed, Step, step
 from bt.engine.identity.making.undefined_flags import HostFlags
-from bt.engine.identity.making.windows import with_windows
 from bt.engine.reencode.decoded import Decoded, decoded_records
 from bt.engine.structures import BLOCK, BLOCK_BYTES, NO_PAGE, RECORD, RECORD_BYTES, UNIT_HEAD
 from bt.x86.mode import PARAGRAPHS, USER
@@ -113,6 +111,8 @@ class Trace:
     def open_windows(self, trapping: Mapping[int, int]) -> None:
         """Have accesses looked at once for several, in code that is looked at."""
         if self.head.mode & PARAGRAPHS:
+            from bt.engine.identity.making.windows import with_windows
+
             self.steps = with_windows(self.steps, trapping)
 
     def repair(self, host_flags: HostFlags) -> None:
@@ -245,6 +245,8 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
 def _made(block: GuestBlock, instructions: Sequence[Decoded], *, wraps: bool = False) -> list[Step]:
     """What instructions of the block become."""
     if block.mode & PARAGRAPHS:
+        from bt.engine.identity.making import paragraphs  # not for those who never run 16-bit code: it takes 50 ms
+
         return [paragraphs.step(i, real=not block.mode & USER) for i in instructions]
     return [step(i, wraps=wraps) for i in instructions]
 
