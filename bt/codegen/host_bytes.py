@@ -24,13 +24,14 @@ def _short_rex(reg: int = 0, base: int = 0) -> bytes:
     return bytes((prefix,)) if prefix != 0x40 else b""
 
 
-def _registers(opcode: bytes, reg: int, rm: int) -> bytes:
+def on_registers(opcode: bytes, reg: int, rm: int) -> bytes:
+    """A 32-bit instruction on two registers; `reg` may be an opcode extension."""
     return _short_rex(reg, rm) + opcode + bytes((0xC0 | (reg & 7) << 3 | rm & 7,))
 
 
 def jump_register(number: int) -> bytes:
     """jmp r64"""
-    return _registers(b"\xff", 4, number)
+    return on_registers(b"\xff", 4, number)
 
 
 def move_immediate(number: int) -> bytes:
@@ -41,17 +42,17 @@ def move_immediate(number: int) -> bytes:
 
 def move(target: int, source: int) -> bytes:
     """mov r32, r32"""
-    return _registers(b"\x89", source, target)
+    return on_registers(b"\x89", source, target)
 
 
 def zero_extend_word(number: int) -> bytes:
     """movzx r32, r16, both the same"""
-    return _registers(b"\x0f\xb7", number, number)
+    return on_registers(b"\x0f\xb7", number, number)
 
 
 def test(number: int) -> bytes:
     """test r32, r32, both the same"""
-    return _registers(b"\x85", number, number)
+    return on_registers(b"\x85", number, number)
 
 
 def based(opcode: bytes, reg: int, base: int, displacement: int, *, short: bool = False) -> bytes:
@@ -88,11 +89,11 @@ def memory_operand(reg: int, base: int | None, index: int | None, scale: int, di
 
 def flags_to(number: int) -> bytes:
     """SF ZF AF PF CF as LAHF has them, into a register; destroys ebx. PUSHFQ would take longer."""
-    load = bytes((_LAHF,)) + _registers(b"\x0f\xb6", _EBX, _AH)  # movzx ebx, ah
+    load = bytes((_LAHF,)) + on_registers(b"\x0f\xb6", _EBX, _AH)  # movzx ebx, ah
     return move(number, _EAX) + load + move(_EAX, number) + move(number, _EBX)
 
 
 def flags_and_overflow_to(number: int) -> bytes:
     """The same in bits 8 to 15, and OF in bit 0."""
-    load = bytes((_LAHF,)) + _SETO_AL + _registers(b"\x0f\xb7", _EBX, _EAX)  # movzx ebx, ax
+    load = bytes((_LAHF,)) + _SETO_AL + on_registers(b"\x0f\xb7", _EBX, _EAX)  # movzx ebx, ax
     return move(number, _EAX) + load + move(_EAX, number) + move(number, _EBX)

@@ -12,6 +12,7 @@ from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import segments, strings
 from bt.engine.identity.making.offsets import EBX, FREE, set_word, zero_extended
 from bt.engine.identity.making.operand_forms import near, wrapping
+from bt.engine.identity.making.sequences import sequence
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline
@@ -140,6 +141,8 @@ def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
         raise NotEncodable("16-bit operand")
     if form.meaning in strings.MEANINGS:
         return Step(i, strings.single_element(encoder, form, i))
+    if (parts := sequence(encoder, form.meaning, i)) is not None:
+        return Step(i, parts, needs=fp_form_fields(form, i.is_memory).get("ready", 0))
     match form.meaning:
         case "control.jcc":
             return Step(i, (), Ending.CONDITION)
