@@ -13,14 +13,16 @@ from bt import machine
 from bt.cli import begin, library, options
 from bt.engine.linear import Address, translate
 from bt.engine.translator.vcpu import TranslatingVcpu
+from bt.errors import BadUsage
 from bt.inspect import modes
 from bt.inspect.code import offset_text, place_text
 from bt.inspect.explanation import host_code
 from bt.inspect.explanation.diary import Fragment, GuestInstruction, Piece
 from bt.inspect.explanation.explain import Explainer
 from bt.inspect.explanation.interpreted import InterpretedBlock, InterpretedInstruction
-from bt.inspect.explanation.units import ExplainedUnit, explained_unit
+from bt.inspect.explanation.units import ExplainedUnit, MadeUnits, explained_unit
 from bt.inspect.place import Place, looking_at
+from bt.machine.config import TierName
 from bt.x86.opcodes import InstructionClass
 from bt.x86.state import CS
 
@@ -58,7 +60,9 @@ PLACE is a linear address (0x7c00), or selector and offset in hexadecimal (f000:
 
 With --tier 2 the unit of each block follows, as it would be if the block were hot by itself; real units follow the
 path that is taken, and repeat short loops. There `sub r15` charges, gs: leads to the view, rbp to the branch table.
-Only flat 32-bit code and code of real and virtual-8086 mode become units; here without paging.
+Only flat 32-bit code and code of real and virtual-8086 mode become units; here without paging. `--after N --units K`
+shows units that the run itself has made: the blocks of their paths, and which instructions are otherwise because they
+had trapped; with --tier 2 units of single blocks, which are made at once.
 
 `=` marks an instruction whose translation is the instruction itself with its registers renamed, `!` a callout: the
 interpreter does it. [names] in host code are slots of the CPU state, <names> where a jump leads. Below each block come
@@ -70,7 +74,8 @@ instruction the host's."""
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     image = options.chosen_image(given)
-    config = machine.MachineConfig(memory=given.memory, cpu=options.chosen_cpu(given, image))
+    tier: TierName = "2" if given.units and given.tier == "2" else "auto"
+    config = machine.MachineConfig(memory=given.memory, cpu=options.chosen_cpu(given, image), tier=tier)
     pc = machine.Machine(config, library=library.load(config.cpu))
     pc.load(
         image,
@@ -79,11 +84,18 @@ def main(arguments: Sequence[str]) -> int:
         flat=given.flat,
         boot_sector=bool(given.boot_sector),
     )
-    begin.advance(pc, given.after, given.until)
     assert isinstance(pc.cpu, TranslatingVcpu)
     cpu = pc.cpu
+    made = MadeUnits(cpu, given.units or 0)
+    begin.advance(pc, given.after, given.until)
     blocks = given.blocks or (None if given.insns else DEFAULT_BLOCKS)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    if given.units:
+        if not made.latest:
+            raise BadUsage("--units: nothing has become a unit up to there; give a greater --after")
+        for unit in made.latest:
+            show_unit(unit, console)
+        return 0
     translated = False
     with looking_at(cpu, given.at or Place(cpu.state["eip"], cpu.state.segment(CS, "selector"))) as eip:
         console.print(modes.describe_mode(cpu.state), highlight=False)
@@ -114,6 +126,7 @@ def _parser() -> options.Parser:
     add("--at", metavar="PLACE", type=begin.place, help="explain the code there, not at the entry")
     begin.add(parser)
     add("--tier", choices=("1", "2"), default="1", help="2: show the unit that each block could become besides")
+    add("--units", metavar="N", type=options.count, help="the last N units that the run up to there has made, instead")
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--blocks", metavar="N", type=options.count, help=f"so many blocks (default {DEFAULT_BLOCKS})")
     amount.add_argument("--insns", metavar="N", type=options.count, help="blocks that make up so many instructions")
@@ -160,6 +173,8 @@ def show_interpreted(block: InterpretedBlock, console: Console) -> None:
 def show_unit(unit: ExplainedUnit, console: Console) -> None:
     """Print what tier 2 makes of a block: the instructions themselves, where they are charged, how they are left."""
     console.print(f"{unit}\n", style="bold", highlight=False)
+    for remark in (unit.way, *unit.rewritten) if unit.path else ():
+        console.print(remark, style="dim", highlight=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("guest", "instruction", "", "host code"):
         table.add_column(heading, no_wrap=True)

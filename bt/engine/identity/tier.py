@@ -181,6 +181,10 @@ class IdentityTier:
             self._make(trace)
         self._settle_heat(linear)
 
+    def traps_at(self, eip: int) -> int:
+        """How often a unit has been given up because of what the instruction there accesses."""
+        return self._trapping[eip]
+
     def emitted(self) -> Iterator[tuple[int, bytes]]:
         """Host address and code of each unit there is, stubs and way in included."""
         yield from self._space.written
@@ -217,6 +221,8 @@ class IdentityTier:
             cpu.forget_everything()
             return
         unit = UnitWriter(trace, start, site, self._gates).write()
+        if cpu.unit_observer is not None:
+            cpu.unit_observer(trace, unit)
         entry, head = self._entry(trace, unit, number)
         assert len(unit.code) + len(entry) <= MOST_CODE
         assert len(unit.sites) <= MOST_SITES

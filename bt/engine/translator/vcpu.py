@@ -21,6 +21,8 @@ from bt.x86.page import PAGE
 
 if TYPE_CHECKING:
     from bt.engine.identity.long.tier import LongTier
+    from bt.engine.identity.making.paths import Trace
+    from bt.engine.identity.making.unit import Unit
     from bt.engine.identity.tier import IdentityTier
 
 CACHE_PIECES = 96  # 24 MiB
@@ -86,6 +88,7 @@ class TranslatingVcpu(Vcpu):
         self._heat, self._heat_wanted = heat, HEAT_WANTED[tier] if heat is None else heat
         self.identity: IdentityTier | None = None  # there from the first promotion on
         self.long_units: LongTier | None = None  # the same for 64-bit code
+        self.unit_observer: Callable[[Trace, Unit], None] | None = None  # asked for each unit that is made
         self._refused = ""
         super().__init__(library, memory, model)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -252,3 +253,30 @@ def test_the_unit_of_a_block(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"mov byte ptr \[ecx \+ 0x112400\], dl +=  mov byte ptr \[r10 \+ rcx \+ 0x112400\], dl", said)
     assert re.search(r"add eax, 0x3c6ef35f +=  sub r15, 7 *\n +js <below>", said)
     assert "jmp <unit_end_way_out>" in said
+
+
+def test_units_that_a_run_has_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """An access to where there is nothing trapped, and is the interpreter's in the units after that."""
+    body = "again:\nadd ecx, 3\nmov edx, [0xe0000000]\ndec esi\njnz again\nhlt"
+    image = tmp_path / "loop.bin"
+    image.write_bytes(assemble(f"mov esi, 9000\n{body}", 32, 0x100000))
+    given = [str(image), "--flat", "0x100000", "--tier", "2", "--after", "2000"]
+    assert explain.main([*given, "--units", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "mov edx, dword ptr [0xe0000000]: trapped in 1 units before; the interpreter does it" in said
+    assert explain.main([*given, "--units", "1"]) == 0
+    assert len(re.findall(r"^unit ", capsys.readouterr().out, re.MULTILINE)) == 1
+
+
+def test_units_have_paths(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    image = tmp_path / "loop.bin"
+    body = "again:\nadd ecx, 3\njc over\ninc ebx\nover:\ndec esi\njnz again\nhlt"
+    image.write_bytes(assemble(f"mov esi, 90000000\n{body}", 32, 0x100000))
+    assert explain.main([str(image), "--flat", "0x100000", "--after", "300000000", "--units", "5"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^path 001000\w\w( 001000\w\w)+ and around again$", said, re.MULTILINE)
+
+
+def test_no_units(tmp_path: Path) -> None:
+    with pytest.raises(BadUsage, match="nothing has become a unit"):
+        explain.main(["hello", "--after", "100", "--units", "3"])
