@@ -51,8 +51,6 @@ FIND_BLOCK = native("find_block", PTR, result=PTR)
 MAKE_BLOCK = native("make_block", PTR, "i64", PTR, result=PTR)
 # What the translator does when a block dies: state, block.
 FORGET_TRANSLATION = native("forget_translation", PTR, PTR, result="void")
-# Forget everything decoded and translated (the areas are full): state.
-RESET_BLOCKS = native("reset_blocks", PTR)
 # Fetch the instruction that crosses a page into CONTROL.fetch: state, bytes on the first page.
 GATHER = native("gather", PTR, PTR, "i32")
 

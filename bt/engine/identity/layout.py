@@ -46,7 +46,6 @@ UNIT_SITE = Layout(
 )
 UNIT_SITES = 1 << 17
 LATE_AF, LATE_CARRIED_OF, LATE_NO_OF = 1, 2, 4  # set AF; OF = CF xor SF; clear OF
-NO_SITE = 0  # the number of none: the first is 1
 
 # A slot of the branch table that leads to a unit.
 WAY_BYTES = 16
