@@ -18,7 +18,7 @@ TLB_ENTRIES = TLB_BYTES // TLB_ENTRY_BYTES
 READ_TAG, WRITE_TAG, ADDEND, PHYSICAL = 0, 8, 16, 24  # offsets within an entry
 INVALID_TAG = 0
 # PHYSICAL has, beside the physical page, WALKED_GLOBAL, WALKED_NO_EXECUTE and WALKED_LARGE (bt/x86/services.py) of the
-# walk that made the entry.
+# walk that made the entry, and WALKED_WRITABLE if it was for writing and the page is marked dirty.
 PHYSICAL_FLAGS = 4096 - 1
 
 TABLES = TLB_TABLES  # one behind the other in the state, as `tlb_filled` counts their entries

@@ -38,6 +38,7 @@ from bt.x86 import services
 from bt.x86.context import OK
 from bt.x86.mode_update import forget_branches
 from bt.x86.page import HUGE_SHIFT, PAGE, REGION_SHIFT
+from bt.x86.services import WALKED_WRITABLE
 from bt.x86.state import FLUSH_FOR_PYTHON, LARGE_REGIONS_SLOTS, TLB_FILLED_SLOTS
 from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.paging.fetched_pages import was_fetched
@@ -53,7 +54,7 @@ def _resolve(b: NativeContext) -> None:
     wanted = tag_of(linear)
     tag = b.load(b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG), 64)
     fetch = flags & ACCESS_FETCH
-    with b.If(tag == wanted):
+    with b.If((tag == wanted) | ((write != 0) & _has_only_code_in_the_way(b, entry, wanted))):
         not_executable = b.load(entry + PHYSICAL, 32) & services.WALKED_NO_EXECUTE
         with b.Likely((fetch == 0) | (not_executable == 0)):
             b.put("memory_value", b.load(entry + ADDEND, 64) + linear)
@@ -92,17 +93,26 @@ def _resolve(b: NativeContext) -> None:
     # the first store since the dirty log was read has to come by here, and all stores to code, and to ROM, which is
     # never marked
     in_the_way = (b.load(code_map_slot(b, physical), 64) != 0) | ~is_dirty(b, physical)
-    writable = (walked & services.WALKED_WRITABLE) != 0
+    writable = (walked & WALKED_WRITABLE) != 0
     b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, wanted, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, wanted)
     b.store(entry + ADDEND, there.host - (linear & -PAGE))
     kept = walked & (services.WALKED_GLOBAL | services.WALKED_NO_EXECUTE | services.WALKED_LARGE)
-    b.store(entry + PHYSICAL, physical | kept)
+    settled = (write != 0) & there.is_writable
+    b.store(entry + PHYSICAL, physical | kept | b.select(settled, walked & WALKED_WRITABLE, b.const(0, 64)))
     _is_full(b, entry)
     b.put("tlb_has_global", b.get("tlb_has_global") | (kept & services.WALKED_GLOBAL))
     with b.Unlikely(started.get() != 0):
         took = (b.cycles() - started.get()) * SAMPLED
         b.put("tlb_fill_cycles", b.get("tlb_fill_cycles") + took)
+
+
+def _has_only_code_in_the_way(b: NativeContext, entry: Value, wanted: Value) -> Value:
+    """Whether it has been found before that a page may be written to (i1). Such stores come by each time, and are often
+    to data that lies beside the code."""
+    known = b.load(entry + PHYSICAL, 64)
+    is_known = (b.load(entry + READ_TAG, 64) == wanted) & ((known & WALKED_WRITABLE) != 0)
+    return is_known & (b.load(code_map_slot(b, known), 64) != 0)
 
 
 def _direct(b: NativeContext) -> None:
@@ -218,6 +228,7 @@ def _protect(b: NativeContext) -> None:
     _, first, size = b.arguments
     with _Filled(b) as (entry, _, _), b.If(((b.load(entry + PHYSICAL, 64) & ~PHYSICAL_FLAGS) - first).ult(size)):
         b.store(entry + WRITE_TAG, b.const(INVALID_TAG, 64))
+        b.store(entry + PHYSICAL, b.load(entry + PHYSICAL, 64) & ~WALKED_WRITABLE)
     protect_views(b, first, size)
 
 
@@ -228,7 +239,8 @@ def _known_translation(b: NativeContext) -> None:
     with b.If(b.load(entry + READ_TAG, 64) != tag):
         b.ret(NOT_KNOWN)
     writable = b.load(entry + WRITE_TAG, 64) == tag
-    b.ret(b.load(entry + PHYSICAL, 64) | (writable.zext(64) * services.WALKED_WRITABLE))
+    known = b.load(entry + PHYSICAL, 64) & ~WALKED_WRITABLE
+    b.ret(known | (writable.zext(64) * WALKED_WRITABLE))
 
 
 RUNTIME: tuple[tuple[Signature, Body], ...] = (
