@@ -174,7 +174,7 @@ def show_unit(unit: ExplainedUnit, console: Console) -> None:
     """Print what tier 2 makes of a block: the instructions themselves, where they are charged, how they are left."""
     console.print(f"{unit}\n", style="bold", highlight=False)
     for remark in (unit.way, *unit.rewritten) if unit.path else ():
-        console.print(remark, style="dim", highlight=False)
+        console.print(remark, style="dim", highlight=False, markup=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("guest", "instruction", "", "host code"):
         table.add_column(heading, no_wrap=True)

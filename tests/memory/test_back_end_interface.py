@@ -18,6 +18,8 @@ MAY_CHOOSE = {  # which back-end there is
     "memory/access.py",
     "engine/library/runtime.py",
     "engine/vcpu.py",
+    "engine/identity/gates.py",
+    "engine/identity/making/beside_code.py",
     "engine/identity/long/memory_code.py",
     "memory/host_mmu/mmu.py",
 }

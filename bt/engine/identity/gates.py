@@ -38,6 +38,8 @@ from bt.engine.identity.layout import (
     OPENING_COST,
     SAMPLES_BY_STAYS,
     SHORT_STAY,
+    TRAP_BESIDE_CODE,
+    TRAP_OUTSIDE,
     TRAPPING,
     UNIT,
     UNIT_BYTES,
@@ -62,6 +64,7 @@ from bt.memory.access import Body, NativeContext
 from bt.memory.host_mmu.code import OPEN_PAGE
 from bt.memory.host_mmu.layout import VIEW_BYTES
 from bt.memory.host_mmu.result import ATTENTION, OPENED
+from bt.memory.soft_mmu.code import lies_beside_code
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.page import PAGE
@@ -203,10 +206,15 @@ def _fault(b: NativeContext) -> None:
             _look_afresh(b, site, refund)  # the walk wrote an accessed bit into its very code
         with b.If((result.get() == OPENED) & may_enter(b)):
             _resume(b, _in_code(b, UNIT_SITE.get(b, site, "retry")), refund)
-    with b.If(result.get() == ATTENTION):
-        _count_trap(b, site, outside=(b.get("fault_signal") == SIGSEGV) & linear.uge(VIEW_BYTES))
+    outside = (b.get("fault_signal") == SIGSEGV) & linear.uge(VIEW_BYTES)
+    writes = in_view & (b.get("fault_write") != 0)
     _note_x87(b, site)
     stays, left = interpret_one(b, UNIT_SITE.get_pointer(b, site, "record"), refund)
+    with b.If(result.get() == ATTENTION):
+        reasons = (outside.zext(64) * TRAP_OUTSIDE) | (
+            (writes & lies_beside_code(b, linear)).zext(64) * TRAP_BESIDE_CODE
+        )
+        _count_trap(b, site, reasons)
     with b.If(in_view & begins & stays), b.If(_open(b, linear) == OPENED):
         UNIT_SITE.put(b, site, "traps", UNIT_SITE.get(b, site, "traps") - 1)
     _go_on_behind(b, site, refund, stays, left)
@@ -223,9 +231,9 @@ def _open(b: NativeContext, linear: Value) -> Value:
     return result
 
 
-def _count_trap(b: NativeContext, site: Value, outside: Value) -> None:
-    """An instruction that traps time and again is a service in the next unit; or its operand wraps, if it was `outside`
-    of the view (operand_forms.py)."""
+def _count_trap(b: NativeContext, site: Value, reasons: Value) -> None:
+    """An instruction that traps time and again is a service in the next unit, or otherwise done there, which depends on
+    the `reasons` (TRAP_* bits)."""
     traps = UNIT_SITE.get(b, site, "traps") + 1
     UNIT_SITE.put(b, site, "traps", traps)
     with b.If(traps == MOST_TRAPS):
@@ -233,7 +241,7 @@ def _count_trap(b: NativeContext, site: Value, outside: Value) -> None:
         place = CONTROL.get(b, control, "trapping_next")
         record = UNIT_SITE.get_pointer(b, site, "record")
         with b.If(place.ult(TRAPPING)):
-            entry = RECORD.get(b, record, "eip").zext(64) | (outside.zext(64) << 32)
+            entry = RECORD.get(b, record, "eip").zext(64) | reasons
             b.store(CONTROL.get_pointer(b, control, "trapping") + (place << 3), entry)
             CONTROL.put(b, control, "trapping_next", place + 1)
             b.call(KILL_UNIT, b.cpu, UNIT_SITE.get(b, site, "unit").zext(64))

@@ -67,6 +67,7 @@ HEAT_DONE = 0xFFFF  # nothing to be gained: it has a unit, or can have none
 EAGER = 1  # heat_limit: each block becomes a unit by itself, before it has run
 MOST_TRAPS = 8  # of a site; then its unit is made anew without it
 TRAPPING = 1 << 10
+TRAP_OUTSIDE, TRAP_BESIDE_CODE = 1 << 32, 1 << 33  # beside the EIP of what trapped: why
 
 SHORT_STAY = 100  # instructions, for which leaving tier 1 and coming back was not worth it
 MOST_SHORT = 500  # then the unit is given up, and its place stays in tier 1

@@ -33,6 +33,8 @@ from bt.engine.identity.layout import (
     HEAT_DONE,
     HEAT_ENTRIES,
     MEMBERS,
+    TRAP_BESIDE_CODE,
+    TRAP_OUTSIDE,
     TRAPPING,
     UNIT,
     UNIT_BYTES,
@@ -83,6 +85,7 @@ class IdentityTier:
         self.reasons: Counter[str] = Counter()  # why paths became none
         self._trapping: Counter[int] = Counter()  # by EIP
         self._wrapping: frozenset[int] = frozenset()
+        self._beside: frozenset[int] = frozenset()
         self._missing = cpu.library.forms_without(cpu.model)
         if not has_gs_base():
             raise Refused("the host has no FSGSBASE")
@@ -164,6 +167,7 @@ class IdentityTier:
                 self._everything,
                 self._trapping,
                 self._wrapping,
+                self._beside,
                 self._missing,
                 ready_now(state_now),
                 self.host_flags,
@@ -203,7 +207,8 @@ class IdentityTier:
         entries = noted[:count].tolist()
         noted.release()
         self._trapping = Counter(entry & 0xFFFF_FFFF for entry in entries)
-        self._wrapping = frozenset(entry & 0xFFFF_FFFF for entry in entries if entry >> 32)
+        self._wrapping = frozenset(entry & 0xFFFF_FFFF for entry in entries if entry & TRAP_OUTSIDE)
+        self._beside = frozenset(entry & 0xFFFF_FFFF for entry in entries if entry & TRAP_BESIDE_CODE)
 
     def _settle_heat(self, linear: int) -> None:
         place = (linear ^ linear >> 16) & (HEAT_ENTRIES - 1)

@@ -63,7 +63,7 @@ class ExplainedUnit:
     def rewritten(self) -> tuple[str, ...]:
         """A line for each instruction that is otherwise than it would be, because it trapped."""
         traps = {line.eip: line for line in self.lines if line.traps}
-        done = ("the interpreter does it", "with an address that wraps, or checked")
+        done = ("the interpreter does it", "an address that wraps, or a store that looks for code first")
         return tuple(
             f"{eip:08x} {line.text}: trapped in {line.traps} units before; {done[line.mark != '!']}"
             for eip, line in traps.items()
@@ -81,6 +81,7 @@ def explained_unit(cpu: TranslatingVcpu, eip: int) -> ExplainedUnit:
         False,
         True,
         {},
+        frozenset(),
         frozenset(),
         cpu.library.forms_without(cpu.model),
         READY_X87 | READY_SSE,

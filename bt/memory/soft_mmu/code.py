@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from bt.codegen.value import PTR, Value
 from bt.memory.backend import AccessCode, AccessHoles, HoleContext, Probe
+from bt.memory.physical import code_map_slot
 from bt.memory.soft_mmu.layout import (
     ADDEND,
     EMPTY,
     ENTRY_MASK,
     ENTRY_SHIFT,
     HOLES,
+    PHYSICAL,
     READ_TAG,
     SUPERVISOR,
     SUPERVISOR_64,
@@ -21,6 +23,7 @@ from bt.memory.soft_mmu.layout import (
 from bt.x86 import mode, state
 from bt.x86.context import Context
 from bt.x86.page import PAGE
+from bt.x86.services import WALKED_WRITABLE
 from bt.x86.system.operating_mode import in_64_bit_mode, is_long_mode
 
 
@@ -32,6 +35,19 @@ def entry_offset(linear: Value) -> Value:
 def tag_of(linear: Value) -> Value:
     """The tag of the page that this address is in, of its width."""
     return linear | (PAGE - 1)
+
+
+def only_code_is_in_the_way(b: Context, entry: Value, linear: Value) -> Value:
+    """Whether the page of a linear address (i64), whose entry this is, has been found to be one that may be written to
+    but for code in it (i1)."""
+    known = b.load(entry + PHYSICAL, 64)
+    is_known = (b.load(entry + READ_TAG, 64) == tag_of(linear)) & ((known & WALKED_WRITABLE) != 0)
+    return is_known & (b.load(code_map_slot(b, known), 64) != 0)
+
+
+def lies_beside_code(b: Context, linear: Value) -> Value:
+    """Whether what has just been written to at a linear address (i64) is in a page with code (i1)."""
+    return only_code_is_in_the_way(b, b.get_pointer("tlb") + entry_offset(linear), linear)
 
 
 def _tag(b: Context, write: Value) -> Value:

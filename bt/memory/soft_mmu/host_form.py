@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bt.memory.soft_mmu.layout import ADDEND, ENTRY_MASK, ENTRY_SHIFT, READ_TAG, SUPERVISOR_64, USER_64, WRITE_TAG
+from bt.memory.soft_mmu.layout import (
+    ADDEND,
+    ENTRY_MASK,
+    ENTRY_SHIFT,
+    PHYSICAL,
+    READ_TAG,
+    SUPERVISOR_64,
+    USER_64,
+    WRITE_TAG,
+)
 from bt.x86 import state
+
+
+class Entry(NamedTuple):
+    """Of the table of 32-bit code that the state points to: how the entry for a linear address is found, as HostForm
+    has it, and displacements in it."""
+
+    table: str  # slot of the state
+    shift: int
+    mask: int
+    tag: int  # for reading
+    addend: int
+    physical: int  # the page, and WALKED_* bits
+
+
+ENTRY = Entry("tlb", ENTRY_SHIFT, ENTRY_MASK, READ_TAG, ADDEND, PHYSICAL)
 
 
 class HostForm(NamedTuple):

@@ -19,7 +19,7 @@ from bt.memory.backend import (
 )
 from bt.memory.host_mmu.code import flush_views, flush_views_at, protect_views
 from bt.memory.physical import PhysicalPage, code_map_slot, is_dirty, mark_dirty
-from bt.memory.soft_mmu.code import entry_offset, tag_of
+from bt.memory.soft_mmu.code import entry_offset, only_code_is_in_the_way, tag_of
 from bt.memory.soft_mmu.layout import (
     ADDEND,
     EMPTY,
@@ -54,7 +54,8 @@ def _resolve(b: NativeContext) -> None:
     wanted = tag_of(linear)
     tag = b.load(b.select(write != 0, entry + WRITE_TAG, entry + READ_TAG), 64)
     fetch = flags & ACCESS_FETCH
-    with b.If((tag == wanted) | ((write != 0) & _has_only_code_in_the_way(b, entry, wanted))):
+    # what lies beside code is stored to time and again
+    with b.If((tag == wanted) | ((write != 0) & only_code_is_in_the_way(b, entry, linear))):
         not_executable = b.load(entry + PHYSICAL, 32) & services.WALKED_NO_EXECUTE
         with b.Likely((fetch == 0) | (not_executable == 0)):
             b.put("memory_value", b.load(entry + ADDEND, 64) + linear)
@@ -105,14 +106,6 @@ def _resolve(b: NativeContext) -> None:
     with b.Unlikely(started.get() != 0):
         took = (b.cycles() - started.get()) * SAMPLED
         b.put("tlb_fill_cycles", b.get("tlb_fill_cycles") + took)
-
-
-def _has_only_code_in_the_way(b: NativeContext, entry: Value, wanted: Value) -> Value:
-    """Whether it has been found before that a page may be written to (i1). Such stores come by each time, and are often
-    to data that lies beside the code."""
-    known = b.load(entry + PHYSICAL, 64)
-    is_known = (b.load(entry + READ_TAG, 64) == wanted) & ((known & WALKED_WRITABLE) != 0)
-    return is_known & (b.load(code_map_slot(b, known), 64) != 0)
 
 
 def _direct(b: NativeContext) -> None:

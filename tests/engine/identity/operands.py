@@ -10,20 +10,29 @@ from bt.x86.capstone_layout import Handle
 # the way into a unit has its own slot, whose address it loads into r12; operands in FS and GS have the segment's base,
 # whose address they load into rbx
 _NEAR = re.compile(r"\[r10( \+ (r[acd]x|rsi|rdi|r8|r14|rbx|r12)(\*[1248])?)?( [+-] (0x)?[0-9a-f]+)?\]")
+# stores beside code look into the TLB and at the map of code, and then go to the page's place on the host
+_ENTRY = re.compile(
+    r"^(cmp|mov) rcx, qword ptr \[r12( \+ 0x18)?\]|^mov rcx, qword ptr \[rcx\]|^add r14, qword ptr \[r12 \+ 0x10\]"
+)
+_ON_HOST = re.compile(r"\[r14\]")
+_RESTORED = ["pop rax", "add al, 0x7f", "sahf", "mov rax, rbx", "pop rcx"]
 _ALLOWED = re.compile(r"gs:\[|\[r13|\[rbp \+ r14\*8\]|^cmp dword ptr \[r12\], |^mov ebx, dword ptr \[rbx\]")
 
 
 def check_operands(emitted: Iterable[tuple[int, bytes]]) -> int:
     """That every memory operand is gs: with a 32-bit address, or from the view's base on with one register of 32 bits,
-    or touches the state or the branch table; how many."""
+    or touches the state or the branch table, or has been looked for in the TLB; how many."""
     seen = 0
     with Handle(64) as handle:
         for start, code in emitted:
             lines = list(handle.disassemble(code, start))
             assert sum(len(line.code) for line in lines) == len(code)
-            for line in lines:
-                if "[" in line.text and not line.text.startswith(("lea ", "nop")):
-                    assert _ALLOWED.search(line.text) or _NEAR.search(line.text), line.text
+            for number, line in enumerate(lines):
+                if _ON_HOST.search(line.text) and not line.text.startswith("lea "):
+                    before = [other.text for other in lines[number - 6 : number]]
+                    assert before == ["add r14, qword ptr [r12 + 0x10]", *_RESTORED], line.text
+                elif "[" in line.text and not line.text.startswith(("lea ", "nop")):
+                    assert _ALLOWED.search(line.text) or _ENTRY.search(line.text) or _NEAR.search(line.text), line.text
                     assert "gs:" not in line.text or b"\x65\x67" in line.code, line.text
                     seen += 1
     return seen

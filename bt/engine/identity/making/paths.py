@@ -76,6 +76,7 @@ class Choice(NamedTuple):
     everything: bool  # have a unit even where that does not pay
     trapping: Mapping[int, int]  # EIPs at which units were given up because of traps, and how often
     wrapping: frozenset[int]  # and those of them with addresses that wrap
+    beside: frozenset[int]  # and that store beside code
     missing: frozenset[int]  # forms that the guest's processor has not
     ready: int  # READY_* bits: which FP instructions may simply be executed
     host_flags: HostFlags
@@ -233,7 +234,9 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     for index, each in enumerate(found):
         # the next unit goes without windows, or has the form of addresses that wrap
         most = 2 if block.mode & PARAGRAPHS or each.i.eip in choice.wrapping else 1
-        if choice.trapping.get(each.i.eip, 0) >= most or each.i.form in choice.missing:
+        if each.i.eip in choice.beside and not block.mode & PARAGRAPHS:
+            found[index] = each.beside_code()
+        elif choice.trapping.get(each.i.eip, 0) >= most or each.i.form in choice.missing:
             found[index] = each.as_service()
         elif _better_in_tier_1(found, index, choice):
             if not choice.everything:

@@ -10,6 +10,7 @@ from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import based, memory_operand, move, move_immediate, rex
 from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import segments, strings
+from bt.engine.identity.making.beside_code import Look, look_and_store
 from bt.engine.identity.making.offsets import EBX, FREE, set_word, zero_extended
 from bt.engine.identity.making.operand_forms import near, wrapping
 from bt.engine.identity.making.sequences import sequence
@@ -55,11 +56,24 @@ class Step(NamedTuple):
     needs: int = 0  # READY_* bits of the FP instruction that it is
     x87: bool = False  # it becomes the last x87 instruction that FNSTENV shows
     check: tuple[tuple[bytes, bool], ...] = ()
+    look: Look | None = None  # before what stores beside code
     can_leave: bool = True
 
     def as_service(self) -> Step:
         """The same done by the interpreter."""
         return Step(self.i, (), Ending.LEAVES if FORMS[self.i.form].ends_block else Ending.NEXT, service=True)
+
+    def beside_code(self) -> Step:
+        """The same with a store that no view lets through (beside_code.py); else done by the interpreter."""
+        form = FORMS[self.i.form]
+        has_operand = self.i.is_memory and self.ending is Ending.NEXT and len(self.parts) == 1 and not self.check
+        try:
+            if not has_operand or form.meaning.startswith(("stack.", "string.")):
+                raise NotEncodable("no operand of its own")
+            look, store = look_and_store(_NEAR.operand_address(_T, self.i), form, self.i)
+        except NotEncodable:
+            return self.as_service()
+        return self._replace(parts=((store, True),), look=look)
 
 
 class Placed(NamedTuple):

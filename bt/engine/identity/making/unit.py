@@ -21,6 +21,7 @@ from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32, move_immediate, rex
 from bt.engine.identity.crossing import LOAD_FLAGS, NOTE_OPERAND, SAVE_FLAGS, add_to_budget, note_x87
 from bt.engine.identity.layout import BIAS, UNIT_SITE, UNIT_SITE_BYTES
+from bt.engine.identity.making.beside_code import RESTORE
 from bt.engine.identity.making.changed_registers import address_registers, changed_registers
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import late_repair
@@ -35,6 +36,7 @@ from bt.engine.identity.making.steps import (
     TO_TABLE,
     Ending,
     Placed,
+    Step,
     address_of_x87,
     compare_t,
     count_down,
@@ -239,6 +241,7 @@ class UnitWriter:
                 if can_fault:
                     self._site(self._here, record, start, 0, self._not_executed(index))
                 self._code += code
+            looked = self._look(index, step)
             # behind what ends blocks there may be something else to do first, once the interpreter has done it: TF
             goes_on = step.ending is Ending.NEXT and not FORMS[step.i.form].ends_block
             behind = self._here + sum([len(code) for code, _ in step.parts]) if goes_on else 0
@@ -246,6 +249,8 @@ class UnitWriter:
                 if can_fault:
                     self._site(self._here, record, start, behind, self._not_executed(index))
                 self._code += code
+            if looked is not None:
+                self._sites[looked] = self._sites[looked]._replace(behind=behind)
         else:
             for code, _ in step.parts:
                 self._code += code
@@ -253,6 +258,23 @@ class UnitWriter:
             now = (step.i.segment, step.i) if step.i.is_memory else self._x87[1:]
             self._x87 = LastX87(step.i.eip, *now)
         self._ending(index, placed)
+
+    def _look(self, index: int, step: Step) -> int | None:
+        """Look whether what follows may store; the place of the site by which the interpreter does it, if need be."""
+        if step.look is None:
+            return None
+        site = self._site(self._here, step.i.record, self._here, 0, self._not_executed(index))
+        place = len(self._sites) - 1
+
+        def interpreted() -> None:
+            self._code += RESTORE
+            self._to_gate("service", site)
+
+        for code, condition in step.look.pieces:
+            self._code += code
+            self._branch(condition, interpreted)
+        self._code += step.look.found
+        return place
 
     def _note_x87(self) -> None:
         self._code += self._x87.note
