@@ -11,8 +11,8 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.engine.identity.layout import (
     EAGER,
-    HEAT_DONE,
     HEAT_ENTRIES,
+    HEAT_UNIT,
     HOT_SAMPLES,
     PAGED_HEAT_SHIFT,
     PATH_BLOCKS,
@@ -106,7 +106,7 @@ def emit_note_heat(b: NativeContext) -> None:
     with b.If(~is_counted(b, linear)):
         b.ret(INDIFFERENT)
     heat = b.load(slot, 16)
-    with b.If(heat == HEAT_DONE):
+    with b.If(heat.uge(HEAT_UNIT)):
         b.ret(INDIFFERENT)
     limit = b.get("heat_limit")
     with_pages = is_paging(b) & (limit != EAGER)
@@ -188,12 +188,19 @@ def emit_kill_unit(b: NativeContext) -> None:
     unit = CONTROL.get_pointer(b, control, "units") + (b.arguments[1] * UNIT_BYTES)
     with b.If(UNIT.get(b, unit, "dead") != 0):
         b.ret(0)
+    shut_way_in(b, unit)
     UNIT.put(b, unit, "dead", 1)
     CONTROL.count(b, control, "units_killed")
     b.store(UNIT.get_pointer(b, unit, "slot"), CONTROL.get(b, control, "miss_gate"))
     block = UNIT.get_pointer(b, unit, "block")
     in_units = BLOCK.get(b, block, "in_units")
     BLOCK.put(b, block, "in_units", in_units & IN_UNIT)
-    where = BLOCK.get(b, block, "host") + CONTROL.get(b, control, "write_delta")
-    b.store(where.to_pointer(), UNIT.get(b, unit, "head"))
     b.store(heat_slot(b, UNIT.get(b, unit, "linear")), b.const(0, 16))
+
+
+def shut_way_in(b: NativeContext, unit: Value) -> None:
+    """The fragment that led to a unit is itself again; not that of a dead unit, whose block may be dead as well."""
+    block, control = UNIT.get_pointer(b, unit, "block"), b.get_pointer("engine")
+    where = BLOCK.get(b, block, "host") + CONTROL.get(b, control, "write_delta")
+    with b.If(UNIT.get(b, unit, "dead") == 0):
+        b.store(where.to_pointer(), UNIT.get(b, unit, "head"))

@@ -64,7 +64,7 @@ WAYS_THERE = WAYS * WAY_BYTES
 WAYS_AREA_BYTES = WAYS_THERE + 4 * ((1 << 32) >> REGION_SHIFT)
 
 HEAT_ENTRIES = 1 << 16
-HEAT_DONE = 0xFFFF  # nothing to be gained: it has a unit, or can have none
+HEAT_DONE, HEAT_UNIT = 0xFFFF, 0xFFFE  # nothing to be gained: it can have no unit, or it has one
 EAGER = 1  # heat_limit: each block becomes a unit by itself, before it has run
 MOST_TRAPS = 8  # of a site; then its unit is made anew without it
 TRAPPING = 1 << 10
