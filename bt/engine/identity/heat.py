@@ -17,6 +17,7 @@ from bt.engine.identity.layout import (
     PAGED_HEAT_SHIFT,
     PATH_BLOCKS,
     PATH_INSNS,
+    PATHS,
     UNIT,
     UNIT_BYTES,
 )
@@ -61,7 +62,7 @@ def is_counted(b: NativeContext, linear: Value) -> Value:
     """
     limit, is_paged = b.get("heat_limit"), is_paging(b)
     sampled = b.load(_sampled(b, linear), 8).uge(HOT_SAMPLES)
-    return (limit != 0) & ((limit == EAGER) | ~is_paged | sampled)
+    return (limit != 0) & (limit.ule(PATHS) | ~is_paged | sampled)
 
 
 def is_known_at_once(b: NativeContext) -> Value:
@@ -70,7 +71,7 @@ def is_known_at_once(b: NativeContext) -> Value:
     With paging it may wherever the interpreter has led: system calls and IRET go to the same places all the time.
     """
     limit = b.get("heat_limit")
-    return (limit == 0) | ((limit != EAGER) & is_paging(b))
+    return (limit == 0) | (limit.ugt(PATHS) & is_paging(b))
 
 
 def _sampled(b: NativeContext, linear: Value) -> Value:
@@ -79,7 +80,7 @@ def _sampled(b: NativeContext, linear: Value) -> Value:
 
 def sample(b: NativeContext) -> None:
     """At the end of a run: note where the guest is, if time has come to an end."""
-    counts = (b.get("heat_limit").ugt(EAGER)) & is_paging(b)
+    counts = b.get("heat_limit").ugt(PATHS) & is_paging(b)
     counts = counts & (b.get("exit_reason") == int(ExitReason.BUDGET))
     with b.If(counts):
         note_sample(b, code_linear(b, b.get("eip", width=32)))
@@ -109,7 +110,7 @@ def emit_note_heat(b: NativeContext) -> None:
     with b.If(heat.uge(HEAT_UNIT)):
         b.ret(INDIFFERENT)
     limit = b.get("heat_limit")
-    with_pages = is_paging(b) & (limit != EAGER)
+    with_pages = is_paging(b) & limit.ugt(PATHS)
     with b.If((heat.zext(64) + 1).ult(b.select(with_pages, limit << PAGED_HEAT_SHIFT, limit))):
         b.store(slot, heat + 1)
         b.ret(COLD)

@@ -65,7 +65,9 @@ WAYS_AREA_BYTES = WAYS_THERE + 4 * ((1 << 32) >> REGION_SHIFT)
 
 HEAT_ENTRIES = 1 << 16
 HEAT_DONE, HEAT_UNIT = 0xFFFF, 0xFFFE  # nothing to be gained: it can have no unit, or it has one
-EAGER = 1  # heat_limit: each block becomes a unit by itself, before it has run
+# Values of heat_limit, for tests: units wherever they can be, whatever that takes. Each block becomes one by itself,
+# before it has run; or the path from each place that is come back to.
+EAGER, PATHS = 1, 2
 MOST_TRAPS = 8  # of a site; then its unit is made anew without it
 TRAPPING = 1 << 10
 

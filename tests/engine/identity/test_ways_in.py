@@ -40,6 +40,7 @@ shared:
 
 def test_a_unit_that_was_left_at_once_is_there_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vcpu, "PATIENCE", 0)
+    monkeypatch.setitem(vcpu.HEAT_WANTED, "auto", 1000)  # also where all others are promoted at once
     with Machine(MachineConfig(memory=4 * MIB), library=shared_library()) as made:
         made.load(assemble(_PROGRAM, 32, CODE), flat=CODE)
         result = made.run()
