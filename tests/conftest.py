@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from tests.cases.collect import EXECUTORS, CaseFile, executors
-from tests.promoting import promote_at_once
+from tests.promoting import HEATS, promote_at_once
 
 # The same examples in every run: a new counterexample is for somebody who looks for one (--hypothesis-profile=explore),
 # not for whoever happens to run the tests.
@@ -33,14 +33,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long a test may take, setup and teardown included."""
     parser.addini("everyday_seconds", "the process ends when a test takes longer", default=str(EVERYDAY_SECONDS))
     parser.addini("slow_seconds", "the same for tests marked slow", default=str(SLOW_SECONDS))
-    parser.addoption("--promote", action="store_true", help="have every block that can become a unit of tier 2 at once")
+    parser.addoption(
+        "--promote",
+        nargs="?",
+        choices=list(HEATS),
+        const="blocks",
+        help="have units of tier 2 at once: of every block, or of the path from every place that is come back to",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the real stderr: during a test its descriptor is a file of pytest's."""
     config.stash[_STDERR] = os.dup((sys.__stderr__ or sys.stderr).fileno())
-    if config.getoption("--promote"):
-        promote_at_once()
+    if what := config.getoption("--promote"):
+        promote_at_once(what)
 
 
 @pytest.hookimpl(wrapper=True)

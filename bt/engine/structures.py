@@ -87,6 +87,7 @@ BLOCK = Layout(
         ("bytes", 16),
         ("dead", 8),
         ("in_units", 8),  # tier 2: IN_UNIT, and UNIT_HEAD if one begins here
+        ("unit", 32),  # with UNIT_HEAD: its number
     ),
     BLOCK_BYTES,
 )

@@ -25,11 +25,12 @@ from bt.engine.identity.heat import (
     is_counted,
     may_enter,
     note_sample,
+    shut_way_in,
 )
 from bt.engine.identity.layout import (
     BIAS,
     EAGER,
-    HEAT_DONE,
+    HEAT_UNIT,
     LATE_AF,
     LATE_CARRIED_OF,
     LATE_NO_OF,
@@ -48,7 +49,7 @@ from bt.engine.identity.layout import (
 )
 from bt.engine.identity.signals import FAULT_HANDLER, emit_fault_handler, emit_own_faults
 from bt.engine.identity.ways import NOTE_WAY
-from bt.engine.structures import CONTROL, RECORD
+from bt.engine.structures import BLOCK, CONTROL, RECORD, UNIT_HEAD
 from bt.engine.translator.gates.gates import (
     NEXT_CODE,
     address_of_code,
@@ -279,14 +280,36 @@ def _miss(b: NativeContext) -> None:
         heat.set(b.call(NOTE_HEAT, b.cpu, eip))
         with b.If(heat.get() == HOT):
             b.ret(b.call(NEXT_CODE, b.cpu))
-    with b.If((heat.get() == COLD) | (b.get("heat_limit") == EAGER)):
-        b.ret(fragment(b))
-    _judge_stay(b, code_linear(b, eip))
+    linear = code_linear(b, eip)
+    has_unit = (heat.get() == INDIFFERENT) & (b.load(heat_slot(b, linear), 16) == HEAT_UNIT)
+    with b.If(has_unit | (heat.get() == COLD) | (b.get("heat_limit") == EAGER)):
+        host = fragment(b)
+        with b.If(has_unit):
+            _enter_known(b, linear, host)
+        b.ret(host)
+    _judge_stay(b, linear)
     b.ret(known_fragment(b, eip))
 
 
+def _enter_known(b: NativeContext, linear: Value, host: Value) -> None:
+    """Go on in the unit of the block that was found for an address, if that may be entered.
+
+    If it has none, it is for another place that counting has stopped.
+    """
+    block = b.get_pointer("block")
+    with b.If((BLOCK.get(b, block, "in_units") & UNIT_HEAD) == 0):
+        b.store(heat_slot(b, linear), b.const(0, 16))
+        b.ret(host)
+    number = BLOCK.get(b, block, "unit").zext(64)
+    is_it = UNIT.get(b, _unit(b, number), "linear") == linear
+    with b.If(is_it & may_enter(b) & b.get("budget").sge(BIAS)):
+        _enter_unit(b, number)
+    b.ret(host)
+
+
 def _judge_stay(b: NativeContext, linear: Value) -> None:
-    """Give a unit up with which tier 2 is left, for what stays in tier 1, as soon as it is entered, time and again.
+    """Have tier 1 not lead any more to a unit with which tier 2 is left, for what stays in tier 1, as soon as it is
+    entered, time and again. Other units still do: theirs would become as short, one after the other.
 
     If that stays there because nobody has counted it, the guest has been found there once more: what units lead to is
     hot.
@@ -298,8 +321,7 @@ def _judge_stay(b: NativeContext, linear: Value) -> None:
             UNIT.put(b, unit, "short", short + 1)
             with b.Unlikely(short == MOST_SHORT), b.IfElse(is_counted(b, linear)) as reason:
                 with reason.then():
-                    b.call(KILL_UNIT, b.cpu, b.get("unit_number"))
-                    b.store(heat_slot(b, UNIT.get(b, unit, "linear")), b.const(HEAT_DONE, 16))
+                    shut_way_in(b, unit)
                 with reason.otherwise():
                     UNIT.put(b, unit, "short", 0)
                     note_sample(b, linear, SAMPLES_BY_STAYS)
@@ -309,10 +331,14 @@ def _judge_stay(b: NativeContext, linear: Value) -> None:
 
 def _enter(b: NativeContext) -> None:
     """From the head of a fragment that a unit has taken over."""
-    b.put("unit_number", b.arguments[1])
-    unit = _unit(b, b.arguments[1])
+    _enter_unit(b, b.arguments[1])
+
+
+def _enter_unit(b: NativeContext, number: Value) -> None:
+    b.put("unit_number", number)
+    unit = _unit(b, number)
     with b.If(b.load(UNIT.get_pointer(b, unit, "slot"), 64) != UNIT.get(b, unit, "code")):
-        b.call(NOTE_WAY, b.cpu, b.arguments[1])
+        b.call(NOTE_WAY, b.cpu, number)
     _resume(b, UNIT.get(b, unit, "code"), 0)
 
 

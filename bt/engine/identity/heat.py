@@ -11,12 +11,13 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.engine.identity.layout import (
     EAGER,
-    HEAT_DONE,
     HEAT_ENTRIES,
+    HEAT_UNIT,
     HOT_SAMPLES,
     PAGED_HEAT_SHIFT,
     PATH_BLOCKS,
     PATH_INSNS,
+    PATHS,
     UNIT,
     UNIT_BYTES,
 )
@@ -61,7 +62,7 @@ def is_counted(b: NativeContext, linear: Value) -> Value:
     """
     limit, is_paged = b.get("heat_limit"), is_paging(b)
     sampled = b.load(_sampled(b, linear), 8).uge(HOT_SAMPLES)
-    return (limit != 0) & ((limit == EAGER) | ~is_paged | sampled)
+    return (limit != 0) & (limit.ule(PATHS) | ~is_paged | sampled)
 
 
 def is_known_at_once(b: NativeContext) -> Value:
@@ -70,7 +71,7 @@ def is_known_at_once(b: NativeContext) -> Value:
     With paging it may wherever the interpreter has led: system calls and IRET go to the same places all the time.
     """
     limit = b.get("heat_limit")
-    return (limit == 0) | ((limit != EAGER) & is_paging(b))
+    return (limit == 0) | (limit.ugt(PATHS) & is_paging(b))
 
 
 def _sampled(b: NativeContext, linear: Value) -> Value:
@@ -79,7 +80,7 @@ def _sampled(b: NativeContext, linear: Value) -> Value:
 
 def sample(b: NativeContext) -> None:
     """At the end of a run: note where the guest is, if time has come to an end."""
-    counts = (b.get("heat_limit").ugt(EAGER)) & is_paging(b)
+    counts = b.get("heat_limit").ugt(PATHS) & is_paging(b)
     counts = counts & (b.get("exit_reason") == int(ExitReason.BUDGET))
     with b.If(counts):
         note_sample(b, code_linear(b, b.get("eip", width=32)))
@@ -106,10 +107,10 @@ def emit_note_heat(b: NativeContext) -> None:
     with b.If(~is_counted(b, linear)):
         b.ret(INDIFFERENT)
     heat = b.load(slot, 16)
-    with b.If(heat == HEAT_DONE):
+    with b.If(heat.uge(HEAT_UNIT)):
         b.ret(INDIFFERENT)
     limit = b.get("heat_limit")
-    with_pages = is_paging(b) & (limit != EAGER)
+    with_pages = is_paging(b) & limit.ugt(PATHS)
     with b.If((heat.zext(64) + 1).ult(b.select(with_pages, limit << PAGED_HEAT_SHIFT, limit))):
         b.store(slot, heat + 1)
         b.ret(COLD)
@@ -188,12 +189,19 @@ def emit_kill_unit(b: NativeContext) -> None:
     unit = CONTROL.get_pointer(b, control, "units") + (b.arguments[1] * UNIT_BYTES)
     with b.If(UNIT.get(b, unit, "dead") != 0):
         b.ret(0)
+    shut_way_in(b, unit)
     UNIT.put(b, unit, "dead", 1)
     CONTROL.count(b, control, "units_killed")
     b.store(UNIT.get_pointer(b, unit, "slot"), CONTROL.get(b, control, "miss_gate"))
     block = UNIT.get_pointer(b, unit, "block")
     in_units = BLOCK.get(b, block, "in_units")
     BLOCK.put(b, block, "in_units", in_units & IN_UNIT)
-    where = BLOCK.get(b, block, "host") + CONTROL.get(b, control, "write_delta")
-    b.store(where.to_pointer(), UNIT.get(b, unit, "head"))
     b.store(heat_slot(b, UNIT.get(b, unit, "linear")), b.const(0, 16))
+
+
+def shut_way_in(b: NativeContext, unit: Value) -> None:
+    """The fragment that led to a unit is itself again; not that of a dead unit, whose block may be dead as well."""
+    block, control = UNIT.get_pointer(b, unit, "block"), b.get_pointer("engine")
+    where = BLOCK.get(b, block, "host") + CONTROL.get(b, control, "write_delta")
+    with b.If(UNIT.get(b, unit, "dead") == 0):
+        b.store(where.to_pointer(), UNIT.get(b, unit, "head"))

@@ -63,8 +63,10 @@ WAYS_THERE = WAYS * WAY_BYTES
 WAYS_AREA_BYTES = WAYS_THERE + 4 * ((1 << 32) >> REGION_SHIFT)
 
 HEAT_ENTRIES = 1 << 16
-HEAT_DONE = 0xFFFF  # nothing to be gained: it has a unit, or can have none
-EAGER = 1  # heat_limit: each block becomes a unit by itself, before it has run
+HEAT_DONE, HEAT_UNIT = 0xFFFF, 0xFFFE  # nothing to be gained: it can have no unit, or it has one
+# Values of heat_limit, for tests: units wherever they can be, whatever that takes. Each block becomes one by itself,
+# before it has run; or the path from each place that is come back to.
+EAGER, PATHS = 1, 2
 MOST_TRAPS = 8  # of a site; then its unit is made anew without it
 TRAPPING = 1 << 10
 TRAP_OUTSIDE, TRAP_BESIDE_CODE = 1 << 32, 1 << 33  # beside the EIP of what trapped: why

@@ -32,6 +32,7 @@ from bt.engine.identity.layout import (
     BIAS,
     HEAT_DONE,
     HEAT_ENTRIES,
+    HEAT_UNIT,
     MEMBERS,
     TRAP_BESIDE_CODE,
     TRAP_OUTSIDE,
@@ -183,7 +184,7 @@ class IdentityTier:
             trace.open_windows(self._trapping)
             trace.repair(self.host_flags)
             self._make(trace)
-        self._settle_heat(linear)
+        self._settle_heat(linear, HEAT_DONE if trace.why and not head.in_units & UNIT_HEAD else HEAT_UNIT)
 
     def traps_at(self, eip: int) -> int:
         """How often a unit has been given up because of what the instruction there accesses."""
@@ -210,9 +211,9 @@ class IdentityTier:
         self._wrapping = frozenset(entry & 0xFFFF_FFFF for entry in entries if entry & TRAP_OUTSIDE)
         self._beside = frozenset(entry & 0xFFFF_FFFF for entry in entries if entry & TRAP_BESIDE_CODE)
 
-    def _settle_heat(self, linear: int) -> None:
+    def _settle_heat(self, linear: int, heat: int) -> None:
         place = (linear ^ linear >> 16) & (HEAT_ENTRIES - 1)
-        self._cpu.heat.map[2 * place : 2 * place + 2] = HEAT_DONE.to_bytes(2, "little")
+        self._cpu.heat.map[2 * place : 2 * place + 2] = heat.to_bytes(2, "little")
 
     # -- making units --------------------------------------------------------------------------------------------------
 
@@ -280,7 +281,10 @@ class IdentityTier:
             pair = ((address - base) // BLOCK_BYTES).to_bytes(4, "little") + number.to_bytes(4, "little")
             self._members.map[8 * place : 8 * place + 8] = pair
             flag = ctypes.c_uint8.from_address(address + flags_at)
-            flag.value |= IN_UNIT | (UNIT_HEAD if address == trace.head.address else 0)
+            flag.value |= IN_UNIT
+        head = trace.head.address
+        ctypes.c_uint32.from_address(head + BLOCK.offsets["unit"]).value = number
+        ctypes.c_uint8.from_address(head + flags_at).value |= UNIT_HEAD
         self._cpu.set_control("members_next", first + len(blocks))
 
     def _entry(self, trace: Trace, unit: Unit, number: int) -> tuple[bytes, bytes]:

@@ -12,10 +12,10 @@ from bt.codegen.abi import native
 from bt.codegen.value import PTR, Value
 from bt.engine.identity.heat import KILL_UNIT
 from bt.engine.identity.layout import (
-    EAGER,
     LONGEST_REST,
     MOST_DEBT,
     MOST_EARNED,
+    PATHS,
     SHORTEST_REST,
     UNIT,
     UNIT_BYTES,
@@ -110,7 +110,7 @@ def reckon(b: NativeContext, control: Value, cost: int = 0) -> None:
             CONTROL.put(b, control, "next_rest", SHORTEST_REST)
         with arm.otherwise():
             CONTROL.put(b, control, "earned", earned)
-    with b.Unlikely(earned.slt(-MOST_DEBT) & (b.get("heat_wanted") != EAGER)):
+    with b.Unlikely(earned.slt(-MOST_DEBT) & b.get("heat_wanted").ugt(PATHS)):
         rest = b.intrinsic("umax", "i64", CONTROL.get(b, control, "next_rest"), b.const(SHORTEST_REST, 64))
         b.put("paged_view_rests", b.get("icount_base") + rest)
         longer = b.intrinsic("umin", "i64", rest << 1, b.const(LONGEST_REST, 64))
