@@ -230,9 +230,7 @@ class Child:
     def _look_at(self, program: Program, pair: Pair) -> None:
         """Keep a program that reached something new; look closer at one that has a form in a new mode."""
         new, new_form = self.coverage.of_program(pair.left, pair.right)
-        if program.is_long:  # not for mutations: what plots are made of is varied enough
-            return
-        if new:
+        if new and not program.is_long:  # of plots no mutations are made
             self.corpus.append(program)
             with (self.directory / "corpus.txt").open("a") as file:
                 file.write(program.to_line() + "\n")
