@@ -172,11 +172,11 @@ class Loop(Encoder):
     def _memory(self) -> Memory:
         random = self.random
         kind = random.random()
+        offset = random.randrange(0x6000 if self._mixes_pages else 0xFF0)
         if kind < 0.08:
-            offset = random.randrange(0x6000)
             return Memory(None, offset if self.bits == 16 else world.DATA + offset)
         if kind < 0.2 and self._wide:
-            return Memory(None, world.DATA + random.randrange(0x4000) - self._address, relative=True)
+            return Memory(None, world.DATA + offset % 0x4000 - self._address, relative=True)
         indexed = kind < 0.4 and self.bits != 16
         scale = random.choice((0, 0, 1, 3)) if indexed else 0
         return Memory(random.choice(self._pointers), random.randrange(-0x80, 0x80), indexed, scale)
