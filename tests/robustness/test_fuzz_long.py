@@ -70,9 +70,24 @@ def test_where_there_is_no_such_code_the_shares_are_whole() -> None:
     assert Totals().percent_of_long_in_units == Totals().percent_of_compat_translated == 100
 
 
-FOUND = {
+_HOP = f"""
+    push {long_world.KERNEL_CODE_32}
+    push {long_world.ORIGIN + long_world.AREAS[32].offset}
+    .byte 0x48, 0xCB
+"""
+_ROUNDS = """
+    mov ecx, 20
+again:
+    {text}
+    dec ecx
+    jnz again
+forever:
+    jmp forever
+"""
+FOUND: dict[str, tuple[str, str]] = {
     # a path is recorded, and a unit begins behind an instruction that runs alone
-    "a trap while a path is recorded": """
+    "a trap while a path is recorded": (
+        """
         xor r9d, r9d
     outer:
         inc r9d
@@ -94,15 +109,28 @@ FOUND = {
         jnz inner
         jmp outer
     """,
+        "",
+    ),
+    # they are undefined in 32-bit code, and the same in all engines
+    "upper halves of registers": ("mov rax, 0x123456789abcdef0\n", "mov ax, 5"),
+    # it was left there by the x87 instruction before, of 64-bit code
+    "the upper half of an operand's address": (
+        f"mov rbx, {long_world.HIGH + world.DATA}\n fld dword [rbx]\n",
+        f"fstp dword [{world.DATA}]\n fld dword [{world.DATA}]",
+    ),
 }
+"""By name: 64-bit code, and 32-bit code that it goes on with, over and over."""
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_found(name: str) -> None:
-    """Both engines do the same, at level 0 of 64-bit mode."""
-    start = f"    mov esp, {world.STACK_TOPS[0]}\n"
-    code = assemble(start + FOUND[name], 64, long_world.ORIGIN).ljust(long_world.PROGRAM_BYTES, b"\x90")
-    program = Program("long", LONG_CPU, "found", cut(code), (Event(2000, "run"),), calm=True)
+    """Both engines do the same, at level 0."""
+    long, compatible = FOUND[name]
+    area = long_world.AREAS[32].offset
+    code = assemble(f"mov esp, {world.STACK_TOPS[0]}\n{long}{_HOP}", 64, long_world.ORIGIN).ljust(area, b"\x90")
+    code += assemble(_ROUNDS.format(text=compatible), 32, long_world.ORIGIN + area)
+    slots = cut(code.ljust(long_world.PROGRAM_BYTES, b"\x90"))
+    program = Program("long", LONG_CPU, "found", slots, (Event(2000, "run"),), calm=True)
     pair = make_pair(load_library(), program.model, "2", heat=LOOPS_HEAT)
     difference = pair.run(program)
     pair.left.close()
