@@ -54,16 +54,18 @@ def test(number: int) -> bytes:
     return _registers(b"\x85", number, number)
 
 
-def based(
-    opcode: bytes, reg: int, base: int, displacement: int, *, short: bool = False, wide: bool = False
-) -> bytes:
+def based(opcode: bytes, reg: int, base: int, displacement: int, *, short: bool = False, wide: bool = False) -> bytes:
     """An instruction on [base + displacement], 8 (`short`) or 32 bits; `reg`: register or opcode extension. `wide`: it
     has operands of 64 bits."""
     mod = 1 if short else 2
     sib = bytes((0x24,)) if base & 7 == SIB_FOLLOWS else b""
     modrm = bytes((mod << 6 | (reg & 7) << 3 | base & 7,))
     return (
-        _short_rex(reg, base, wide=wide) + opcode + modrm + sib + displacement.to_bytes(1 if short else 4, "little", signed=True)
+        _short_rex(reg, base, wide=wide)
+        + opcode
+        + modrm
+        + sib
+        + displacement.to_bytes(1 if short else 4, "little", signed=True)
     )
 
 

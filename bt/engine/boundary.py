@@ -70,7 +70,7 @@ def is_end_of_service(b: Context, budget: Value) -> Value:
 
 
 def is_beyond_service(b: Context) -> Value:
-    """Whether the interpreter has come to code that the translator wants to have itself, between two instructions, i1."""
+    """Whether the interpreter, between two instructions, has come to code that the translator has itself, i1."""
     comes = (b.get("service") == SERVICE_OF_64_BIT_CODE) & ~in_64_bit_mode(b)
     return comes & (b.get("mmio_count") == 0) & _is_settled(b)
 

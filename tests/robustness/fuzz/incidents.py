@@ -19,7 +19,18 @@ from tests.robustness.fuzz.plots import Encoder, Memory
 
 _AX, _CX, _DX, _BX, _SP, _BP, _SI, _DI = range(8)
 _NOT_CANONICAL = (0x8000_0000_0000, 0xFFFF_7FFF_FFFF_FFF8, 0x7FFF_FFFF_FFFC, 0x1234_5678_9ABC_DEF0, 1 << 63)
-_MSRS = (0x10, 0x1B, 0x174, 0x175, 0x176, 0x277, *range(0xC000_0080, 0xC000_0085), 0xC000_0100, 0xC000_0101, 0xC000_0102)
+_MSRS = (
+    0x10,
+    0x1B,
+    0x174,
+    0x175,
+    0x176,
+    0x277,
+    *range(0xC000_0080, 0xC000_0085),
+    0xC000_0100,
+    0xC000_0101,
+    0xC000_0102,
+)
 _SIZES = (16, 32, 64)
 _OVERRIDES = (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65)
 _CR0_BITS = (cr.CR0_WP, cr.CR0_TS, cr.CR0_EM, cr.CR0_MP, cr.CR0_NE, cr.CR0_AM, cr.CR0_CD, cr.CR0_PG, cr.CR0_PE)
@@ -164,7 +175,9 @@ class Incidents(Encoder):
         if mod == 1:
             return code + random.randbytes(1)
         if mod == 2 or base == 5:
-            return code + struct.pack("<i", random.choice((world.DATA + 0x3000, -0x80, 0x40, random.randrange(1 << 20))))
+            return code + struct.pack(
+                "<i", random.choice((world.DATA + 0x3000, -0x80, 0x40, random.randrange(1 << 20)))
+            )
         return code
 
     def _immediates(self, form: Form, wide: int, address_size: bool) -> bytes:
@@ -281,7 +294,9 @@ class Incidents(Encoder):
         bits = self.random.choice(_SIZES)
         code, address, stack = self._frame_of(bits, self._level())
         frame = self._push(stack) + self._push(self.random.choice(world.STACK_TOPS))
-        return frame + self._push(code) + self._push(address) + {16: b"\x66\xcb", 32: b"\xcb", 64: b"\x48\xcb"}[self.bits]
+        return (
+            frame + self._push(code) + self._push(address) + {16: b"\x66\xcb", 32: b"\xcb", 64: b"\x48\xcb"}[self.bits]
+        )
 
     def _interrupt_return(self) -> bytes:
         """IRETQ, or IRET, to any size and level, with any flags."""
@@ -299,7 +314,11 @@ class Incidents(Encoder):
         """SYSRET and SYSEXIT, to 64-bit or 32-bit code."""
         random = self.random
         bits = random.choice((64, 64, 32))
-        address = random.choice((*_NOT_CANONICAL[:3], long_world.HIGH + self._plot())) if self.chance(0.2) else self._plot(bits)
+        address = (
+            random.choice((*_NOT_CANONICAL[:3], long_world.HIGH + self._plot()))
+            if self.chance(0.2)
+            else self._plot(bits)
+        )
         wide = b"\x48" if bits == 64 else b""
         if self.chance(0.25):
             return self.set(_DX, address) + self.set(_CX, random.choice(world.STACK_TOPS)) + wide + b"\x0f\x35"
@@ -335,7 +354,10 @@ class Incidents(Encoder):
             )  # fmt: skip
         opcode = random.choice((b"\x0f\x00\xc8", b"\x0f\x00\xe0", b"\x0f\x00\xe8", b"\x0f\x02\xc8", b"\x0f\x03\xc8"))
         load = random.choice((b"\x0f\x00\xd0", b"\x0f\x00\xd8")) if self.chance(0.3) else opcode
-        return self.set(_AX, random.choice((self._selector(), long_world.TASK, long_world.LDT_SELECTOR)), short=True) + load
+        return (
+            self.set(_AX, random.choice((self._selector(), long_world.TASK, long_world.LDT_SELECTOR)), short=True)
+            + load
+        )
 
     def _self_modifying(self) -> bytes:
         """A store into code, of this or another size, by its own address or another one."""
@@ -372,7 +394,9 @@ class Incidents(Encoder):
 
     def _debug_register(self) -> bytes:
         random = self.random
-        value = random.choice((0x400, 0x401, 0x402, 0xD0401, 1 << 13, self._plot(), world.DATA + random.randrange(0x4000)))
+        value = random.choice(
+            (0x400, 0x401, 0x402, 0xD0401, 1 << 13, self._plot(), world.DATA + random.randrange(0x4000))
+        )
         return self.set(_AX, value) + bytes([0x0F, 0x23, 0xC0 | random.choice((0, 1, 6, 7, 7)) << 3])
 
     def _string(self) -> bytes:

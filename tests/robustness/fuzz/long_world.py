@@ -129,7 +129,7 @@ def _handler(vector: int) -> bytes:
 @cache
 def _system_call() -> bytes:
     """What SYSCALL leads to: a few instructions at level 0, then back, or on at level 0."""
-    text = "    swapgs\n    inc qword [{0}]\n    swapgs\n    .byte 0x48, 0x0F, 0x07\n".format(DATA + 0x7F00)
+    text = f"    swapgs\n    inc qword [{DATA + 0x7F00}]\n    swapgs\n    .byte 0x48, 0x0F, 0x07\n"
     return assemble(text, 64, SYSTEM_CALL)
 
 
@@ -264,8 +264,11 @@ def _paging(number: int) -> dict[int, bytes]:
         while len(each) < 512:
             each.append(
                 random.choice(
-                    (TABLE | _EVERYTHING, TABLE | _EVERYTHING, large, large & ~tables.WRITABLE, large & ~tables.USER)
-                    + (0, TABLE | 1, large | 0x2000, large | _NO_EXECUTE, HIGH_TABLE | _EVERYTHING | _NO_EXECUTE)
+                    (
+                        *(TABLE | _EVERYTHING, TABLE | _EVERYTHING, large),
+                        *(large & ~tables.WRITABLE, large & ~tables.USER, large | 0x2000, large | _NO_EXECUTE),
+                        *(0, TABLE | 1, HIGH_TABLE | _EVERYTHING | _NO_EXECUTE),
+                    )
                 )
             )
     pointers = [DIRECTORY | _EVERYTHING]

@@ -167,7 +167,8 @@ class Loop(Encoder):
     # -- operands ----------------------------------------------------------------------------------------------------
 
     def _register(self) -> int:
-        return self.random.choice(self._free)
+        number: int = self.random.choice(self._free)
+        return number
 
     def _memory(self) -> Memory:
         random = self.random
@@ -253,9 +254,9 @@ class Loop(Encoder):
             case 2:
                 exchange = bytes([0x0F, random.choice((0xC1, 0xC0, 0xB1, 0xB0))])
                 return self.encode(exchange, self._register(), self._rm(), size)
-        number = self._register()
-        rex = 0x40 | 8 * (size == 64) | number >> 3
-        return bytes([rex] if self._wide else []) + bytes([0x0F, 0xC8 | number & 7])
+        swapped = self._register()
+        rex = 0x40 | 8 * (size == 64) | swapped >> 3
+        return bytes([rex] if self._wide else []) + bytes([0x0F, 0xC8 | swapped & 7])
 
     def _conditional(self) -> bytes:
         condition = self.random.randrange(16)
@@ -384,5 +385,12 @@ class Loop(Encoder):
         random = self.random
         scan = self.encode(bytes([0x0F, random.choice((0xBC, 0xBD))]), self._register(), self._rm(), self._size())
         over = random.choice((b"\xe2", b"\xe3", b"\xe0", b"\xe1")) + b"\0"
-        others = (b"\x0f\x31", (b"\x66\x9c" if self.bits == 16 else b"\x9c") + self._pop(_AX), b"\x9c\x9d", over, scan, scan)
+        others = (
+            b"\x0f\x31",
+            (b"\x66\x9c" if self.bits == 16 else b"\x9c") + self._pop(_AX),
+            b"\x9c\x9d",
+            over,
+            scan,
+            scan,
+        )
         return self._push(_CX) + random.choice(others) + self._pop(_CX)

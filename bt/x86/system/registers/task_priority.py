@@ -1,4 +1,4 @@
-"""CR8: the class of the task priority, which is the local APIC's (SDM vol. 3A 10.8.6.1); without one a plain register."""
+"""CR8: the class of the local APIC's task priority (SDM vol. 3A 10.8.6.1); without an APIC a register like others."""
 
 from __future__ import annotations
 
