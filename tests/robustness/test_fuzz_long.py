@@ -47,6 +47,17 @@ def test_a_campaign(tmp_path: Path, mode: str, programs: int) -> None:
     assert {name.partition(" ring")[0] for name in coverage.executed} >= {"64-bit", "32-bit", "16-bit"}
 
 
+@pytest.mark.parametrize("mode", ["long", "compat"])
+@pytest.mark.parametrize("programs", [120, pytest.param(3000, marks=pytest.mark.slow)])
+def test_random_bytes(tmp_path: Path, mode: str, programs: int) -> None:
+    """At each level nothing becomes of them but faults of the guest."""
+    _, totals = run_campaign(
+        tmp_path, seed="bytes", seconds=SECONDS, programs=programs, modes=(mode,), random_bytes=True
+    )
+    assert not totals.findings, (tmp_path / "findings.txt").read_text()
+    assert totals.programs == programs
+
+
 def test_exceptions_of_all_kinds_are_raised(tmp_path: Path) -> None:
     coverage, _ = run_campaign(tmp_path, seed="faults", seconds=SECONDS, programs=150, modes=("long", "compat"))
     raised = {vector for pairs in coverage.exceptions.values() for vector, _ in pairs}

@@ -9,6 +9,7 @@
     --mode M,...    what programs are of: legacy (the default), long (64-bit code), compat (compatibility mode); with
                     the last two handlers and other parts are of the respective other one
     --heat N        how often a place is come by before it gets a unit, in loops and long mode (default 4)
+    --random-bytes  in long mode programs of random bytes, and of instructions of any form
     --in-units P    fail with status 2 unless P % of the instructions of tier 2's programs were executed in units
     --translated P  fail with status 2 unless P % of 16-bit code (default 70) was translated, not interpreted
     --translated-long P  the same of 64-bit code, in units, and of compatibility mode, in fragments (default 80)
@@ -54,6 +55,7 @@ def main() -> int:
     parser.add_argument("--tier", choices=TIERS, default="")
     parser.add_argument("--loops", action="store_true")
     parser.add_argument("--mode", type=modes, default=MODES[:1], metavar=",".join(MODES))
+    parser.add_argument("--random-bytes", action="store_true")
     parser.add_argument("--heat", type=int, default=LOOPS_HEAT)
     parser.add_argument("--in-units", type=float, default=0.0, metavar="PERCENT")
     parser.add_argument("--corpus", type=Path)
@@ -75,6 +77,7 @@ def main() -> int:
             loops=options.loops,
             modes=options.mode,
             heat=options.heat,
+            random_bytes=options.random_bytes,
         )
         child.run(options.seconds, options.programs)
         return 0
@@ -93,6 +96,7 @@ def main() -> int:
         loops=options.loops,
         modes=options.mode,
         heat=options.heat,
+        random_bytes=options.random_bytes,
     )
     print("\n".join(lines(coverage, totals, load_library())))
     if totals.findings:

@@ -30,7 +30,7 @@ from bt.engine.translator.vcpu import Tier, TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from tests.robustness.fuzz.coverage import Coverage, StencilDiary
 from tests.robustness.fuzz.guest import Guest
-from tests.robustness.fuzz.long_program import generate_long
+from tests.robustness.fuzz.long_program import generate_bytes, generate_long
 from tests.robustness.fuzz.long_settings import LONG_SETTINGS
 from tests.robustness.fuzz.pair import Difference, Pair, minimise
 from tests.robustness.fuzz.program import Program, generate, generate_loops, mutate
@@ -123,8 +123,10 @@ class Child:
         loops: bool = False,
         modes: Sequence[str] = MODES[:1],
         heat: int = LOOPS_HEAT,
+        random_bytes: bool = False,
     ) -> None:
         self.directory, self.setting, self._loops, self._modes, self._heat = directory, setting, loops, modes, heat
+        self._generate_long = generate_bytes if random_bytes else generate_long
         self._tiers = (tier,) if tier else TIERS
         self.random = Random(seed)
         self.library: Library = load_library()
@@ -204,7 +206,7 @@ class Child:
     def _choose(self) -> Program:
         mode = self.random.choice(self._modes)
         if self.setting in LONG_SETTINGS or mode != "legacy":
-            return generate_long(self.random, self.setting or self.random.choice(settings_of(mode)))
+            return self._generate_long(self.random, self.setting or self.random.choice(settings_of(mode)))
         if self._loops:
             return generate_loops(self.random, self.setting)
         setting = self.setting or self.random.choices(list(SETTINGS), [s.weight for s in SETTINGS.values()])[0]
@@ -351,10 +353,11 @@ def run_campaign(
     loops: bool = False,
     modes: Sequence[str] = MODES[:1],
     heat: int = LOOPS_HEAT,
+    random_bytes: bool = False,
 ) -> tuple[Coverage, Totals]:
     """Run children until the time is over or so many programs have been run. `loops`: programs of loops.py alone.
 
-    `modes`: of MODES. `heat`: see `heat_for`.
+    `modes`: of MODES. `heat`: see `heat_for`. `random_bytes`: those in long mode are random bytes.
     """
     end = time.monotonic() + seconds
     deaths: Counter[str] = Counter()
@@ -366,6 +369,7 @@ def run_campaign(
         command += ["--tier", tier] if tier else []
         command += ["--loops"] if loops else []
         command += ["--mode", ",".join(modes), "--heat", str(heat)]
+        command += ["--random-bytes"] if random_bytes else []
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if not done.returncode:
             break

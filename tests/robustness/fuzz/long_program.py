@@ -38,6 +38,23 @@ def generate_long(random: Random, setting: str) -> Program:
     )
 
 
+def generate_bytes(random: Random, setting: str) -> Program:
+    """A new program of anything: random bytes, or instructions of any form. It hardly ever gets far without a fault."""
+    incidents = {bits: Incidents(random, bits) for bits in long_world.AREAS}
+    code = b""
+    for bits, area in long_world.AREAS.items():
+        size = area.plots * long_world.PLOT_BYTES
+        part = random.randbytes(size) if random.random() < 0.3 else b""
+        while len(part) < size:
+            part += incidents[bits].any()
+        code += part[:size]
+    events = tuple(
+        Event(random.choice((1, 2, 7, 100, 1000)), random.choice(("run", "nmi", "write")), random.getrandbits(32))
+        for _ in range(12)
+    )
+    return Program(setting, random.choice(_MODELS), str(random.getrandbits(48)), cut(code), events, calm=True)
+
+
 def _plot(random: Random, bits: int, number: int) -> bytes:
     """Loop and incidents; behind the last one of a size the way to the first of this or another size."""
     area = long_world.AREAS[bits]
