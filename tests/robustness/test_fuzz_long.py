@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from bt.engine.library.library import load_library
+from bt.x86.vectors import Vector
 from guest_images.assembler import assemble
 from tests.cases.model import LONG_CPU
 from tests.robustness.fuzz import long_world, world
@@ -44,24 +45,19 @@ def test_a_campaign(tmp_path: Path, mode: str, programs: int) -> None:
         share, many = totals.percent_of_compat_translated, totals.compat
     assert many > totals.instructions / 3
     assert share >= SHARE
-    assert {name.partition(" ring")[0] for name in coverage.executed} >= {"64-bit", "32-bit", "16-bit"}
+    assert all(coverage.seen[kind] for kind in (0, 1, 6, 8, 9)), "code of each size"
 
 
-@pytest.mark.parametrize("mode", ["long", "compat"])
-@pytest.mark.parametrize("programs", [120, pytest.param(3000, marks=pytest.mark.slow)])
-def test_random_bytes(tmp_path: Path, mode: str, programs: int) -> None:
+@pytest.mark.parametrize("programs", [80, pytest.param(3000, marks=pytest.mark.slow)])
+def test_random_bytes(tmp_path: Path, programs: int) -> None:
     """At each level nothing becomes of them but faults of the guest."""
-    _, totals = run_campaign(
-        tmp_path, seed="bytes", seconds=SECONDS, programs=programs, modes=(mode,), random_bytes=True
+    coverage, totals = run_campaign(
+        tmp_path, seed="bytes", seconds=SECONDS, programs=programs, modes=("long", "compat"), random_bytes=True
     )
     assert not totals.findings, (tmp_path / "findings.txt").read_text()
     assert totals.programs == programs
-
-
-def test_exceptions_of_all_kinds_are_raised(tmp_path: Path) -> None:
-    coverage, _ = run_campaign(tmp_path, seed="faults", seconds=SECONDS, programs=150, modes=("long", "compat"))
     raised = {vector for pairs in coverage.exceptions.values() for vector, _ in pairs}
-    assert raised >= {6, 13, 14}
+    assert raised >= {Vector.UD, Vector.GP, Vector.PF}
 
 
 def test_a_campaign_in_which_too_little_is_translated_fails(tmp_path: Path) -> None:
