@@ -138,11 +138,11 @@ class UnitWriter(TransferCode):
         self._branch(SIGN, lambda: self._back_to(self._total, head.record))
         for number, step in enumerate(self._steps):
             self.at = number
-            self.begins.append(self._here)
+            self.begins.append(self._start + len(self._code))
             self._instruction(step)
-        self.begins.append(self._here)
+        self.begins.append(self._start + len(self._code))
         self._end()
-        self.begins.append(self._here)
+        self.begins.append(self._start + len(self._code))
         for hole, stub in self._stubs:
             self._fill(hole)
             stub()
