@@ -35,7 +35,7 @@ def lines(coverage: Coverage, totals: Totals, library: Library) -> Iterator[str]
     yield f"{totals.stale:,} programs ended by a TLB that processors may have in more than one state"
     yield "exits: " + ", ".join(f"{count:,} {name}" for name, count in sorted(coverage.exits.items()))
     all_forms = {form.id for form in PLAIN_FORMS}
-    decoded = set().union(*coverage.seen.values()) - {0}
+    decoded = set().union(*coverage.seen.values()) & all_forms  # 64-bit code has others that are undefined there
     executed = set().union(*coverage.executed.values()) - {0}
     yield f"forms: {len(decoded)} of {len(all_forms)} decoded, {len(executed)} executed without an exception"
     reached = {_handlers()[(key & (1 << FORM_BITS) - 1) * VARIANTS + (key >> FORM_BITS)] for key in coverage.handlers}
