@@ -20,9 +20,11 @@ from bt.inspect.explanation import host_code
 from bt.inspect.explanation.diary import Fragment, GuestInstruction, Piece
 from bt.inspect.explanation.explain import Explainer
 from bt.inspect.explanation.interpreted import InterpretedBlock, InterpretedInstruction
+from bt.inspect.explanation.long_units import explained_long_units
 from bt.inspect.explanation.units import ExplainedUnit, MadeUnits, explained_unit
 from bt.inspect.place import Place, looking_at
 from bt.machine.config import TierName
+from bt.x86.mode import CODE_64
 from bt.x86.opcodes import InstructionClass
 from bt.x86.state import CS
 
@@ -60,7 +62,10 @@ PLACE is a linear address (0x7c00), or selector and offset in hexadecimal (f000:
 
 With --tier 2 the unit of each block follows, as it would be if the block were hot by itself; real units follow the
 path that is taken, and repeat short loops. There `sub r15` charges, gs: leads to the view, rbp to the branch table.
-Only flat 32-bit code and code of real and virtual-8086 mode become units; here without paging. `--after N --units K`
+Flat 32-bit code and code of real and virtual-8086 mode become units, here without paging, and 64-bit code, where an
+instruction that is for none has one before and one behind it: r15 is rsp there, r13 leads to the state, r10 and r11 are
+for accesses.
+`--after N --units K`
 shows units that the run itself has made: the blocks of their paths, and which instructions are otherwise because they
 had trapped; with --tier 2 units of single blocks, which are made at once.
 
@@ -103,6 +108,9 @@ def main(arguments: Sequence[str]) -> int:
         for block in Explainer(cpu).blocks(eip, blocks=blocks, instructions=given.insns):
             if isinstance(block, InterpretedBlock):
                 show_interpreted(block, console)
+                if given.tier == "2" and cpu.state["mode"] & CODE_64:
+                    for unit in explained_long_units(cpu, block.eip):
+                        show_unit(unit, console)
             else:
                 show(
                     block,

@@ -32,7 +32,7 @@ class UnitLine:
 
 @dataclass(frozen=True)
 class ExplainedUnit:
-    """A unit. `why`: there can be none."""
+    """A unit. `why`: there can be none. `is_long`: it is one of 64-bit code, charged as it begins."""
 
     eip: int
     why: str = ""
@@ -44,10 +44,13 @@ class ExplainedUnit:
     head_is_dead: bool = False
     path: tuple[int, ...] = ()  # EIPs of its blocks
     closes: bool = False
+    is_long: bool = False
 
     def __str__(self) -> str:
         if self.why:
             return f"unit {self.eip:08x}: none, {self.why}"
+        if self.is_long:
+            return f"unit {self.eip:08x}: {len(self.lines)} instructions, {self.host_bytes} host bytes"
         how = "where no flags are alive" if self.charged_dead else "with the flags saved"
         charge = f"charged at {self.charged_at:08x} {how}"
         head = ", entered without flags" if self.head_is_dead else ""
