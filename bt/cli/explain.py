@@ -64,10 +64,8 @@ With --tier 2 the unit of each block follows, as it would be if the block were h
 path that is taken, and repeat short loops. There `sub r15` charges, gs: leads to the view, rbp to the branch table.
 Flat 32-bit code and code of real and virtual-8086 mode become units, here without paging, and 64-bit code, where an
 instruction that is for none has one before and one behind it: r15 is rsp there, r13 leads to the state, r10 and r11 are
-for accesses.
-`--after N --units K`
-shows units that the run itself has made: the blocks of their paths, and which instructions are otherwise because they
-had trapped; with --tier 2 units of single blocks, which are made at once.
+for accesses. `--after N --units K` shows units that the run itself has made: the blocks of their paths, and which
+instructions are otherwise because they had trapped; with --tier 2 units of single blocks, which are made at once.
 
 `=` marks an instruction whose translation is the instruction itself with its registers renamed, `!` a callout: the
 interpreter does it. [names] in host code are slots of the CPU state, <names> where a jump leads. Below each block come
