@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if given.units:
         if not made.latest:
-            raise BadUsage("--units: nothing has become a unit up to there; give a greater --after")
+            raise BadUsage("--units: no 32-bit or 16-bit code has become a unit up to there; give a greater --after")
         for unit in made.latest:
             show_unit(unit, console)
         return 0
@@ -132,7 +132,12 @@ def _parser() -> options.Parser:
     add("--at", metavar="PLACE", type=begin.place, help="explain the code there, not at the entry")
     begin.add(parser)
     add("--tier", choices=("1", "2"), default="1", help="2: show the unit that each block could become besides")
-    add("--units", metavar="N", type=options.count, help="the last N units that the run up to there has made, instead")
+    add(
+        "--units",
+        metavar="N",
+        type=options.count,
+        help="the last N units of 32- and 16-bit code that the run has made, instead",
+    )
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--blocks", metavar="N", type=options.count, help=f"so many blocks (default {DEFAULT_BLOCKS})")
     amount.add_argument("--insns", metavar="N", type=options.count, help="blocks that make up so many instructions")

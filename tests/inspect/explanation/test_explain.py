@@ -278,5 +278,5 @@ def test_units_have_paths(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
 
 
 def test_no_units(tmp_path: Path) -> None:
-    with pytest.raises(BadUsage, match="nothing has become a unit"):
+    with pytest.raises(BadUsage, match="no 32-bit or 16-bit code has become a unit"):
         explain.main(["hello", "--after", "100", "--units", "3"])
