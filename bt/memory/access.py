@@ -131,8 +131,8 @@ class MemoryContext(Context):
         with self.Unlikely(pointer == self.slot("fp_operand")):
             self.attempt(OPERAND_COMMIT, self.cpu)
 
-    def direct_pointer(self, linear: Value, *, write: bool) -> Value:
-        return self.call(DIRECT, self.cpu, linear.zext(64), int(write))
+    def direct_pointer(self, linear: Value, size: Value, *, write: bool) -> Value:
+        return self.call(DIRECT, self.cpu, linear.zext(64), int(write), size.zext(64))
 
     def look_up(
         self, linear: Value, size: int | Value, *, write: bool, system: bool

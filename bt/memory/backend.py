@@ -20,7 +20,8 @@ from bt.x86.context import Context
 # `flags`: ACCESS_SYSTEM = with supervisor rights. ACCESS_FETCH = an instruction fetch.
 RESOLVE = native("resolve", PTR, "i64", "i32", "i32")
 ACCESS_SYSTEM, ACCESS_FETCH = 1, 2
-DIRECT = native("direct_pointer", PTR, "i64", "i32", result=PTR)  # linear, write; null when not plain RAM
+# linear, write, bytes up to the end of the page at most: null when they are not plain RAM, or code to be written
+DIRECT = native("direct_pointer", PTR, "i64", "i32", "i64", result=PTR)
 # What is known of a linear address, with the rights of the current privilege level and without any walk: its physical
 # page, and WALKED_* bits (bt/x86/services.py), WALKED_WRITABLE if it may be written directly. NOT_KNOWN: nothing.
 KNOWN_TRANSLATION = native("known_translation", PTR, "i64", result="i64")

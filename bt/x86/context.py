@@ -198,9 +198,9 @@ class Context(Builder, ABC):
     def commit_operand(self, pointer: Value) -> None: ...
 
     @abstractmethod
-    def direct_pointer(self, linear: Value, *, write: bool) -> Value:
-        """Host pointer to guest RAM at `linear` (i32), good to the end of its page; null where only the checked
-        accesses above will do (not mapped, no right, MMIO, code page to be written). Never faults."""
+    def direct_pointer(self, linear: Value, size: Value, *, write: bool) -> Value:
+        """Host pointer to `size` bytes, not beyond the end of a page, of guest RAM at `linear` (i32); null where only
+        the checked accesses above will do (not mapped, no right, MMIO, code to be written). Never faults."""
 
     def look_up(
         self, linear: Value, size: int | Value, *, write: bool, system: bool

@@ -18,7 +18,7 @@ from bt.memory.backend import (
     RESOLVE,
 )
 from bt.memory.host_mmu.code import flush_views, flush_views_at, protect_views
-from bt.memory.physical import PhysicalPage, code_map_slot, is_dirty, mark_dirty
+from bt.memory.physical import CODE_GRANULE_SHIFT, PhysicalPage, code_map_slot, is_dirty, mark_dirty
 from bt.memory.soft_mmu.code import entry_offset, only_code_is_in_the_way, tag_of
 from bt.memory.soft_mmu.layout import (
     ADDEND,
@@ -109,7 +109,7 @@ def _resolve(b: NativeContext) -> None:
 
 
 def _direct(b: NativeContext) -> None:
-    _, linear, write = b.arguments
+    _, linear, write, size = b.arguments
     null = b.const(0, PTR)
     entry = b.get_pointer("tlb") + entry_offset(linear)
     wanted = tag_of(linear)
@@ -120,7 +120,12 @@ def _direct(b: NativeContext) -> None:
         with b.If(status != OK):
             b.put("cr2", saved_cr2)  # only a probe: the checked access that follows raises the fault
         with b.If(b.load(tag, 64) != wanted):
-            b.ret(null)
+            # granules of code from the first to the last that are touched
+            first, last = (at >> CODE_GRANULE_SHIFT & 63 for at in (linear, linear + size - 1))
+            touched = (b.const(-1, 64) << first) & (b.const(-1, 64) >> (b.const(63, 64) - last))
+            code = b.load(code_map_slot(b, b.load(entry + PHYSICAL, 64)), 64) & touched
+            with b.If((write == 0) | (code != 0) | ~only_code_is_in_the_way(b, entry, linear)):
+                b.ret(null)
     b.ret(b.load(entry + ADDEND, PTR) + linear)
 
 

@@ -148,8 +148,9 @@ def _portion(
     for place in places:
         possible = possible & _within_limits(b, place, elements, width)
     with b.If(possible):
+        size = elements * (width // 8)
         pointers = [
-            b.direct_pointer(b.segment_linear(place.segment, index(b, place.register)), write=place.write)
+            b.direct_pointer(b.segment_linear(place.segment, index(b, place.register)), size, write=place.write)
             for place in places
         ]
         reachable = b.const(1, 1)

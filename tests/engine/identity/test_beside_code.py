@@ -28,6 +28,9 @@ STORES = {
     "SSE": "movd xmm0, esi\nmovups [ebx+20], xmm0\nmovaps [ebx+48], xmm0\nmovss [ebx+4], xmm0\nmovq [ebx+8], xmm0",
     "the stack": "lea esp, [ebx+0x100]\npush edx\npush 5\ncall function\npop eax\npop ecx",
     "strings": "mov edi, ebx\nmov eax, esi\nstosd\nstosb\nlea ecx, [ebx+64]\nxchg ecx, esi\nmovsd\nmov esi, ecx",
+    "repeated": "lea edi, [ebx+70]\nmov ecx, 41\nmov al, dl\nrep stosb\nlea edi, [ebx+0x7f0]\nmov ecx, 9\nrep stosd",
+    "repeated, over code": "lea edi, [function-60]\nmov eax, edx\nmov al, 0x90\nmov ecx, 20\nrep stosb\n"
+    "lea edi, [function+1]\nmov al, dl\nmov ecx, 1\nrep stosb\ncall function\nmov [ebx], eax",
     "across the page": "mov [ebx+0x7fe], edx\nmov [ebx+0x7ff], dx\nmov eax, [ebx+0x800]\nmov [ebx+0x7fc], eax",
     "some of it elsewhere": f"mov eax, esi\nand eax, 1\nshl eax, 16\nmov [ebx+eax], edx\nmov [eax+{CODE + 0x7FC}], esi",
     "in the granule of code": "mov [data], edx\nadd edx, [data]",
@@ -52,6 +55,8 @@ again:
     jnz again
     cli
     hlt
+    .byte 0
+    .space 64
 function:
     mov al, 1
     ret

@@ -100,7 +100,7 @@ class MemoryContext(Context):
     def commit_operand(self, pointer: Value) -> None:
         """As for `commit_update`."""
 
-    def direct_pointer(self, linear: Value, *, write: bool) -> Value:
+    def direct_pointer(self, linear: Value, size: Value, *, write: bool) -> Value:
         if not self.directly:
             return self.const(0, PTR)
         denied, _ = self._denied(linear, write=write)

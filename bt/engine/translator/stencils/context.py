@@ -285,7 +285,7 @@ class StencilContext(HoleContext):
         """Refuse what cannot be part of a stencil."""
         raise NotAStencil(self.signature.name)
 
-    def direct_pointer(self, linear: Value, *, write: bool) -> Value:
+    def direct_pointer(self, linear: Value, size: Value, *, write: bool) -> Value:
         self.interpreter_only()
 
     def repeat(self) -> None:
