@@ -9,6 +9,7 @@ from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.machine import Machine, MachineConfig
 from bt.machine.config import EngineName, TierName
 from bt.machine.result import Result
+from bt.x86.state import EBP
 from guest_images.assembler import assemble
 from tests.engine.identity.operands import check_operands
 from tests.engine.identity.stops import CODE, MIB, Seen, stops
@@ -92,3 +93,15 @@ def test_units_do_them(name: str) -> None:
         assert isinstance(made.cpu, TranslatingVcpu)
         assert made.cpu.identity is not None
         assert check_operands(made.cpu.identity.emitted()) > 0
+
+
+@pytest.mark.parametrize(("engine", "tier"), [("interp", "1"), ("bt", "1"), ("bt", "2")])
+@pytest.mark.parametrize("store", ["rep stosb", "stosb", "mov [edi], al"])
+def test_code_that_is_stored_to_is_new_code(engine: EngineName, tier: TierName, store: str) -> None:
+    """EBP has the bits by which what the function answers differs from what was stored there."""
+    body = f"mov eax, 0\nlea edi, [function+1]\nmov al, dl\nmov ecx, 1\n{store}\ncall function\nxor al, dl\nor ebp, eax"
+    program = _PROGRAM.format(body=body).replace("again:", "mov ebp, 0\nagain:", 1)
+    with Machine(MachineConfig(memory=4 * MIB, engine=engine, tier=tier), library=shared_library()) as made:
+        made.load(assemble(program, 32, CODE), flat=CODE)
+        made.run()
+        assert made.cpu.state["gpr", EBP] == 0
