@@ -29,6 +29,7 @@ def check_operands(emitted: Iterable[tuple[int, bytes]]) -> int:
             assert sum(len(line.code) for line in lines) == len(code)
             for number, line in enumerate(lines):
                 if _ON_HOST.search(line.text) and not line.text.startswith("lea "):
+                    number -= _ON_HOST.search(lines[number - 1].text) is not None  # XCHG accesses it twice
                     before = [other.text for other in lines[number - 6 : number]]
                     assert before == ["add r14, qword ptr [r12 + 0x10]", *_RESTORED], line.text
                 elif "[" in line.text and not line.text.startswith(("lea ", "nop")):

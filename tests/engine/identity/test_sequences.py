@@ -22,6 +22,8 @@ BODIES = {
     "cmpxchg8b, alike and not": "mov eax, esi\nand eax, 1\nmov edx, 0\nmov [ebx+512], esi\nand dword ptr [ebx+512], 3\n"
     "mov dword ptr [ebx+516], 0\nmov ecx, esi\nlea ebp, [ebx+512]\ncmp esi, 100\ncmpxchg8b [ebp]\nmov [ebx+520], edx",
     "cmpxchg8b, locked": "mov eax, [ebx+600]\nmov edx, [ebx+604]\nmov ecx, esi\nlock cmpxchg8b [ebx+600]",
+    "exchanges": "xchg [ebx+512], esi\nxchg [ebx+512], esi\nxchg [ebx+518], bp\ncmp esi, 100\nxchg [ebx+524], ebp\n"
+    "xchg [ebx+530], dl\nlea edx, [ebx+540]\nxchg edx, [edx]\nmov edx, [ebx+540]",
     "direction": "std\nlea ebp, [ebx+512]\nxchg ebp, edi\nstosd\ncmp esi, 100\ncld\nstosd\nxchg ebp, edi\nmov eax, ebp",
     "truncation": "mov [ebx+512], esi\nfild dword ptr [ebx+512]\nfmul dword ptr [ebx+528]\nfnstcw [ebx+516]\n"
     "mov ax, [ebx+516]\nor ah, 0xc\nmov [ebx+518], ax\nfldcw [ebx+518]\nfistp dword ptr [ebx+520]\n"

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import memory_operand, move, on_registers
 from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, wide
-from bt.engine.identity.making.offsets import FREE, LEA, T, plain
+from bt.engine.identity.making.offsets import FREE, LEA, Parts, T, plain
+from bt.engine.identity.making.sequences import exchange
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline
@@ -53,14 +54,17 @@ def _at_t(reg: int, base: int | None, index: int | None, scale: int, displacemen
 _ENCODER = IntegerEncoder(FLAT_32, _at_t)
 
 
-def look_and_store(address: bytes, form: Form, i: Decoded) -> tuple[Look, bytes]:
+def look_and_store(address: bytes, form: Form, i: Decoded) -> tuple[Look, Parts]:
     """For an instruction that stores to where `address` makes T point, in the guest. Raises NotEncodable."""
     if inline(form) is Inline.EXECUTE:
-        return _look(address, fp_form_fields(form, True)["size"]), encode_floating(i, _ENCODER)
+        return _look(address, fp_form_fields(form, True)["size"]), ((encode_floating(i, _ENCODER), True),)
     width = next(operand.width for operand in form.operands if operand.method in _IN_MEMORY)
     if width is Width.W:
         raise NotEncodable("a selector")
-    return _look(address, 1 if width is Width.B else i.operand_size // 8), _ENCODER.encode(i)
+    look = _look(address, 1 if width is Width.B else i.operand_size // 8)
+    if form.meaning == "move.xchg" and width is not Width.B:
+        return look, exchange(_ENCODER, i, FREE)
+    return look, ((_ENCODER.encode(i), True),)
 
 
 def _look(address: bytes, size: int) -> Look:

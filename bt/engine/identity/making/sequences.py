@@ -16,6 +16,7 @@ from bt.engine.identity.making.offsets import (
     Parts,
     T,
     plain,
+    set_word,
 )
 from bt.engine.identity.making.offsets import zero_extended as extended
 from bt.engine.identity.making.strings import require_host
@@ -25,6 +26,7 @@ from bt.memory.host_mmu.layout import PROBE, PROBE_BYTES
 from bt.x86 import state
 from bt.x86.flags import DF
 from bt.x86.fp.control import CONTROL_FIXED, CONTROL_WRITABLE, MXCSR_DEFINED, MXCSR_MASKS, X87_MASKS
+from bt.x86.opcodes import Form, Width
 
 _WHOLE = 0xFFFF_FFFF
 _NOT, _NOT_DIGIT = b"\xf7", 2  # opcode, and its extension
@@ -39,14 +41,16 @@ _WORD = b"\x66"
 _FOUND = 0x100  # beside an index: not zero, and no part of what PF is made of
 
 
-def sequence(encoder: IntegerEncoder, meaning: str, i: Decoded) -> Parts | None:
+def sequence(encoder: IntegerEncoder, form: Form, i: Decoded) -> Parts | None:
     """Host instructions, those that can fault with True; None for what is itself. Raises NotEncodable."""
-    match meaning:
+    match meaning := form.meaning:
         case "bits.bsf" | "bits.bsr":
             return _scan(encoder, _SCANS[meaning], i)
         case "arith.cmpxchg8b" if i.is_memory:
-            exchange = encoder.at_operand(_CMPXCHG8B, _CMPXCHG8B_DIGIT, i)
-            return (move(EBX, encoder.host(state.EBX)), False), (exchange, True)
+            compare = encoder.at_operand(_CMPXCHG8B, _CMPXCHG8B_DIGIT, i)
+            return (move(EBX, encoder.host(state.EBX)), False), (compare, True)
+        case "move.xchg" if i.is_memory and form.operands[0].width is not Width.B:
+            return exchange(encoder, i, T)
         case "flags.cld" | "flags.std":
             return _direction(meaning == "flags.std")
         case "x87.fldcw":
@@ -69,6 +73,16 @@ def _scan(encoder: IntegerEncoder, opcode: bytes, i: Decoded) -> Parts:
     code += (_WORD if is_word else b"") + on_registers(_CMOVNZ, encoder.host(i.reg_number), T)
     code += on_registers(_CMP_BYTE, _CMP_DIGIT, FREE) + b"\0"
     return (source, i.is_memory), (code, False)
+
+
+def exchange(encoder: IntegerEncoder, i: Decoded, scratch: int) -> Parts:
+    """XCHG of a word or more. The host's own would lock its bus: for 20 cycles, and where the operand crosses a cache
+    line many hosts have such a process wait for milliseconds. Nobody else accesses the guest's memory meanwhile."""
+    register, is_word = encoder.host(i.reg_number), i.operand_size == 16
+    load = encoder.at_operand(MOVZX_WORD if is_word else MOV_LOAD, scratch, i)
+    prefixes, rex, address = encoder.operand(register, i)
+    store = prefixes + (_WORD if is_word else b"") + rex + MOV_STORE + address
+    return (load, True), (store, True), ((set_word if is_word else move)(register, scratch), False)
 
 
 def _direction(down: bool) -> Parts:

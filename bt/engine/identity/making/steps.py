@@ -66,14 +66,13 @@ class Step(NamedTuple):
     def beside_code(self) -> Step:
         """The same with a store that no view lets through (beside_code.py); else done by the interpreter."""
         form = FORMS[self.i.form]
-        has_operand = self.i.is_memory and self.ending is Ending.NEXT and len(self.parts) == 1 and not self.check
         try:
-            if not has_operand or form.meaning.startswith(("stack.", "string.")):
+            if not self.i.is_memory or form.meaning.startswith(("control.", "stack.", "string.")):
                 raise NotEncodable("no operand of its own")
-            look, store = look_and_store(_NEAR.operand_address(_T, self.i), form, self.i)
+            look, parts = look_and_store(_NEAR.operand_address(_T, self.i), form, self.i)
         except NotEncodable:
             return self.as_service()
-        return self._replace(parts=((store, True),), look=look)
+        return self._replace(parts=parts, look=look)
 
 
 class Placed(NamedTuple):
@@ -155,7 +154,7 @@ def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
         raise NotEncodable("16-bit operand")
     if form.meaning in strings.MEANINGS:
         return Step(i, strings.single_element(encoder, form, i))
-    if (parts := sequence(encoder, form.meaning, i)) is not None:
+    if (parts := sequence(encoder, form, i)) is not None:
         return Step(i, parts, needs=fp_form_fields(form, i.is_memory).get("ready", 0))
     match form.meaning:
         case "control.jcc":
