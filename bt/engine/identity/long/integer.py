@@ -154,10 +154,19 @@ def encode_essence(i: Essence) -> bytes:
         return before + prefix + (bytes((rex,)) if rex else b"") + opcode + immediate + after
     reg = shape.digit if shape.digit is not None else register(i.reg_number, byte=shape.reg_byte)
     rm: int | Address = Address(S0) if i.is_memory else register(i.rm_number, byte=shape.rm_byte)
+    if form.meaning == "move.xchg" and i.is_memory and not shape.rm_byte and i.reg_number not in RESIDENT:
+        return _exchange(reg, prefix, wide=wide)
     code = instruction(shape.opcode, reg, rm, wide=wide, low_bytes=low)
     if high and code[0] & 0xF0 == 0x40:
         raise NotEncodable("ah beside a register that needs REX")
     return before + prefix + code + immediate + after
+
+
+def _exchange(reg: int, prefix: bytes, *, wide: bool) -> bytes:
+    """XCHG without the lock of the host's own, for which see making/sequences.py."""
+    load = prefix + instruction(b"\x8b", S1, Address(S0), wide=wide)
+    store = prefix + instruction(b"\x89", reg, Address(S0), wide=wide)
+    return load + store + prefix + instruction(b"\x8b", reg, S1, wide=wide)
 
 
 def _lea(i: LongDecoded, prefix: bytes, *, wide: bool) -> bytes:

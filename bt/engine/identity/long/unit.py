@@ -172,7 +172,7 @@ class UnitWriter(TransferCode):
         if meaning == "move.nop":
             return
         self._encode_instruction(step)
-        if meaning.startswith(("stack.", "control.")) or not RESIDENT.isdisjoint(
+        if meaning.startswith(("stack.", "control.", "move.xchg")) or not RESIDENT.isdisjoint(
             (i.reg_number, i.rm_number, i.index_number)
         ):
             self._held = None  # r11 may have been used
