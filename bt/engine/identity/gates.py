@@ -195,6 +195,7 @@ def _fault(b: NativeContext) -> None:
     _settle(b, refund, site)
     _count(b, "unit_faults")
     linear = b.get("fault_linear")
+    b.put("fault_write", b.get("fault_write") | UNIT_SITE.get(b, site, "stores").zext(64))
     is_paged = is_paging(b)
     in_view = (b.get("fault_signal") == SIGSEGV) & linear.ult(VIEW_BYTES)
     # Where a page begins an access across two may have been stopped, and the page before it is not walked to yet, as

@@ -35,7 +35,8 @@ UNIT_SITE = Layout(
         ("retry", 32),  # where its code begins, behind CONTROL.unit_code
         ("behind", 32),  # and ends; 0: nothing of the unit follows
         ("refund", 32),  # instructions charged and not executed, this one included; negative: executed, not charged
-        ("traps", 32),
+        ("traps", 16),
+        ("stores", 16),  # 1: a load by which the instruction begins is one for writing, as processors ask for it
         # the last x87 instruction that is not noted yet, or NO_X87_EIP; segment of the last operand, or NO_X87_SEGMENT
         ("x87_eip", 32),
         ("x87_segment", 16),

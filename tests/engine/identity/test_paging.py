@@ -187,6 +187,19 @@ def test_rights_that_are_taken_away(cpl: int, bits: int) -> None:
     )
 
 
+@pytest.mark.parametrize("access", ["xchg [{0}], eax", "xchg [{0}], ax", "add [{0}], eax", "cmpxchg8b [{0}]"])
+def test_what_may_not_be_stored_to_is_not_accessed(access: str) -> None:
+    """A unit exchanges by a load and a store: the load is one for writing, which fails before any bit is set."""
+    found = compared(
+        Mode(SMALL, 3),
+        f"mov ecx, 200\nagain:\nmov [{BEHIND}], ecx\ndec ecx\njnz again\nint {MAP}\n{access.format(MAPPED + 8)}",
+        f"and dword ptr [{ENTRY}], 0xFFFFFF9D\n{_RELOAD_ALL}",
+    )
+    tables = found["tables"]
+    assert isinstance(tables, list)
+    assert tables[(TABLE - DIRECTORY) // PAGE_BYTES][ENTRY - TABLE] & 0x60 == 0
+
+
 def test_write_protection_of_supervisors() -> None:
     """CR0.WP decides whether a read-only page may be written at CPL 0."""
     compared(

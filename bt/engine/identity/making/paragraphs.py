@@ -121,7 +121,7 @@ class _Maker:
         if form.meaning == "move.lea":
             return Step(i, _lea(i))
         if i.is_memory:
-            return Step(i, self._on_memory(form, i))
+            return Step(i, self._on_memory(form, i), stores=form.meaning == "move.xchg")
         faults = form.meaning in _DIVISIONS
         try:
             return Step(i, ((ENCODER.encode(i), faults),))

@@ -56,6 +56,7 @@ class Step(NamedTuple):
     needs: int = 0  # READY_* bits of the FP instruction that it is
     x87: bool = False  # it becomes the last x87 instruction that FNSTENV shows
     check: tuple[tuple[bytes, bool], ...] = ()
+    stores: bool = False  # it stores to where it loads from by an instruction of its own
     look: Look | None = None  # before what stores beside code
     can_leave: bool = True
 
@@ -155,7 +156,8 @@ def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
     if form.meaning in strings.MEANINGS:
         return Step(i, strings.single_element(encoder, form, i))
     if (parts := sequence(encoder, form, i)) is not None:
-        return Step(i, parts, needs=fp_form_fields(form, i.is_memory).get("ready", 0))
+        needs = fp_form_fields(form, i.is_memory).get("ready", 0)
+        return Step(i, parts, needs=needs, stores=form.meaning == "move.xchg")
     match form.meaning:
         case "control.jcc":
             return Step(i, (), Ending.CONDITION)

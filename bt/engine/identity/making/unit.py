@@ -53,7 +53,7 @@ _SIGN = 8  # condition code
 LATEST_CHARGE = 24
 """Instructions; with those until the flags are overwritten at most BIAS."""
 _LOOK_AHEAD = BIAS - LATEST_CHARGE
-_SITE = struct.Struct("<IIQIIiIIHHQ")
+_SITE = struct.Struct("<IIQIIiHHIHHQ")
 
 
 class LastX87(NamedTuple):
@@ -84,6 +84,7 @@ class Site(NamedTuple):
     refund: int
     x87: LastX87
     due: int
+    stores: bool
 
 
 class Unit(NamedTuple):
@@ -107,14 +108,14 @@ class Unit(NamedTuple):
             x87_record = 0 if operand is None else operand.record
             retry = s.retry - base
             return _SITE.pack(
-                s.at - base, number, s.record, retry, behind, s.refund, 0, eip, segment, s.due, x87_record
+                s.at - base, number, s.record, retry, behind, s.refund, 0, s.stores, eip, segment, s.due, x87_record
             )
 
         return b"".join(map(packed, self.sites))
 
 
 assert _SITE.size == UNIT_SITE_BYTES
-assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28, 32, 36, 38, 40]
+assert list(UNIT_SITE.offsets.values()) == [0, 4, 8, 16, 20, 24, 28, 30, 32, 36, 38, 40]
 
 
 class UnitWriter:
@@ -168,8 +169,8 @@ class UnitWriter:
         self._code += bytes((0x0F, 0x80 | condition))
         self._code += (self._start - self._here - 4).to_bytes(4, "little", signed=True)
 
-    def _site(self, at: int, record: int, retry: int, behind: int, refund: int) -> int:
-        self._sites.append(Site(at, record, retry, behind, refund, self._x87, self._due))
+    def _site(self, at: int, record: int, retry: int, behind: int, refund: int, *, stores: bool = False) -> int:
+        self._sites.append(Site(at, record, retry, behind, refund, self._x87, self._due, stores))
         return self._first_site + len(self._sites) - 1
 
     # -- the unit ------------------------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ class UnitWriter:
             behind = self._here + sum([len(code) for code, _ in step.parts]) if goes_on else 0
             for code, can_fault in step.parts:
                 if can_fault:
-                    self._site(self._here, record, start, behind, self._not_executed(index))
+                    self._site(self._here, record, start, behind, self._not_executed(index), stores=step.stores)
                 self._code += code
             if looked is not None:
                 self._sites[looked] = self._sites[looked]._replace(behind=behind)
