@@ -32,7 +32,7 @@ def test_programs_are_the_same_for_the_same_seed(setting: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["long", "compat"])
-@pytest.mark.parametrize("programs", [60, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("programs", [40, pytest.param(1500, marks=pytest.mark.slow)])
 def test_a_campaign(tmp_path: Path, mode: str, programs: int) -> None:
     """No finding, and translators have most of it."""
     coverage, totals = run_campaign(tmp_path, seed="long", seconds=SECONDS, programs=programs, modes=(mode,))
@@ -48,7 +48,7 @@ def test_a_campaign(tmp_path: Path, mode: str, programs: int) -> None:
     assert all(coverage.seen[kind] for kind in (0, 1, 6, 8, 9)), "code of each size"
 
 
-@pytest.mark.parametrize("programs", [80, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("programs", [30, pytest.param(3000, marks=pytest.mark.slow)])
 def test_random_bytes(tmp_path: Path, programs: int) -> None:
     """At each level nothing becomes of them but faults of the guest."""
     coverage, totals = run_campaign(
