@@ -10,6 +10,7 @@ import pytest
 
 import guest_images
 from bt.cli import explain, run
+from bt.engine.translator import vcpu
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.errors import BadUsage
 from bt.inspect.explanation import debug, host_code
@@ -268,7 +269,8 @@ def test_units_that_a_run_has_made(capsys: pytest.CaptureFixture[str], tmp_path:
     assert len(re.findall(r"^unit ", capsys.readouterr().out, re.MULTILINE)) == 1
 
 
-def test_units_have_paths(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_units_have_paths(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vcpu.HEAT_WANTED, "auto", 1000)  # also where all others are promoted at once
     image = tmp_path / "loop.bin"
     body = "again:\nadd ecx, 3\njc over\ninc ebx\nover:\ndec esi\njnz again\nhlt"
     image.write_bytes(assemble(f"mov esi, 90000000\n{body}", 32, 0x100000))
@@ -277,6 +279,7 @@ def test_units_have_paths(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     assert re.search(r"^path 001000\w\w( 001000\w\w)+ and around again$", said, re.MULTILINE)
 
 
-def test_no_units(tmp_path: Path) -> None:
+def test_no_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vcpu.HEAT_WANTED, "auto", 1000)
     with pytest.raises(BadUsage, match="no 32-bit or 16-bit code has become a unit"):
         explain.main(["hello", "--after", "100", "--units", "3"])
