@@ -24,6 +24,8 @@ STORES = {
     "flags through it": "add eax, edx\nmov [ebx], eax\nsetp [ebx+4]\njo over\nmov [ebx+8], edx\nover:\nseto [ebx+5]",
     "exchanges": "xchg [ebx], edx\nxchg [ebx+10], dx\nxchg [ebx+12], dl\n"
     "xadd [ebx+4], edx\nmov eax, [ebx]\ncmpxchg [ebx], esi\nlock dec dword ptr [ebx+8]",
+    "eight bytes": "mov eax, [ebx+16]\nmov edx, [ebx+20]\nmov ecx, esi\nlock cmpxchg8b [ebx+16]\nmov edx, [ebx+20]",
+    "selectors": "mov [ebx], ds\nstr [ebx+2]\nmov [ebx+4], cs",
     "bits": "bts dword ptr [ebx], 5\nbtr dword ptr [ebx+4], 9\nnot dword ptr [ebx+8]\nneg byte ptr [ebx+12]",
     "x87": "mov [ebx], esi\nfild dword ptr [ebx]\nfst dword ptr [ebx+8]\nfst qword ptr [ebx+16]\n"
     "fistp word ptr [ebx+24]\nfnstcw [ebx+32]",

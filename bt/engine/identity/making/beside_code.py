@@ -58,9 +58,9 @@ def look_and_store(address: bytes, form: Form, i: Decoded) -> tuple[Look, Parts]
     """For an instruction that stores to where `address` makes T point, in the guest. Raises NotEncodable."""
     if inline(form) is Inline.EXECUTE:
         return _look(address, fp_form_fields(form, True)["size"]), ((encode_floating(i, _ENCODER), True),)
-    width = next(operand.width for operand in form.operands if operand.method in _IN_MEMORY)
-    if width is Width.W:
-        raise NotEncodable("a selector")
+    width = next((operand.width for operand in form.operands if operand.method in _IN_MEMORY), None)
+    if width not in (Width.B, Width.V):
+        raise NotEncodable("a selector, or eight bytes")
     look = _look(address, 1 if width is Width.B else i.operand_size // 8)
     if form.meaning == "move.xchg" and width is not Width.B:
         return look, exchange(_ENCODER, i, FREE)
