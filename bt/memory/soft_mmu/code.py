@@ -42,7 +42,10 @@ def only_code_is_in_the_way(b: Context, entry: Value, linear: Value) -> Value:
     but for code in it (i1)."""
     known = b.load(entry + PHYSICAL, 64)
     is_known = (b.load(entry + READ_TAG, 64) == tag_of(linear)) & ((known & WALKED_WRITABLE) != 0)
-    return is_known & (b.load(code_map_slot(b, known), 64) != 0)
+    has_code = b.local(1, 0)  # most entries are asked in vain, and their maps lie anywhere
+    with b.Unlikely(is_known):
+        has_code.set(b.load(code_map_slot(b, known), 64) != 0)
+    return has_code.get()
 
 
 def lies_beside_code(b: Context, linear: Value) -> Value:
