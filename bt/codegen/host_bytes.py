@@ -24,9 +24,9 @@ def _short_rex(reg: int = 0, base: int = 0, *, wide: bool = False) -> bytes:
     return bytes((prefix,)) if prefix != 0x40 else b""
 
 
-def on_registers(opcode: bytes, reg: int, rm: int) -> bytes:
-    """A 32-bit instruction on two registers; `reg` may be an opcode extension."""
-    return _short_rex(reg, rm) + opcode + bytes((0xC0 | (reg & 7) << 3 | rm & 7,))
+def on_registers(opcode: bytes, reg: int, rm: int, *, wide: bool = False) -> bytes:
+    """A 32-bit instruction on two registers, or a 64-bit one (`wide`); `reg` may be an opcode extension."""
+    return _short_rex(reg, rm, wide=wide) + opcode + bytes((0xC0 | (reg & 7) << 3 | rm & 7,))
 
 
 def jump_register(number: int) -> bytes:

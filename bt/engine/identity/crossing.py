@@ -6,7 +6,7 @@ No register moves, only flags do, from EFLAGS to the state and back, and the bud
 from __future__ import annotations
 
 from bt.codegen.abi import FLAT_32, Signature
-from bt.codegen.host_bytes import based, move, move_immediate, rex
+from bt.codegen.host_bytes import based, move, move_immediate
 from bt.engine.structures import NO_X87_SEGMENT
 from bt.x86 import state
 from bt.x86.state import CS, FS
@@ -31,7 +31,7 @@ def wide(opcode: bytes, reg: int, name: str) -> bytes:
 
 
 def _wide_at(opcode: bytes, reg: int, displacement: int) -> bytes:
-    return bytes((rex(reg, base=_STATE) | 8,)) + based(opcode, reg, _STATE, displacement)[1:]
+    return based(opcode, reg, _STATE, displacement, wide=True)
 
 
 def add_to_budget(amount: int) -> bytes:

@@ -74,8 +74,8 @@ def _look(address: bytes, size: int) -> Look:
     find += plain(LEA, _ECX, T, displacement=size - 1)  # of the last byte: none that crosses a page has its tag
     find += on_registers(_WITH, _OR, _ECX) + (PAGE - 1).to_bytes(4, "little") + _at(_CMP_LOAD, _ECX, FREE, ENTRY.tag)
     known = _at(_MOV_LOAD, _ECX, FREE, ENTRY.physical) + _TEST_CL + bytes((WALKED_WRITABLE,))
-    code_map = _long(_SHIFT, _RIGHT, _ECX) + bytes((_PAGE_SHIFT,))
-    code_map += _long(_SHIFT, _LEFT, _ECX) + bytes((_ENTRY_BYTES_A_PAGE,))
+    code_map = on_registers(_SHIFT, _RIGHT, _ECX, wide=True) + bytes((_PAGE_SHIFT,))
+    code_map += on_registers(_SHIFT, _LEFT, _ECX, wide=True) + bytes((_ENTRY_BYTES_A_PAGE,))
     code_map += wide(_ADD_LOAD, _ECX, "page_info") + _at(_MOV_LOAD, _ECX, _ECX, 0)
     pieces = [(find, _NOT_EQUAL), (known, _EQUAL), (code_map + _granule(move(_EAX, T)), _CARRY)]
     if size > 1:
@@ -85,12 +85,12 @@ def _look(address: bytes, size: int) -> Look:
 
 def _granule(byte: bytes) -> bytes:
     """CF = code came from the granule of the byte that EAX is made the address of."""
-    return byte + on_registers(_SHIFT, _RIGHT, _EAX) + bytes((CODE_GRANULE_SHIFT,)) + _long(_BT, _EAX, _ECX)
-
-
-def _long(opcode: bytes, reg: int, rm: int) -> bytes:
-    """64 bits, of a register that needs no other bit of REX."""
-    return b"\x48" + on_registers(opcode, reg, rm)
+    return (
+        byte
+        + on_registers(_SHIFT, _RIGHT, _EAX)
+        + bytes((CODE_GRANULE_SHIFT,))
+        + on_registers(_BT, _EAX, _ECX, wide=True)
+    )
 
 
 def _at(opcode: bytes, reg: int, base: int, displacement: int) -> bytes:

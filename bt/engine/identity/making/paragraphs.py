@@ -49,6 +49,7 @@ from bt.engine.identity.making.paragraph_segments import (
     rotated,
     selector_of,
 )
+from bt.engine.identity.making.sequences import exchange
 from bt.engine.identity.making.steps import Ending, Step, with_exits
 from bt.engine.identity.making.strings import require_host
 from bt.engine.reencode.decoded import Decoded
@@ -121,7 +122,7 @@ class _Maker:
         if form.meaning == "move.lea":
             return Step(i, _lea(i))
         if i.is_memory:
-            return Step(i, self._on_memory(form, i), stores=form.meaning == "move.xchg")
+            return Step(i, self._on_memory(form, i))
         faults = form.meaning in _DIVISIONS
         try:
             return Step(i, ((ENCODER.encode(i), faults),))
@@ -134,12 +135,9 @@ class _Maker:
     def _on_memory(self, form: Form, i: Decoded) -> Parts:
         size = operand_bytes(form, i)
         place = self._place(i, size)
-        if form.meaning == "move.xchg" and size > 1:
-            # the host's own would lock its bus, for 20 cycles; nobody else accesses the guest's memory meanwhile
-            register = ENCODER.host(i.reg_number)
-            both = place.load(FREE, size), place.store(register, size)
-            return (*place.before, *both, _write(register, FREE, size))
         there = place.of(i)
+        if form.meaning == "move.xchg" and size > 1:
+            return (*place.before, *exchange(ENCODER, there, FREE))
         try:
             return (*place.before, (ENCODER.encode(there), True))
         except NotEncodable:

@@ -56,9 +56,13 @@ class Step(NamedTuple):
     needs: int = 0  # READY_* bits of the FP instruction that it is
     x87: bool = False  # it becomes the last x87 instruction that FNSTENV shows
     check: tuple[tuple[bytes, bool], ...] = ()
-    stores: bool = False  # it stores to where it loads from by an instruction of its own
     look: Look | None = None  # before what stores beside code
     can_leave: bool = True
+
+    @property
+    def stores(self) -> bool:
+        """It loads from where it stores to, perhaps by an instruction of its own."""
+        return FORMS[self.i.form].meaning == "move.xchg"
 
     def as_service(self) -> Step:
         """The same done by the interpreter."""
@@ -156,8 +160,7 @@ def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
     if form.meaning in strings.MEANINGS:
         return Step(i, strings.single_element(encoder, form, i))
     if (parts := sequence(encoder, form, i)) is not None:
-        needs = fp_form_fields(form, i.is_memory).get("ready", 0)
-        return Step(i, parts, needs=needs, stores=form.meaning == "move.xchg")
+        return Step(i, parts, needs=fp_form_fields(form, i.is_memory).get("ready", 0))
     match form.meaning:
         case "control.jcc":
             return Step(i, (), Ending.CONDITION)
