@@ -96,9 +96,10 @@ def _write_control_register(b: Context) -> None:
 def _debug_register(b: Context, number: Value) -> Value:
     """The register that `number` names, i32: 4 and 5 are aliases of 6 and 7 unless CR4.DE makes them #UD.
 
-    That comes before #GP(0) outside level 0, and last: with DR7.GD set any access is a debug exception (SDM vol. 3B
-    17.2.4).
+    Those that REX.R makes of others are #UD (SDM vol. 2B, MOV to and from debug registers). That comes before #GP(0)
+    outside level 0, and last: with DR7.GD set any access is a debug exception (SDM vol. 3B 17.2.4).
     """
+    b.fault_if(number.ugt(7), UD)
     is_alias = (number & 6) == 4
     b.fault_if(is_alias & ((b.get("cr4", width=32) & cr.CR4_DE) != 0), UD)
     require_cpl_0(b)

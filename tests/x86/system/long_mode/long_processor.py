@@ -17,7 +17,7 @@ from bt.x86.system.registers.control_registers import (
     EFER_SCE,
 )
 from bt.x86.system.segmentation import segment_cache
-from tests.x86.system.processor import CODE, IDT, TASK_SELECTOR, TSS, Processor, descriptor
+from tests.x86.system.processor import CODE, CODE_AREA, IDT, STACKS, TASK_SELECTOR, TSS, Processor, descriptor
 
 TOP, POINTERS, DIRECTORY, TABLE, PAGE = 0x20000, 0x21000, 0x22000, 0x23000, 0x24000
 LONG, BIG_CODE = 0xA, 0xC  # flags of a descriptor: G and L; G and D
@@ -25,6 +25,7 @@ LONG, BIG_CODE = 0xA, 0xC  # flags of a descriptor: G and L; G and D
 LONG_CODE = (0x60, 0x6B, 0x72, 0x7B)
 ACTIVE = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
 PRESENT, WRITABLE, USER, LARGE = 1, 2, 4, 0x80
+HANDLER, VECTORS = 0x1_8000, 32
 
 
 class LongProcessor(Processor):
@@ -79,3 +80,18 @@ class LongProcessor(Processor):
     def selectors(self) -> tuple[int, int]:
         """Of CS and SS."""
         return self.cpu.segment(CS, "selector"), self.cpu.segment(SS, "selector")
+
+    def catch_exceptions(self) -> None:
+        """Each leads to a HLT of its own."""
+        for vector in range(VECTORS):
+            self.long_gate(vector, LONG_CODE[0], HANDLER + vector)
+        self.ram.write(HANDLER, b"\xf4" * VECTORS)
+
+    def execute(self, code: bytes) -> int | None:
+        """The vector of the exception that an instruction raises; `catch_exceptions` must have been called."""
+        self.ram.write(CODE_AREA, code + b"\x90")
+        self.cpu["eip"], self.cpu["gpr", ESP] = CODE_AREA, STACKS[0]
+        self.vcpu.flush()
+        self.vcpu.run(1)
+        eip = self.cpu["eip"]
+        return eip - HANDLER if HANDLER <= eip < HANDLER + VECTORS else None
