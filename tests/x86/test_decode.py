@@ -402,7 +402,9 @@ def test_prefixes_against_capstone(bits: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [16, 32])
 def test_everything_with_prefixes_against_capstone(bits: int) -> None:
-    compare(sweep(ALL_PREFIXES, range(256), [TAIL]), bits)
+    """Each prefix with a third of all ModRM bytes, each third with a third of the prefixes: all would take minutes."""
+    for turn, prefix in enumerate(ALL_PREFIXES):
+        compare(sweep([prefix], range(turn % 3, 256, 3), [TAIL]), bits)
     compare(sweep([b""], range(256), [bytes(11), b"\xff" * 11]), bits)
 
 

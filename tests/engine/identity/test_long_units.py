@@ -14,7 +14,7 @@ from tests.engines import EngineExecutor
 
 
 @pytest.mark.parametrize("kind", [Sequences, FloatingSequences])
-@pytest.mark.parametrize(("seed", "times"), [("everyday", 600), pytest.param("long", 20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "times"), [("everyday", 600), pytest.param("long", 10_000, marks=pytest.mark.slow)])
 def test_random_sequences(kind: type[Sequences], seed: str, times: int) -> None:
     """Registers, all flags, memory and exceptions are those of the interpreter."""
     sequences = kind(seed)
