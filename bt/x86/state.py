@@ -168,6 +168,7 @@ FIELDS: tuple[Field, ...] = (
     Field("mapped_since", DERIVED),  # epoch in which mappings changed last
     Field("known_segments", DERIVED, 2 * KNOWN_SEGMENTS),  # code segments as above, and the epoch of each
     Field("fetched_pages", DERIVED, FETCHED_PAGES_SLOTS),  # see system/paging/fetched_pages.py
+    Field("fetched_slots", DERIVED),  # a bit for each of these that may not be zero
     Field("sysenter_cs", ARCHITECTURAL),
     Field("sysenter_esp", ARCHITECTURAL),
     Field("sysenter_eip", ARCHITECTURAL),
@@ -276,6 +277,7 @@ FIELDS: tuple[Field, ...] = (
     Field("tlb_has_global", DERIVED),  # not 0: entries of global pages may be there
     Field("tlb_has_huge", DERIVED),  # the same of 1 GiB pages
     Field("tlb_filled", DERIVED, TLB_FILLED_SLOTS),  # a bit for each entry of the tables: it may not be empty
+    Field("tlb_filled_slots", DERIVED),  # a bit for each of these: it may not be zero
     Field("large_regions", DERIVED, LARGE_REGIONS_SLOTS),  # a bit for 4 MiB: entries of a large page may be there
     Field("tlb_fills", DERIVED),
     Field("tlb_flushes", DERIVED),
