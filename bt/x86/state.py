@@ -295,6 +295,7 @@ FIELDS: tuple[Field, ...] = (
     # -- tier 2 (bt/engine/identity)
     Field("unpaged_view", HOST),  # host address of the view of physical memory (bt/memory/host_mmu), 0: there is none
     Field("paged_views", HOST),  # host address of PAGED_VIEWs: the first for the CPLs below 3, the others for 3
+    Field("paged_view_used", HOST),  # 1: pages may be mapped in one of them
     Field("user_view", HOST),  # host address of the one for the present CR3
     Field("paged_view_rests", HOST),  # instruction count up to which these are not worth it
     Field("view", HOST),  # host address of the one of these that is right for the present mode

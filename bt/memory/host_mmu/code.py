@@ -109,7 +109,8 @@ def flush_views(b: NativeContext, keep_global: Value) -> None:
 def flush_views_at(b: NativeContext, linear: Value) -> None:
     """The same of INVALIDATE_PAGE."""
     with b.Unlikely(b.get("unpaged_view") != 0):
-        b.call(FLUSH_PAGED_AT, b.cpu, linear.trunc(32))
+        with b.If(b.get("paged_view_used") != 0):
+            b.call(FLUSH_PAGED_AT, b.cpu, linear.trunc(32))
         b.call(services.FORGET_WAYS_AT, b.cpu, linear.trunc(32))
 
 

@@ -194,6 +194,7 @@ def emit_open_paged(b: NativeContext) -> None:
     b.store(view.page(number), kept)
     rights = b.select(writable, b.const(READ_WRITE, 64), READ)
     map_file(b, view.at(number), b.const(PAGE, 64), rights, view.get("fd"), offset)
+    b.put("paged_view_used", 1)
     b.ret(OPENED)
 
 
@@ -202,6 +203,7 @@ def emit_flush_paged(b: NativeContext) -> None:
     with b.If(b.arguments[1] == 0):
         with _views(b) as view:
             view.unmap_all()
+        b.put("paged_view_used", 0)
         b.ret(OK)
     _look_after(_View(b, b.get_pointer("paged_views")), 0)
     _choose_user_view(b)

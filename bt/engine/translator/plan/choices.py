@@ -32,7 +32,7 @@ _ARITHMETIC = ("arith.add", "arith.adc", "arith.sub", "arith.sbb", "arith.cmp", 
 _PAIRS_32 = frozenset(
     (*_ARITHMETIC, "logic.test", "move.mov", "move.movzx", "move.movsx", "arith.imul_truncated", "move.xchg")
 )
-_PAIRS_ALL_SIZES = frozenset(("move.xchg", "arith.xadd", "arith.cmpxchg"))
+_PAIRS_ALL_SIZES = frozenset(("move.xchg", "arith.xadd", "arith.cmpxchg", "processor.mov_from_cr"))
 # Global variables.
 _ABSOLUTE_32 = frozenset((*_ARITHMETIC, "logic.test", "move.mov", "move.movzx", "move.movsx", "arith.inc", "arith.dec"))
 # Their counter is CX or ECX by the address size: stencils for either.
