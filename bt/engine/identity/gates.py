@@ -56,10 +56,10 @@ from bt.engine.translator.gates.gates import (
     emit_spilling_gates,
     fragment,
     go_on,
-    interpret_one,
     known_fragment,
     note_x87,
 )
+from bt.engine.translator.gates.services import interpret_one
 from bt.engine.translator.gates.signatures import FLAT_32_GATES
 from bt.host.faults import SIGSEGV
 from bt.memory.access import Body, NativeContext

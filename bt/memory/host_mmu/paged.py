@@ -182,6 +182,7 @@ def emit_open_paged(b: NativeContext) -> None:
     attention = (b.get("memory_value") == 0) | (known == NOT_KNOWN) | offset.uge(view.get("ram_bytes"))
     with b.If(attention | ((write != 0) & ~writable)):
         b.ret(ATTENTION)
+    b.put("paged_view_used", 1)
     number = linear >> _PAGE_SHIFT
     with b.If(((b.load(view.page(number), 64) & PAGE_LISTED) == 0) & (view.get("count") == MOST_MAPPED)):
         view.unmap_all()
@@ -194,7 +195,6 @@ def emit_open_paged(b: NativeContext) -> None:
     b.store(view.page(number), kept)
     rights = b.select(writable, b.const(READ_WRITE, 64), READ)
     map_file(b, view.at(number), b.const(PAGE, 64), rights, view.get("fd"), offset)
-    b.put("paged_view_used", 1)
     b.ret(OPENED)
 
 

@@ -188,9 +188,11 @@ def _large_region(b: NativeContext, linear: Value) -> tuple[Value, Value]:
     return b.bit_place("large_regions", (linear >> REGION_SHIFT) & (64 * LARGE_REGIONS_SLOTS - 1))
 
 
-def _invalidate_page(b: NativeContext) -> None:
-    """A large page has an entry for each 4 KiB that were accessed, and goes as a whole (SDM vol. 3A 4.10.2.3)."""
-    linear = b.arguments[1]
+def invalidate_page(b: NativeContext, linear: Value) -> None:
+    """What INVALIDATE_PAGE does, for a linear address (i64), without the call.
+
+    A large page has an entry for each 4 KiB that were accessed, and goes as a whole (SDM vol. 3A 4.10.2.3).
+    """
     tag = tag_of(linear)
 
     def empty(tables: Sequence[str]) -> None:
@@ -241,7 +243,7 @@ RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (RESOLVE, _resolve),
     (DIRECT, _direct),
     (services.FLUSH_TLB, _flush_tlb),
-    (services.INVALIDATE_PAGE, _invalidate_page),
+    (services.INVALIDATE_PAGE, lambda b: invalidate_page(b, b.arguments[1])),
     (PROTECT, _protect),
     (KNOWN_TRANSLATION, _known_translation),
 )

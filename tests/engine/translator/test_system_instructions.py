@@ -18,15 +18,19 @@ from guest_images.assembler import assemble
 from tests import tables
 from tests.engines import factories
 from tests.smc.guest import (
+    ALIAS,
     DONE,
+    FRAME,
     GDT,
     IDT,
     KERNEL_CODE,
     KERNEL_DATA,
     KERNEL_STACK,
     MAPPED,
+    OTHER_FRAME,
     PROGRAM,
     STUBS,
+    TABLE,
     USER_CODE,
     USER_DATA,
     USER_STACK,
@@ -37,7 +41,8 @@ from tests.smc.guest import (
 )
 
 DIVIDE_ERROR, DEBUG, NMI, PROTECTION, CALL = 0, 1, 2, 13, 0x33
-HANDLERS, BASED, BASE = PROGRAM + 0x800, 0x30, 0x1000
+HANDLERS, BASED, BASE = PROGRAM + 0x800, 0x30, MAPPED - 0x1000
+ENTRY = TABLE + 4 * (MAPPED - ALIAS >> 12)
 IA32_SYSENTER_CS, IA32_SYSENTER_ESP, IA32_SYSENTER_EIP = 0x174, 0x175, 0x176
 FAR_IN = 300  # instructions: everything has happened a few times by then
 COUNTER, NOWHERE = PROGRAM + 0x1000, 0xF000_0000
@@ -60,6 +65,7 @@ class Program:
     def memory(self, times: int) -> dict[int, bytes]:
         loop = f"mov ebp, {times}\n{self.before}\nagain:\n{self.body}\ndec ebp\njnz again\nint {DONE}\n"
         found = {PROGRAM: assemble(loop, 32, PROGRAM), GDT + BASED: tables.descriptor(tables.DATA, base=BASE)}
+        found |= {FRAME: b"\1", OTHER_FRAME: b"\3"}
         targets = {DONE: STUBS}
         for number, (vector, text) in enumerate(self.handlers.items()):
             targets[vector] = at = HANDLERS + 0x40 * number
@@ -85,6 +91,10 @@ def _enter_user(kernel: str) -> str:
     return f"{text}{frame}iretd\nentry:\n{kernel}\nuser:\nmov eax, {USER_DATA}\nmov ds, eax\nmov es, eax"
 
 
+# The page at MAPPED is another one from now on; what is in it.
+_REMAP = f"xor dword [{ENTRY}], {FRAME ^ OTHER_FRAME}\n"
+_READ = f"add ebx, [{MAPPED}]"
+_LOAD_BASED = f"mov eax, {BASED}\nmov fs, eax"
 _SYSTEM_CALL = "mov ecx, esp\nmov edx, back\nsysenter\nback:"
 USUAL = {
     "div by zero": Program("xor ecx, ecx\ndiv ecx", {DIVIDE_ERROR: _STEP.format(length=2)}),
@@ -97,12 +107,13 @@ USUAL = {
     "iret": Program(f"push 2\npush {KERNEL_CODE}\npush next\niretd\nnext:"),
     "sysenter": Program(_SYSTEM_CALL, before=_enter_user("inc ebx\nsysexit")),
     "mov cr3": Program("mov cr3, ecx\ninc ebx", before="mov ecx, cr3"),
-    "invlpg": Program(f"invlpg [{MAPPED}]\nadd ebx, [{MAPPED}]"),
-    "invlpg with registers": Program(f"mov ecx, {MAPPED - 64}\nmov esi, 8\ninvlpg [ecx+esi*8]\nadd ebx, [{MAPPED}]"),
-    "invlpg in a segment": Program(
-        f"invlpg fs:[{MAPPED - BASE}]\nadd ebx, [{MAPPED}]", before=f"mov eax, {BASED}\nmov fs, eax"
+    "invlpg": Program(f"{_REMAP}invlpg [{MAPPED}]\n{_READ}"),
+    "invlpg with registers": Program(f"{_REMAP}mov ecx, {MAPPED - 64}\nmov esi, 8\ninvlpg [ecx+esi*8]\n{_READ}"),
+    "invlpg in a segment": Program(f"{_REMAP}invlpg fs:[0x1000]\n{_READ}", before=_LOAD_BASED),
+    "invlpg of 16 bits": Program(
+        f"{_REMAP}mov ecx, ebx\nmov ebx, 0x12341000\n.byte 0x64, 0x67, 0x0f, 0x01, 0x3f\nmov ebx, ecx\n{_READ}",
+        before=_LOAD_BASED,
     ),
-    "invlpg of 16 bits": Program(f"mov ebx, {MAPPED}\n.byte 0x67, 0x0f, 0x01, 0x3f\nadd ebx, [{MAPPED}]"),
 }
 UNUSUAL = {
     "invlpg at level 3": Program("xor ecx, ecx\ninvlpg [ecx]", {PROTECTION: _STEP_WITH_CODE.format(length=3)}, level=3),
@@ -134,6 +145,13 @@ def _services(program: Program, times: int) -> int:
     before = machine.cpu.statistics()["services"]
     machine.run(Mode(Paging.SMALL, program.level), program.memory(times))
     return machine.cpu.statistics()["services"] - before
+
+
+@pytest.mark.parametrize("name", [name for name in USUAL if name.startswith("invlpg")])
+@pytest.mark.parametrize("engine", factories(unpaged=False))
+def test_invlpg_has_the_page_walked_to(name: str, engine: str) -> None:
+    _, total = guest(engine).run(Mode(Paging.SMALL, 0), USUAL[name].memory(10))
+    assert total == 5 * 1 + 5 * 3
 
 
 @pytest.mark.parametrize("name", USUAL)

@@ -11,9 +11,9 @@ from bt.engine.translator.gates.gates import (
     SLOW_EXIT,
     count_event,
     note_site,
-    raise_fault,
     site_of,
 )
+from bt.engine.translator.gates.services import raise_fault
 from bt.engine.translator.plan.plan import Linear
 from bt.memory.access import ACCESS_CODE, Body, NativeContext
 from bt.memory.backend import RESOLVE
@@ -33,7 +33,8 @@ def _slow_exit(b: NativeContext) -> None:
     def on_stack(offset: Value) -> None:
         linear.set(b.segment_linear(SS, offset & b.stack_mask()))
 
-    with b.Switch(SITE.get(b, site, "linear")) as cases:
+    which = SITE.get(b, site, "linear")
+    with b.Unlikely(which != Linear.T), b.Switch(which) as cases:
         with cases.case(Linear.PUSH):
             on_stack(b.get("gpr", ESP, width=32) - size)
         with cases.case(Linear.POP):

@@ -16,14 +16,15 @@ from bt.engine.translator.gates.gates import (
     SERVICE_EXIT,
     go_on,
     note_site,
-    raise_fault,
     site_of,
 )
+from bt.engine.translator.gates.services import raise_fault
 from bt.engine.translator.plan.plan import Gate
 from bt.memory.access import Body, NativeContext
+from bt.memory.soft_mmu.runtime import invalidate_page
 from bt.x86 import flags
 from bt.x86.context import DE, OK
-from bt.x86.services import INT_SOFTWARE, INVALIDATE_PAGE
+from bt.x86.services import INT_SOFTWARE
 from bt.x86.system.fast_system_call import SYSTEM_CALL_ENTER, SYSTEM_CALL_EXIT
 from bt.x86.system.interrupts.interrupt_delivery import begin_delivery
 from bt.x86.system.registers.control_register_write import WRITE_CONTROL_REGISTER
@@ -100,7 +101,7 @@ def _invlpg(b: NativeContext) -> None:
     offset = offset & RECORD.get(b, record, "address_mask")
     tag = b.get("code_tag")
     linear = b.segment_linear(RECORD.get(b, record, "segment").zext(64), offset)
-    b.call(INVALIDATE_PAGE, b.cpu, linear.zext(64))
+    invalidate_page(b, linear.zext(64))
     with b.Likely(b.get("code_tag") == tag):
         b.ret(SITE.get(b, site, "retry"))
     b.put("eip", RECORD.get(b, record, "next_eip"))

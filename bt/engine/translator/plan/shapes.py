@@ -72,7 +72,7 @@ def shapes_of(variant: Variant) -> list[Shape] | None:
                 shapes.append(Shape("r", width, "rm"))
             case Method.REGISTER_OR_MEMORY | Method.MEMORY_ONLY | Method.OFFSET:
                 shapes.append(Shape("m", width))
-            case Method.OPCODE_REGISTER:
+            case Method.OPCODE_REGISTER | Method.REGISTER_RM:
                 shapes.append(Shape("r", width, "rm"))
             case Method.REGISTER:
                 shapes.append(Shape("r", width, "reg"))
