@@ -190,7 +190,7 @@ _OPENING = Program("cli\npushfd\nor dword [esp], 0x200\npush cs\npush next\niret
 
 
 @pytest.mark.parametrize("engine", factories(unpaged=False))
-def test_an_interrupt_waits_for_the_iret_that_lets_it_in(engine: str) -> None:
+def test_an_interrupt_comes_with_the_iret_that_lets_it_in(engine: str) -> None:
     cpu = _started(engine, _OPENING)
     cpu.run(FAR_IN)
     while read_eflags(cpu.state) & 0x200:
