@@ -257,6 +257,16 @@ class Builder:
             index.set(at + step)
 
     @contextmanager
+    def EachBit(self, bits: Value) -> Iterator[Value]:  # noqa: N802  # as If
+        """Once for each bit that is set, from the lowest: its number, as wide as they are."""
+        left = self.local(bits.ty, bits)
+        with self.Loop() as loop:
+            now = left.get()
+            loop.break_if(now == 0)
+            left.set(now & (now - 1))
+            yield self.intrinsic("cttz", now.ty, now, "i1 true")
+
+    @contextmanager
     def Switch(self, value: Value) -> Iterator[Cases]:  # noqa: N802  # as If
         """`with b.Switch(v) as s:` then `with s.case(1, 2): ...`; without a matching case nothing runs."""
         cases = Cases(self, value, self.fresh("E"))

@@ -79,6 +79,17 @@ def _is_settled(b: Context) -> Value:
     return reduce(or_, (b.get(name) for name in _UNSETTLED)) == 0
 
 
+# What else keeps `before_next` from being nothing at all: an access to a device, breakpoints, a budget set aside, NMI.
+_UNQUIET = (*_UNSETTLED, "mmio_count", "wants_alone", "debugging", "deferred", "nmi_pending")
+
+
+def is_quiet(b: Context) -> Value:
+    """Whether nothing comes before the next instruction as long as the budget lasts, i1: `before_next` would only clear
+    `accessed_at`. (A pending NMI may be blocked: that is left to it.)"""
+    nothing = reduce(or_, (b.get(name) for name in _UNQUIET)) == 0
+    return nothing & ((b.get("eflags_system") & flags.TF) == 0) & ~is_interrupted(b)
+
+
 def end_service(b: Context, budget: Value) -> None:
     """What `before_next` does then."""
     b.put("site", 0)

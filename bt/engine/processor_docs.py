@@ -14,7 +14,8 @@ from bt.engine.reencode.forms import (
     Inline,
     inline,
 )
-from bt.engine.translator.plan.plan import Plan
+from bt.engine.translator.plan import choices
+from bt.engine.translator.plan.plan import Gate, Plan
 from bt.engine.translator.plan.plans import build_plans
 from bt.engine.translator.stencils.catalogue import Catalogue
 from bt.engine.translator.stencils.context import Segments
@@ -59,6 +60,7 @@ The interpreter (`--engine interp`) has a handler for every form. The translator
 | transfer | stencils that end the fragment: direct targets are chained, others found in the branch cache |
 | itself | the instruction's own bytes, registers renamed, operand checked first, on the host's x87 and XMM registers |
 | control word | stencils that keep the host's control word apart from the guest's |
+| short way | native code of its own where CPL, descriptors and gates are as usual; else, and with 16 bits, *service* |
 | service | the fragment calls the interpreter's handler for this one instruction, then goes on |
 
 What follows *except* is served by the interpreter. Under breakpoints and alignment checks all is interpreted.
@@ -93,14 +95,15 @@ def _describe(variant: Variant) -> str:
     return " ".join([*parts, *(["memory"] if variant.memory else []), *([variant.rep] if variant.rep else [])])
 
 
-def _translation(form: Form, plans: dict[Variant, Plan]) -> str:
-    """How the translator treats a form."""
+def _translation(form: Form, plans: dict[Variant, Plan], segments: Segments) -> str:
+    """How the translator treats a form in such segments."""
     if (how := inline(form)) is not Inline.NOT:
         return _WORDS[how]
     all_variants = list(variants(form))
     missing = [variant for variant in all_variants if variant not in plans]
     if len(missing) == len(all_variants):
-        return "service"
+        gates = {choices.gate(variant, segments) for variant in all_variants}
+        return "service" if gates <= {Gate.SERVICE} else "short way"
     word = "transfer" if form.cls is InstructionClass.CONTROL else "inline"
     exceptions = sorted({_describe(variant) for variant in missing})
     return word + (f" except {', '.join(exceptions)}" if exceptions else "")
@@ -112,7 +115,8 @@ def _elsewhere(forms: Sequence[Form], flat: dict[Variant, Plan]) -> str:
     tables = [{plan.variant: plan for plan in build_plans(Catalogue(), segments=kind)} for kind in kinds]
     lines: dict[tuple[str, ...], list[str]] = {}
     for form in sorted(forms, key=lambda form: form.name):
-        here, *there = (_translation(form, plans) for plans in (flat, *tables))
+        here = _translation(form, flat, Segments.FLAT)
+        there = [_translation(form, plans, kind) for kind, plans in zip(kinds, tables, strict=True)]
         if any(how != here for how in there):
             lines.setdefault((form.name, *there), []).append(f"`{form.encoding}`")
     return "".join(f"| {name} | {'; '.join(codes)} | {' | '.join(how)} |\n" for (name, *how), codes in lines.items())
@@ -146,7 +150,7 @@ def render() -> str:
     lines: dict[tuple[str, str, str], list[str]] = {}
     count: Counter[str] = Counter()
     for form in sorted(forms, key=lambda form: form.name):
-        how = _translation(form, plans)
+        how = _translation(form, plans, Segments.FLAT)
         count[how.split(" except")[0]] += 1
         lines.setdefault((form.name, form.cpuid or "", how), []).append(f"`{form.encoding}`")
     totals = "| translator | forms |\n| --- | ---: |\n"

@@ -316,6 +316,7 @@ PLAN = Layout(
         ("calls", 8),
         ("observes", 8),
         ("effect", 8),  # FLAGS_* bits
+        ("gate", 8),  # Gate (plan/plan.py): where what stencils do not do is done
     ),
     PLAN_BYTES,
 )

@@ -97,3 +97,7 @@ class AccessCode(ABC):
         """From now on accesses are those of CPL 3 (`user`). `checked`: all of them come by the slow path, because their
         alignment matters; `watched`: those of the processor itself too, because of breakpoints (i1 each).
         """
+
+    @abstractmethod
+    def switch_rights(self, b: Context, user: Value) -> None:
+        """The same where nothing else has changed, nothing is checked or watched, and there is no long mode."""

@@ -8,7 +8,7 @@ from operator import and_, or_
 
 from bt.codegen.value import Value
 from bt.x86 import flags, state
-from bt.x86.context import Context
+from bt.x86.context import OK, Context
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.mode import (
     ALIGNMENT_FREE,
@@ -71,6 +71,8 @@ def _has_paragraphs(b: Context) -> Value:
 
 # Emits what memory wants to know of a mode: user, checked, watched (`AccessCode`, bt/memory/backend.py).
 ChooseRights = Callable[[Context, Value, Value, Value], None]
+# The same where only `user` has changed.
+SwitchRights = Callable[[Context, Value], None]
 
 
 def emit_begin_epoch(b: Context, choose_rights: ChooseRights) -> None:
@@ -183,18 +185,25 @@ def _forget_upper_halves(b: Context) -> None:
         b.put("gpr", b.get("gpr", number) & 0xFFFFFFFF, number)
 
 
-def emit_switch_level(b: Context, choose_rights: ChooseRights) -> None:
-    """Body of `switch_level`: `update_mode` where CPL alone has become 0 or 3. No breakpoint is enabled, no alignment
-    checked."""
-    user = b.get("cpl") == 3
-    mode = (b.get("mode") & ~USER) | (user.zext(64) * USER) | ALIGNMENT_FREE
+def emit_switch_level(b: Context, choose_rights: ChooseRights, switch_rights: SwitchRights) -> None:
+    """Body of `switch_level`: `update_mode` where CPL alone has become 0 or 3, in 32-bit code and not in long mode. No
+    breakpoint is enabled, no alignment checked."""
+    user, old = b.get("cpl") == 3, b.get("mode")
+    mode = (old & ~USER) | (user.zext(64) * USER) | ALIGNMENT_FREE
     b.put("mode", mode)
+    b.put("code_tag", _plain_tag(b, mode))
+    with b.Likely((old & ALIGNMENT_FREE) != 0):
+        switch_rights(b, user)
+        b.ret(OK)
     choose_rights(b, user, b.const(0, 1), b.const(0, 1))
-    _put_tag(b, mode)
+
+
+def _plain_tag(b: Context, mode: Value) -> Value:
+    return ((b.get("code_epoch") << MODE_BITS) | mode) << 32 & PLAIN_TAG
 
 
 def _put_tag(b: Context, mode: Value) -> None:
-    tag = ((b.get("code_epoch") << MODE_BITS) | mode) << 32 & PLAIN_TAG
+    tag = _plain_tag(b, mode)
     dense = (mode >> DENSE_SHIFT) & ((1 << DENSE_BITS) - 1)
     long_tag = (b.get("code_epoch") << DENSE_BITS | dense) << RIP_BITS | LONG_TAG
     b.put("code_tag", b.select((mode & CODE_64) != 0, long_tag, tag))

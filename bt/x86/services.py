@@ -23,7 +23,7 @@ FORGET_WAYS = native("forget_ways", PTR, "i32")
 FORGET_WAYS_AT = native("forget_ways_at", PTR, "i32")
 # Recompute what derives from CPL, segments, CR0, EFLAGS: mode key, TLB of the privilege level, code tag.
 UPDATE_MODE = native("update_mode", PTR)
-# The same where CPL alone has become 0 or 3, and no alignment is checked. Always OK.
+# The same where CPL alone has become 0 or 3, in 32-bit code and not in long mode; no alignment is checked. Always OK.
 SWITCH_LEVEL = native("switch_level", PTR)
 # Translate a linear address: linear, access (WALK_* bits). Answers in memory_value the physical address and in
 # walk_flags the WALKED_* bits, sets A/D bits; raises #PF with CR2 and error code.

@@ -168,6 +168,7 @@ FIELDS: tuple[Field, ...] = (
     Field("mapped_since", DERIVED),  # epoch in which mappings changed last
     Field("known_segments", DERIVED, 2 * KNOWN_SEGMENTS),  # code segments as above, and the epoch of each
     Field("fetched_pages", DERIVED, FETCHED_PAGES_SLOTS),  # see system/paging/fetched_pages.py
+    Field("fetched_slots", DERIVED),  # a bit for each of these that may not be zero
     Field("sysenter_cs", ARCHITECTURAL),
     Field("sysenter_esp", ARCHITECTURAL),
     Field("sysenter_eip", ARCHITECTURAL),
@@ -276,6 +277,7 @@ FIELDS: tuple[Field, ...] = (
     Field("tlb_has_global", DERIVED),  # not 0: entries of global pages may be there
     Field("tlb_has_huge", DERIVED),  # the same of 1 GiB pages
     Field("tlb_filled", DERIVED, TLB_FILLED_SLOTS),  # a bit for each entry of the tables: it may not be empty
+    Field("tlb_filled_slots", DERIVED),  # a bit for each of these: it may not be zero
     Field("large_regions", DERIVED, LARGE_REGIONS_SLOTS),  # a bit for 4 MiB: entries of a large page may be there
     Field("tlb_fills", DERIVED),
     Field("tlb_flushes", DERIVED),
@@ -293,6 +295,7 @@ FIELDS: tuple[Field, ...] = (
     # -- tier 2 (bt/engine/identity)
     Field("unpaged_view", HOST),  # host address of the view of physical memory (bt/memory/host_mmu), 0: there is none
     Field("paged_views", HOST),  # host address of PAGED_VIEWs: the first for the CPLs below 3, the others for 3
+    Field("paged_view_used", HOST),  # 1: pages may be mapped in one of them
     Field("user_view", HOST),  # host address of the one for the present CR3
     Field("paged_view_rests", HOST),  # instruction count up to which these are not worth it
     Field("view", HOST),  # host address of the one of these that is right for the present mode

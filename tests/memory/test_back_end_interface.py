@@ -20,6 +20,7 @@ MAY_CHOOSE = {  # which back-end there is
     "engine/vcpu.py",
     "engine/identity/gates.py",
     "engine/identity/making/beside_code.py",
+    "engine/translator/gates/system_instructions.py",
     "engine/identity/long/memory_code.py",
     "memory/host_mmu/mmu.py",
 }

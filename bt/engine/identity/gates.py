@@ -55,10 +55,11 @@ from bt.engine.translator.gates.gates import (
     address_of_code,
     emit_spilling_gates,
     fragment,
-    interpret_one,
+    go_on,
     known_fragment,
     note_x87,
 )
+from bt.engine.translator.gates.services import interpret_one
 from bt.engine.translator.gates.signatures import FLAT_32_GATES
 from bt.host.faults import SIGSEGV
 from bt.memory.access import Body, NativeContext
@@ -181,7 +182,11 @@ def _go_on_behind(b: NativeContext, site: Value, refund: Value, stays: Value, le
     with b.If(stays & left.sge(BIAS)):
         b.put("budget", left)
         _resume(b, _in_code(b, behind), refund - 1)
-    b.ret(b.call(NEXT_CODE, b.cpu))
+    eip = b.get("eip", width=32)
+    raised = (b.get("exit_reason") == 0) & (eip != RECORD.get(b, UNIT_SITE.get_pointer(b, site, "record"), "next_eip"))
+    with b.If(raised):
+        _judge_stay(b, code_linear(b, eip))
+    go_on(b)
 
 
 def _is_dead(b: NativeContext, site: Value) -> Value:
@@ -309,8 +314,8 @@ def _enter_known(b: NativeContext, linear: Value, host: Value) -> None:
 
 
 def _judge_stay(b: NativeContext, linear: Value) -> None:
-    """Have tier 1 not lead any more to a unit with which tier 2 is left, for what stays in tier 1, as soon as it is
-    entered, time and again. Other units still do: theirs would become as short, one after the other.
+    """Have tier 1 not lead any more to a unit with which tier 2 is left, for what stays in tier 1 or for a handler, as
+    soon as it is entered, time and again. Other units still do: theirs would become as short, one after the other.
 
     If that stays there because nobody has counted it, the guest has been found there once more: what units lead to is
     hot.

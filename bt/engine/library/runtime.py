@@ -22,7 +22,8 @@ from bt.engine.identity.long import handlers as long_handlers
 from bt.engine.interp.dispatch import RUN_INTERP, emit_run_interp
 from bt.engine.meaning import packages
 from bt.engine.reencode import encode
-from bt.engine.translator.gates import gates, slow_accesses
+from bt.engine.translator.gates import gates, slow_accesses, system_instructions
+from bt.engine.translator.gates import services as interpreter_services
 from bt.memory import copy_pages, slow, wide
 from bt.memory.access import Body, NativeContext
 from bt.memory.host_mmu import code as host_mmu
@@ -43,7 +44,10 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
             (RUN_INTERP, emit_run_interp),
             (services.BEGIN_EPOCH, partial(emit_begin_epoch, choose_rights=host_mmu.choose_rights)),
             (services.UPDATE_MODE, partial(emit_update_mode, choose_rights=host_mmu.choose_rights)),
-            (services.SWITCH_LEVEL, partial(emit_switch_level, choose_rights=host_mmu.choose_rights)),
+            (
+                services.SWITCH_LEVEL,
+                partial(emit_switch_level, choose_rights=host_mmu.choose_rights, switch_rights=host_mmu.switch_rights),
+            ),
         ),
     )
     yield "memory", (*soft_mmu.RUNTIME, *slow.RUNTIME)
@@ -53,7 +57,8 @@ def runtime_functions() -> Iterator[tuple[str, Iterable[tuple[Signature, Body]]]
     yield "fp", encode.RUNTIME
     yield "blocks", blocks.RUNTIME
     yield "breakpoints", breakpoint_code.RUNTIME
-    yield "translator", (*gates.RUNTIME, *slow_accesses.RUNTIME)
+    parts = (gates, interpreter_services, slow_accesses, system_instructions)
+    yield "translator", [function for part in parts for function in part.RUNTIME]
     yield "identity", identity_gates.RUNTIME
     yield "long_units", long_handlers.RUNTIME
     for package in packages():

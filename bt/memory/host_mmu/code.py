@@ -42,15 +42,38 @@ def choose_rights(b: Context, user: Value, checked: Value, watched: Value) -> No
     usable = view_usable(b)
     b.put("heat_limit", b.select(usable, b.get("heat_wanted"), 0))
     with b.Unlikely(b.get("unpaged_view") != 0):
-        with_pages = b.select(user, b.get("user_view"), b.get("paged_views")).to_pointer()
-        view = b.select(is_paging(b), PAGED_VIEW.get(b, with_pages, "address"), b.get("unpaged_view"))
-        with b.If(view != b.get("view")):  # it takes 12 ns
-            b.put("view", view)
-            b.asm("wrgsbase $0", "r", "void", view)
-        flat = b.load(b.slot("branch_tables") + (user.zext(64) << 3), 64)
+        _use_view(b, b.select(is_paging(b), _paged_view(b, user), b.get("unpaged_view")))
+        flat = _flat_branch_table(b, user)
         by_paragraph = b.get("branch_tables", 2) + (b.get_segment(CS, "base").zext(64) << mode.PARAGRAPH_SLOTS_SHIFT)
         b.put("branch_table", b.select((b.get("mode") & mode.PARAGRAPHS) != 0, by_paragraph, flat))
     b.put("view_open", usable & (b.get("view") != 0))
+
+
+def switch_rights(b: Context, user: Value) -> None:
+    """The same where only the level has changed, in flat code (see AccessCode): so views are as usable as before."""
+    ACCESS_CODE.switch_rights(b, user)
+    with b.Unlikely(b.get("unpaged_view") != 0):
+        b.put("branch_table", _flat_branch_table(b, user))
+        with b.If(is_paging(b)):
+            view = _paged_view(b, user)
+            _use_view(b, view)
+            b.put("view_open", view_usable(b) & (view != 0))
+
+
+def _paged_view(b: Context, user: Value) -> Value:
+    """Host address of the view for a level with paging; 0: there is none."""
+    view = b.select(user, b.get("user_view"), b.get("paged_views")).to_pointer()
+    return PAGED_VIEW.get(b, view, "address")
+
+
+def _use_view(b: Context, view: Value) -> None:
+    with b.If(view != b.get("view")):  # it takes 12 ns
+        b.put("view", view)
+        b.asm("wrgsbase $0", "r", "void", view)
+
+
+def _flat_branch_table(b: Context, user: Value) -> Value:
+    return b.load(b.slot("branch_tables") + (user.zext(64) << 3), 64)
 
 
 def view_usable(b: Context) -> Value:
@@ -86,7 +109,8 @@ def flush_views(b: NativeContext, keep_global: Value) -> None:
 def flush_views_at(b: NativeContext, linear: Value) -> None:
     """The same of INVALIDATE_PAGE."""
     with b.Unlikely(b.get("unpaged_view") != 0):
-        b.call(FLUSH_PAGED_AT, b.cpu, linear.trunc(32))
+        with b.If(b.get("paged_view_used") != 0):
+            b.call(FLUSH_PAGED_AT, b.cpu, linear.trunc(32))
         b.call(services.FORGET_WAYS_AT, b.cpu, linear.trunc(32))
 
 

@@ -182,6 +182,7 @@ def emit_open_paged(b: NativeContext) -> None:
     attention = (b.get("memory_value") == 0) | (known == NOT_KNOWN) | offset.uge(view.get("ram_bytes"))
     with b.If(attention | ((write != 0) & ~writable)):
         b.ret(ATTENTION)
+    b.put("paged_view_used", 1)
     number = linear >> _PAGE_SHIFT
     with b.If(((b.load(view.page(number), 64) & PAGE_LISTED) == 0) & (view.get("count") == MOST_MAPPED)):
         view.unmap_all()
@@ -202,6 +203,7 @@ def emit_flush_paged(b: NativeContext) -> None:
     with b.If(b.arguments[1] == 0):
         with _views(b) as view:
             view.unmap_all()
+        b.put("paged_view_used", 0)
         b.ret(OK)
     _look_after(_View(b, b.get_pointer("paged_views")), 0)
     _choose_user_view(b)

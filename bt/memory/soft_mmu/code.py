@@ -58,12 +58,16 @@ def _tag(b: Context, write: Value) -> Value:
     return b.select(write, b.const(WRITE_TAG, 64), READ_TAG)
 
 
+def _by_level(b: Context, user: Value) -> Value:
+    """Bytes from the supervisor's table to that for `user` (i1), i64."""
+    return b.select(user, b.const(state.offset(USER) - state.offset(SUPERVISOR), 64), 0)
+
+
 class _Holes(AccessHoles):
     def __init__(self, b: Context, fill: Callable[[str, Value], None]) -> None:
         self.b, self.fill = b, fill
         user = (b.get("mode") & mode.USER) != 0
-        shift = b.select(user, b.const(state.offset(USER) - state.offset(SUPERVISOR), 64), 0)
-        self.table = shift + state.offset(SUPERVISOR)
+        self.table = _by_level(b, user) + state.offset(SUPERVISOR)
         fill("ADDEND_OFFSET", self.table + ADDEND)
 
     def access(self, write: Value | int) -> None:
@@ -111,9 +115,12 @@ class SoftMmuCode(AccessCode):
     def choose_rights(self, b: Context, user: Value, checked: Value, watched: Value) -> None:
         # those that are checked find nothing in their table
         supervisor, nothing = b.slot(SUPERVISOR).zext(64), b.slot(EMPTY).zext(64)
-        by_level = b.select(user, b.const(state.offset(USER) - state.offset(SUPERVISOR), 64), 0)
+        by_level = _by_level(b, user)
         wide = state.offset(SUPERVISOR_64) - state.offset(SUPERVISOR)
         by_code = b.select(in_64_bit_mode(b), b.const(wide, 64), 0)
         by_tables = b.select(is_long_mode(b), b.const(wide, 64), 0)
         b.put("tlb", b.select(checked | watched, nothing, supervisor + by_level + by_code))
         b.put("tlb_system", b.select(watched, nothing, supervisor + by_tables))
+
+    def switch_rights(self, b: Context, user: Value) -> None:
+        b.put("tlb", b.slot(SUPERVISOR).zext(64) + _by_level(b, user))

@@ -39,7 +39,7 @@ from bt.x86.context import OK
 from bt.x86.mode_update import forget_branches
 from bt.x86.page import HUGE_SHIFT, PAGE, REGION_SHIFT
 from bt.x86.services import WALKED_WRITABLE
-from bt.x86.state import FLUSH_FOR_PYTHON, LARGE_REGIONS_SLOTS, TLB_FILLED_SLOTS
+from bt.x86.state import FLUSH_FOR_PYTHON, LARGE_REGIONS_SLOTS
 from bt.x86.system.operating_mode import is_long_mode
 from bt.x86.system.paging.fetched_pages import was_fetched
 
@@ -134,24 +134,18 @@ def _is_full(b: NativeContext, entry: Value) -> None:
     place = (entry.zext(64) - b.slot(SUPERVISOR).zext(64)) >> (TLB_ENTRY_BYTES.bit_length() - 1)
     slot, bit = b.bit_place("tlb_filled", place)
     b.store(slot, b.load(slot, 64) | bit)
+    b.put("tlb_filled_slots", b.get("tlb_filled_slots") | (b.const(1, 64) << (place >> 6)))
 
 
 @contextmanager
 def _Filled(b: NativeContext) -> Iterator[tuple[Value, Value, Value]]:  # noqa: N802, it reads as b.Loop
     """For each entry that may not be empty: pointer to it; its slot of `tlb_filled` and its bit there, to be taken out
-    by whoever empties it. The tables of 64-bit mode are empty where there is no long mode: entering it has them
-    looked at."""
-    end = b.select(is_long_mode(b), b.const(TLB_FILLED_SLOTS * 8, 64), TLB_FILLED_SLOTS * 4)
-    with b.Range(end, step=8) as at:
-        slot = b.slot("tlb_filled") + at
-        left = b.local(64, b.load(slot, 64))
-        with b.Loop() as loop:
-            bits = left.get()
-            loop.break_if(bits == 0)
-            bit = bits & (b.const(0, 64) - bits)
-            left.set(bits ^ bit)
-            number = (at << 3) + b.intrinsic("cttz", "i64", bits, "i1 true")
-            yield b.slot(SUPERVISOR) + (number * TLB_ENTRY_BYTES), slot, bit
+    by whoever empties it."""
+    with b.EachBit(b.get("tlb_filled_slots")) as place:
+        slot = b.slot("tlb_filled") + (place << 3)
+        with b.EachBit(b.load(slot, 64)) as bit:
+            number = (place << 6) + bit
+            yield b.slot(SUPERVISOR) + (number * TLB_ENTRY_BYTES), slot, b.const(1, 64) << bit
 
 
 def _empty(b: NativeContext, entry: Value) -> None:
@@ -166,6 +160,8 @@ def _clear_tables(b: NativeContext, *, keep_global: bool) -> None:
         with b.If(stays == 0):
             _empty(b, entry)
             b.store(slot, b.load(slot, 64) ^ bit)
+    if not keep_global:
+        b.put("tlb_filled_slots", 0)
 
 
 def _flush_tlb(b: NativeContext) -> None:
@@ -192,9 +188,11 @@ def _large_region(b: NativeContext, linear: Value) -> tuple[Value, Value]:
     return b.bit_place("large_regions", (linear >> REGION_SHIFT) & (64 * LARGE_REGIONS_SLOTS - 1))
 
 
-def _invalidate_page(b: NativeContext) -> None:
-    """A large page has an entry for each 4 KiB that were accessed, and goes as a whole (SDM vol. 3A 4.10.2.3)."""
-    linear = b.arguments[1]
+def invalidate_page(b: NativeContext, linear: Value) -> None:
+    """What INVALIDATE_PAGE does, for a linear address (i64), without the call.
+
+    A large page has an entry for each 4 KiB that were accessed, and goes as a whole (SDM vol. 3A 4.10.2.3).
+    """
     tag = tag_of(linear)
 
     def empty(tables: Sequence[str]) -> None:
@@ -245,7 +243,7 @@ RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (RESOLVE, _resolve),
     (DIRECT, _direct),
     (services.FLUSH_TLB, _flush_tlb),
-    (services.INVALIDATE_PAGE, _invalidate_page),
+    (services.INVALIDATE_PAGE, lambda b: invalidate_page(b, b.arguments[1])),
     (PROTECT, _protect),
     (KNOWN_TRANSLATION, _known_translation),
 )

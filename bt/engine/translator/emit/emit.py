@@ -31,9 +31,9 @@ from bt.engine.structures import (
 from bt.engine.translator.emit import trace
 from bt.engine.translator.emit.fp import FpBlock
 from bt.engine.translator.emit.instruction import Instruction
-from bt.engine.translator.emit.writer import STUB_BYTES, FragmentWriter, address_of
+from bt.engine.translator.emit.writer import STUB_BYTES, FragmentWriter
 from bt.engine.translator.gates.signatures import Gates
-from bt.engine.translator.plan.plan import Linear
+from bt.engine.translator.plan.plan import Gate, Linear
 from bt.memory.access import NativeContext
 from bt.x86.state import ES
 
@@ -134,7 +134,7 @@ class _Translator(FragmentWriter):
                     with fp.then():
                         self.fp.emit(record, at, step, ended)
                     with fp.otherwise():
-                        self._service(record, at, ended)
+                        self._service(record, plan, at, ended)
             index.set(at + step.get())
         return ended.get()
 
@@ -146,8 +146,8 @@ class _Translator(FragmentWriter):
         is_string = (linear == Linear.SOURCE) | (linear == Linear.DESTINATION)
         return (PLAN.get(b, plan, "live") != NO_PLAN) & (~is_string | self.is_plain(record, segment))
 
-    def _service(self, record: Value, index: Value, ended: Local) -> None:
-        """Have the interpreter execute the instruction, and go on behind it."""
+    def _service(self, record: Value, plan: Value, index: Value, ended: Local) -> None:
+        """Have the interpreter execute the instruction, or whoever does it in its place, and go on behind it."""
         b = self.b
         form = RECORD.get(b, record, "form").zext(64)
         shape = CONTROL.get_pointer(b, self.control, "shapes") + (form * SHAPE_BYTES)
@@ -162,10 +162,10 @@ class _Translator(FragmentWriter):
             ends=ends,
         )
         self.fp.forget()
-        self.write_stub(self.at.get(), site, address_of(b, self.gates.service))
+        self.write_stub(self.at.get(), site, self.gate(plan))
         self.at.set(after)
         ended.set(ends.trunc(1))
-        CONTROL.count(b, self.control, "serviced")
+        CONTROL.count(b, self.control, "serviced", (PLAN.get(b, plan, "gate") == Gate.SERVICE).zext(64))
 
 
 def emit_translate(b: NativeContext, gates: Gates) -> None:

@@ -71,7 +71,8 @@ class Instruction:
         self._fuse(base, condition, times, jump)
         choice = self._choice() * times.get() + condition.get()
         number = o.indexed(base.get() + choice + self._absolute())
-        self._cold_slots(number, PLAN.get(b, self.plan, "linear"), PLAN.get(b, self.plan, "size"))
+        linear, size = PLAN.get(b, self.plan, "linear"), PLAN.get(b, self.plan, "size")
+        self._cold_slots(number, linear, size, gate=o.gate(self.plan))
         self.before_jump(jump.get())
         identity = STENCIL.get(b, stencil_entry(b, o.control, number), "flags") & STENCIL_IDENTITY
         with b.If(identity != 0):
@@ -202,8 +203,10 @@ class Instruction:
 
     # -- around the stencil -------------------------------------------------------------------------------------------
 
-    def _cold_slots(self, number: Value, linear: Value, size: Value, write: Value | None = None) -> None:
-        """Stubs for the slow path and the way to the interpreter, where the stencil has them."""
+    def _cold_slots(
+        self, number: Value, linear: Value, size: Value, write: Value | None = None, gate: Value | None = None
+    ) -> None:
+        """Stubs for the slow path and the way to the interpreter, or another gate, where the stencil has them."""
         b, o = self.b, self.outer
         flags = STENCIL.get(b, stencil_entry(b, o.control, number), "flags")
         with b.If((flags & (STENCIL_COLD | STENCIL_SERVICE)) != 0):
@@ -221,7 +224,7 @@ class Instruction:
             with b.If((flags & STENCIL_COLD) != 0):
                 o.slot("COLD", o.stub(site, o.gates.slow))
             with b.If((flags & STENCIL_SERVICE) != 0):
-                o.slot("SERVICE", o.stub(site, o.gates.service))
+                o.slot("SERVICE", o.stub(site, o.gates.service if gate is None else gate))
 
     def before_jump(self, jump: Value) -> None:
         """Where a conditional transfer leads when taken."""

@@ -15,6 +15,7 @@ from bt.engine.structures import (
     CONTROL,
     NO_X87_EIP,
     NO_X87_SEGMENT,
+    PLAN,
     PLAN_BYTES,
     RECORD,
     RELOCATION,
@@ -33,6 +34,7 @@ from bt.engine.structures import (
 )
 from bt.engine.translator.emit import trace
 from bt.engine.translator.gates.signatures import EMIT_STENCIL, Gates
+from bt.engine.translator.plan.plan import Gate
 from bt.engine.translator.plan.table import PLAN_TABLES, helper_offsets
 from bt.memory.access import ACCESS_CODE, NativeContext
 from bt.memory.backend import AccessHoles
@@ -143,6 +145,18 @@ class FragmentWriter:
         number = RECORD.get(b, record, "form").zext(64) * VARIANTS + RECORD.get(b, record, "variant").zext(64)
         return self.plans + (number * PLAN_BYTES)
 
+    def gate(self, plan: Value) -> Value:
+        """Host address of the gate for what stencils do not do, of an instruction with this plan."""
+        b = self.b
+        address = b.local(64, address_of(b, self.gates.service))
+        number = PLAN.get(b, plan, "gate")
+        with b.Unlikely(number != Gate.SERVICE), b.Switch(number) as cases:
+            for gate in Gate:
+                if gate is not Gate.SERVICE:
+                    with cases.case(gate):
+                        address.set(address_of(b, self.gates.instead(gate)))
+        return address.get()
+
     def is_flat(self, segment: Value) -> Value:
         """Whether offsets into a data segment (i32) are linear addresses that need no look at it (i1)."""
         return ((self.mode >> nibbles(self.b, _FLAT_BITS, segment)) & 1) != 0
@@ -171,12 +185,12 @@ class FragmentWriter:
             SITE.put(b, where, name, value)
         return number
 
-    def stub(self, site: Value, gate: Signature) -> Value:
-        """A cold stub: the site's number into the free argument, then to a gate. Answers its host address."""
-        b = self.b
+    def stub(self, site: Value, gate: Signature | Value) -> Value:
+        """A cold stub: the site's number into the free argument, then to a gate (one that is chosen when the code is
+        made: its host address). Answers its host address."""
         at = self.cold.get() - STUB_BYTES
         self.cold.set(at)
-        self.write_stub(at, site, address_of(b, gate))
+        self.write_stub(at, site, gate if isinstance(gate, Value) else address_of(self.b, gate))
         return at
 
     def write_stub(self, at: Value, site: Value, gate: Value) -> None:

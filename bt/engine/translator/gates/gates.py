@@ -22,7 +22,7 @@ from bt.engine.boundary import (
     begin_run,
     deliver,
     end_run,
-    is_interrupted,
+    is_quiet,
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
 from bt.engine.identity.heat import (
@@ -56,6 +56,7 @@ from bt.engine.translator.emit.emit import emit_translate
 from bt.engine.translator.emit.writer import emit_emit_stencil
 from bt.engine.translator.gates.interpreted import is_translatable, stretch
 from bt.engine.translator.gates.signatures import EMIT_STENCIL, FLAT_32_GATES, TRANSLATE, Gates
+from bt.engine.translator.plan.plan import Gate
 from bt.memory.access import Body, NativeContext
 from bt.memory.physical import PhysicalPage
 from bt.x86 import state
@@ -76,6 +77,7 @@ LOOK_AFRESH, INTERPRET_ONE = 0, 1  # none, or not before something else; none, i
 INTERPRET = native("interpret", PTR, "i64")  # so many instructions
 
 _CHAIN, _MISS, SLOW_EXIT = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("chain", "miss", "slow"))
+INSTEAD_EXITS = {gate: native(f"{gate.name.lower()}_exit", PTR, "i64", result="i64") for gate in Gate if gate}
 SERVICE_EXIT, HEAD_EXIT, _STALE = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("service", "head", "stale"))
 _FP = native("fp_exit", PTR, "i64", result="i64")
 
@@ -90,6 +92,7 @@ def _exits(gates: Gates) -> tuple[tuple[Signature, Signature], ...]:
         (gates.head, HEAD_EXIT),
         (gates.stale, _STALE),
         (gates.fp, _FP),
+        *((gates.instead(gate), function) for gate, function in INSTEAD_EXITS.items()),
     )
 
 
@@ -216,6 +219,21 @@ def known_fragment(b: NativeContext, eip: Value) -> Value:
     return host
 
 
+def _is_known(b: NativeContext, eip: Value, budget: Value) -> Value:
+    """Whether the branch cache may be trusted to know this EIP (i64), and does, i1."""
+    known = (b.load(_branch_entry(b, eip), 64) == branch_tag(b, eip)) & budget.sge(MAX_BLOCK_INSNS)
+    return known & (b.get("recording") == 0) & (b.get("heat_limit") != EAGER)
+
+
+def go_on(b: NativeContext) -> None:
+    """On at state's eip, in whatever mode: the short way to NEXT_CODE, for what has just changed either."""
+    eip = b.get("eip")
+    with b.Likely(is_quiet(b) & _is_known(b, eip, b.get("budget"))):
+        b.put("accessed_at", 0)
+        b.ret(b.load(_branch_entry(b, eip) + 8, 64))
+    b.ret(b.call(NEXT_CODE, b.cpu))
+
+
 def _next_code(b: NativeContext) -> None:
     """Where to go on at state's eip, in whatever mode, interpreting what cannot be translated on the way.
 
@@ -235,10 +253,8 @@ def _next_code(b: NativeContext) -> None:
                 b.call(INTERPRET, b.cpu, 1)
             with arm.otherwise():
                 eip = b.get("eip")
-                entry = _branch_entry(b, eip)
-                known = (b.load(entry, 64) == branch_tag(b, eip)) & budget.uge(MAX_BLOCK_INSNS)
-                with b.If(known & (b.get("recording") == 0) & (b.get("heat_limit") != EAGER)):
-                    b.ret(b.load(entry + 8, 64))
+                with b.If(_is_known(b, eip, budget)):
+                    b.ret(b.load(_branch_entry(b, eip) + 8, 64))
                 host = b.call(TRANSLATED, b.cpu)
                 with b.If(host.ugt(INTERPRET_ONE)):
                     block = b.get_pointer("block")
@@ -325,43 +341,6 @@ def _miss_exit(b: NativeContext) -> None:
             b.ret(host)
     _remember(b, eip, host)
     b.ret(host)
-
-
-def _service_exit(b: NativeContext) -> None:
-    """The interpreter executes one instruction of a fragment; then on behind it, if nothing has changed."""
-    count_event(b, "services")
-    site = site_of(b)
-    note_site(b, site)
-    refund = SITE.get(b, site, "refund").zext(64)
-    stays, left = interpret_one(b, SITE.get_pointer(b, site, "record"), refund)
-    with b.If(stays & (SITE.get(b, site, "ends") == 0) & left.sge(0)):
-        b.put("budget", left)
-        b.ret(SITE.get(b, site, "retry"))
-    b.ret(b.call(NEXT_CODE, b.cpu))
-
-
-def interpret_one(b: NativeContext, record: Value, refund: Value) -> tuple[Value, Value]:
-    """Have the interpreter execute one instruction, on which `refund` of the budget (i64) has been charged before.
-
-    Answers whether what follows it may go on (i1), and the budget that it has then, everything charged as before.
-    """
-    b.put("eip", RECORD.get(b, record, "eip"))
-    control = b.get_pointer("engine")
-    counter = CONTROL.get_pointer(b, control, "callouts") + (RECORD.get(b, record, "form").zext(64) << 3)
-    b.store(counter, b.load(counter, 64) + 1)
-    tag = b.get("code_tag")
-    deferred = b.get("budget") + refund - 1
-    b.put("deferred", deferred)
-    b.put("accessed_at", b.get("icount_base") + b.get("run_budget") - deferred)
-    b.put("service", SERVICE)
-    handler = RECORD.get_pointer(b, record, "handler")
-    b.call_pointer(handler, DISPATCH, record, b.cpu, 0, 1)
-    b.put("service", 0)
-    unmoved = b.get("eip", width=32) == RECORD.get(b, record, "next_eip")
-    stays = (b.get("exit_reason") == 0) & unmoved & (b.get("code_tag") == tag)
-    stays = stays & (RECORD.get_pointer(b, record, "handler") == handler)
-    stays = stays & ~is_interrupted(b)  # the native code of a device may have raised one
-    return stays, b.get("budget") - (refund - 1)  # an access to a device may have used it up
 
 
 def note_site(b: NativeContext, site: Value) -> None:
@@ -463,7 +442,6 @@ RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (INTERPRET, _interpret),
     (_CHAIN, _chain_exit),
     (_MISS, _miss_exit),
-    (SERVICE_EXIT, _service_exit),
     (HEAD_EXIT, _head_exit),
     (_STALE, _stale_exit),
     (_FP, _fp_exit),

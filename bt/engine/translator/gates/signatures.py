@@ -8,6 +8,7 @@ from functools import cached_property
 from bt.codegen.abi import FLAT_32, RegisterPlan, Signature, native
 from bt.codegen.host_bytes import jump_register
 from bt.codegen.value import PTR
+from bt.engine.translator.plan.plan import Gate
 
 TRANSLATE = native("translate", PTR, PTR, result="i64")  # state, block; host address of the fragment, 0 = cache full
 EMIT_STENCIL = native("emit_stencil", PTR, PTR, PTR, "i32", "i64", result="i64")  # state, control, slots, id, at
@@ -41,6 +42,10 @@ class Gates:
     def service(self) -> Signature:
         """The interpreter is to execute one instruction."""
         return self._gate("service_gate")
+
+    def instead(self, gate: Gate) -> Signature:
+        """What no stencil does is to be done."""
+        return self.service if gate is Gate.SERVICE else self._gate(f"{gate.name.lower()}_gate")
 
     @cached_property
     def head(self) -> Signature:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from bt.codegen.abi import Signature
 from bt.codegen.value import Value
-from bt.engine.boundary import deliver
 from bt.engine.structures import CONTROL, RECORD, SITE
 from bt.engine.translator.gates.gates import (
     HEAD_EXIT,
-    NEXT_CODE,
     SERVICE_EXIT,
     SLOW_EXIT,
     count_event,
     note_site,
     site_of,
 )
+from bt.engine.translator.gates.services import raise_fault
 from bt.engine.translator.plan.plan import Linear
 from bt.memory.access import ACCESS_CODE, Body, NativeContext
 from bt.memory.backend import RESOLVE
@@ -34,7 +33,8 @@ def _slow_exit(b: NativeContext) -> None:
     def on_stack(offset: Value) -> None:
         linear.set(b.segment_linear(SS, offset & b.stack_mask()))
 
-    with b.Switch(SITE.get(b, site, "linear")) as cases:
+    which = SITE.get(b, site, "linear")
+    with b.Unlikely(which != Linear.T), b.Switch(which) as cases:
         with cases.case(Linear.PUSH):
             on_stack(b.get("gpr", ESP, width=32) - size)
         with cases.case(Linear.POP):
@@ -57,19 +57,8 @@ def _slow_exit(b: NativeContext) -> None:
             b.ret(SITE.get(b, site, "retry"))
         alignment_free = (b.get("mode") & ALIGNMENT_FREE) != 0  # where it is checked, #AC comes first
         with b.If((status == FAULT) & alignment_free):
-            _fault(b, site)
+            raise_fault(b, site)  # the interpreter would walk to it again
     b.ret(b.call(SERVICE_EXIT, b.cpu, b.arguments[1]))
-
-
-def _fault(b: NativeContext, site: Value) -> None:
-    """An access has found its page fault: the interpreter would walk to it again."""
-    note_site(b, site)
-    left = b.get("budget") + SITE.get(b, site, "refund").zext(64) - 1
-    b.put("budget", left)
-    b.put("accessed_at", b.get("icount_base") + b.get("run_budget") - left)
-    b.put("eip", SITE.get(b, site, "eip"))
-    deliver(b)
-    b.ret(b.call(NEXT_CODE, b.cpu))
 
 
 RUNTIME: tuple[tuple[Signature, Body], ...] = ((SLOW_EXIT, _slow_exit),)

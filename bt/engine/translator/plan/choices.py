@@ -6,6 +6,7 @@ More stencils are faster code, and a larger library that takes longer to build.
 from __future__ import annotations
 
 from bt.engine.interp.handlers import Variant
+from bt.engine.translator.plan.plan import Gate
 from bt.engine.translator.plan.shapes import Shape
 from bt.engine.translator.stencils.context import Segments
 from bt.engine.translator.stencils.recording import Effects
@@ -31,7 +32,7 @@ _ARITHMETIC = ("arith.add", "arith.adc", "arith.sub", "arith.sbb", "arith.cmp", 
 _PAIRS_32 = frozenset(
     (*_ARITHMETIC, "logic.test", "move.mov", "move.movzx", "move.movsx", "arith.imul_truncated", "move.xchg")
 )
-_PAIRS_ALL_SIZES = frozenset(("move.xchg", "arith.xadd", "arith.cmpxchg"))
+_PAIRS_ALL_SIZES = frozenset(("move.xchg", "arith.xadd", "arith.cmpxchg", "processor.mov_from_cr"))
 # Global variables.
 _ABSOLUTE_32 = frozenset((*_ARITHMETIC, "logic.test", "move.mov", "move.movzx", "move.movsx", "arith.inc", "arith.dec"))
 # Their counter is CX or ECX by the address size: stencils for either.
@@ -39,6 +40,15 @@ COUNTS = frozenset(("control.loop", "control.loope", "control.loopne", "control.
 # Beside comparisons, what a Jcc often follows: counting down, and differences, sums and masks of constants.
 _FUSE_32 = frozenset(("arith.dec", "arith.inc"))
 _FUSE_IMMEDIATE_32 = frozenset(("arith.sub", "arith.add", "logic.and_"))
+# What is no stencil, but is done without the interpreter in flat 32-bit code: what kernels execute all the time.
+_GATES = {
+    "interrupts.int_": Gate.INT,
+    "interrupts.iret": Gate.IRET,
+    "interrupts.sysenter": Gate.SYSENTER,
+    "interrupts.sysexit": Gate.SYSEXIT,
+    "processor.invlpg": Gate.INVLPG,
+    "processor.mov_to_cr": Gate.LOAD_CR3,
+}
 
 
 def is_worth_stencils(variant: Variant, effects: Effects, segments: Segments) -> bool:
@@ -50,6 +60,13 @@ def is_worth_stencils(variant: Variant, effects: Effects, segments: Segments) ->
         if stack or not effects.goes_on:
             return False  # 16-bit pushes and transfers in flat 32-bit code
     return variant.form.meaning not in _RARE
+
+
+def gate(variant: Variant, segments: Segments) -> Gate:
+    """Who does what has no stencils."""
+    if segments is not Segments.FLAT or variant.operand_size != 32:
+        return Gate.SERVICE
+    return _GATES.get(variant.form.meaning, Gate.SERVICE)
 
 
 def has_pairs(variant: Variant, shapes: list[Shape]) -> bool:

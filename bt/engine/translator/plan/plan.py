@@ -12,6 +12,7 @@ from enum import IntEnum
 from bt.engine.interp.handlers import Variant
 from bt.engine.translator.stencils.recording import Access, Effects
 from bt.x86 import flags
+from bt.x86.context import DE
 from bt.x86.state import EBP, EDI, ESI, ESP
 
 
@@ -57,6 +58,24 @@ class Ending(IntEnum):
     INDIRECT = 2  # nothing: the stencil itself goes through the branch cache
 
 
+class Gate(IntEnum):
+    """Who does what stencils do not do: all of an instruction, or what one of them leaves at."""
+
+    SERVICE = 0  # the interpreter, which can do everything
+    DIVIDE_ERROR = 1  # #DE, delivered at once
+    INT = 2  # these instructions where all is as usual, or else the interpreter (gates/system_instructions.py)
+    IRET = 3
+    SYSENTER = 4
+    SYSEXIT = 5
+    LOAD_CR3 = 6
+    INVLPG = 7
+
+
+def gate_of(effects: Effects) -> Gate:
+    """Where a stencil with these effects leaves to when it does not do its instruction."""
+    return Gate.DIVIDE_ERROR if effects.faults == {DE} else Gate.SERVICE
+
+
 def ending_of(effects: Effects) -> Ending:
     if effects.goes_on:
         return Ending.NEXT
@@ -85,6 +104,10 @@ class Plan:
     @property
     def ending(self) -> Ending:
         return ending_of(self.effects)
+
+    @property
+    def gate(self) -> Gate:
+        return gate_of(self.effects)
 
     @property
     def calls(self) -> bool:

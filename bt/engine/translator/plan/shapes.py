@@ -12,6 +12,7 @@ from bt.engine.translator.stencils.context import (
     KnownMemory,
     ScratchMemory,
     ScratchValue,
+    SettledNumber,
     StencilContext,
 )
 from bt.x86.opcodes import Method
@@ -25,7 +26,7 @@ class Shape:
     """How one operand of a plan's stencils is given, and which.
 
     Kinds: r (register), m (memory), a (memory at a known address), i (immediate), k (known immediate), t, j (target),
-    s (an element of a string: its meaning reads and writes it by the index register).
+    s (an element of a string: its meaning reads and writes it by the index register), c (control register).
     """
 
     kind: str
@@ -39,12 +40,14 @@ class Shape:
 
     def name(self, rm: int, reg: int, count: int) -> str:
         number = {"rm": rm, "reg": reg}.get(self.source, self.number)
-        return f"{self.kind}{self.width}" + f"_{count if self.is_known_count else number}" * (self.kind in "rk")
+        return f"{self.kind}{self.width}" + f"_{count if self.is_known_count else number}" * (self.kind in "rkc")
 
     def operand(self, b: StencilContext, rm: int, reg: int, count: int) -> Any:
         match self.kind:
             case "r":
                 return NamedRegister(b, self.width, {"rm": rm, "reg": reg}.get(self.source, self.number))
+            case "c":
+                return SettledNumber(reg)
             case "m" | "s":
                 return ScratchMemory(b, self.width)
             case "a":
@@ -69,10 +72,12 @@ def shapes_of(variant: Variant) -> list[Shape] | None:
                 shapes.append(Shape("r", width, "rm"))
             case Method.REGISTER_OR_MEMORY | Method.MEMORY_ONLY | Method.OFFSET:
                 shapes.append(Shape("m", width))
-            case Method.OPCODE_REGISTER:
+            case Method.OPCODE_REGISTER | Method.REGISTER_RM:
                 shapes.append(Shape("r", width, "rm"))
             case Method.REGISTER:
                 shapes.append(Shape("r", width, "reg"))
+            case Method.CONTROL_REGISTER:
+                shapes.append(Shape("c", width, "reg"))
             case Method.FIXED_REGISTER:
                 shapes.append(Shape("r", width, "fixed", operand.number))
             case Method.SOURCE_STRING | Method.DESTINATION_STRING:

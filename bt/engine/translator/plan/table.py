@@ -29,7 +29,8 @@ from bt.engine.structures import (
     STENCIL_SERVICE,
     VARIANTS,
 )
-from bt.engine.translator.plan.plan import Plan, Pre
+from bt.engine.translator.plan import choices
+from bt.engine.translator.plan.plan import Gate, Plan, Pre
 from bt.engine.translator.plan.plans import build_plans
 from bt.engine.translator.stencils.catalogue import Catalogue
 from bt.engine.translator.stencils.context import Segments
@@ -113,7 +114,7 @@ class StencilTables:
         code += bytes(2 * _CODE_PADDING)
         self._index: list[int] = []
         self._place_helpers()
-        plans = {name: self._packed_plans(plans) for name, plans in self.plans.items()}
+        plans = {name: self._packed_plans(plans, PLAN_TABLES[name]) for name, plans in self.plans.items()}
         return {
             "stencils": bytes(table),
             "stencil_code": bytes(code),
@@ -154,15 +155,21 @@ class StencilTables:
                 assert len(names) == _HELPER_SIZES[item.name]
                 self._place(names)
 
-    def _packed_plans(self, plans: list[Plan]) -> bytes:
+    def _packed_plans(self, plans: list[Plan], segments: Segments) -> bytes:
         packed: dict[object, bytes] = {}
         for plan in plans:
             packed[plan.variant] = self._pack(plan)
-        without = bytearray(PLAN_BYTES)
-        struct.pack_into("<3I", without, 0, NO_PLAN, NO_PLAN, NO_PLAN)
-        return b"".join(
-            packed.get(variant_for(form, number), bytes(without)) for form in FORMS for number in range(VARIANTS)
-        )
+        table = bytearray()
+        for variant in (variant_for(form, number) for form in FORMS for number in range(VARIANTS)):
+            table += packed.get(variant) or self._without_stencils(choices.gate(variant, segments))
+        return bytes(table)
+
+    @staticmethod
+    def _without_stencils(gate: Gate) -> bytes:
+        record = bytearray(PLAN_BYTES)
+        struct.pack_into("<3I", record, 0, NO_PLAN, NO_PLAN, NO_PLAN)
+        record[PLAN.offsets["gate"]] = gate
+        return bytes(record)
 
     def _pack(self, plan: Plan) -> bytes:
         effect = FLAGS_READ * plan.reads_flags | FLAGS_WRITTEN * plan.changes_flags | FLAGS_KILLED * plan.kills_flags
@@ -188,6 +195,7 @@ class StencilTables:
             "calls": plan.calls,
             "observes": plan.pre is Pre.LOAD or not self._leaving.isdisjoint(plan.live),
             "effect": effect,
+            "gate": plan.gate,
         }
         record = bytearray(PLAN_BYTES)
         for name, value in values.items():

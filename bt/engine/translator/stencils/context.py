@@ -387,6 +387,14 @@ class ScratchMemory:
         self.b.interpreter_only()
 
 
+@dataclass
+class SettledNumber:
+    """A control register of which a stencil knows the number."""
+
+    number: int
+    is_memory = False
+
+
 class KnownMemory(ScratchMemory):
     """The memory operand at a linear address known to the translator, which is in T as well, for the slow path."""
 

@@ -46,6 +46,7 @@ class Effects:
     calls: bool = False  # the address of the next instruction went to memory
     reads_flags: bool = False  # arithmetic ones, be it only to keep some
     sets_register: bool = False
+    faults: set[int] = field(default_factory=set)  # vectors of what it raises itself
 
 
 class RecordingContext(StencilContext):
@@ -116,6 +117,11 @@ class RecordingContext(StencilContext):
         super().store(pointer, value)
 
     # -- control ------------------------------------------------------------------------------------------------------
+
+    def fault(self, vector: int | Value, error: Value | int | None = None) -> None:
+        assert isinstance(vector, int), "stencils raise what is known when they are made"
+        self.effects.faults.add(vector)
+        super().fault(vector, error)
 
     def hole(self, name: str, width: int = 32) -> Value:
         return self._remember(super().hole(name, width), name)

@@ -61,11 +61,16 @@ def _read_gate(b: Context, vector: Value, kind: Value, external: Value) -> Descr
     return gate
 
 
-def _deliver_event(b: Context) -> None:
-    cpu, vector, kind, return_eip, has_error, error_value, pushed_flags = b.arguments
+def begin_delivery(b: Context) -> None:
+    """What no event leaves of those before it, whichever way it goes."""
     b.put("step_trap", 0)  # INT n clears TF before its trap could come
     b.put("resume_at", -1)
     b.put("loaded_resume_flag", 0)
+
+
+def _deliver_event(b: Context) -> None:
+    cpu, vector, kind, return_eip, has_error, error_value, pushed_flags = b.arguments
+    begin_delivery(b)
     with b.If(b.call(ENTER_FLAT, *b.arguments) == TAKEN):
         b.ret(OK)
     with b.If(is_long_mode(b)):

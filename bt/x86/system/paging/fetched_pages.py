@@ -16,24 +16,30 @@ from bt.x86.state import FETCHED_PAGES_SLOTS
 _PAGE_SHIFT = PAGE.bit_length() - 1
 
 
-def _place(b: Context, linear: Value) -> tuple[Value, Value]:
-    """Pointer to the slot of a linear address (i64), and its bit there (i64)."""
-    return b.bit_place("fetched_pages", (linear >> _PAGE_SHIFT) & (64 * FETCHED_PAGES_SLOTS - 1))
+assert FETCHED_PAGES_SLOTS <= 64, "`fetched_slots` has a bit for each"
+
+
+def _number(linear: Value) -> Value:
+    """Of the bit for the page of a linear address (i64)."""
+    return (linear >> _PAGE_SHIFT) & (64 * FETCHED_PAGES_SLOTS - 1)
 
 
 def note_fetch(b: Context, linear: Value) -> None:
     """Code was found at a linear address (i64)."""
-    slot, bit = _place(b, linear)
+    number = _number(linear)
+    slot, bit = b.bit_place("fetched_pages", number)
     b.store(slot, b.load(slot, 64) | bit)
+    b.put("fetched_slots", b.get("fetched_slots") | (b.const(1, 64) << (number >> 6)))
 
 
 def was_fetched(b: Context, linear: Value) -> Value:
     """Whether code may have been found in the page of a linear address (i64); i1."""
-    slot, bit = _place(b, linear)
+    slot, bit = b.bit_place("fetched_pages", _number(linear))
     return (b.load(slot, 64) & bit) != 0
 
 
 def forget_fetches(b: Context) -> None:
     """Nobody trusts any mapping any more."""
-    for number in range(FETCHED_PAGES_SLOTS):
-        b.put("fetched_pages", b.const(0, 64), number)
+    with b.EachBit(b.get("fetched_slots")) as number:
+        b.store(b.slot("fetched_pages") + (number << 3), b.const(0, 64))
+    b.put("fetched_slots", 0)
