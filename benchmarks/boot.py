@@ -5,11 +5,12 @@ same devices and command line, without PCI in 0.7; there, each task at least at 
 TCG's time; sectors from ATA (by DMA and by PIO) and virtio at least at TCG's; through SeaBIOS to GRUB's prompt in TCG's
 time. Parts: pc, disks, isapc (no PCI), pio, grub; all of them by default. bt and QEMU take turns; what is shown is the
 median of the pairs' ratios, the least and the most. Wall time, from the start of the process to the prompt, and from a
-command to its end.
+command to its end. Memory of the host's beside the guest's RAM is shown as it is at the prompt and when all is done.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import select
 import subprocess
@@ -31,6 +32,7 @@ from guest_images.third_party import locate
 PROMPT, DONE = rb"bt# (\x1b\[6n)?$", "that is all"  # the shell asks where the cursor is
 MENU, GRUB_PROMPT = rb"GNU GRUB  version", rb"grub> ?"
 DISK_BYTES = 64 << 20
+RAM_MIB = 256
 PATIENCE_SECONDS = 120.0  # without a word
 # fmt: off
 CONTENDERS: dict[str, tuple[str, ...]] = {
@@ -102,10 +104,11 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds: to the prompt, and of each task."""
+    """Seconds: to the prompt, and of each task. MiB beside the RAM: at the prompt, and in the end."""
 
     boot: float
     tasks: tuple[float, ...]
+    beside_ram: tuple[float, float]
 
 
 class Vm:
@@ -141,6 +144,16 @@ class Vm:
         self.wait_for(PROMPT)
         return seconds
 
+    def beside_ram(self) -> float:
+        """MiB of the host's memory that the process holds beside the guest's RAM: resident pages of its own, and the
+        host's page tables. Files that are mapped (libraries) do not count."""
+        own = Path("/proc") / str(self._process.pid)
+        kib = int(_field((own / "status").read_text(), "VmPTE"))
+        for mapping in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", (own / "smaps").read_text()):
+            if mapping and int(_field(mapping, "Size")) != RAM_MIB << 10:
+                kib += int(_field(mapping, "Anonymous"))
+        return kib / 1024
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -149,15 +162,22 @@ class Vm:
             pipe.close()
 
 
+def _field(text: str, name: str) -> str:
+    """Of a line of /proc: a number of KiB."""
+    found = re.search(rf"(?m)^{name}:\s+(\d+) kB", text)
+    assert found, f"no {name} in /proc"
+    return found[1]
+
+
 def command(contender: str, part: Part, scratch: Path) -> list[str]:
     if part.disk:
         drive = f"file={made(part.disk)},format=raw,if=ide,index=0"
-        return [*CONTENDERS[contender], *part.machine, "-m", "256", "-snapshot", "-drive", drive]
+        return [*CONTENDERS[contender], *part.machine, "-m", str(RAM_MIB), "-snapshot", "-drive", drive]
     kernel = locate("debian-12-linux")
     if kernel is None:
         raise MeasurementFailed("debian-12-linux is not here: make guests")
     # fmt: off
-    given = [*CONTENDERS[contender], *part.machine, "-m", "256", "-kernel", str(kernel),
+    given = [*CONTENDERS[contender], *part.machine, "-m", str(RAM_MIB), "-kernel", str(kernel),
              "-initrd", str(made("initramfs.gz")), "-append", f"console=ttyS0 {part.append}".strip(),
              "-drive", f"file={scratch / 'ata.img'},format=raw,if=ide,index=0"]
     # fmt: on
@@ -175,11 +195,11 @@ def measure(contender: str, part: Part, scratch: Path) -> Times:
             vm.type("c")
         vm.wait_for(GRUB_PROMPT if part.disk else PROMPT)
         boot = time.monotonic() - start
-        times = []
+        at_prompt, times = vm.beside_ram(), []
         for task in part.tasks:
             vm.do(f"task() {{ {task.command}; }}; {task.before}")  # so that little is typed while it is timed
             times.append(vm.do("task"))
-        return Times(boot, tuple(times))
+        return Times(boot, tuple(times), (at_prompt, vm.beside_ram()))
     finally:
         vm.close()
 
@@ -199,6 +219,9 @@ def show(name: str, part: Part, pairs: Sequence[dict[str, Times]]) -> bool:
     for place, task in enumerate(part.tasks):
         rates = {each: [task.amount / pair[each].tasks[place] for pair in pairs] for each in CONTENDERS}
         kept &= row(f"{task.name}, {task.unit}/s", rates, ",.0f", task.least, at_most=False)
+    for place, when in enumerate(("at the prompt", "in the end")):
+        memory = {each: [pair[each].beside_ram[place] for pair in pairs] for each in CONTENDERS}
+        row(f"beside RAM {when}, MiB", memory, ",.0f", math.inf, at_most=True)
     return kept
 
 

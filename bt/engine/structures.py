@@ -104,7 +104,7 @@ def operand_size_of(variant: int) -> int:
 # The state's `delivering`; the vector is added to the latter.
 DELIVERING_EXCEPTION, DELIVERING_INTERRUPT = 1, 0x100
 
-HASH_ENTRIES = 1 << 16
+HASH_ENTRIES = 1 << 18
 
 # The engine's own state, one per vCPU; `engine` in the CPU state points to it.
 CONTROL = Layout(

@@ -55,7 +55,7 @@ LARGE_REGIONS_SLOTS = (1 << 32) // (4 << 20) // 64  # a bit for each 4 MiB
 # Device accesses of one instruction: ENTER with 31 levels makes 64, of which each may be in two parts.
 MMIO_SLOTS = 128
 
-BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 4096, 16  # tag (code_tag | eip), host code or decoded record
+BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 16384, 16  # tag (code_tag | eip), host code or decoded record
 RETURN_STACK_ENTRIES = 16
 FETCHED_PAGES_SLOTS = 64  # a bit a page: of Linux's some hundred between two switches few share one
 KNOWN_SEGMENTS = 16  # a BIOS and who calls it are some at a time

@@ -50,17 +50,20 @@ from bt.engine.identity.layout import (
 from bt.engine.identity.signals import FAULT_HANDLER, emit_fault_handler, emit_own_faults
 from bt.engine.identity.ways import NOTE_WAY
 from bt.engine.structures import BLOCK, CONTROL, RECORD, UNIT_HEAD
+from bt.engine.translator.gates.fragments import (
+    counted_fragment,
+    fragment,
+    known_fragment,
+    remember_counted,
+)
 from bt.engine.translator.gates.gates import (
-    NEXT_CODE,
     address_of_code,
     emit_spilling_gates,
-    fragment,
     go_on,
-    known_fragment,
     note_x87,
 )
 from bt.engine.translator.gates.services import interpret_one
-from bt.engine.translator.gates.signatures import FLAT_32_GATES
+from bt.engine.translator.gates.signatures import FLAT_32_GATES, NEXT_CODE
 from bt.host.faults import SIGSEGV
 from bt.memory.access import Body, NativeContext
 from bt.memory.host_mmu.code import OPEN_PAGE
@@ -288,7 +291,11 @@ def _miss(b: NativeContext) -> None:
             b.ret(b.call(NEXT_CODE, b.cpu))
     linear = code_linear(b, eip)
     has_unit = (heat.get() == INDIFFERENT) & (b.load(heat_slot(b, linear), 16) == HEAT_UNIT)
-    with b.If(has_unit | (heat.get() == COLD) | (b.get("heat_limit") == EAGER)):
+    with b.If(heat.get() == COLD):
+        host = counted_fragment(b, eip)
+        remember_counted(b, eip, host)
+        b.ret(host)
+    with b.If(has_unit | (b.get("heat_limit") == EAGER)):
         host = fragment(b)
         with b.If(has_unit):
             _enter_known(b, linear, host)

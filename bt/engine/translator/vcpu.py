@@ -18,6 +18,7 @@ from bt.host.area import Area
 from bt.memory.map import PhysicalMap
 from bt.x86.cpu_model import CpuModel
 from bt.x86.page import PAGE
+from bt.x86.state import FIELDS
 
 if TYPE_CHECKING:
     from bt.engine.identity.long.tier import LongTier
@@ -64,6 +65,7 @@ COUNT_LONG = "interp_long_count"
 # Whoever goes on pays twice that at most for not knowing how long (the ski rental problem).
 PATIENCE = 50_000_000
 _NEVER = (1 << 64) - 1
+_BRANCH_CACHE = next(field for field in FIELDS if field.name == "branch_cache")
 TABLE_BYTES = 64 << 20  # of its branch table, that may have memory at once
 
 
@@ -155,6 +157,8 @@ class TranslatingVcpu(Vcpu):
 
     def _begin(self) -> None:
         super()._begin()
+        if self.control("sites_next") > 1:  # there were fragments, which entries of any epoch may lead to
+            self.state.fill(_BRANCH_CACHE, (1 << 64) - 1)
         self.set_control("recorded_count", 0)
         self.set_control("long_recorded_count", 0)
         self.set_control("long_dear_unit", 0)

@@ -31,13 +31,14 @@ from bt.engine.structures import (
 from bt.engine.translator.emit import trace
 from bt.engine.translator.emit.fp import FpBlock
 from bt.engine.translator.emit.instruction import Instruction
-from bt.engine.translator.emit.writer import STUB_BYTES, FragmentWriter
+from bt.engine.translator.emit.writer import STUB_BYTES, FragmentWriter, write_base
 from bt.engine.translator.gates.signatures import Gates
 from bt.engine.translator.plan.plan import Gate, Linear
 from bt.memory.access import NativeContext
 from bt.x86.state import ES
 
 SITES_PER_INSN = 3
+PLACE_BYTES = 8  # in front of a fragment: the guest physical address that it begins at
 
 
 class _Translator(FragmentWriter):
@@ -52,7 +53,8 @@ class _Translator(FragmentWriter):
         with b.Unlikely(full):
             b.ret(0)
         started = b.cycles()
-        start = (self.at.get() + 15) & -16
+        start = (self.at.get() + PLACE_BYTES + 15) & -16
+        b.store(write_base(b, control, start - PLACE_BYTES), BLOCK.get(b, self.block, "physical"))
         self.at.set(start)
         trace.begin(b, control, self.block, start, self.cold.get())
         self.fp = FpBlock(self)

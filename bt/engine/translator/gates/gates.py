@@ -14,17 +14,16 @@ from bt.codegen.builder import Builder, Module
 from bt.codegen.host_bytes import JUMP_BYTES, MOV_IMMEDIATE_BYTES
 from bt.codegen.objectfile import CodePiece
 from bt.codegen.value import PTR, Value
-from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
+from bt.engine.blocks import FORGET_TRANSLATION
 from bt.engine.boundary import (
     BEFORE_NEXT,
     SERVICE,
     SERVICE_OF_64_BIT_CODE,
     begin_run,
-    deliver,
     end_run,
     is_quiet,
 )
-from bt.engine.branch_tags import branch_cache_offset, branch_tag
+from bt.engine.branch_tags import branch_tag
 from bt.engine.identity.heat import (
     COLD,
     HOT,
@@ -44,24 +43,38 @@ from bt.engine.interp.context import DISPATCH
 from bt.engine.structures import (
     BLOCK,
     CONTROL,
-    MAX_BLOCK_INSNS,
-    NO_PAGE,
     NO_X87_EIP,
     NO_X87_SEGMENT,
-    RECORD,
     SITE,
     SITE_BYTES,
 )
 from bt.engine.translator.emit.emit import emit_translate
 from bt.engine.translator.emit.writer import emit_emit_stencil
+from bt.engine.translator.gates.fragments import (
+    COUNTED_TAG,
+    branch_entry,
+    counted_fragment,
+    emit_translated,
+    fragment,
+    is_known,
+    recall,
+    remember,
+    remember_counted,
+)
 from bt.engine.translator.gates.interpreted import is_translatable, stretch
-from bt.engine.translator.gates.signatures import EMIT_STENCIL, FLAT_32_GATES, TRANSLATE, Gates
+from bt.engine.translator.gates.signatures import (
+    EMIT_STENCIL,
+    FLAT_32_GATES,
+    INTERPRET,
+    INTERPRET_ONE,
+    NEXT_CODE,
+    TRANSLATE,
+    TRANSLATED,
+    Gates,
+)
 from bt.engine.translator.plan.plan import Gate
 from bt.memory.access import Body, NativeContext
-from bt.memory.physical import PhysicalPage
 from bt.x86 import state
-from bt.x86.context import FAULT
-from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.page import PAGE
 from bt.x86.state import CS, GPR_NAMES
@@ -71,10 +84,6 @@ from bt.x86.system.operating_mode import in_64_bit_mode
 MOST_REPLACED = 8  # fragments of one place that lead on to the next: more is code that changes all the time
 
 RUN_BT = native("run_bt", PTR)
-NEXT_CODE = native("next_code", PTR, result="i64")  # everything afresh
-TRANSLATED = native("translated", PTR, result="i64")  # fragment for state's eip; or one of these:
-LOOK_AFRESH, INTERPRET_ONE = 0, 1  # none, or not before something else; none, its only instruction crosses a page
-INTERPRET = native("interpret", PTR, "i64")  # so many instructions
 
 _CHAIN, _MISS, SLOW_EXIT = (native(f"{n}_exit", PTR, "i64", result="i64") for n in ("chain", "miss", "slow"))
 INSTEAD_EXITS = {gate: native(f"{gate.name.lower()}_exit", PTR, "i64", result="i64") for gate in Gate if gate}
@@ -160,77 +169,12 @@ def address_of_code(b: NativeContext, symbol: Signature) -> Value:
     return Value(b, f"ptrtoint (ptr @{symbol.name} to i64)", "i64")
 
 
-def _translated(b: NativeContext) -> None:
-    # with no budget left, looking would already be visible: as a fetch fault, or in the accessed bits of page tables
-    with b.If(~is_translatable(b) | b.get("budget").sle(0)):
-        b.ret(LOOK_AFRESH)
-    block = b.call(FIND_BLOCK, b.cpu)
-    with b.Unlikely(block == 0):
-        control = b.get_pointer("engine")
-        with b.If(CONTROL.get(b, control, "status") == FAULT):
-            b.put("budget", b.get("budget") - 1)
-            deliver(b)
-        b.ret(LOOK_AFRESH)
-    handler = RECORD.get(b, BLOCK.get_pointer(b, block, "records"), "handler")
-    with b.Unlikely(handler == CONTROL.get(b, b.get_pointer("engine"), "breakpoint_handler")):
-        b.ret(LOOK_AFRESH)
-    with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
-        b.ret(INTERPRET_ONE)
-    host = b.local(64, BLOCK.get(b, block, "host"))
-    with b.If(host.get() == 0):
-        with b.If(~PhysicalPage(b, BLOCK.get(b, block, "physical")).is_memory):
-            b.ret(LOOK_AFRESH)
-        host.set(b.call(TRANSLATE, b.cpu, block))
-        with b.Unlikely(host.get() == 0):
-            b.put("exit_reason", int(ExitReason.CACHE_FULL))
-            b.ret(LOOK_AFRESH)
-    b.put("block", block.zext(64))
-    b.ret(host.get())
-
-
-def fragment(b: NativeContext) -> Value:
-    """The fragment for state's eip; if there is none, return with where to go on."""
-    host = b.call(TRANSLATED, b.cpu)
-    with b.If(host.ule(INTERPRET_ONE)):
-        with b.If(host == INTERPRET_ONE):
-            b.call(INTERPRET, b.cpu, 1)
-        b.ret(b.call(NEXT_CODE, b.cpu))
-    return host
-
-
-def _branch_entry(b: NativeContext, eip: Value) -> Value:
-    return b.slot("branch_cache") + branch_cache_offset(eip)
-
-
-def _remember(b: NativeContext, eip: Value, host: Value) -> None:
-    """Have the branch cache know where `eip` leads."""
-    entry = _branch_entry(b, eip)
-    b.store(entry, branch_tag(b, eip))
-    b.store(entry + 8, host)
-
-
-def known_fragment(b: NativeContext, eip: Value) -> Value:
-    """As `fragment`, for this EIP (i32); the branch cache may know it, and does from then on."""
-    entry = _branch_entry(b, eip.zext(64))
-    with b.If((b.load(entry, 64) == branch_tag(b, eip)) & b.get("budget").sge(MAX_BLOCK_INSNS)):
-        b.ret(b.load(entry + 8, 64))
-    host = fragment(b)
-    _remember(b, eip, host)
-    return host
-
-
-def _is_known(b: NativeContext, eip: Value, budget: Value) -> Value:
-    """Whether the branch cache may be trusted to know this EIP (i64), and does, i1."""
-    known = (b.load(_branch_entry(b, eip), 64) == branch_tag(b, eip)) & budget.sge(MAX_BLOCK_INSNS)
-    return known & (b.get("recording") == 0) & (b.get("heat_limit") != EAGER)
-
-
 def go_on(b: NativeContext) -> None:
     """On at state's eip, in whatever mode: the short way to NEXT_CODE, for what has just changed either."""
     eip = b.get("eip")
-    with b.Likely(is_quiet(b) & _is_known(b, eip, b.get("budget"))):
+    with b.Likely(is_quiet(b) & is_known(b, eip, b.get("budget"))):
         b.put("accessed_at", 0)
-        b.ret(b.load(_branch_entry(b, eip) + 8, 64))
+        b.ret(b.load(branch_entry(b, eip) + 8, 64))
     b.ret(b.call(NEXT_CODE, b.cpu))
 
 
@@ -253,8 +197,13 @@ def _next_code(b: NativeContext) -> None:
                 b.call(INTERPRET, b.cpu, 1)
             with arm.otherwise():
                 eip = b.get("eip")
-                with b.If(_is_known(b, eip, budget)):
-                    b.ret(b.load(_branch_entry(b, eip) + 8, 64))
+                with b.If(is_known(b, eip, budget)):
+                    b.ret(b.load(branch_entry(b, eip) + 8, 64))
+                with b.If((b.get("recording") == 0) & (b.get("heat_limit") != EAGER) & is_known_at_once(b)):
+                    recalled = recall(b, eip)
+                    with b.If(recalled != 0):
+                        remember(b, eip, recalled)
+                        b.ret(recalled)
                 host = b.call(TRANSLATED, b.cpu)
                 with b.If(host.ugt(INTERPRET_ONE)):
                     block = b.get_pointer("block")
@@ -271,7 +220,7 @@ def _next_code(b: NativeContext) -> None:
                             with b.Unlikely(heat.get() == HOT):
                                 loop.continue_()
                             with b.If(heat.get() == INDIFFERENT):
-                                _remember(b, eip, host)
+                                remember(b, eip, host)
                             b.ret(host)
                         with b.If(b.call(NOTE_BLOCK, b.cpu, block) == NOTED):
                             b.call(INTERPRET, b.cpu, count)
@@ -332,14 +281,15 @@ def _miss_exit(b: NativeContext) -> None:
     count_event(b, "branch_misses")
     eip = b.get("scratch", width=32)
     b.put("eip", eip)
-    host = fragment(b)
+    host = counted_fragment(b, eip)
     with b.Unlikely(b.get("heat_limit") != 0):
         heat = b.call(NOTE_HEAT, b.cpu, eip)
         with b.If(heat == HOT):
             b.ret(b.call(NEXT_CODE, b.cpu))
         with b.If(heat == COLD):
+            remember_counted(b, eip, host)
             b.ret(host)
-    _remember(b, eip, host)
+    remember(b, eip, host)
     b.ret(host)
 
 
@@ -388,8 +338,8 @@ def _stale_exit(b: NativeContext) -> None:
     site = site_of(b)
     eip = SITE.get(b, site, "eip")
     b.put("eip", eip)
-    entry = _branch_entry(b, eip)
-    with b.If(b.load(entry, 64) == branch_tag(b, eip)):
+    entry = branch_entry(b, eip)
+    with b.If((b.load(entry, 64) & ~COUNTED_TAG) == branch_tag(b, eip)):
         b.store(entry, b.const(-1, 64))  # it led here, and there may be no fragment any more: at a breakpoint
     host = fragment(b)
     control, block, replaced = count_event(b, "dispatches"), b.get_pointer("block"), SITE.get(b, site, "size")
@@ -438,7 +388,7 @@ def _run_bt(b: NativeContext) -> None:
 RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (RUN_BT, _run_bt),
     (NEXT_CODE, _next_code),
-    (TRANSLATED, _translated),
+    (TRANSLATED, emit_translated),
     (INTERPRET, _interpret),
     (_CHAIN, _chain_exit),
     (_MISS, _miss_exit),

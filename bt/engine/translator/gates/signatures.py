@@ -11,6 +11,10 @@ from bt.codegen.value import PTR
 from bt.engine.translator.plan.plan import Gate
 
 TRANSLATE = native("translate", PTR, PTR, result="i64")  # state, block; host address of the fragment, 0 = cache full
+NEXT_CODE = native("next_code", PTR, result="i64")  # state; where to go on, everything afresh
+TRANSLATED = native("translated", PTR, result="i64")  # state; fragment for its eip, or one of these:
+LOOK_AFRESH, INTERPRET_ONE = 0, 1  # none, or not before something else; none, its only instruction crosses a page
+INTERPRET = native("interpret", PTR, "i64")  # state, instructions
 EMIT_STENCIL = native("emit_stencil", PTR, PTR, PTR, "i32", "i64", result="i64")  # state, control, slots, id, at
 
 

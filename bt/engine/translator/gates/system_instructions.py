@@ -12,13 +12,13 @@ from bt.codegen.value import Value
 from bt.engine.structures import RECORD, SITE
 from bt.engine.translator.gates.gates import (
     INSTEAD_EXITS,
-    NEXT_CODE,
     SERVICE_EXIT,
     go_on,
     note_site,
     site_of,
 )
 from bt.engine.translator.gates.services import raise_fault
+from bt.engine.translator.gates.signatures import NEXT_CODE
 from bt.engine.translator.plan.plan import Gate
 from bt.memory.access import Body, NativeContext
 from bt.memory.soft_mmu.runtime import invalidate_page
