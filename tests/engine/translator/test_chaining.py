@@ -169,7 +169,7 @@ def test_a_handler_right_behind_what_faults(engine: str) -> None:
     entry = TABLE + 4 * (0x50000 >> 12)
     lines = [
         f"mov esi, {page}\nmov dx, 0x1234\nand dword ptr [{entry}], {~tables.USER & 0xFFFFFFFF}\nxor eax, eax",
-        "in al, dx",
+        "in eax, dx",
         f"mov eax, [esi]\nmov dword ptr [esi], {SECOND}\nmov ebx, [esi]\nint {DONE}",
     ]
     behind = PROGRAM + len(assemble("\n".join(lines[:2]), 32, PROGRAM))
