@@ -98,6 +98,7 @@ CATALOGUE: Final = (
     Guest("mandel64", "compute64", "long/compute/mandel64.asm", "steps", {"n": "4"}, cpu="qemu64"),
     Guest("nbody64", "compute64", "long/compute/nbody64.asm", "pairs", {"n": "2000"}, cpu="qemu64"),
     Guest("long-matrix", "check", "long/long-matrix.asm", "probes", cpu="qemu64"),
+    Guest("task-priority", "check", "long/task-priority.asm", "", cpu="qemu64"),
     Guest("bootsector", "boot", "boot/bootsector.asm", "", format=BOOT_SECTOR),
     Guest("multiboot2-info", "boot", "boot/multiboot2-info.asm", "", format="multiboot 2"),
     Guest("hello64-elf64", "boot", "long/hello64-elf64.asm", "", format="multiboot 2, ELF64", cpu="qemu64"),

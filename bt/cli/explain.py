@@ -19,8 +19,10 @@ from bt.inspect.explanation import host_code
 from bt.inspect.explanation.diary import Fragment, GuestInstruction, Piece
 from bt.inspect.explanation.explain import Explainer
 from bt.inspect.explanation.interpreted import InterpretedBlock, InterpretedInstruction
+from bt.inspect.explanation.long_units import explained_long_units
 from bt.inspect.explanation.units import ExplainedUnit, explained_unit
 from bt.inspect.place import Place, looking_at
+from bt.x86.mode import CODE_64
 from bt.x86.opcodes import InstructionClass
 from bt.x86.state import CS
 
@@ -58,7 +60,9 @@ PLACE is a linear address (0x7c00), or selector and offset in hexadecimal (f000:
 
 With --tier 2 the unit of each block follows, as it would be if the block were hot by itself; real units follow the
 path that is taken, and repeat short loops. There `sub r15` charges, gs: leads to the view, rbp to the branch table.
-Only flat 32-bit code and code of real and virtual-8086 mode become units; here without paging.
+Flat 32-bit code and code of real and virtual-8086 mode become units, here without paging, and 64-bit code, where an
+instruction that is for none has one before and one behind it: r15 is rsp there, r13 leads to the state, r10 and r11 are
+for accesses.
 
 `=` marks an instruction whose translation is the instruction itself with its registers renamed, `!` a callout: the
 interpreter does it. [names] in host code are slots of the CPU state, <names> where a jump leads. Below each block come
@@ -91,6 +95,9 @@ def main(arguments: Sequence[str]) -> int:
         for block in Explainer(cpu).blocks(eip, blocks=blocks, instructions=given.insns):
             if isinstance(block, InterpretedBlock):
                 show_interpreted(block, console)
+                if given.tier == "2" and cpu.state["mode"] & CODE_64:
+                    for unit in explained_long_units(cpu, block.eip):
+                        show_unit(unit, console)
             else:
                 show(
                     block,

@@ -19,8 +19,8 @@ def rex(reg: int = 0, index: int = 0, base: int = 0) -> int:
     return 0x40 | (reg >> 3) << 2 | (index >> 3) << 1 | base >> 3
 
 
-def _short_rex(reg: int = 0, base: int = 0) -> bytes:
-    prefix = rex(reg, base=base)
+def _short_rex(reg: int = 0, base: int = 0, *, wide: bool = False) -> bytes:
+    prefix = rex(reg, base=base) | 8 * wide
     return bytes((prefix,)) if prefix != 0x40 else b""
 
 
@@ -54,13 +54,18 @@ def test(number: int) -> bytes:
     return _registers(b"\x85", number, number)
 
 
-def based(opcode: bytes, reg: int, base: int, displacement: int, *, short: bool = False) -> bytes:
-    """An instruction on [base + displacement], 8 (`short`) or 32 bits; `reg`: register or opcode extension."""
+def based(opcode: bytes, reg: int, base: int, displacement: int, *, short: bool = False, wide: bool = False) -> bytes:
+    """An instruction on [base + displacement], 8 (`short`) or 32 bits; `reg`: register or opcode extension. `wide`: it
+    has operands of 64 bits."""
     mod = 1 if short else 2
     sib = bytes((0x24,)) if base & 7 == SIB_FOLLOWS else b""
     modrm = bytes((mod << 6 | (reg & 7) << 3 | base & 7,))
     return (
-        _short_rex(reg, base) + opcode + modrm + sib + displacement.to_bytes(1 if short else 4, "little", signed=True)
+        _short_rex(reg, base, wide=wide)
+        + opcode
+        + modrm
+        + sib
+        + displacement.to_bytes(1 if short else 4, "little", signed=True)
     )
 
 

@@ -28,6 +28,7 @@ from bt.x86.system.interrupts.exceptions import (
     note_delivery,
     note_failure,
 )
+from bt.x86.system.operating_mode import in_64_bit_mode
 from bt.x86.system.registers.control_registers import DR6_BS
 
 # Decide what comes before the next instruction. state, budget; answers the budget to go on with, or -1 to leave (the
@@ -56,14 +57,26 @@ def end_run(b: Context) -> None:
     b.put("run_budget", 0)
 
 
+# What the state's `service` says: the interpreter works for the translator, until its budget is used up, or until it
+# comes to code that is not 64-bit code.
+SERVICE, SERVICE_OF_64_BIT_CODE = 1, 2
 # What keeps `end_service` from being all that there is to do.
 _UNSETTLED = ("access_ns", "loaded_resume_flag", "delivering", "debug_hits", "step_trap", "exit_reason")
 
 
 def is_end_of_service(b: Context, budget: Value) -> Value:
     """Whether what translated code asked for is done, with nothing that `before_next` would have to see to, i1."""
-    unsettled = reduce(or_, (b.get(name) for name in _UNSETTLED))
-    return (b.get("service") != 0) & budget.sle(0) & (unsettled == 0)
+    return (b.get("service") != 0) & budget.sle(0) & _is_settled(b)
+
+
+def is_beyond_service(b: Context) -> Value:
+    """Whether the interpreter, between two instructions, has come to code that the translator has itself, i1."""
+    comes = (b.get("service") == SERVICE_OF_64_BIT_CODE) & ~in_64_bit_mode(b)
+    return comes & (b.get("mmio_count") == 0) & _is_settled(b)
+
+
+def _is_settled(b: Context) -> Value:
+    return reduce(or_, (b.get(name) for name in _UNSETTLED)) == 0
 
 
 def end_service(b: Context, budget: Value) -> None:

@@ -169,6 +169,9 @@ CONTROL = Layout(
         ("branch_misses", 64),
         ("dispatches", 64),
         ("interpreted_runs", 64),
+        ("interpreted_insns", 64),  # in these, but for units
+        ("long_insns", 64),  # of 64-bit code
+        ("long_unit_insns", 64),  # in units of these
         ("exits", 64),  # direct exits that can be chained
         ("run_cycles", 64),  # host cycles in run_bt
         ("callouts", 64),  # u64 a form: times the interpreter did it for translated code

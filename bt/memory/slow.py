@@ -243,12 +243,21 @@ def _port(b: NativeContext, *, write: bool) -> None:
     b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.IO), index, size, int(write), out)
 
 
+def _local_apic(b: NativeContext, *, write: bool) -> None:
+    """It is a device at the address that IA32_APIC_BASE has, whatever else is there."""
+    address = (b.get("apic_base") & -PAGE) + b.arguments[1].zext(64)
+    out = b.arguments[2].zext(64) if write else b.const(0, 64)
+    b.attempt(DEVICE_ACCESS, b.cpu, int(ExitReason.MMIO), address, 4, int(write), out)
+
+
 RUNTIME: tuple[tuple[Signature, Body], ...] = (
     (DEVICE_ACCESS, _device_access),
     (SLOW_READ, _slow_read),
     (SLOW_WRITE, _slow_write),
     (UPDATE_BEGIN, _update_begin),
     (UPDATE_COMMIT, _update_commit),
+    (services.READ_LOCAL_APIC, lambda b: _local_apic(b, write=False)),
+    (services.WRITE_LOCAL_APIC, lambda b: _local_apic(b, write=True)),
     (services.PORT_READ, lambda b: _port(b, write=False)),
     (services.PORT_WRITE, lambda b: _port(b, write=True)),
 )

@@ -159,6 +159,8 @@ def emit_update_mode(b: Context, choose_rights: ChooseRights) -> None:
     long_code = long_code & is_long_mode(b)
     mode = b.select(long_code, (mode & IN_64_BIT_MODE) | CODE_64, mode)
     b.put("debugging", debugging)
+    with b.Unlikely(((b.get("mode") & CODE_64) != 0) & ~long_code):
+        _forget_upper_halves(b)
     b.put("mode", mode)
     b.put("fp_ready", 0)  # CR0 and CR4 have a say in it
     with b.Unlikely((b.get("units_need") != 0) & (b.get("fp_loaded") != 0)):
@@ -172,6 +174,13 @@ def emit_update_mode(b: Context, choose_rights: ChooseRights) -> None:
     with b.Unlikely(code_segment != b.get("code_segment")):
         _enter_code_segment(b, code_segment)
     _put_tag(b, mode)
+
+
+def _forget_upper_halves(b: Context) -> None:
+    """Of the registers that 32-bit code can name: they are undefined in it (SDM vol. 1 3.4.1.1), so translators need
+    not keep them."""
+    for number in range(8):
+        b.put("gpr", b.get("gpr", number) & 0xFFFFFFFF, number)
 
 
 def emit_switch_level(b: Context, choose_rights: ChooseRights) -> None:

@@ -38,6 +38,9 @@ CODE_WRITTEN = native("code_written", PTR, "i64", "i32")
 # Ports: port, size in bytes (1 2 4); value in memory_value / as argument. May answer EXIT.
 PORT_READ = native("port_read", PTR, "i32", "i32")
 PORT_WRITE = native("port_write", PTR, "i32", "i32", "i32")
+# A register of the processor's local APIC, which there must be, by its offset; value as that of a port.
+READ_LOCAL_APIC = native("read_local_apic", PTR, "i32")
+WRITE_LOCAL_APIC = native("write_local_apic", PTR, "i32", "i32")
 # Note in debug_hits what breakpoints an access hits: linear address or port, bytes, R/W field of DR7 that it would hit
 # (breakpoints.py). Always OK.
 WATCH_ACCESS = native("watch_access", PTR, "i64", "i32", "i32")

@@ -178,7 +178,7 @@ FIELDS: tuple[Field, ...] = (
     Field("sfmask", ARCHITECTURAL),
     Field("kernel_gs_base", ARCHITECTURAL),
     Field("tsc_aux", ARCHITECTURAL),
-    Field("cr8", ARCHITECTURAL),
+    Field("cr8", ARCHITECTURAL),  # of a processor without a local APIC, or whose is off
     Field("pat", ARCHITECTURAL, reset=PAT_RESET),
     Field("apic_base", ARCHITECTURAL, reset=APIC_BASE_RESET),
     Field("misc_enable", ARCHITECTURAL, reset=MISC_ENABLE_RESET),
@@ -215,7 +215,7 @@ FIELDS: tuple[Field, ...] = (
     Field("icount_base", ARCHITECTURAL, reset=None, compared=NOT),
     # of the budget, set aside while one instruction runs alone (engine/boundary.py); 0 on the way out of a run
     Field("deferred", DERIVED),
-    Field("service", DERIVED),  # 1: the interpreter works for the translator, and returns to it without budget
+    Field("service", DERIVED),  # the interpreter works for the translator, and returns to it (bt/engine/boundary.py)
     Field("block", DERIVED),  # translator: host address of the block found last
     # 1: the instruction that runs alone is followed by a single-step trap (TF); 0 on the way out, behind that trap
     Field("step_trap", DERIVED),

@@ -12,6 +12,7 @@ from bt.engine.boundary import (
     deliver,
     end_run,
     end_service,
+    is_beyond_service,
     is_end_of_service,
 )
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
@@ -34,7 +35,7 @@ RUN_INTERP = native("run_interp", PTR)
 
 
 def _dispatch(b: HandlerContext) -> None:
-    with b.If(is_end_of_service(b, b.budget)):
+    with b.If(is_end_of_service(b, b.budget) | is_beyond_service(b)):
         end_service(b, b.budget)
         b.go(LEAVE)
     budget = b.call(BEFORE_NEXT, b.cpu, b.budget)

@@ -13,7 +13,7 @@ from bt.inspect.explanation import diary
 from bt.inspect.explanation.diary import Fragment, GuestInstruction, Piece, runtime_names
 from bt.memory.soft_mmu.layout import part_name
 from bt.x86 import state
-from bt.x86.state import GPR_NAMES, SEGMENT_BYTES, SEGMENT_FIELDS, SEGMENT_NAMES
+from bt.x86.state import GPR_NAMES, GPR_NAMES_64, SEGMENT_BYTES, SEGMENT_FIELDS, SEGMENT_NAMES
 
 STATE_REGISTER = FLAT_32.register("state")
 _OPERAND = re.compile(rf"\[(?P<inner>[^]]*\b{STATE_REGISTER}\b[^]]*)\]")
@@ -120,6 +120,8 @@ def slot_name(displacement: int) -> str:
         return f"state{displacement:+#x}"
     if name == "gpr":
         name, within = GPR_NAMES[within // 8], within % 8
+    elif name == "gpr_high":
+        name, within = GPR_NAMES_64[8 + within // 8], within % 8
     elif name == "segment":
         part = SEGMENT_FIELDS[within % SEGMENT_BYTES // 8]
         name, within = f"{SEGMENT_NAMES[within // SEGMENT_BYTES]}.{part}", within % 8

@@ -30,7 +30,7 @@ class UnitLine:
 
 @dataclass(frozen=True)
 class ExplainedUnit:
-    """A unit of one block. `why`: there can be none."""
+    """A unit of one block. `why`: there can be none. `is_long`: it is one of 64-bit code, charged as it begins."""
 
     eip: int
     why: str = ""
@@ -39,10 +39,13 @@ class ExplainedUnit:
     host_bytes: int = 0
     charged_dead: bool = False
     head_is_dead: bool = False
+    is_long: bool = False
 
     def __str__(self) -> str:
         if self.why:
             return f"unit {self.eip:08x}: none, {self.why}"
+        if self.is_long:
+            return f"unit {self.eip:08x}: {len(self.lines)} instructions, {self.host_bytes} host bytes"
         charge = "charged where no flags are alive" if self.charged_dead else "charged with the flags saved"
         head = ", entered without flags" if self.head_is_dead else ""
         return f"unit {self.eip:08x}: {len(self.lines)} instructions, {self.host_bytes} host bytes, {charge}{head}"

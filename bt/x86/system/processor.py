@@ -17,6 +17,7 @@ from bt.x86.system.registers.control_registers import (
     CR0_PE,
     CR0_TS,
 )
+from bt.x86.system.registers.task_priority import read_task_priority
 from bt.x86.system.segmentation.descriptor import require_cpl_0
 
 # What is slow on every processor by design, at 1 GHz. Waiting loops are made of these: that each takes its time spares
@@ -58,8 +59,12 @@ def mov_from_cr(b: Context, dst: Operand, src: NumberedRegister) -> None:
         _require_control_register(b, number)
     require_cpl_0(b)
     value = b.get("cr0")
-    for other in (2, 3, 4, 8):
+    for other in (2, 3, 4):
         value = b.select(number == other, b.get(f"cr{other}"), value)
+    if b.long:
+        with b.Unlikely(number == 8):
+            b.put("memory_value", read_task_priority(b))
+        value = b.select(number == 8, b.get("memory_value"), value)
     dst.write(value.trunc(dst.width))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from bt.cli import explain
 from bt.engine.library.library import load_library
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect.explanation.explain import Explainer
@@ -46,3 +49,22 @@ def test_records_are_shown(code: str, operands: str, calls: str) -> None:
     assert not calls or calls in instruction.handler.calls
     cpu.close()
     ram.close()
+
+
+def test_the_unit_of_a_block(capsys: pytest.CaptureFixture[str]) -> None:
+    """The instructions themselves, what is charged before the first, accesses by way of the TLB, and ways out."""
+    assert explain.main(["sha64", "--tier", "2", "--after", "100000", "--blocks", "1"]) == 0
+    said = capsys.readouterr().out.partition("\nunit 00100313: 40 instructions")[2]
+    assert re.search(r"ror r12d, 0xb +sub qword ptr \[budget\], 0x28 *\n +js <below>", said)
+    assert re.search(r"xor ebp, r12d +=  xor ebp, r12d", said)
+    assert re.search(r"add r11d, ebp +mov r11, qword ptr \[r11\]", said)
+    assert "tlb_supervisor_64" in said
+    assert "<interp_long_leave>" in said
+
+
+def test_an_instruction_that_is_for_no_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is one before and one behind it."""
+    assert explain.main(["hello64", "--tier", "2", "--after", "8700", "--blocks", "4"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^unit 001001f4: none, io\.outs *$", said, re.MULTILINE)
+    assert re.search(r"^unit 001001f5: 2 instructions", said, re.MULTILINE)

@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,8 @@ from bt.engine.translator.vcpu import Tier, TranslatingVcpu
 from bt.engine.vcpu import Vcpu
 from tests.robustness.fuzz.coverage import Coverage, StencilDiary
 from tests.robustness.fuzz.guest import Guest
+from tests.robustness.fuzz.long_program import generate_bytes, generate_long
+from tests.robustness.fuzz.long_settings import LONG_SETTINGS
 from tests.robustness.fuzz.pair import Difference, Pair, minimise
 from tests.robustness.fuzz.program import Program, generate, generate_loops, mutate
 from tests.robustness.fuzz.settings import SETTINGS
@@ -44,7 +46,12 @@ _SAVE_SECONDS = 10
 _CHANCE_OF_MUTATION = 0.4
 _DIARY_EVERY, _STEPPED_EVERY = 5, 50  # programs
 _REPORTED_ALIKE = 3
-_COUNTED = ("unit_insns", "translated_insns", "serviced")
+_COUNTED = (
+    *("unit_insns", "translated_insns", "serviced"),
+    *("long_insns", "long_unit_insns", "interpreted_insns", "services"),
+)
+MODES = ("legacy", "long", "compat")
+"""What programs are of: no long mode, 64-bit code, compatibility mode."""
 _HEARTBEAT_BYTES = 1 << 16
 
 
@@ -67,6 +74,12 @@ class Totals:
     """Instructions of the fragments that were made in settings of 16 bits."""
     services_16: int = 0
     """Of these, so many that the interpreter does."""
+    long: int = 0
+    """Instructions of 64-bit code by programs in long mode that tier 2 had."""
+    long_in_units: int = 0
+    compat: int = 0
+    """All others by the same programs."""
+    compat_translated: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     restarts: int = 0
@@ -86,14 +99,34 @@ class Totals:
         """Of 16-bit code; 100 where there was none."""
         return 100 - 100 * self.services_16 / max(self.translated_16, 1)
 
+    @property
+    def percent_of_long_in_units(self) -> float:
+        """Of 64-bit code; 100 where there was none, and so below."""
+        return 100 * self.long_in_units / self.long if self.long else 100.0
+
+    @property
+    def percent_of_compat_translated(self) -> float:
+        """Of the code of compatibility mode, executed."""
+        return 100 * self.compat_translated / self.compat if self.compat else 100.0
+
 
 class Child:
     """Runs programs until its time is over, or it dies."""
 
     def __init__(
-        self, directory: Path, seed: str, setting: str, tier: Tier | Literal[""] = "", *, loops: bool = False
+        self,
+        directory: Path,
+        seed: str,
+        setting: str,
+        tier: Tier | Literal[""] = "",
+        *,
+        loops: bool = False,
+        modes: Sequence[str] = MODES[:1],
+        heat: int = LOOPS_HEAT,
+        random_bytes: bool = False,
     ) -> None:
-        self.directory, self.setting, self._loops = directory, setting, loops
+        self.directory, self.setting, self._loops, self._modes, self._heat = directory, setting, loops, modes, heat
+        self._generate_long = generate_bytes if random_bytes else generate_long
         self._tiers = (tier,) if tier else TIERS
         self.random = Random(seed)
         self.library: Library = load_library()
@@ -121,8 +154,9 @@ class Child:
 
     def _one(self) -> None:
         program = self._choose()
-        tier = self._tiers[self.totals.programs % len(self._tiers)]
-        heat = heat_for(program)
+        # units are all that there is of 64-bit code, and without them nothing would be compared
+        tier = self._tiers[-1 if program.is_long else self.totals.programs % len(self._tiers)]
+        heat = heat_for(program, self._heat)
         pair = self._pair(program.model, tier, heat)
         diary = self._diaries[program.model, tier, heat]
         before = [pair.right.cpu.control(name) for name in _COUNTED]
@@ -131,12 +165,11 @@ class Child:
         try:
             difference = pair.run(program)
             self.totals.instructions += pair.left.instructions
-            units, made, services = (pair.right.cpu.control(n) - was for n, was in zip(_COUNTED, before, strict=True))
-            self.totals.tier_2_instructions += pair.right.instructions if tier == "2" else 0
-            self.totals.unit_instructions += units
-            if SETTINGS[program.setting].bits == 16:
-                self.totals.translated_16 += made
-                self.totals.services_16 += services
+            counted = (pair.right.cpu.control(name) - was for name, was in zip(_COUNTED, before, strict=True))
+            if program.is_long:
+                self._account_for_long(pair.right.instructions, *counted)
+            else:
+                self._account_for(program, tier, pair.right.instructions, *counted)
             self.totals.restarts += pair.left.restarts - 1
             self.totals.unfinished += pair.left.ended
             if difference is not None:
@@ -150,7 +183,30 @@ class Child:
                 guest.close()
             del self._pairs[program.model, tier, heat]
 
+    def _account_for(
+        self, program: Program, tier: Tier, instructions: int, units: int, made: int, serviced: int, *_: int
+    ) -> None:
+        self.totals.tier_2_instructions += instructions if tier == "2" else 0
+        self.totals.unit_instructions += units
+        if SETTINGS[program.setting].bits == 16:
+            self.totals.translated_16 += made
+            self.totals.services_16 += serviced
+
+    def _account_for_long(
+        self, instructions: int, _u: int, _m: int, _s: int, long: int, in_units: int, interpreted: int, services: int
+    ) -> None:
+        if self._tiers[-1] != "2":
+            return
+        compat = instructions - long
+        self.totals.long += long
+        self.totals.long_in_units += in_units
+        self.totals.compat += compat
+        self.totals.compat_translated += compat - (interpreted - (long - in_units)) - services
+
     def _choose(self) -> Program:
+        mode = self.random.choice(self._modes)
+        if self.setting in LONG_SETTINGS or mode != "legacy":
+            return self._generate_long(self.random, self.setting or self.random.choice(settings_of(mode)))
         if self._loops:
             return generate_loops(self.random, self.setting)
         setting = self.setting or self.random.choices(list(SETTINGS), [s.weight for s in SETTINGS.values()])[0]
@@ -176,7 +232,7 @@ class Child:
     def _look_at(self, program: Program, pair: Pair) -> None:
         """Keep a program that reached something new; look closer at one that has a form in a new mode."""
         new, new_form = self.coverage.of_program(pair.left, pair.right)
-        if new:
+        if new and not program.is_long:  # of plots no mutations are made
             self.corpus.append(program)
             with (self.directory / "corpus.txt").open("a") as file:
                 file.write(program.to_line() + "\n")
@@ -215,10 +271,17 @@ class Child:
         temporary.replace(self.directory / "account.json")
 
 
-def heat_for(program: Program) -> int | None:
+def heat_for(program: Program, heat: int = LOOPS_HEAT) -> int | None:
     """How often a place is come by before it has a unit of the path from there; None: each block has one of its own
     before it has run. With paging tier 2 would give itself a rest instead: opening pages is dear."""
-    return LOOPS_HEAT if program.calm and not SETTINGS[program.setting].paging else None
+    if program.is_long:
+        return heat
+    return heat if program.calm and not SETTINGS[program.setting].paging else None
+
+
+def settings_of(mode: str) -> list[str]:
+    """The settings in long mode that "long" or "compat" stands for."""
+    return [name for name, each in LONG_SETTINGS.items() if each.is_compatibility == (mode == "compat")]
 
 
 def make_pair(
@@ -288,8 +351,14 @@ def run_campaign(
     setting: str = "",
     tier: str = "",
     loops: bool = False,
+    modes: Sequence[str] = MODES[:1],
+    heat: int = LOOPS_HEAT,
+    random_bytes: bool = False,
 ) -> tuple[Coverage, Totals]:
-    """Run children until the time is over or so many programs have been run. `loops`: programs of loops.py alone."""
+    """Run children until the time is over or so many programs have been run. `loops`: programs of loops.py alone.
+
+    `modes`: of MODES. `heat`: see `heat_for`. `random_bytes`: those in long mode are random bytes.
+    """
     end = time.monotonic() + seconds
     deaths: Counter[str] = Counter()
     number = 0
@@ -299,6 +368,8 @@ def run_campaign(
         command += ["--seed", f"{seed}.{number}", "--setting", setting]
         command += ["--tier", tier] if tier else []
         command += ["--loops"] if loops else []
+        command += ["--mode", ",".join(modes), "--heat", str(heat)]
+        command += ["--random-bytes"] if random_bytes else []
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if not done.returncode:
             break

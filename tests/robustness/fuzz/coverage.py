@@ -29,21 +29,24 @@ from bt.engine.vcpu import RECORDS, Vcpu
 from bt.inspect.explanation.structure import Structure, find_block
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
-from bt.x86.mode import CODE_32, FLAT_32, USER
+from bt.x86.mode import CODE_32, CODE_64, FLAT_32, USER
 from bt.x86.opcodes import PLAIN_FORMS
 from bt.x86.system.registers.control_registers import (
     CR0_PE,
     CR0_PG,
     CR4_PAE,
     CR4_PSE,
+    EFER_LMA,
 )
 from tests.robustness.fuzz.guest import Guest
 from tests.robustness.fuzz.program import Program
 
 _DIARY_BYTES = 16 << 20
 _STEPPED_INSTRUCTIONS = 1500
-MODE_CLASSES = {0: "16-bit", 1: "16-bit user", 2: "32-bit", 3: "32-bit user", 6: "flat", 7: "flat user"}
+MODE_CLASSES = {0: "16-bit", 1: "16-bit user", 2: "32-bit", 3: "32-bit user", 6: "flat", 7: "flat user",
+                8: "64-bit", 9: "64-bit user"}  # fmt: skip
 FORM_BITS = 12
+_LONG_CLASS = 8
 _NO_VECTOR = 0xFF
 
 Feature = tuple[str | int, ...]
@@ -51,7 +54,7 @@ Feature = tuple[str | int, ...]
 
 def _mode_class(mode: int) -> int:
     flat = mode & FLAT_32 == FLAT_32
-    return bool(mode & USER) | bool(mode & CODE_32) << 1 | flat << 2
+    return bool(mode & USER) | bool(mode & CODE_32) << 1 | flat << 2 | bool(mode & CODE_64) << 3
 
 
 def mode_name(cpu: Vcpu) -> str:
@@ -64,7 +67,9 @@ def mode_name(cpu: Vcpu) -> str:
         paging = ", PAE" if state["cr4"] & CR4_PAE else ", PSE" if state["cr4"] & CR4_PSE else ", paged"
     if state["eflags_system"] & flags.VM:
         return "virtual-8086" + paging
-    bits = 32 if state["mode"] & CODE_32 else 16
+    if state["efer"] & EFER_LMA:
+        paging = "" if state["mode"] & CODE_64 else ", compatibility"
+    bits = 64 if state["mode"] & CODE_64 else 32 if state["mode"] & CODE_32 else 16
     return f"{bits}-bit ring {state['cpl']}{paging}"
 
 
@@ -90,7 +95,8 @@ class Coverage:
         forms_before = sum(map(len, self.seen.values()))
         for form, variant, mode in decoded:
             self.seen[mode].add(form)
-            self.handlers.add(variant << FORM_BITS | form)
+            if mode < _LONG_CLASS:  # the others have handlers of their own
+                self.handlers.add(variant << FORM_BITS | form)
         found: set[Feature] = {*decoded, *(("translator", *record) for record in _decoded(translator.cpu))}
         for guest in (interpreter, translator):
             sizes = guest.cpu.statistics().items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -18,9 +19,10 @@ from bt.x86.exits import ExitReason
 from bt.x86.state import EXACTLY, FIELDS, WHILE_NOW, offset
 from tests import tables
 from tests.engines import EngineFactory
-from tests.robustness.fuzz import world
+from tests.robustness.fuzz import long_world, world
+from tests.robustness.fuzz.long_settings import LONG_SETTINGS, LongSetting, start_long
 from tests.robustness.fuzz.program import Event, Program
-from tests.robustness.fuzz.settings import SETTINGS, calm, start
+from tests.robustness.fuzz.settings import SETTINGS, Setting, calm, start
 
 RESTARTS = 12
 """A program that shuts down goes on in another setting, so many times."""
@@ -97,15 +99,34 @@ class Guest:
 
     def _restart(self, setting: str) -> None:
         self.restarts += 1
+        self._setting = setting
         seed = f"{self.program.seed} {self.restarts}"
-        chosen = SETTINGS[setting]
         self.ram.write(0, bytes(world.CODE))
-        for address, content in world.system_memory(seed, chosen.directory).items():
+        for address, content in self._system_memory().items():
             self.ram.write(address, content)
         self.cpu.state["a20_mask"] = _ALL_OF_A20
-        start(self.cpu, chosen, Random(seed))
+        if setting in LONG_SETTINGS:
+            start_long(self.cpu, LONG_SETTINGS[setting], Random(seed))
+            return
+        start(self.cpu, SETTINGS[setting], Random(seed))
         if self.program.calm:
             calm(self.cpu)
+
+    @property
+    def _is_long(self) -> bool:
+        return self.program.setting in LONG_SETTINGS
+
+    def _system_memory(self) -> dict[int, bytes]:
+        """As it was at the last start."""
+        seed = f"{self.program.seed} {self.restarts}"
+        if self._is_long:
+            return long_world.system_memory(seed)
+        return world.system_memory(seed, SETTINGS[self._setting].directory)
+
+    @property
+    def _paging(self) -> dict[int, int]:
+        """Bytes of each paging structure, by address."""
+        return long_world.PAGING if self._is_long else world.PAGING
 
     def run_to(self, instructions: int) -> None:
         """Go on until so many instructions have retired in all, or the program is at its end."""
@@ -152,8 +173,9 @@ class Guest:
         if self.restarts > RESTARTS:
             self.ended = True
             return
-        bits = SETTINGS[self.program.setting].bits
-        self._restart(self._random.choice([name for name, s in SETTINGS.items() if s.bits == bits]))
+        settings: Mapping[str, Setting | LongSetting] = LONG_SETTINGS if self._is_long else SETTINGS
+        bits = settings[self.program.setting].bits
+        self._restart(self._random.choice([name for name, s in settings.items() if s.bits == bits]))
 
     def happen(self, event: Event) -> None:
         """Do to the guest what an event says."""
@@ -174,17 +196,17 @@ class Guest:
     @property
     def has_changed_page_tables(self) -> bool:
         """Whether the guest has written to page tables, or uses others than the world's."""
-        if self.cpu.state["cr3"] & ~(tables.PAGE_BYTES - 1) not in world.DIRECTORIES:
+        directories = long_world.DIRECTORIES if self._is_long else world.DIRECTORIES
+        if self.cpu.state["cr3"] & ~(tables.PAGE_BYTES - 1) not in directories:
             return True
-        seed = f"{self.program.seed} {self.restarts}"
-        start = world.system_memory(seed, world.DIRECTORY)
-        return any(world.without_access_bits(start[at]) != self._entries(at, size) for at, size in world.PAGING.items())
+        start = self._system_memory()
+        return any(world.without_access_bits(start[at]) != self._entries(at, size) for at, size in self._paging.items())
 
     @property
     def ram_without_access_bits(self) -> bytes:
         """All of RAM but A and D of paging entries: what guests have cleared there, a TLB need not know."""
         ram = bytearray(self.ram.view)
-        for at, size in world.PAGING.items():
+        for at, size in self._paging.items():
             ram[at : at + size] = self._entries(at, size)
         return bytes(ram)
 

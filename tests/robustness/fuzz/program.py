@@ -9,7 +9,8 @@ from random import Random
 from typing import NamedTuple
 
 from tests.cases.model import with_every_instruction
-from tests.robustness.fuzz import world
+from tests.robustness.fuzz import long_world, world
+from tests.robustness.fuzz.long_settings import LONG_SETTINGS
 from tests.robustness.fuzz.loops import Loops
 from tests.robustness.fuzz.recipes import Recipes
 from tests.robustness.fuzz.settings import SETTINGS
@@ -51,7 +52,14 @@ class Program:
     @property
     def code(self) -> bytes:
         """What fills the code region."""
+        if self.is_long:
+            return long_world.arranged(b"".join(self.slots))
         return b"".join(self.slots) * (world.CODE_BYTES // (SLOTS * world.SLOT_BYTES))
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is in long mode (long_program.py)."""
+        return self.setting in LONG_SETTINGS
 
     @property
     def instructions(self) -> int:

@@ -27,12 +27,15 @@ def lines(coverage: Coverage, totals: Totals, library: Library) -> Iterator[str]
     yield f"{totals.programs:,} programs, {totals.instructions:,} instructions in each engine"
     yield f"{totals.tier_2_instructions:,} of them by tier 2, {totals.percent_in_units:.1f} % of these in units"
     yield f"16-bit settings: {totals.percent_translated_16:.1f} % of {totals.translated_16:,} instructions translated"
+    yield f"64-bit code: {totals.percent_of_long_in_units:.1f} % of {totals.long:,} instructions in units"
+    compat = f"{totals.percent_of_compat_translated:.1f} % of {totals.compat:,} instructions translated"
+    yield f"compatibility mode: {compat}"
     yield f"{totals.seconds / 60:.1f} minutes, {totals.cpu_seconds / 60:.1f} of the processor's"
     yield f"{totals.restarts:,} shutdowns, each followed by another start; {totals.unfinished:,} programs cut short"
     yield f"{totals.stale:,} programs ended by a TLB that processors may have in more than one state"
     yield "exits: " + ", ".join(f"{count:,} {name}" for name, count in sorted(coverage.exits.items()))
     all_forms = {form.id for form in PLAIN_FORMS}
-    decoded = set().union(*coverage.seen.values()) - {0}
+    decoded = set().union(*coverage.seen.values()) & all_forms  # 64-bit code has others that are undefined there
     executed = set().union(*coverage.executed.values()) - {0}
     yield f"forms: {len(decoded)} of {len(all_forms)} decoded, {len(executed)} executed without an exception"
     reached = {_handlers()[(key & (1 << FORM_BITS) - 1) * VARIANTS + (key >> FORM_BITS)] for key in coverage.handlers}

@@ -77,13 +77,19 @@ def _note_record(b: HandlerContext, control: Value) -> None:
         b.go(DISPATCH)
 
 
+def _may_note(b: HandlerContext, recorded: Value) -> Value:
+    """Whether there is room in the path, and the record's instruction is the next to run, i1: without budget there may
+    be a trap first, which leaving would lose."""
+    return recorded.ult(LONG_PATH_RECORDS) & b.budget.sgt(0)
+
+
 def _count(b: HandlerContext) -> None:
     control = b.get_pointer("engine")
     recorded = CONTROL.get(b, control, "long_recorded_count")
     heat = b.field("heat") + 1
     LONG_RECORD.put(b, b.record, "heat", heat)
     is_hot = heat.zext(64) == CONTROL.get(b, control, "long_heat_wanted")
-    with b.Unlikely((is_hot | (recorded != 0)) & recorded.ult(LONG_PATH_RECORDS)):
+    with b.Unlikely((is_hot | (recorded != 0)) & _may_note(b, recorded)):
         b.free = b.const(0, 64)
         _note_record(b, control)
     _go_own(b)
@@ -93,7 +99,7 @@ def _enter(b: HandlerContext) -> None:
     control = b.get_pointer("engine")
     hot = b.free
     recorded = CONTROL.get(b, control, "long_recorded_count")
-    with b.Unlikely((recorded != 0) & recorded.ult(LONG_PATH_RECORDS)):
+    with b.Unlikely((recorded != 0) & _may_note(b, recorded)):
         b.free = b.const(1, 64)
         _note_record(b, control)
         _go_own(b)

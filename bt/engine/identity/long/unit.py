@@ -108,6 +108,8 @@ class UnitWriter(TransferCode):
         super().__init__(steps, mode, start, around, shares_as)
         self._enter = enter
         self._closes, self._exit, self._exit_record = closes, exit, exit_record
+        # where each instruction begins, what leads on behind them, and the stubs: for people
+        self.begins: list[int] = []
         self._checks = _ready_checks(steps)
         self._leaves = [
             (step.i, bool(checked) or self._can_leave(number, step.i))
@@ -136,8 +138,11 @@ class UnitWriter(TransferCode):
         self._branch(SIGN, lambda: self._back_to(self._total, head.record))
         for number, step in enumerate(self._steps):
             self.at = number
+            self.begins.append(self._start + len(self._code))
             self._instruction(step)
+        self.begins.append(self._start + len(self._code))
         self._end()
+        self.begins.append(self._start + len(self._code))
         for hole, stub in self._stubs:
             self._fill(hole)
             stub()

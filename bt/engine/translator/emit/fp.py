@@ -168,7 +168,7 @@ class _FpInstruction:
         b, o = self.b, self.outer
         with b.If(self.field("pointers") != 0):
             t, cpu = o.gates.plan.number("t"), o.gates.plan.number("state")
-            self._bytes(host_bytes.based(_STORE, t, cpu, state.offset("fpu_dp"), short=True))
+            self._bytes(host_bytes.based(_STORE, t, cpu, state.offset("fpu_dp"), short=True, wide=True))
             o.x87_segment.set(RECORD.get(b, self.record, "segment"))
 
     def _execute(self) -> None:

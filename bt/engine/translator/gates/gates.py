@@ -17,6 +17,8 @@ from bt.codegen.value import PTR, Value
 from bt.engine.blocks import FIND_BLOCK, FORGET_TRANSLATION
 from bt.engine.boundary import (
     BEFORE_NEXT,
+    SERVICE,
+    SERVICE_OF_64_BIT_CODE,
     begin_run,
     deliver,
     end_run,
@@ -62,6 +64,7 @@ from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
 from bt.x86.page import PAGE
 from bt.x86.state import CS, GPR_NAMES
+from bt.x86.system.operating_mode import in_64_bit_mode
 
 # Modes the translator knows: all but those where each access is looked at. The rest is interpreted.
 MOST_REPLACED = 8  # fragments of one place that lead on to the next: more is code that changes all the time
@@ -269,11 +272,22 @@ def _next_code(b: NativeContext) -> None:
 def _interpret(b: NativeContext) -> None:
     """Interpret `amount` instructions from state's eip (fewer if something leaves), then come back."""
     amount = b.arguments[1]
-    count_event(b, "interpreted_runs")
+    control, is_long = count_event(b, "interpreted_runs"), in_64_bit_mode(b)
+    retired, in_units = _retired(b), CONTROL.get(b, control, "unit_insns")
     b.put("deferred", b.get("deferred") + b.get("budget") - amount)
-    b.put("service", 1)
+    b.put("service", b.select(is_long, b.const(SERVICE_OF_64_BIT_CODE, 64), SERVICE))
     b.call(DISPATCH, b.const(0, PTR), b.cpu, 0, amount)
     b.put("service", 0)
+    retired = _retired(b) - retired
+    in_units = CONTROL.get(b, control, "unit_insns") - in_units
+    CONTROL.count(b, control, "interpreted_insns", retired - in_units)
+    CONTROL.count(b, control, "long_insns", b.select(is_long, retired, 0))
+    CONTROL.count(b, control, "long_unit_insns", in_units)
+
+
+def _retired(b: NativeContext) -> Value:
+    """Instructions of this run, i64."""
+    return b.get("run_budget") - b.get("budget") - b.get("deferred")
 
 
 def _chain_exit(b: NativeContext) -> None:
@@ -339,7 +353,7 @@ def interpret_one(b: NativeContext, record: Value, refund: Value) -> tuple[Value
     deferred = b.get("budget") + refund - 1
     b.put("deferred", deferred)
     b.put("accessed_at", b.get("icount_base") + b.get("run_budget") - deferred)
-    b.put("service", 1)
+    b.put("service", SERVICE)
     handler = RECORD.get_pointer(b, record, "handler")
     b.call_pointer(handler, DISPATCH, record, b.cpu, 0, 1)
     b.put("service", 0)

@@ -15,6 +15,7 @@ from bt.x86.system.paging.pae_paging import (
     LOAD_PDPTES,
 )
 from bt.x86.system.registers import control_registers as cr
+from bt.x86.system.registers.task_priority import write_task_priority
 from bt.x86.system.segmentation.descriptor import require_cpl_0
 
 # number, value
@@ -89,8 +90,7 @@ def _write_control_register(b: Context) -> None:
         with which.case(4):
             _write_cr4(b, value)
         with which.case(8):
-            b.fault_if((value >> 4) != 0, GP, 0)
-            b.put("cr8", value)
+            write_task_priority(b, value)
 
 
 def _debug_register(b: Context, number: Value) -> Value:

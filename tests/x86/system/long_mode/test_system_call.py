@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bt.x86 import cpu_model, flags, reset
-from bt.x86.context import GP, UD
-from bt.x86.state import CS, EAX, ECX, EDX, ESP, GS, SS
+from bt.x86.context import EXIT, GP, UD
+from bt.x86.exits import ExitReason
+from bt.x86.state import APIC_BASE_ENABLED, CS, EAX, ECX, EDX, ESP, GS, SS
 from bt.x86.system.registers.control_registers import (
     CR0_PE,
     CR0_PG,
@@ -161,13 +162,24 @@ def test_what_long_mode_holds_on_to(calls: LongProcessor) -> None:
     assert calls.call("write_control_register", 4, CR4_PAE | 1 << 32) == Trouble(GP, 0)
     assert calls.call("write_control_register", 3, 1 << 40) == Trouble(GP, 0)
     assert calls.call("write_control_register", 8, 16) == Trouble(GP, 0)
-    assert calls.call("write_control_register", 8, 15) is None
     assert wrmsr(calls, EFER, EFER_SCE) == Trouble(GP, 0)  # LME with paging
     assert wrmsr(calls, EFER, EFER_LME | EFER_LMA) is None
     assert rdmsr(calls, EFER) == EFER_LME | EFER_LMA
     assert wrmsr(calls, EFER, EFER_LME) is None  # LMA is not written
     assert rdmsr(calls, EFER) == EFER_LME | EFER_LMA
     assert wrmsr(calls, EFER, EFER_LME | 2) == Trouble(GP, 0)
+
+
+def test_cr8_is_a_register_of_the_local_apic(calls: LongProcessor) -> None:
+    """Its task priority, at bits 4 to 7 (SDM vol. 3A 10.8.6.1); who has disabled it keeps the number himself."""
+    cpu = calls.cpu
+    assert calls.status("write_control_register", 8, 9) == EXIT
+    access = tuple(cpu[f"exit_{part}"] for part in ("reason", "address", "size", "write", "value"))
+    assert access == (ExitReason.MMIO, 0xFEE0_0080, 4, 1, 0x90)
+    cpu["exit_reason"] = 0
+    cpu["apic_base"] &= ~APIC_BASE_ENABLED
+    assert calls.call("write_control_register", 8, 9) is None
+    assert cpu["cr8"] == 9
 
 
 def test_code_segment_may_be_of_another_size(calls: LongProcessor) -> None:
