@@ -25,7 +25,6 @@ from bt.x86.state import FS
 
 OPERAND, STACK = range(2)
 MOST_SPAN = 512  # bytes: the more, the more often it is in two pages
-MOST_GROUPS = 8  # slots of `unit_addends`
 _FAR = 1 << 30
 _MOVING = frozenset(
     ("arith.add", "arith.sub", "arith.inc", "arith.dec", "move.lea", "move.mov", "control.loop", "control.call",
@@ -38,7 +37,7 @@ _WORD = 8
 class Group(NamedTuple):
     """Neighbours; from the address of the first to the lowest, and to behind the highest."""
 
-    place: int  # of its addend in `unit_addends`
+    place: int  # among those of the unit
     first: tuple[int, int]  # number of the instruction, OPERAND or STACK
     low: int
     high: int
@@ -107,7 +106,7 @@ def groups(code: Sequence[LongDecoded]) -> dict[tuple[int, int], Group]:
             group.write |= what.write
             group.members.append((number, kind))
         _follow(i, registers)
-    shared = sorted((g for g in all_groups if len(g.members) > 1), key=lambda g: -len(g.members))[:MOST_GROUPS]
+    shared = [group for group in all_groups if len(group.members) > 1]
     return {
         member: Group(place, g.members[0], g.low - g.start, g.high - g.start, g.write)
         for place, g in enumerate(shared)
