@@ -47,7 +47,7 @@ _ACCESSES = {
     "read": "add rbx, [rsi]",
     "read with index": "xor ecx, ecx\nadd rbx, [rsi + rcx]",
     "write": "add [rsi], rbx\ninc rbx",
-    "neighbours": "add rbx, [rsi]\nlea rax, [r10 + 5]\nadd rbx, [rsi + 8]",
+    "neighbours": "add rbx, [rsi]\nlea rax, [r10 + rcx * 2 + 5]\nadd rbx, [rsi + 8]",
 }
 
 

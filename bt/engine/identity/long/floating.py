@@ -53,11 +53,12 @@ def notes_pointers(i: LongDecoded) -> bool:
 
 def fp_access(i: LongDecoded) -> Access:
     """Of its memory operand."""
-    return _access(i.form, i.operand_size == _WIDE_BITS)
+    return fp_access_of(i.form, i.operand_size == _WIDE_BITS)
 
 
 @cache
-def _access(number: int, wide: bool) -> Access:
+def fp_access_of(number: int, wide: bool) -> Access:
+    """The same of a form."""
     form = FORMS[number]
     use = fp_use(form, memory=True, wide=wide)
     return Access(use.memory, bool(fp_form_fields(form, True)["store"]), use.aligned)

@@ -45,11 +45,12 @@ class Access(NamedTuple):
 
 def access(i: LongDecoded) -> Access:
     """Of the explicit memory operand."""
-    return _access(i.form, i.variant)
+    return access_of(i.form, i.variant)
 
 
 @cache
-def _access(number: int, variant_bits: int) -> Access:
+def access_of(number: int, variant_bits: int) -> Access:
+    """The same of a form."""
     form = FORMS[number]
     place, operand = next((n, o) for n, o in enumerate(form.operands) if o.method in _MEMORY)
     variant: Variant = variant_for(form, variant_bits, long=True)

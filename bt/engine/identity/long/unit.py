@@ -12,6 +12,7 @@ Where the flags are meanwhile is told in host_code.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
@@ -114,9 +115,13 @@ class UnitWriter(TransferCode):
         self._to_enter = to_enter
         self._closes, self._exit, self._exit_record = closes, exit, exit_record
         self._checks = _ready_checks(steps)
-        self._leaves = [
+
+    @cached_property
+    def _leaves(self) -> list[tuple[LongDecoded, bool]]:
+        """Instructions, and whether each can leave the unit."""
+        return [
             (step.i, bool(checked) or self._can_leave(number, step.i))
-            for number, (step, checked) in enumerate(zip(steps, self._checks, strict=True))
+            for number, (step, checked) in enumerate(zip(self._steps, self._checks, strict=True))
         ]
 
     def _can_leave(self, number: int, i: LongDecoded) -> bool:
