@@ -20,7 +20,7 @@ REACH = Layout(
         ("addend", 64),  # from a linear address to that in the host
         ("size", 64),  # of the access, bytes
         ("patience", 64),  # misses until it is looked whether they come too often
-        ("mark", 64),  # budget when that was looked at last
+        ("mark", 64),  # instructions that units had done when that was looked at last
         ("site", 64),  # host address, for writing, of the code that asks
         ("detour", 64),  # its first eight bytes once it asks the TLB itself
     ),

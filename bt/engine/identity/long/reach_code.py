@@ -21,6 +21,7 @@ from bt.engine.identity.long.encoding import (
     slot,
     store,
 )
+from bt.engine.structures import CONTROL
 from bt.memory.soft_mmu.host_form import HostForm
 from bt.memory.soft_mmu.reaches import REACH, REACHES
 from bt.x86.page import PAGE
@@ -131,8 +132,11 @@ def look_around(form: HostForm, *, write: bool) -> bytes:
     look.jump("known")
     look.label("tired")
     put(instruction(b"\xc7", 0, field("patience"), wide=True), i32(PATIENCE))
-    put(load(_RDX, BUDGET), load(_RBX, field("mark")), store(field("mark"), _RDX))
-    put(instruction(_SUB, _RBX, _RDX, wide=True), instruction(b"\x81", 7, _RBX, wide=True), i32(PATIENCE * DEAR_INSNS))
+    # instructions that units have done until now
+    put(load(_RDX, slot("engine")), load(_RDX, Address(_RDX, CONTROL.offsets["unit_insns"])))
+    put(instruction(_ADD, _RDX, slot("unit_entered"), wide=True), instruction(_SUB, _RDX, BUDGET, wide=True))
+    put(move(_RBX, _RDX), instruction(_SUB, _RBX, field("mark"), wide=True), store(field("mark"), _RDX))
+    put(instruction(b"\x81", 7, _RBX, wide=True), i32(PATIENCE * DEAR_INSNS))
     branch(NOT_BELOW, "around")
     put(load(_RDX, field("detour")), load(_RBX, field("site")), store(Address(_RBX), _RDX))
     look.jump("around")
