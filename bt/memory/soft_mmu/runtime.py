@@ -34,7 +34,7 @@ from bt.memory.soft_mmu.layout import (
     USER_64,
     WRITE_TAG,
 )
-from bt.memory.soft_mmu.reaches import forget_reaches
+from bt.memory.soft_mmu.reaches import forget_reaches, forget_reaches_of
 from bt.x86 import services
 from bt.x86.context import OK
 from bt.x86.mode_update import forget_branches
@@ -94,8 +94,9 @@ def _resolve(b: NativeContext) -> None:
     # never marked
     in_the_way = (b.load(code_map_slot(b, physical), 64) != 0) | ~is_dirty(b, physical)
     writable = (walked & services.WALKED_WRITABLE) != 0
-    with b.If(b.load(entry + READ_TAG, 64) != INVALID_TAG):
-        forget_reaches(b)
+    before = b.load(entry + READ_TAG, 64)
+    with b.If(before != INVALID_TAG):
+        forget_reaches_of(b, before)
     b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, wanted, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, wanted)
     b.store(entry + ADDEND, there.host - (linear & -PAGE))
@@ -198,7 +199,7 @@ def _invalidate_page(b: NativeContext) -> None:
             entry = b.slot(table) + entry_offset(linear)
             with b.If(b.load(entry + READ_TAG, 64) == tag):
                 _empty(b, entry)
-                forget_reaches(b)
+                forget_reaches_of(b, tag)
 
     empty((SUPERVISOR, USER))
     with b.If(is_long_mode(b)):
