@@ -19,6 +19,8 @@ MAY_CHOOSE = {  # which back-end there is
     "engine/library/runtime.py",
     "engine/vcpu.py",
     "engine/identity/long/memory_code.py",
+    "engine/identity/long/reach_code.py",
+    "engine/identity/long/tier.py",
     "memory/host_mmu/mmu.py",
 }
 SAYS_SO_TO_PEOPLE = {"monitor/paging.py": {"tlb"}}  # a command
