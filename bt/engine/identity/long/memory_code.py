@@ -194,7 +194,8 @@ class MemoryCode(HostCode):
             return code
 
         at = None
-        if i.index_number == NO_REGISTER_LONG and i.base_number not in (NO_REGISTER_LONG, *RESIDENT):
+        is_plain = i.segment < FS and not i.address_size_32 and i.index_number == NO_REGISTER_LONG
+        if is_plain and i.base_number not in (NO_REGISTER_LONG, *RESIDENT):
             at = Address(HOST[i.base_number], i.displacement)
         return self._look_up(OPERAND, make, what, at)
 
