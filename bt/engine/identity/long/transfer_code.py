@@ -68,6 +68,10 @@ def enter(at: int, entry: Entry, rest: int) -> bytes:
 ENTER_BYTES = len(enter(0, Entry(0, 0, 0), 0))
 
 
+HOST_NOP = 0x90
+DEAD_BYTES = 8  # overwritten at a unit's beginning when it dies
+
+
 class Link(NamedTuple):
     """A place to be overwritten with `enter`, how far behind the beginning; where it leads to; `rest` as there."""
 
@@ -255,6 +259,8 @@ class TransferCode(MemoryCode):
         if target == self._steps[0].i.eip:
             self._put(enter(self.here, self.entry, rest))
             return
+        # a link is written even when the unit is dead: not over the jump that is at its beginning then
+        self._put(bytes((HOST_NOP,)) * (self.entry.inside + DEAD_BYTES - self.here))
         begin = len(self._code)
         if target // PAGE == self._steps[0].i.eip // PAGE:
             self.links.append(Link(begin, target, rest))
