@@ -9,7 +9,7 @@ from tests.engines import factories
 from tests.smc.long_guest import PROGRAM, RAM_BYTES, Mode, long_guest
 
 _NOPS, _INCREMENT = 0x90909090, 0x90C3FF48  # inc rbx; nop
-# The loop changes `middle`, which is nothing in a unit but a jump, and `last`, comes to `last`, and only then to `middle`.
+# The loop changes `middle`, which is nothing in a unit but a jump, and `last`; comes to `last`, and then to `middle`.
 _TEXT = f"""
 .bits 64
     mov ebp, 40
