@@ -320,7 +320,7 @@ FIELDS: tuple[Field, ...] = (
     Field("fault_write", DERIVED),
     Field("fault_signal", DERIVED),
     Field("recording", DERIVED),  # 1: the path that is taken is noted
-    Field("unit_addends", DERIVED, 8),  # of 64-bit code: host addresses of pages, less their linear ones
+    Field("reaches", HOST),  # host address of a list (bt/memory/soft_mmu/reaches.py), 0: there is none
     Field("unit_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),  # tags of 64-bit code, and units that begin there
 )
 

@@ -52,11 +52,13 @@ def _units(cpu: TranslatingVcpu, mode: int, part: _Part) -> Iterator[ExplainedUn
         return
     symbols, start = cpu.library.symbols, cpu.library.arena.exec_base
     way_out, way_to, way_fp, way_neighbours = (symbols[way.name] for way in _WAYS)
-    around = Surroundings(way_out, way_to, way_fp, way_neighbours, frozenset())
+    looks = (start, start), (start, start)
+    around = Surroundings(way_out, way_to, way_fp, way_neighbours, looks, 0, frozenset())
     writer = UnitWriter(
         part.steps,
         mode,
         start,
+        start + (1 << 20),  # reaches
         around,
         symbols[ENTER.name],
         closes=part.closes,

@@ -192,8 +192,9 @@ def _kill(b: NativeContext, control: Value, unit: Value) -> None:
         number = number + LONG_RECORD.get(b, record, "variant").zext(64)
         handlers = CONTROL.get_pointer(b, control, "long_handlers")
         RECORD.put(b, record, "handler", b.load(handlers + (number << 3), 64))
-    where = LONG_UNIT.get(b, unit, "hot") + CONTROL.get(b, control, "write_delta")
-    b.store(where.to_pointer(), LONG_UNIT.get(b, unit, "dead_jump"))
+    for place, code in (("hot", "dead_jump"), ("inside", "dead_inside")):
+        where = LONG_UNIT.get(b, unit, place) + CONTROL.get(b, control, "write_delta")
+        b.store(where.to_pointer(), LONG_UNIT.get(b, unit, code))
 
 
 RUNTIME = ((KILL_LONG_UNITS, _kill_long_units),)
