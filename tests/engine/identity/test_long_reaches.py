@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+from functools import partial
 from random import Random
 
 import pytest
 
+from bt.engine.library.library import load_library
+from bt.engine.translator.vcpu import TranslatingVcpu
 from guest_images.assembler import assemble_program
 from tests import tables
 from tests.engines import factories
-from tests.smc.long_guest import ALIAS, FIRST_TABLE, LOW_POINTERS, PROGRAM, RAM_BYTES, Mode, long_guest
+from tests.smc.long_guest import ALIAS, FIRST_TABLE, LOW_POINTERS, PROGRAM, RAM_BYTES, LongGuest, Mode, long_guest
 
 DATA, PAGES, OTHER, CHANGED = 0x30000, 8, 0x50000, 3  # of the pages from DATA on that one is changed, and OTHER instead
 _ENTRY = FIRST_TABLE + 8 * (DATA // 0x1000 + CHANGED)
@@ -68,6 +72,19 @@ def test_units_see_what_the_interpreter_sees(engine: str, access: str, change: s
         outcomes.append((result, guest.ram.read(0, RAM_BYTES)))
     assert outcomes[0][0] == outcomes[1][0]
     assert outcomes[0][1] == outcomes[1][1], "memory differs"
+
+
+@pytest.mark.parametrize(("samples", "has_reaches"), [(2, True), (1 << 30, False)])
+def test_units_have_reaches_when_they_are_hot(samples: int, *, has_reaches: bool) -> None:
+    text = _PROGRAM.format(data=DATA, last=DATA + 0x1000 * PAGES - 0x10, access="add rbx, [rsi]", change="")
+    text = text.replace("mov ebp, 60", "mov ebp, 500")
+    memory = {PROGRAM: assemble_program(text, 32, PROGRAM).image, DATA: Random(0).randbytes(0x1000 * PAGES)}
+    wanted = long_guest("interp").run(Mode(large=False, cpl=0), memory, target=OTHER)
+    guest = LongGuest(partial(TranslatingVcpu, heat=20, samples=samples), load_library())
+    assert guest.run(Mode(large=False, cpl=0), memory, target=OTHER) == wanted
+    known = ctypes.c_uint64.from_address(guest.cpu.state["reaches"]).value
+    guest.cpu.close()
+    assert bool(known) == has_reaches
 
 
 _BEYOND, _DIRECTORY, _TABLE = 4 << 30, 0x48000, 0x49000  # where all pages are OTHER

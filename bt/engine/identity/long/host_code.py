@@ -41,7 +41,7 @@ class HostCode:
         self._live, self._saved = False, True
         self._due = 0  # LATE_* bits of the flags in EFLAGS
         self._recipe: Recipe | None = None  # makes those that are not saved
-        self._held: NewReach | None = None  # the one whose addend r10 has
+        self._held: int | None = None  # the place of the group (neighbours.py) whose addend r10 has
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
 

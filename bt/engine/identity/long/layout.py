@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bt.codegen.layout import Layout
 
-LONG_UNIT_BYTES = 72
+LONG_UNIT_BYTES = 80
 LONG_UNIT = Layout(
     (
         ("record", 64),  # host address of the record that it begins at, whose handler it is
@@ -16,6 +16,7 @@ LONG_UNIT = Layout(
         ("dead", 64),
         ("misses", 64),  # how often neighbours (neighbours.py) were not in one page
         ("counted_from", 64),  # instructions that all units had done when that was 0
+        ("samples", 64),  # how often the budget did not do when it was come to
     ),
     LONG_UNIT_BYTES,
 )

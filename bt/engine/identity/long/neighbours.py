@@ -25,7 +25,7 @@ from bt.x86.state import FS
 
 OPERAND, STACK = range(2)
 MOST_SPAN = 512  # bytes: the more, the more often it is in two pages
-_FAR = 1 << 30
+FAR = 1 << 30  # displacements this far are taken as they are, and nothing added
 _MOVING = frozenset(
     ("arith.add", "arith.sub", "arith.inc", "arith.dec", "move.lea", "move.mov", "control.loop", "control.call",
      "control.call_indirect", "control.ret", "stack.push", "stack.pop", "stack.leave")
@@ -89,8 +89,8 @@ def _has_operand(form: Form) -> bool:
     return is_inline(form) or is_one_of_ours(form) or form.meaning.startswith(("stack.", "control."))
 
 
-def groups(code: Sequence[LongDecoded]) -> dict[tuple[int, int], Group]:
-    """The groups of at least two, by each of their members."""
+def groups(code: Sequence[LongDecoded], most: int) -> dict[tuple[int, int], Group]:
+    """The groups of at least two, by each of their members; the largest, when there are more than `most`."""
     registers = _Registers()
     open_groups: dict[tuple[int, int, int], _Gathering] = {}
     all_groups: list[_Gathering] = []
@@ -106,6 +106,8 @@ def groups(code: Sequence[LongDecoded]) -> dict[tuple[int, int], Group]:
             group.members.append((number, kind))
         _follow(i, registers)
     shared = [group for group in all_groups if len(group.members) > 1]
+    if len(shared) > most:
+        shared = sorted(shared, key=lambda group: -len(group.members))[:most]
     return {
         member: Group(place, g.members[0], g.low - g.start, g.high - g.start, g.write)
         for place, g in enumerate(shared)
@@ -121,7 +123,7 @@ def _accesses(i: LongDecoded, registers: _Registers) -> list[tuple[int, tuple[in
         base, index = i.base_number, i.index_number
         # both resident: that takes an addition
         is_plain = base != NO_REGISTER_LONG and not (base in RESIDENT and index in RESIDENT)
-        if is_plain and not what.aligned and -_FAR < i.displacement < _FAR:
+        if is_plain and not what.aligned and -FAR < i.displacement < FAR:
             offset = i.displacement + registers.moved[base]
             key = (registers.origins[base], -1, 0)
             if index != NO_REGISTER_LONG:

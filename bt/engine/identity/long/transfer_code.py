@@ -92,11 +92,13 @@ class TransferCode(MemoryCode):
         steps: Sequence[Step],
         mode: int,
         start: int,
-        reach_top: int,
+        reach_top: int | None,
         around: Surroundings,
-        shares_as: int | None,
+        unit: int,
+        *,
+        shares: bool,
     ) -> None:
-        super().__init__(steps, mode, start, reach_top, around, shares_as)
+        super().__init__(steps, mode, start, reach_top, around, unit, shares=shares)
         self.entry = Entry(0, 0, 0)
         self.links: list[Link] = []  # to places in the same page
 

@@ -2,7 +2,7 @@
 
 Where the flags are meanwhile is told in host_code.py.
 
-    out:    budget back / r10 = record / jmp to the way out
+    out:    budget back / r10 = record / jmp to the way out, which counts where there are no reaches
     hot:    sub budget, TOTAL / js out
             instructions; whatever is not to be done here jumps to a stub
             sub budget, TOTAL / jns behind the head, or to another unit in the same way
@@ -102,16 +102,17 @@ class UnitWriter(TransferCode):
         steps: Sequence[Step],
         mode: int,
         start: int,
-        reach_top: int,
+        reach_top: int | None,
         around: Surroundings,
-        to_enter: int,
+        unit: int,
         *,
+        to_enter: int,
         closes: bool,
         exit: int | None,
         exit_record: int | None,
-        shares_as: int | None,
+        shares: bool,
     ) -> None:
-        super().__init__(steps, mode, start, reach_top, around, shares_as)
+        super().__init__(steps, mode, start, reach_top, around, unit, shares=shares)
         self._to_enter = to_enter
         self._closes, self._exit, self._exit_record = closes, exit, exit_record
         # where each instruction begins, what leads on behind them, and the stubs: for people
@@ -138,8 +139,12 @@ class UnitWriter(TransferCode):
         # mov r14, hot; jmp to the handler that enters
         self._put(bytes.fromhex("49be"), bytes(8))
         self.jump(self._to_enter)
-        out = self.here
+        out = dead_out = self.here
         self._put(add_to_slot(BUDGET, self._total))
+        if self._reach_top is None:
+            self._leave_at(self._steps[0].i.record, self._around.way_sampled)
+            dead_out = self.here
+            self._put(add_to_slot(BUDGET, self._total))
         dead = self.here
         self._back_to(0, self._steps[0].i.record)
         self._code += bytes(-len(self._code) % 16)
@@ -167,7 +172,7 @@ class UnitWriter(TransferCode):
                 + self._code[place + 5 : place + 8]
             )
 
-        return Written(bytes(self._code), hot, jump_at(hot, dead), jump_at(inside, out))
+        return Written(bytes(self._code), hot, jump_at(hot, dead), jump_at(inside, dead_out))
 
     def _end(self) -> None:
         if self._exit_record is not None:
