@@ -223,9 +223,9 @@ class Child:
             pair = make_pair(self.library, model, tier, self._watch, heat, samples)
             translator = pair.right.cpu
             assert isinstance(translator, TranslatingVcpu)
-            self._pairs[model, tier, heat] = pair
+            self._pairs[key] = pair
             self._diaries[key] = StencilDiary(translator, self.coverage.stencils)
-        return self._pairs[model, tier, heat]
+        return self._pairs[key]
 
     def _watch(self, program: Program) -> None:
         arm(CPU_SECONDS)
