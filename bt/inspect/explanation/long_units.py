@@ -88,6 +88,7 @@ def _explained(cpu: TranslatingVcpu, steps: Sequence[Step], begins: Sequence[int
     start = cpu.library.arena.exec_base
     labels = runtime_names(cpu.library) | {at: f"{step.i.eip:08x}" for at, step in zip(begins, steps, strict=False)}
     labels |= dict.fromkeys(range(begins[-1], start + len(code)), "below")
+    labels |= dict.fromkeys(range(start, begins[0]), "above")
 
     def host(begin: int, end: int) -> tuple[str, ...]:
         lines = disassembler(64).disassemble(code[begin - start : end - start], begin) if end > begin else ()
@@ -99,5 +100,5 @@ def _explained(cpu: TranslatingVcpu, steps: Sequence[Step], begins: Sequence[int
         made = host(begins[number], begins[number + 1])
         itself = len(made) == 1 and made[0].split()[0] == text.split()[0]
         lines.append(UnitLine(step.i.eip, text, "=" if itself else "", made))
-    stubs = (*host(begins[-2], begins[-1]), *host(begins[-1], start + len(code)))
+    stubs = (*host(start, begins[0]), *host(begins[-2], begins[-1]), *host(begins[-1], start + len(code)))
     return ExplainedUnit(steps[0].i.eip, "", tuple(lines), stubs, len(code), is_long=True)

@@ -53,7 +53,7 @@ from bt.engine.identity.long.neighbours import accesses
 from bt.engine.identity.long.recipes import recipe_of, written
 from bt.engine.identity.long.repairs import at_once, late
 from bt.engine.identity.long.surroundings import Step, Surroundings
-from bt.engine.identity.long.transfer_code import Entry, TransferCode, enter
+from bt.engine.identity.long.transfer_code import HOST_NOP, Entry, TransferCode, enter
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.x86.flags import ARITHMETIC
 from bt.x86.opcodes import Method
@@ -147,7 +147,7 @@ class UnitWriter(TransferCode):
             self._put(add_to_slot(BUDGET, self._total))
         dead = self.here
         self._back_to(0, self._steps[0].i.record)
-        self._code += bytes(-len(self._code) % 16)
+        self._put(bytes((HOST_NOP,)) * (-len(self._code) % 16))
         hot = len(self._code)
         self._code[2:10] = (self._start + hot).to_bytes(8, "little")
         self._put(instruction(b"\x81", 5, BUDGET, wide=True), i32(self._total))
