@@ -222,7 +222,7 @@ class LongTier:
             return None
         if not self._has_room(len(steps)):
             raise _NoRoom
-        unrolled = steps * max(UNROLLED_INSNS // len(steps), 1) if end.closes and manner.remembers else steps
+        unrolled = steps * max(UNROLLED_INSNS // len(steps), 1) if end.closes else steps
         unit = self._units.address + self._units_next * LONG_UNIT_BYTES
         writer = UnitWriter(
             unrolled,
