@@ -214,7 +214,9 @@ CONTROL = Layout(
         ("long_recorded_count", 64),  # 0: none is
         ("long_resume", 64),  # host code: the guest's registers, then on to a unit
         ("long_units", 64),  # LONG_UNIT
-        ("long_dear_unit", 64),  # LONG_UNIT that is to be made anew; 0: none
+        ("long_dear_unit", 64),  # LONG_UNIT that is to be made anew, without neighbours; 0: none
+        ("long_hot_unit", 64),  # the same, with reaches
+        ("long_samples_wanted", 64),
         ("long_members", 64),  # u32 block, u32 unit that has code from it
         ("long_members_next", 64),
         ("unit_insns", 64),  # statistics: instructions retired in units

@@ -55,6 +55,7 @@ LARGE_REGIONS_SLOTS = (1 << 32) // (4 << 20) // 64  # a bit for each 4 MiB
 # Device accesses of one instruction: ENTER with 31 levels makes 64, of which each may be in two parts.
 MMIO_SLOTS = 128
 
+ADDENDS = 8  # that a unit of 64-bit code may keep in the state
 BRANCH_CACHE_ENTRIES, BRANCH_CACHE_ENTRY_BYTES = 16384, 16  # tag (code_tag | eip), host code or decoded record
 RETURN_STACK_ENTRIES = 16
 FETCHED_PAGES_SLOTS = 64  # a bit a page: of Linux's some hundred between two switches few share one
@@ -323,7 +324,8 @@ FIELDS: tuple[Field, ...] = (
     Field("fault_write", DERIVED),
     Field("fault_signal", DERIVED),
     Field("recording", DERIVED),  # 1: the path that is taken is noted
-    Field("unit_addends", DERIVED, 8),  # of 64-bit code: host addresses of pages, less their linear ones
+    Field("unit_addends", DERIVED, ADDENDS),  # of 64-bit code: from linear addresses to those in the host
+    Field("reaches", HOST),  # host address of a list (bt/memory/soft_mmu/reaches.py), 0: there is none
     Field("unit_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),  # tags of 64-bit code, and units that begin there
 )
 

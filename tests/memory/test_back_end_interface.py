@@ -22,6 +22,8 @@ MAY_CHOOSE = {  # which back-end there is
     "engine/identity/making/beside_code.py",
     "engine/translator/gates/system_instructions.py",
     "engine/identity/long/memory_code.py",
+    "engine/identity/long/reach_code.py",
+    "engine/identity/long/tier.py",
     "memory/host_mmu/mmu.py",
 }
 SAYS_SO_TO_PEOPLE = {"monitor/paging.py": {"tlb"}}  # a command

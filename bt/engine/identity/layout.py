@@ -68,6 +68,7 @@ HEAT_DONE, HEAT_UNIT = 0xFFFF, 0xFFFE  # nothing to be gained: it can have no un
 # Values of heat_limit, for tests: units wherever they can be, whatever that takes. Each block becomes one by itself,
 # before it has run; or the path from each place that is come back to.
 EAGER, PATHS = 1, 2
+AT_ONCE = 0  # samples of a unit of 64-bit code before it has reaches
 MOST_TRAPS = 8  # of a site; then its unit is made anew without it
 TRAPPING = 1 << 10
 TRAP_OUTSIDE, TRAP_BESIDE_CODE = 1 << 32, 1 << 33  # beside the EIP of what trapped: why

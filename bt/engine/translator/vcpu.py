@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from bt.engine.identity.layout import EAGER, HEAT_ENTRIES, PATH_BLOCKS, SAMPLED_PAGES
+from bt.engine.identity.layout import AT_ONCE, EAGER, HEAT_ENTRIES, PATH_BLOCKS, SAMPLED_PAGES
 from bt.engine.identity.long.layout import LONG_PATH_RECORDS
 from bt.engine.library.library import STENCIL_SECTIONS, Library
 from bt.engine.library.pieces import Pieces
@@ -60,6 +60,11 @@ Tier = Literal["1", "2", "auto"]
 HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
 # The same of blocks of 64-bit code, which nothing but the interpreter runs before.
 LONG_HEAT_WANTED: dict[Tier, int] = {"2": EAGER, "auto": 2000}
+# A unit of 64-bit code has reaches when it was come upon so often where the budget ended, once in LONG_CHUNK
+# instructions: it has taken several times what making it anew takes.
+LONG_SAMPLES_WANTED: dict[Tier, int] = {"2": AT_ONCE, "auto": 1024}
+# What may ask for a unit of 64-bit code to be made anew, and what is then different.
+MADE_ANEW = {"long_dear_unit": {"shares": False}, "long_hot_unit": {"remembers": True}}
 COUNT_LONG = "interp_long_count"
 # Host cycles in guest code before tier 2 is so much as imported, and places are counted: about what the import takes.
 # Whoever goes on pays twice that at most for not knowing how long (the ski rental problem).
@@ -82,14 +87,17 @@ class TranslatingVcpu(Vcpu):
         *,
         tier: Tier = "auto",
         heat: int | None = None,
+        samples: int | None = None,
         table_bytes: int = TABLE_BYTES,
     ) -> None:
         """`tier`: "1" has fragments only, "2" units as soon as possible, "auto" where they pay.
 
-        `heat`: so many times a place runs before it gets a unit; EAGER: not once. `table_bytes`: what the branch table
+        `heat`: so many times a place runs before it gets a unit; EAGER: not once. `samples`: so often is a unit of
+        64-bit code come upon before it has reaches; AT_ONCE: from the beginning. `table_bytes`: what the branch table
         of tier 2 may take.
         """
         self._tier, self._table_bytes = tier, table_bytes
+        self._samples_wanted = LONG_SAMPLES_WANTED.get(tier, AT_ONCE) if samples is None else samples
         self._heat, self._heat_wanted = heat, HEAT_WANTED[tier] if heat is None else heat
         self.identity: IdentityTier | None = None  # there from the first promotion on
         self.long_units: LongTier | None = None  # the same for 64-bit code
@@ -127,6 +135,7 @@ class TranslatingVcpu(Vcpu):
         if self._tier != "1":
             self.set_control("long_count_handler", self.library.symbols[COUNT_LONG])
             self.set_control("long_heat_wanted", LONG_HEAT_WANTED[self._tier] if self._heat is None else self._heat)
+            self.set_control("long_samples_wanted", self._samples_wanted)
         self.set_control("table_limit", self._table_bytes // PAGE)
         self.state["view_wanted"] = int(self._tier != "1")
         patience = PATIENCE if self._tier == "auto" else 0
@@ -162,6 +171,7 @@ class TranslatingVcpu(Vcpu):
         self.set_control("recorded_count", 0)
         self.set_control("long_recorded_count", 0)
         self.set_control("long_dear_unit", 0)
+        self.set_control("long_hot_unit", 0)
         self._filled_hot = self._filled_cold = 0
         self._begin_piece()
         self.set_control("sites_next", 1)
@@ -210,7 +220,9 @@ class TranslatingVcpu(Vcpu):
         self.set_control("long_recorded_count", 0)
         try:
             if self.long_units is None:
-                self.long_units = LongTier(self, everything=self._tier == "2")
+                self.long_units = LongTier(
+                    self, everything=self._tier == "2", reaches_at_once=self._samples_wanted == AT_ONCE
+                )
         except Refused:
             self.set_control("long_count_handler", 0)
             self.flush()
@@ -218,11 +230,12 @@ class TranslatingVcpu(Vcpu):
         self.long_units.promote(memoryview(self._long_recorded.map).cast("Q")[:count].tolist())
 
     def _promote(self) -> None:
-        dear = self.control("long_dear_unit")
-        if dear and self.long_units is not None:
-            self.set_control("long_dear_unit", 0)
-            self.long_units.make_plain(dear)
-            return
+        for control, change in MADE_ANEW.items():
+            unit = self.control(control)
+            if unit and self.long_units is not None:
+                self.set_control(control, 0)
+                self.long_units.make_anew(unit, **change)
+                return
         long_count = self.control("long_recorded_count")
         if long_count:
             self._promote_long(long_count)

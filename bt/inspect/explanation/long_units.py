@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bt.engine.identity.long.decoded import LongBlock
 from bt.engine.identity.long.encoding import NotEncodable
-from bt.engine.identity.long.handlers import ENTER, LEAVE_NEIGHBOURS, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
+from bt.engine.identity.long.handlers import ENTER, LEAVE_NEIGHBOURS, LEAVE_SAMPLED, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
 from bt.engine.identity.long.paths import runs_of
 from bt.engine.identity.long.surroundings import Step, Surroundings
 from bt.engine.identity.long.unit import UnitWriter
@@ -18,7 +18,7 @@ from bt.inspect.explanation.host_code import annotate
 from bt.inspect.explanation.structure import find_block
 from bt.inspect.explanation.units import ExplainedUnit, UnitLine
 
-_WAYS = (LEAVE_UNIT, LEAVE_TO, PREPARE_FP, LEAVE_NEIGHBOURS)  # in the order of Surroundings
+_WAYS = (LEAVE_UNIT, LEAVE_TO, PREPARE_FP, LEAVE_NEIGHBOURS, LEAVE_SAMPLED)  # in the order of Surroundings
 
 
 def explained_long_units(cpu: TranslatingVcpu, eip: int) -> list[ExplainedUnit]:
@@ -51,18 +51,21 @@ def _units(cpu: TranslatingVcpu, mode: int, part: _Part) -> Iterator[ExplainedUn
     if not part.steps:
         return
     symbols, start = cpu.library.symbols, cpu.library.arena.exec_base
-    way_out, way_to, way_fp, way_neighbours = (symbols[way.name] for way in _WAYS)
-    around = Surroundings(way_out, way_to, way_fp, way_neighbours, frozenset())
+    way_out, way_to, way_fp, way_neighbours, way_sampled = (symbols[way.name] for way in _WAYS)
+    looks = (start, start), (start, start)
+    around = Surroundings(way_out, way_to, way_fp, way_neighbours, way_sampled, looks, 0, frozenset())
     writer = UnitWriter(
         part.steps,
         mode,
         start,
+        None,
         around,
-        symbols[ENTER.name],
+        1,
+        to_enter=symbols[ENTER.name],
         closes=part.closes,
         exit=part.exit,
         exit_record=part.exit_record,
-        shares_as=1,
+        shares=True,
     )
     missing = cpu.library.forms_without(cpu.model)
     at = next((number for number, step in enumerate(part.steps) if step.i.form in missing), None)
@@ -85,6 +88,7 @@ def _explained(cpu: TranslatingVcpu, steps: Sequence[Step], begins: Sequence[int
     start = cpu.library.arena.exec_base
     labels = runtime_names(cpu.library) | {at: f"{step.i.eip:08x}" for at, step in zip(begins, steps, strict=False)}
     labels |= dict.fromkeys(range(begins[-1], start + len(code)), "below")
+    labels |= dict.fromkeys(range(start, begins[0]), "above")
 
     def host(begin: int, end: int) -> tuple[str, ...]:
         lines = disassembler(64).disassemble(code[begin - start : end - start], begin) if end > begin else ()
@@ -96,5 +100,5 @@ def _explained(cpu: TranslatingVcpu, steps: Sequence[Step], begins: Sequence[int
         made = host(begins[number], begins[number + 1])
         itself = len(made) == 1 and made[0].split()[0] == text.split()[0]
         lines.append(UnitLine(step.i.eip, text, "=" if itself else "", made))
-    stubs = (*host(begins[-2], begins[-1]), *host(begins[-1], start + len(code)))
+    stubs = (*host(start, begins[0]), *host(begins[-2], begins[-1]), *host(begins[-1], start + len(code)))
     return ExplainedUnit(steps[0].i.eip, "", tuple(lines), stubs, len(code), is_long=True)

@@ -34,6 +34,7 @@ from bt.memory.soft_mmu.layout import (
     USER_64,
     WRITE_TAG,
 )
+from bt.memory.soft_mmu.reaches import forget_reaches, forget_reaches_of
 from bt.x86 import services
 from bt.x86.context import OK
 from bt.x86.mode_update import forget_branches
@@ -95,6 +96,9 @@ def _resolve(b: NativeContext) -> None:
     # never marked
     in_the_way = (b.load(code_map_slot(b, physical), 64) != 0) | ~is_dirty(b, physical)
     writable = (walked & WALKED_WRITABLE) != 0
+    before = b.load(entry + READ_TAG, 64)
+    with b.If(before != INVALID_TAG):
+        forget_reaches_of(b, before)
     b.store(entry + WRITE_TAG, b.select(writable & ~in_the_way, wanted, b.const(INVALID_TAG, 64)))
     b.store(entry + READ_TAG, wanted)
     b.store(entry + ADDEND, there.host - (linear & -PAGE))
@@ -166,6 +170,7 @@ def _clear_tables(b: NativeContext, *, keep_global: bool) -> None:
 
 def _flush_tlb(b: NativeContext) -> None:
     b.count("tlb_flushes")
+    forget_reaches(b)
     with b.IfElse((b.arguments[1] == 0) & (b.get("tlb_has_global") != 0)) as arm:
         with arm.then():
             _clear_tables(b, keep_global=True)
@@ -200,6 +205,7 @@ def invalidate_page(b: NativeContext, linear: Value) -> None:
             entry = b.slot(table) + entry_offset(linear)
             with b.If(b.load(entry + READ_TAG, 64) == tag):
                 _empty(b, entry)
+                forget_reaches_of(b, tag)
 
     empty((SUPERVISOR, USER))
     with b.If(is_long_mode(b)):
@@ -209,6 +215,7 @@ def invalidate_page(b: NativeContext, linear: Value) -> None:
     has_huge = b.get("tlb_has_huge") != 0
     is_large = ((regions & bit) != 0) | has_huge
     with b.Unlikely(is_large):
+        forget_reaches(b)
         shift = b.select(has_huge, b.const(HUGE_SHIFT, 64), REGION_SHIFT)
         with _Filled(b) as (entry, _, _):
             other = b.load(entry + READ_TAG, 64)
@@ -222,6 +229,7 @@ def invalidate_page(b: NativeContext, linear: Value) -> None:
 
 def _protect(b: NativeContext) -> None:
     _, first, size = b.arguments
+    forget_reaches(b)
     with _Filled(b) as (entry, _, _), b.If(((b.load(entry + PHYSICAL, 64) & ~PHYSICAL_FLAGS) - first).ult(size)):
         b.store(entry + WRITE_TAG, b.const(INVALID_TAG, 64))
         b.store(entry + PHYSICAL, b.load(entry + PHYSICAL, 64) & ~WALKED_WRITABLE)

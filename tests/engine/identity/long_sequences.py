@@ -116,6 +116,9 @@ class Sequences:
             if random.getrandbits(1):
                 return bytes((0x48 | number >> 3, 0xB8 | number & 7)) + random.randbytes(8)
             return bytes((0x48 | number >> 3, 0x0F, 0xC8 | number & 7))
+        if chance < 0.37:
+            rex, address = self._memory(random.choice(_WRITTEN))  # lea
+            return bytes((0x48 | rex, 0x8D)) + address
         return self._with_modrm()
 
     def _base_moved(self) -> bytes:

@@ -55,7 +55,7 @@ def test_the_unit_of_a_block(capsys: pytest.CaptureFixture[str]) -> None:
     """The instructions themselves, what is charged before the first, accesses by way of the TLB, and ways out."""
     assert explain.main(["sha64", "--tier", "2", "--after", "100000", "--blocks", "1"]) == 0
     said = capsys.readouterr().out.partition("\nunit 00100313: 40 instructions")[2]
-    assert re.search(r"ror r12d, 0xb +sub qword ptr \[budget\], 0x28 *\n +js <below>", said)
+    assert re.search(r"ror r12d, 0xb +sub qword ptr \[budget\], 0x28 *\n +js <above>", said)
     assert re.search(r"xor ebp, r12d +=  xor ebp, r12d", said)
     assert re.search(r"add r11d, ebp +mov r11, qword ptr \[r11\]", said)
     assert "tlb_supervisor_64" in said

@@ -38,6 +38,7 @@ from tests.robustness.fuzz.campaign import (
     heat_for,
     make_pair,
     run_campaign,
+    samples_for,
 )
 from tests.robustness.fuzz.long_settings import LONG_SETTINGS
 from tests.robustness.fuzz.program import Program
@@ -130,7 +131,7 @@ def replay(path: Path, heat: int) -> int:
             continue
         program = Program.from_line(line.removeprefix("at first "))
         for tier in TIERS:
-            pair = make_pair(library, program.model, tier, heat=heat_for(program, heat))
+            pair = make_pair(library, program.model, tier, heat=heat_for(program, heat), samples=samples_for(program))
             differs = pair.run(program) is not None
             print(describe(pair, program) if differs else "no difference")
             status |= differs

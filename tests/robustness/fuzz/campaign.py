@@ -21,7 +21,9 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Literal
+from zlib import crc32
 
+from bt.engine.identity.layout import AT_ONCE
 from bt.engine.library.library import (
     Library,
     load_library,
@@ -134,8 +136,8 @@ class Child:
         self.corpus = [Program.from_line(line) for line in _lines(directory / "corpus.txt")]
         self._current = os.open(directory / "current.txt", os.O_RDWR | os.O_CREAT)
         self._cpu = time.process_time()
-        self._pairs: dict[tuple[str, Tier, int | None], Pair] = {}
-        self._diaries: dict[tuple[str, Tier, int | None], StencilDiary] = {}
+        self._pairs: dict[tuple[str, Tier, int | None, int], Pair] = {}
+        self._diaries: dict[tuple[str, Tier, int | None, int], StencilDiary] = {}
 
     def run(self, seconds: float, programs: int) -> None:
         """The loop: until the time is over or so many programs have been run in all."""
@@ -156,9 +158,9 @@ class Child:
         program = self._choose()
         # units are all that there is of 64-bit code, and without them nothing would be compared
         tier = self._tiers[-1 if program.is_long else self.totals.programs % len(self._tiers)]
-        heat = heat_for(program, self._heat)
-        pair = self._pair(program.model, tier, heat)
-        diary = self._diaries[program.model, tier, heat]
+        key = program.model, tier, heat_for(program, self._heat), samples_for(program)
+        pair = self._pair(*key)
+        diary = self._diaries[key]
         before = [pair.right.cpu.control(name) for name in _COUNTED]
         self.totals.programs += 1
         diary.keep(self.totals.programs % _DIARY_EVERY == 0)
@@ -181,7 +183,7 @@ class Child:
             self._write_finding(type(error).__name__, program, traceback.format_exc())
             for guest in (pair.left, pair.right):
                 guest.close()
-            del self._pairs[program.model, tier, heat]
+            del self._pairs[key]
 
     def _account_for(
         self, program: Program, tier: Tier, instructions: int, units: int, made: int, serviced: int, *_: int
@@ -216,14 +218,14 @@ class Child:
             return mutate(self.random, self.random.choice(self.corpus), self.corpus, wanted)
         return generate(self.random, wanted, setting)
 
-    def _pair(self, model: str, tier: Tier, heat: int | None) -> Pair:
-        if (model, tier, heat) not in self._pairs:
-            pair = make_pair(self.library, model, tier, self._watch, heat)
+    def _pair(self, model: str, tier: Tier, heat: int | None, samples: int) -> Pair:
+        if (key := (model, tier, heat, samples)) not in self._pairs:
+            pair = make_pair(self.library, model, tier, self._watch, heat, samples)
             translator = pair.right.cpu
             assert isinstance(translator, TranslatingVcpu)
-            self._pairs[model, tier, heat] = pair
-            self._diaries[model, tier, heat] = StencilDiary(translator, self.coverage.stencils)
-        return self._pairs[model, tier, heat]
+            self._pairs[key] = pair
+            self._diaries[key] = StencilDiary(translator, self.coverage.stencils)
+        return self._pairs[key]
 
     def _watch(self, program: Program) -> None:
         arm(CPU_SECONDS)
@@ -279,6 +281,11 @@ def heat_for(program: Program, heat: int = LOOPS_HEAT) -> int | None:
     return heat if program.calm and not SETTINGS[program.setting].paging else None
 
 
+def samples_for(program: Program) -> int:
+    """How often a unit of 64-bit code is come upon before it has reaches: half of the programs have them at once."""
+    return crc32(program.code) & 1 if program.is_long else AT_ONCE
+
+
 def settings_of(mode: str) -> list[str]:
     """The settings in long mode that "long" or "compat" stands for."""
     return [name for name, each in LONG_SETTINGS.items() if each.is_compatibility == (mode == "compat")]
@@ -290,10 +297,12 @@ def make_pair(
     tier: Tier,
     watch: Callable[[Program], object] | None = None,
     heat: int | None = None,
+    samples: int = AT_ONCE,
 ) -> Pair:
-    """The interpreter, and the translator with this tier where a guest can have it. `heat`: see `heat_for`."""
+    """The interpreter, and the translator with this tier where a guest can have it. `heat`: see `heat_for`; `samples`:
+    see `samples_for`."""
     left = Guest("interp", Vcpu, library, model)
-    right = Guest(f"bt, tier {tier}", partial(TranslatingVcpu, tier=tier, heat=heat), library, model)
+    right = Guest(f"bt, tier {tier}", partial(TranslatingVcpu, tier=tier, heat=heat, samples=samples), library, model)
     return Pair(left, right, watch or (lambda program: None))
 
 

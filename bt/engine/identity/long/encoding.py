@@ -18,7 +18,7 @@ RESIDENT = frozenset((10, 11, 13, 15))  # guest registers that stay in the state
 _RSP = 4
 HOST = tuple(RSP_HOME if n == _RSP else n for n in range(16))
 HELD = tuple(n for n in range(16) if n not in RESIDENT)  # guest registers that have a host register
-BELOW_EQUAL, EQUAL, NOT_EQUAL, SIGN, NOT_BELOW = 6, 4, 5, 8, 3  # condition codes
+BELOW_EQUAL, EQUAL, NOT_EQUAL, SIGN, NOT_SIGN, NOT_BELOW = 6, 4, 5, 8, 9, 3  # condition codes
 
 
 class Address(NamedTuple):
@@ -28,6 +28,9 @@ class Address(NamedTuple):
     displacement: int = 0
     index_register: int | None = None
     scale: int = 0
+
+
+NOWHERE = Address(None)  # of an instruction without memory operand
 
 
 class NotEncodable(Exception):

@@ -53,18 +53,19 @@ def notes_pointers(i: LongDecoded) -> bool:
 
 def fp_access(i: LongDecoded) -> Access:
     """Of its memory operand."""
-    return _access(i.form, i.operand_size == _WIDE_BITS)
+    return fp_access_of(i.form, i.operand_size == _WIDE_BITS)
 
 
 @cache
-def _access(number: int, wide: bool) -> Access:
+def fp_access_of(number: int, wide: bool) -> Access:
+    """The same of a form."""
     form = FORMS[number]
     use = fp_use(form, memory=True, wide=wide)
     return Access(use.memory, bool(fp_form_fields(form, True)["store"]), use.aligned)
 
 
-def encode_fp(i: LongDecoded) -> bytes:
-    """The instruction, its memory operand at [r10]. Resident registers pass through r11. No other code changes flags.
+def encode_fp(i: LongDecoded, where: Address) -> bytes:
+    """The instruction, its memory operand at `where`. Resident registers pass through r11. No other code changes flags.
     Raises NotEncodable."""
     if inline(i.its_form) is Inline.NOTHING:
         return b""
@@ -96,7 +97,7 @@ def encode_fp(i: LongDecoded) -> bytes:
     if not shape.modrm:
         return shape.prefix + shape.opcode
     reg = number_of(shape.reg, i.reg_number)
-    rm: int | Address = Address(S0) if i.is_memory else number_of(shape.rm, i.rm_number)
+    rm: int | Address = where if i.is_memory else number_of(shape.rm, i.rm_number)
     code = instruction(shape.opcode, reg, rm, wide=wide, prefix=shape.prefix)
     return before + code + (bytes((i.immediate & 0xFF,)) if shape.immediate else b"") + after
 

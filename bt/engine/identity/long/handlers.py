@@ -29,6 +29,7 @@ ENTER = handler("interp_long_enter")  # the unit at host address "free" begins a
 LEAVE_UNIT = handler("interp_long_leave")  # a unit goes on at `record` in the interpreter
 LEAVE_TO = handler("interp_long_leave_to")  # and at the address in "free"
 LEAVE_NEIGHBOURS = handler("interp_long_leave_neighbours")  # as LEAVE_UNIT: of the LONG_UNIT in `scratch`
+LEAVE_SAMPLED = handler("interp_long_leave_sampled")  # the same, at its head: the budget does not do
 PREPARE_FP = handler("interp_long_prepare_fp")  # a unit wants FP instructions ready; it goes on at host address "free"
 KILL_LONG_UNITS = native("kill_long_units", PTR, PTR)  # those with code from a block
 
@@ -43,6 +44,7 @@ def emit_long_handlers(module: Module) -> None:
         (LEAVE_UNIT, _leave_unit),
         (LEAVE_TO, _leave_to),
         (LEAVE_NEIGHBOURS, _leave_neighbours),
+        (LEAVE_SAMPLED, _leave_sampled),
         (PREPARE_FP, _prepare_fp),
     ):
         b = HandlerContext(module, signature, long=True)
@@ -146,12 +148,28 @@ def _leave_neighbours(b: HandlerContext) -> None:
         is_dear = (now - LONG_UNIT.get(b, unit, "counted_from")).ult(MOST_MISSES * DEAR_INSNS)
         LONG_UNIT.put(b, unit, "misses", 0)
         LONG_UNIT.put(b, unit, "counted_from", now)
-        with b.If(is_dear & (b.get("exit_reason") == 0)):
-            CONTROL.put(b, control, "long_dear_unit", unit.zext(64))
-            b.put("exit_reason", int(ExitReason.PROMOTE))
-            b.put("eip", b.this_eip())
-            b.go(DISPATCH)
+        _have_made(b, control, is_dear, "long_dear_unit", unit)
     _go_on(b, control)
+
+
+def _leave_sampled(b: HandlerContext) -> None:
+    control = _settle(b)
+    unit = b.get_pointer("scratch")
+    samples = LONG_UNIT.get(b, unit, "samples") + 1
+    LONG_UNIT.put(b, unit, "samples", samples)
+    with b.Unlikely(samples.uge(CONTROL.get(b, control, "long_samples_wanted"))):
+        # see `_may_note`
+        _have_made(b, control, b.budget.sgt(0), "long_hot_unit", unit)
+    _go_on(b, control)
+
+
+def _have_made(b: HandlerContext, control: Value, condition: Value, field: str, unit: Value) -> None:
+    """Leave for Python to make a unit anew, if it is asked for nothing else."""
+    with b.If(condition & (b.get("exit_reason") == 0)):
+        CONTROL.put(b, control, field, unit.zext(64))
+        b.put("exit_reason", int(ExitReason.PROMOTE))
+        b.put("eip", b.this_eip())
+        b.go(DISPATCH)
 
 
 def _leave_to(b: HandlerContext) -> None:
@@ -192,8 +210,9 @@ def _kill(b: NativeContext, control: Value, unit: Value) -> None:
         number = number + LONG_RECORD.get(b, record, "variant").zext(64)
         handlers = CONTROL.get_pointer(b, control, "long_handlers")
         RECORD.put(b, record, "handler", b.load(handlers + (number << 3), 64))
-    where = LONG_UNIT.get(b, unit, "hot") + CONTROL.get(b, control, "write_delta")
-    b.store(where.to_pointer(), LONG_UNIT.get(b, unit, "dead_jump"))
+    for place, code in (("hot", "dead_jump"), ("inside", "dead_inside")):
+        where = LONG_UNIT.get(b, unit, place) + CONTROL.get(b, control, "write_delta")
+        b.store(where.to_pointer(), LONG_UNIT.get(b, unit, code))
 
 
 RUNTIME = ((KILL_LONG_UNITS, _kill_long_units),)

@@ -9,6 +9,7 @@ and other units, know them nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Set
+from dataclasses import dataclass
 
 from bt.codegen.host_bytes import JUMP_REL32
 from bt.engine.identity.long.decoded import LongDecoded
@@ -18,6 +19,16 @@ from bt.engine.identity.long.repairs import save_with
 from bt.engine.identity.making.deadness import overwritten
 from bt.engine.identity.making.flag_repairs import covered
 from bt.x86.flags import ARITHMETIC
+
+
+@dataclass(eq=False)
+class NewReach:
+    """A REACH in the making."""
+
+    size: int
+    site: int  # how far behind the beginning is the code that asks
+    address: int  # in the host
+    detour: int = 0  # how far behind the beginning is what it is to jump to when the TLB is to be asked
 
 
 class HostCode:
@@ -30,20 +41,23 @@ class HostCode:
         self._live, self._saved = False, True
         self._due = 0  # LATE_* bits of the flags in EFLAGS
         self._recipe: Recipe | None = None  # makes those that are not saved
-        self._held: int | None = None  # the group of neighbours whose addend r11 has
+        self._held: int | None = None  # the place of the group (neighbours.py) whose addend r10 has
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
     @property
-    def _here(self) -> int:
+    def here(self) -> int:
         return self._start + len(self._code)
 
     def _put(self, *parts: bytes) -> None:
         for part in parts:
             self._code += part
 
-    def _jump(self, target: int) -> None:
-        self._put(bytes((JUMP_REL32,)), i32(target - self._here - 5))
+    def jump(self, target: int) -> None:
+        self._put(bytes((JUMP_REL32,)), i32(target - self.here - 5))
+
+    def _call(self, target: int) -> None:
+        self._put(b"\xe8", i32(target - self.here - 5))
 
     def _branch(self, condition: int, stub: Callable[[], None]) -> None:
         self._put(bytes((0x0F, 0x80 | condition)), bytes(4))
@@ -71,7 +85,6 @@ class HostCode:
         """Have them saved. Those in EFLAGS stay as they are, or are not live any more."""
         if self._saved:
             return
-        self._held = None
         self._put(self._saver())
         # SAVE changes none, what repairs does; and what a recipe makes is there, too
         self._live, self._due, self._saved = not self._due, 0, True
@@ -93,7 +106,6 @@ class HostCode:
             return
         self._save()
         if not self._live:
-            self._held = None
             self._put(LOAD)
             self._live = True
 
@@ -118,3 +130,17 @@ class HostCode:
     def _flags_after(self, i: LongDecoded) -> None:
         if i.its_form.changes_mask & ARITHMETIC:
             self._live, self._saved, self._due, self._recipe = True, False, 0, None
+
+
+class Once:
+    """A stub that is written where it is come to first, at host address `place`; others jump there."""
+
+    def __init__(self, code: HostCode, stub: Callable[[], None]) -> None:
+        self._code, self._stub, self.place = code, stub, 0
+
+    def __call__(self) -> None:
+        if self.place:
+            self._code.jump(self.place)
+        else:
+            self.place = self._code.here
+            self._stub()

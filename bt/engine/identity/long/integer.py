@@ -45,11 +45,12 @@ class Access(NamedTuple):
 
 def access(i: LongDecoded) -> Access:
     """Of the explicit memory operand."""
-    return _access(i.form, i.variant)
+    return access_of(i.form, i.variant)
 
 
 @cache
-def _access(number: int, variant_bits: int) -> Access:
+def access_of(number: int, variant_bits: int) -> Access:
+    """The same of a form."""
     form = FORMS[number]
     place, operand = next((n, o) for n, o in enumerate(form.operands) if o.method in _MEMORY)
     variant: Variant = variant_for(form, variant_bits, long=True)
@@ -92,18 +93,42 @@ def is_one_of_ours(form: Form) -> bool:
     return True
 
 
-def encode(i: LongDecoded) -> bytes:
-    """The instruction, its memory operand at [r10]. Resident registers pass through r10 and r11. No other code changes
-    flags. Raises NotEncodable."""
+def encode(i: LongDecoded, where: Address) -> bytes:
+    """The instruction, its memory operand at `where`. Resident registers pass through r11, and r10 without memory
+    operand. No other code changes flags. Raises NotEncodable."""
     if i.its_form.meaning == "move.lea":
         prefix = _OPERAND_SIZE if i.operand_size == 16 else b""
         return _lea(i, prefix, wide=i.operand_size == 64)
-    return encode_essence(i.essence)
+    return encode_essence(i.essence, where)
 
 
-@lru_cache(1 << 15)
-def encode_essence(i: Essence) -> bytes:
+def encode_essence(i: Essence, where: Address) -> bytes:
     """The same of all but LEA. Raises NotEncodable."""
+    before, operand, after = _parts(i)
+    if not isinstance(operand, _Operand):
+        return before + operand + after
+    if operand.exchanges:
+        return _exchange(operand.reg, where, before, wide=operand.wide)
+    code = instruction(operand.opcode, operand.reg, where, wide=operand.wide, low_bytes=operand.low)
+    if operand.high and code[0] & 0xF0 == 0x40:
+        raise NotEncodable("ah beside a register that needs REX")
+    return before + code + after
+
+
+class _Operand(NamedTuple):
+    """An instruction with an operand in memory: all but where that is."""
+
+    opcode: bytes
+    reg: int
+    wide: bool
+    low: bool  # registers 4 to 7 are SPL to DIL
+    high: bool  # or AH to BH
+    exchanges: bool  # with a register that has a host register, of at least 16 bits
+
+
+@lru_cache(1 << 14)
+def _parts(i: Essence) -> tuple[bytes, bytes | _Operand, bytes]:
+    """What is in front, the instruction, and what is behind."""
     form = i.its_form
     try:
         shape = shape_of(i.form)
@@ -115,7 +140,7 @@ def encode_essence(i: Essence) -> bytes:
     wide = shape.sized and i.operand_size == 64
     immediate = _immediate(shape.immediate, i)
     if not shape.modrm and not shape.opcode_register:
-        return prefix + (b"\x48" if wide else b"") + shape.opcode + immediate
+        return prefix, (b"\x48" if wide else b"") + shape.opcode, immediate
     if i.is_memory and form.meaning in _BIT_TESTS and shape.immediate is None:
         raise NotEncodable("bit string in memory")
     before, after = b"", b""
@@ -151,21 +176,22 @@ def encode_essence(i: Essence) -> bytes:
         if high and rex:
             raise NotEncodable("ah")
         opcode = shape.opcode[:-1] + bytes((shape.opcode[-1] & 0xF8 | number & 7,))
-        return before + prefix + (bytes((rex,)) if rex else b"") + opcode + immediate + after
+        return before + prefix + (bytes((rex,)) if rex else b""), opcode, immediate + after
     reg = shape.digit if shape.digit is not None else register(i.reg_number, byte=shape.reg_byte)
-    rm: int | Address = Address(S0) if i.is_memory else register(i.rm_number, byte=shape.rm_byte)
-    if form.meaning == "move.xchg" and i.is_memory and not shape.rm_byte and i.reg_number not in RESIDENT:
-        return _exchange(reg, prefix, wide=wide)
+    if i.is_memory:
+        exchanges = form.meaning == "move.xchg" and not shape.rm_byte and i.reg_number not in RESIDENT
+        return before + prefix, _Operand(shape.opcode, reg, wide, low, high, exchanges), immediate + after
+    rm = register(i.rm_number, byte=shape.rm_byte)
     code = instruction(shape.opcode, reg, rm, wide=wide, low_bytes=low)
     if high and code[0] & 0xF0 == 0x40:
         raise NotEncodable("ah beside a register that needs REX")
-    return before + prefix + code + immediate + after
+    return before + prefix, code, immediate + after
 
 
-def _exchange(reg: int, prefix: bytes, *, wide: bool) -> bytes:
+def _exchange(reg: int, where: Address, prefix: bytes, *, wide: bool) -> bytes:
     """XCHG without the lock of the host's own, for which see making/sequences.py."""
-    load = prefix + instruction(b"\x8b", S1, Address(S0), wide=wide)
-    store = prefix + instruction(b"\x89", reg, Address(S0), wide=wide)
+    load = prefix + instruction(b"\x8b", S1, where, wide=wide)
+    store = prefix + instruction(b"\x89", reg, where, wide=wide)
     return load + store + prefix + instruction(b"\x8b", reg, S1, wide=wide)
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from bt.codegen.layout import Layout
 
-LONG_UNIT_BYTES = 56
+LONG_UNIT_BYTES = 80
 LONG_UNIT = Layout(
     (
         ("record", 64),  # host address of the record that it begins at, whose handler it is
         ("entry", 64),  # host address: where the interpreter comes in
         ("hot", 64),  # and other units
         ("dead_jump", 64),  # the first eight bytes of `hot` once it is dead
+        ("inside", 64),  # and where those who have charged for it
+        ("dead_inside", 64),  # the same of that
         ("dead", 64),
         ("misses", 64),  # how often neighbours (neighbours.py) were not in one page
         ("counted_from", 64),  # instructions that all units had done when that was 0
+        ("samples", 64),  # how often the budget did not do when it was come to
     ),
     LONG_UNIT_BYTES,
 )

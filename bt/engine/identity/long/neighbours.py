@@ -16,17 +16,16 @@ from typing import NamedTuple
 
 from bt.engine.identity.long.decoded import LongDecoded
 from bt.engine.identity.long.encoding import RESIDENT
-from bt.engine.identity.long.floating import fp_access, is_inline
-from bt.engine.identity.long.integer import Access, access, is_one_of_ours
+from bt.engine.identity.long.floating import fp_access_of, is_inline
+from bt.engine.identity.long.integer import Access, access_of, is_one_of_ours
 from bt.engine.identity.long.recipes import number_of, written
-from bt.engine.structures import NO_REGISTER_LONG, operand_size_of
+from bt.engine.structures import NO_REGISTER_LONG, VARIANT_MEMORY, operand_size_of
 from bt.x86.opcodes import FORMS, Form, Method, Width
 from bt.x86.state import FS
 
 OPERAND, STACK = range(2)
 MOST_SPAN = 512  # bytes: the more, the more often it is in two pages
-MOST_GROUPS = 8  # slots of `unit_addends`
-_FAR = 1 << 30
+FAR = 1 << 30  # displacements this far are taken as they are, and nothing added
 _MOVING = frozenset(
     ("arith.add", "arith.sub", "arith.inc", "arith.dec", "move.lea", "move.mov", "control.loop", "control.call",
      "control.call_indirect", "control.ret", "stack.push", "stack.pop", "stack.leave")
@@ -38,7 +37,7 @@ _WORD = 8
 class Group(NamedTuple):
     """Neighbours; from the address of the first to the lowest, and to behind the highest."""
 
-    place: int  # of its addend in `unit_addends`
+    place: int  # among those of the unit
     first: tuple[int, int]  # number of the instruction, OPERAND or STACK
     low: int
     high: int
@@ -64,22 +63,21 @@ class _Gathering:
 
 
 class _Registers:
+    """What is known of each."""
+
     def __init__(self) -> None:
         self._next = 16
-        self._known = [_Known(n) for n in range(16)]
+        self.origins = list(range(16))
+        self.moved = [0] * 16
 
-    def __getitem__(self, number: int) -> _Known:
-        return self._known[number]
-
-    def set(self, number: int, known: _Known) -> None:
-        self._known[number] = known
+    def copy(self, target: int, source: int) -> None:
+        self.origins[target], self.moved[target] = self.origins[source], self.moved[source]
 
     def move(self, number: int, by: int) -> None:
-        origin, moved = self._known[number]
-        self._known[number] = _Known(origin, moved + by)
+        self.moved[number] += by
 
     def lose(self, number: int) -> None:
-        self._known[number] = _Known(self._next)
+        self.origins[number], self.moved[number] = self._next, 0
         self._next += 1
 
 
@@ -91,8 +89,8 @@ def _has_operand(form: Form) -> bool:
     return is_inline(form) or is_one_of_ours(form) or form.meaning.startswith(("stack.", "control."))
 
 
-def groups(code: Sequence[LongDecoded]) -> dict[tuple[int, int], Group]:
-    """The groups of at least two, by each of their members."""
+def groups(code: Sequence[LongDecoded], most: int) -> dict[tuple[int, int], Group]:
+    """The groups of at least two, by each of their members; the largest, when there are more than `most`."""
     registers = _Registers()
     open_groups: dict[tuple[int, int, int], _Gathering] = {}
     all_groups: list[_Gathering] = []
@@ -107,7 +105,9 @@ def groups(code: Sequence[LongDecoded]) -> dict[tuple[int, int], Group]:
             group.write |= what.write
             group.members.append((number, kind))
         _follow(i, registers)
-    shared = sorted((g for g in all_groups if len(g.members) > 1), key=lambda g: -len(g.members))[:MOST_GROUPS]
+    shared = [group for group in all_groups if len(group.members) > 1]
+    if len(shared) > most:
+        shared = sorted(shared, key=lambda group: -len(group.members))[:most]
     return {
         member: Group(place, g.members[0], g.low - g.start, g.high - g.start, g.write)
         for place, g in enumerate(shared)
@@ -117,54 +117,56 @@ def groups(code: Sequence[LongDecoded]) -> dict[tuple[int, int], Group]:
 
 def _accesses(i: LongDecoded, registers: _Registers) -> list[tuple[int, tuple[int, int, int], int, Access]]:
     """OPERAND or STACK, what the address depends on, how far from there it is, the access; in the order of looking."""
-    form, found = i.its_form, []
-    if i.is_memory and i.segment < FS and not i.address_size_32 and _has_operand(form):
-        what = fp_access(i) if is_inline(form) else access(i)
-        base = index = None
-        offset = i.displacement
-        if i.base_number != NO_REGISTER_LONG:
-            base = registers[i.base_number]
-            offset += base.moved
-        if i.index_number != NO_REGISTER_LONG:
-            index = registers[i.index_number]
-            offset += index.moved << i.scale
-        key = (base.origin if base else -1, index.origin if index else -1, i.scale if index else 0)
-        is_plain = not (i.base_number in RESIDENT and i.index_number in RESIDENT)  # that takes an addition
-        if is_plain and not what.aligned and base is not None and -_FAR < i.displacement < _FAR:
+    what, stack = _touched(i.form, i.variant)
+    found = []
+    if what is not None and i.segment < FS and not i.address_size_32:
+        base, index = i.base_number, i.index_number
+        # both resident: that takes an addition
+        is_plain = base != NO_REGISTER_LONG and not (base in RESIDENT and index in RESIDENT)
+        if is_plain and not what.aligned and -FAR < i.displacement < FAR:
+            offset = i.displacement + registers.moved[base]
+            key = (registers.origins[base], -1, 0)
+            if index != NO_REGISTER_LONG:
+                offset += registers.moved[index] << i.scale
+                key = (registers.origins[base], registers.origins[index], i.scale)
             found.append((OPERAND, key, offset, what))
-    at = _stack_access(i)
-    if at is not None:
-        number, displacement, write = at
-        known = registers[number]
-        found.append((STACK, (known.origin, -1, 0), known.moved + displacement, Access(_WORD, write)))
+    if stack is not None:
+        number, displacement, write = stack
+        key = (registers.origins[number], -1, 0)
+        found.append((STACK, key, registers.moved[number] + displacement, Access(_WORD, write)))
     return found
 
 
 def accesses(i: LongDecoded) -> list[int]:
     """OPERAND and STACK, those that an instruction has."""
-    operand = [OPERAND] if i.is_memory and _has_operand(i.its_form) else []
-    return operand + ([STACK] if _stack_access(i) is not None else [])
+    what, stack = _touched(i.form, i.variant)
+    return ([] if what is None else [OPERAND]) + ([] if stack is None else [STACK])
 
 
-def _stack_access(i: LongDecoded) -> tuple[int, int, bool] | None:
-    """Base, displacement and whether it is a write, of an access that no operand shows."""
-    if i.operand_size != 64:
-        return None
-    match i.its_form.meaning:
+@cache
+def _touched(number: int, variant: int) -> tuple[Access | None, tuple[int, int, bool] | None]:
+    """By the memory operand; and base, displacement and whether it is a write, of an access that no operand shows."""
+    form, is_wide = FORMS[number], operand_size_of(variant) == 64
+    what = None
+    if variant & VARIANT_MEMORY and _has_operand(form):
+        what = fp_access_of(number, is_wide) if is_inline(form) else access_of(number, variant)
+    if not is_wide:
+        return what, None
+    match form.meaning:
         case "stack.push" | "control.call" | "control.call_indirect":
-            return _RSP, -_WORD, True
+            return what, (_RSP, -_WORD, True)
         case "stack.pop" | "control.ret":
-            return _RSP, 0, False
+            return what, (_RSP, 0, False)
         case "stack.leave":
-            return _RBP, 0, False
-    return None
+            return what, (_RBP, 0, False)
+    return what, None
 
 
 def followed(i: LongDecoded) -> list[_Known]:
     """What is known of the registers behind an instruction, by those in front of it."""
     registers = _Registers()
     _follow(i, registers)
-    return [registers[number] for number in range(16)]
+    return [_Known(*known) for known in zip(registers.origins, registers.moved, strict=True)]
 
 
 @cache
@@ -197,7 +199,7 @@ def _follow(i: LongDecoded, registers: _Registers) -> None:
         case "control.ret":
             registers.move(_RSP, _WORD + (i.immediate & 0xFFFF if form.operands else 0))
         case "stack.leave":
-            registers.set(_RSP, registers[_RBP])
+            registers.copy(_RSP, _RBP)
             registers.move(_RSP, _WORD)
             registers.lose(_RBP)
         case _ if target is None:
@@ -207,10 +209,10 @@ def _follow(i: LongDecoded, registers: _Registers) -> None:
         case "arith.inc" | "arith.dec":
             registers.move(target, 1 if movement == "arith.inc" else -1)
         case "move.lea" if i.index_number == NO_REGISTER_LONG != i.base_number and not i.address_size_32:
-            registers.set(target, registers[i.base_number])
+            registers.copy(target, i.base_number)
             registers.move(target, i.displacement)
         case "move.mov" if (source := number_of(i, form.operands[1])) is not None:
-            registers.set(target, registers[source])
+            registers.copy(target, source)
         case "stack.pop":
             registers.move(_RSP, _WORD)
             registers.lose(target)

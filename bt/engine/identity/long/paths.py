@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bt.engine.identity.long.decoded import LongBlock
+from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at
 from bt.engine.identity.long.surroundings import Step
 from bt.x86.mode import ALIGNMENT_FREE, BREAKPOINT_FREE, CODE_64, USER
 from bt.x86.page import PAGE
@@ -46,6 +46,8 @@ def runs_of(path: Sequence[LongBlock], following: int | None, is_head: Callable[
         blocks += [block] * len(instructions)
         last = instructions[-1]
         onward, goes_by_itself = _onward(Step(last, None), following_now)
+        if _leads_back(last, (steps or [Step(last, None)])[0].i, onward, after):
+            onward = last.target
         closes = onward is not None and onward == steps[0].i.eip if steps else onward == last.eip
         head = blocks[0]
         goes_on = closes or (
@@ -68,6 +70,14 @@ def runs_of(path: Sequence[LongBlock], following: int | None, is_head: Callable[
 def _stays(head: LongBlock, block: LongBlock) -> bool:
     """Whether a unit that begins with `head` may go on with `block`: not beyond its page."""
     return block.mode == head.mode and block.page == head.page and block.eip // PAGE == head.eip // PAGE
+
+
+def _leads_back(last: LongDecoded, head: LongDecoded, onward: int | None, after: LongBlock | None) -> bool:
+    """Whether a branch to the unit's own head is taken more often than not, though just now it was not: the block on
+    the other side has been come to less often."""
+    if last.its_form.meaning != "control.jcc" or last.target != head.eip:
+        return False
+    return onward is None or after is None or 2 * decoded_at(after.records).heat < head.heat
 
 
 def _onward(last: Step, following: int | None) -> tuple[int | None, bool]:

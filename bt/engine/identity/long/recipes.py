@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from bt.engine.identity.long.decoded import Essence, LongDecoded
-from bt.engine.identity.long.encoding import HOST, RESIDENT, i32, instruction
+from bt.engine.identity.long.encoding import HOST, NOWHERE, RESIDENT, i32, instruction
 from bt.engine.identity.long.integer import encode_essence
 from bt.x86.opcodes import Method, Operand, Width
 
@@ -87,7 +87,7 @@ def _recipe_of(i: Essence) -> Recipe | None:
         numbers = [number_of(i, operand) for operand in form.operands if operand.method is not Method.IMMEDIATE]
         if any(number is None or number in RESIDENT for number in numbers):
             return None
-        return Recipe(encode_essence(i), frozenset(number for number in numbers if number is not None))
+        return Recipe(encode_essence(i, NOWHERE), frozenset(number for number in numbers if number is not None))
     target = number_of(i, first)
     if target is None or target in RESIDENT:
         return None

@@ -21,4 +21,7 @@ class Surroundings(NamedTuple):
     way_to: int  # r10: address
     way_fp: int  # r10: host address, where the unit goes on with FP instructions ready if they can be
     way_neighbours: int  # r10: record, `scratch`: LONG_UNIT
+    way_sampled: int  # the same
+    looks: tuple[tuple[int, int], tuple[int, int]]  # look_around (reach_code.py), by CPL 3 and write
+    to_write: int  # from the address at which code runs to that at which it is written
     unlike: frozenset[str]

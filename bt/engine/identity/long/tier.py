@@ -12,14 +12,27 @@ from bt.codegen.arena import ArenaFull
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
 from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at, first_records
 from bt.engine.identity.long.encoding import HELD, HOST, S0, NotEncodable, gpr, i32, load, move, slot, store
-from bt.engine.identity.long.handlers import COUNT, ENTER, LEAVE_NEIGHBOURS, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
+from bt.engine.identity.long.handlers import (
+    COUNT,
+    ENTER,
+    LEAVE_NEIGHBOURS,
+    LEAVE_SAMPLED,
+    LEAVE_TO,
+    LEAVE_UNIT,
+    PREPARE_FP,
+)
+from bt.engine.identity.long.host_code import NewReach
 from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
-from bt.engine.identity.long.paths import UNROLLED_INSNS, Run, runs_of
+from bt.engine.identity.long.paths import LONGEST_RUN, UNROLLED_INSNS, Run, runs_of
+from bt.engine.identity.long.reach_code import PATIENCE, look_around
 from bt.engine.identity.long.surroundings import Step, Surroundings
-from bt.engine.identity.long.unit import UnitWriter
+from bt.engine.identity.long.transfer_code import Entry, Link, enter
+from bt.engine.identity.long.unit import UnitWriter, Written
 from bt.engine.identity.making.undefined_flags import ask_host
 from bt.engine.structures import BLOCK, BLOCK_BYTES, LONG_VARIANTS
 from bt.host.reserved import Refused
+from bt.memory.soft_mmu.host_form import host_form
+from bt.memory.soft_mmu.reaches import REACH, REACH_BYTES, REACHES
 
 if TYPE_CHECKING:
     from bt.engine.translator.vcpu import TranslatingVcpu
@@ -32,13 +45,27 @@ _FRAME = slot("host_frame")
 _RBP, _FREE, _RECORD = 5, 14, 12
 
 
+class _End(NamedTuple):
+    """Where a unit leads: to its own head, or to an address, or to a record; else as its last instruction has it."""
+
+    closes: bool = False
+    exit: int | None = None
+    exit_record: int | None = None
+
+
+class _Manner(NamedTuple):
+    """How a unit accesses memory."""
+
+    remembers: bool  # accesses have reaches
+    shares: bool = True  # they ask for their neighbours
+
+
 class _Source(NamedTuple):
     """What a unit was made from: record, where the path goes on, address of the block."""
 
     steps: list[tuple[int, int | None, int]]
-    closes: bool
-    exit: int | None
-    exit_record: int | None
+    end: _End
+    manner: _Manner
 
 
 class _NoRoom(Exception):
@@ -48,9 +75,10 @@ class _NoRoom(Exception):
 class LongTier:
     """Made at the first promotion. Raises Refused where there is no room for its code."""
 
-    def __init__(self, cpu: TranslatingVcpu, *, everything: bool) -> None:
+    def __init__(self, cpu: TranslatingVcpu, *, everything: bool, reaches_at_once: bool) -> None:
         self._cpu = cpu
         self._most_made = LONG_UNITS if everything else _MOST_MADE
+        self._at_first = _Manner(remembers=reaches_at_once)
         library = cpu.library
         self._to_write = library.arena.write_base - library.arena.exec_base
         try:
@@ -61,6 +89,8 @@ class LongTier:
         self._units, self._members = cpu.area(LONG_UNITS * LONG_UNIT_BYTES, sparse=True), cpu.area(8 * LONG_MEMBERS)
         cpu.set_control("long_units", self._units.address)
         cpu.set_control("long_members", self._members.address)
+        self._known_reaches = cpu.area(8 * (REACHES + 1), sparse=True)
+        cpu.state["reaches"] = self._known_reaches.address
         self._count, self._enter = library.symbols[COUNT.name], library.symbols[ENTER.name]
         self._next = self._pieces.current
         self._unlike = ask_host(self._for_a_moment).unlike
@@ -73,17 +103,22 @@ class LongTier:
     def forget(self) -> None:
         """All units: what they were made from is about to be forgotten."""
         self._pieces.shrink()
-        self._next = self._pieces.current
+        self._begin_piece()
+        self._known_reaches.map[:8] = bytes(8)
         self._units_next = 0
         self._members_next = 0
         self._cpu.set_control("long_members_next", 0)
         self._first_records: list[int] = []  # by number of the block
         # by physical page, mode and RIP: where other units come in, and code of units of the same page that leads there
-        self._hot: dict[tuple[int, int, int], int] = {}
-        self._sites: dict[tuple[int, int, int], list[int]] = {}
+        self._entries: dict[tuple[int, int, int], Entry] = {}
+        self._sites: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
         self._heads: dict[int, int] = {}  # entries by record
-        self._sources: dict[int, _Source] = {}  # of units with neighbours, by host address of LONG_UNIT
+        self._sources: dict[int, _Source] = {}  # of units, by host address of LONG_UNIT
         self._write_ways()
+
+    def _begin_piece(self) -> None:
+        """Code from its beginning, reaches from its end."""
+        self._next, self._reach_top = self._pieces.current, self._pieces.end
 
     def _write_ways(self) -> None:
         """What all units share: the ways out and in."""
@@ -95,6 +130,7 @@ class LongTier:
             (_FREE, LEAVE_TO),
             (_FREE, PREPARE_FP),
             (_RECORD, LEAVE_NEIGHBOURS),
+            (_RECORD, LEAVE_SAMPLED),
         ):
             target = symbols[signature.name]
             code = spill + move(register, S0)
@@ -103,8 +139,15 @@ class LongTier:
             self._write(jump + 1, i32(target - jump - 5))
         resume = move(S0, _FREE) + store(_FRAME, _RBP) + b"".join(load(HOST[n], gpr(n)) for n in HELD)
         self._cpu.set_control("long_resume", self._add(resume + bytes.fromhex("41ffe2")))  # jmp r10
-        way_out, way_to, way_fp, way_neighbours = ways
-        self._around = Surroundings(way_out, way_to, way_fp, way_neighbours, self._unlike)
+        supervisor, user = (
+            (self._add(look_around(form, write=False)), self._add(look_around(form, write=True)))
+            for form in (host_form(user=False), host_form(user=True))
+        )
+        looks = supervisor, user
+        way_out, way_to, way_fp, way_neighbours, way_sampled = ways
+        self._around = Surroundings(
+            way_out, way_to, way_fp, way_neighbours, way_sampled, looks, self._to_write, self._unlike
+        )
 
     def _write(self, host: int, code: bytes) -> None:
         ctypes.memmove(host + self._to_write, code, len(code))
@@ -157,11 +200,11 @@ class LongTier:
         while steps:
             end = next((n for n, each in enumerate(steps) if each.i.form in self._missing), None)
             if end is None:
-                end = self._make(steps, blocks, closes=closes, exit=exit)
+                end = self._make(steps, blocks, _End(closes, exit), self._at_first)
                 if end is None:
                     return
             if end:
-                self._make(steps[:end], blocks[:end], exit_record=steps[end].i.record)
+                self._make(steps[:end], blocks[:end], _End(exit_record=steps[end].i.record), self._at_first)
             if closes:
                 closes, exit = False, head
                 if steps[-1].i.its_form.meaning.startswith("control."):
@@ -169,20 +212,8 @@ class LongTier:
                     steps = [*steps[:-1], steps[-1]._replace(onward=None)]
             steps, blocks = steps[end + 1 :], blocks[end + 1 :]
 
-    def _make(
-        self,
-        steps: list[Step],
-        blocks: list[LongBlock],
-        *,
-        closes: bool = False,
-        exit: int | None = None,
-        exit_record: int | None = None,
-        shares: bool = True,
-    ) -> int | None:
-        """Make a unit. Answers None if that is all, else which instruction is none for a unit.
-
-        `shares`: it may ask once for neighbours.
-        """
+    def _make(self, steps: list[Step], blocks: list[LongBlock], end: _End, manner: _Manner) -> int | None:
+        """Make a unit. Answers None if that is all, else which instruction is none for a unit."""
         first = steps[0].i
         if self._handler(first.record) not in (self._count, self._own_handler(first)):
             return None  # it has one, or is gone, or a breakpoint
@@ -191,18 +222,20 @@ class LongTier:
             return None
         if not self._has_room(len(steps)):
             raise _NoRoom
-        unrolled = steps * max(UNROLLED_INSNS // len(steps), 1) if closes else steps
+        unrolled = steps * max(UNROLLED_INSNS // len(steps), 1) if end.closes else steps
         unit = self._units.address + self._units_next * LONG_UNIT_BYTES
         writer = UnitWriter(
             unrolled,
             blocks[0].mode,
             self._next,
+            self._reach_top if manner.remembers else None,
             self._around,
-            self._enter,
-            closes=closes,
-            exit=exit,
-            exit_record=exit_record,
-            shares_as=unit if shares else None,
+            unit,
+            to_enter=self._enter,
+            closes=end.closes,
+            exit=end.exit,
+            exit_record=end.exit_record,
+            shares=manner.shares,
         )
         try:
             written = writer.write()
@@ -211,66 +244,84 @@ class LongTier:
             return writer.at % len(steps)
         assert len(written.code) <= MOST_CODE
         start = self._add(written.code)
-        self._enter_unit(first.record, start, start + written.hot, written.dead_jump)
-        self._link(blocks[0], first.eip, start, written.hot, writer.links)
+        self._enter_reaches(start, written.code, writer.reaches)
+        self._enter_unit(first.record, start, written, writer.entry)
+        self._link(blocks[0], first.eip, start, writer.entry, writer.links)
         self._enter_members({block.address for block in blocks[: len(steps)]})
         self.places[first.eip] += 1
-        if writer.has_neighbours:
+        if writer.has_neighbours or not manner.remembers:
             triples = [(step.i.record, step.onward, block.address) for step, block in zip(steps, blocks, strict=False)]
-            self._sources[unit] = _Source(triples, closes, exit, exit_record)
+            self._sources[unit] = _Source(triples, end, manner)
         return None
 
-    def make_plain(self, unit: int) -> None:
-        """Make a unit (host address of its LONG_UNIT) anew, in which each access asks for itself."""
+    def make_anew(self, unit: int, **change: bool) -> None:
+        """Make a unit (host address of its LONG_UNIT) anew, `change` of its _Manner changed."""
         source = self._sources.pop(unit, None)
         if source is None or _quad(unit + LONG_UNIT.offsets["dead"]):
             return
-        record, entry, hot = (_quad(unit + LONG_UNIT.offsets[name]) for name in ("record", "entry", "hot"))
+        record, entry = (_quad(unit + LONG_UNIT.offsets[name]) for name in ("record", "entry"))
         ctypes.c_uint64.from_address(unit + LONG_UNIT.offsets["dead"]).value = 1
-        self._write(hot, _quad(unit + LONG_UNIT.offsets["dead_jump"]).to_bytes(8, "little"))
+        for place, code in (("hot", "dead_jump"), ("inside", "dead_inside")):
+            self._write(_quad(unit + LONG_UNIT.offsets[place]), ctypes.string_at(unit + LONG_UNIT.offsets[code], 8))
         if self._handler(record) != entry:
             return
         self._own(record)
         steps = [Step(decoded_at(at), onward) for at, onward, _ in source.steps]
         blocks = [LongBlock.at(address) for _, _, address in source.steps]
+        self.places[steps[0].i.eip] -= 1
         try:
-            self._make(
-                steps, blocks, closes=source.closes, exit=source.exit, exit_record=source.exit_record, shares=False
-            )
+            self._make(steps, blocks, source.end, source.manner._replace(**change))
         except _NoRoom:
             self._cpu.forget_everything()
 
-    def _link(self, block: LongBlock, eip: int, start: int, hot: int, links: Sequence[tuple[int, int]]) -> None:
+    def _link(self, block: LongBlock, eip: int, start: int, entry: Entry, links: Sequence[Link]) -> None:
         """Have units of a page jump to each other, once there are both: where one may run, so may the other."""
-
-        def jump(site: int, target: int) -> None:
-            self._write(site, bytes((JUMP_REL32,)) + i32(target - site - JUMP_BYTES))
-
         page = (block.page, block.mode)
-        self._hot[*page, eip] = start + hot
-        for site in self._sites.get((*page, eip), ()):
-            jump(site, start + hot)
-        for offset, target in links:
-            self._sites.setdefault((*page, target), []).append(start + offset)
-            if (*page, target) in self._hot:
-                jump(start + offset, self._hot[*page, target])
+        self._entries[*page, eip] = entry
+        for site, rest in self._sites.get((*page, eip), ()):
+            self._write(site, enter(site, entry, rest))
+        for link in links:
+            site, target = start + link.at, (*page, link.target)
+            self._sites.setdefault(target, []).append((site, link.rest))
+            if target in self._entries:
+                self._write(site, enter(site, self._entries[target], link.rest))
 
     def _has_room(self, steps: int) -> bool:
-        if self._next + MOST_CODE > self._pieces.end:
+        if self._next + MOST_CODE + 2 * REACH_BYTES * LONGEST_RUN > self._reach_top:
             if not self._pieces.grow():
                 return False
-            self._next = self._pieces.current
+            self._begin_piece()
         return self._units_next < LONG_UNITS and self._members_next + steps < LONG_MEMBERS
 
-    def _enter_unit(self, record: int, start: int, hot: int, dead_jump: bytes) -> None:
+    def _enter_reaches(self, start: int, code: bytes, reaches: Sequence[NewReach]) -> None:
+        for reach in reaches:
+            site = reach.site
+            jump = bytes((JUMP_REL32,)) + i32(reach.detour - site - JUMP_BYTES) + code[site + JUMP_BYTES : site + 8]
+            fields = {
+                "low": 0,
+                "limit": 0,
+                "addend": 0,
+                "size": reach.size,
+                "patience": PATIENCE,
+                "mark": 0,
+                "site": start + site + self._to_write,
+                "detour": int.from_bytes(jump, "little"),
+            }
+            self._write(reach.address, b"".join(fields[name].to_bytes(8, "little") for name in REACH.offsets))
+        self._reach_top -= REACH_BYTES * len(reaches)
+
+    def _enter_unit(self, record: int, start: int, written: Written, entry: Entry) -> None:
         fields = {
             "record": record,
             "entry": start,
-            "hot": hot,
-            "dead_jump": int.from_bytes(dead_jump, "little"),
+            "hot": start + written.hot,
+            "dead_jump": int.from_bytes(written.dead_jump, "little"),
+            "inside": entry.inside,
+            "dead_inside": int.from_bytes(written.dead_inside, "little"),
             "dead": 0,
             "misses": 0,
             "counted_from": 0,
+            "samples": 0,
         }
         for name, value in fields.items():
             at = self._units_next * LONG_UNIT_BYTES + LONG_UNIT.offsets[name]

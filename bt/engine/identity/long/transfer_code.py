@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
 from bt.engine.identity.long.decoded import LongDecoded
 from bt.engine.identity.long.encoding import (
     BUDGET,
     CODE_TAG,
     HOST,
     NOT_EQUAL,
+    NOT_SIGN,
     RESIDENT,
     RSP_HOME,
     S0,
@@ -46,6 +49,37 @@ _PLACES = BRANCH_CACHE_ENTRIES - 1 << _ENTRY_BITS
 _WITHIN = frozenset(("control.jcxz", "control.loop"))
 
 
+class Entry(NamedTuple):
+    """Where other units, and its own end, come into a unit, once they have charged for it."""
+
+    inside: int  # host address
+    total: int  # instructions to be charged
+    out: int  # host address: where to go when the budget does not do
+
+
+def enter(at: int, entry: Entry, rest: int) -> bytes:
+    """Code at host address `at` that goes there with `rest` instructions charged that are not executed."""
+    charge = instruction(b"\x81", 5, BUDGET, wide=True) + i32(entry.total - rest)  # sub
+    end = at + len(charge) + 6
+    code = charge + bytes((0x0F, 0x80 | NOT_SIGN)) + i32(entry.inside - end)
+    return code + bytes((JUMP_REL32,)) + i32(entry.out - end - JUMP_BYTES)
+
+
+ENTER_BYTES = len(enter(0, Entry(0, 0, 0), 0))
+
+
+HOST_NOP = 0x90
+DEAD_BYTES = 8  # overwritten at a unit's beginning when it dies
+
+
+class Link(NamedTuple):
+    """A place to be overwritten with `enter`, how far behind the beginning; where it leads to; `rest` as there."""
+
+    at: int
+    target: int
+    rest: int
+
+
 def is_canonical(address: int) -> bool:
     return address >> 47 in (0, (1 << 17) - 1)
 
@@ -54,12 +88,19 @@ class TransferCode(MemoryCode):
     """Adds the stack and transfers of control."""
 
     def __init__(
-        self, steps: Sequence[Step], mode: int, start: int, around: Surroundings, shares_as: int | None
+        self,
+        steps: Sequence[Step],
+        mode: int,
+        start: int,
+        reach_top: int | None,
+        around: Surroundings,
+        unit: int,
+        *,
+        shares: bool,
     ) -> None:
-        super().__init__(steps, mode, start, around, shares_as)
-        self._hot = 0  # where other units come in
-        # how far behind the beginning is code to a place in the same page, and what place
-        self.links: list[tuple[int, int]] = []
+        super().__init__(steps, mode, start, reach_top, around, unit, shares=shares)
+        self.entry = Entry(0, 0, 0)
+        self.links: list[Link] = []  # to places in the same page
 
     def _stack(self, i: LongDecoded) -> None:
         form = i.its_form
@@ -70,17 +111,17 @@ class TransferCode(MemoryCode):
             case "stack.push":
                 self._push(i)
             case "stack.pop" if form.operands[0].method is Method.OPCODE_REGISTER or not i.is_memory:
-                self._look_up_stack(0, write=False)
+                top = self._look_up_stack(0, write=False)
                 number = i.rm_number
                 if number in RESIDENT:
-                    self._put(load(S1, Address(S0)), store(gpr(number), S1))
+                    self._put(load(S1, top), store(gpr(number), S1))
                 else:
-                    self._put(load(HOST[number], Address(S0)))
+                    self._put(load(HOST[number], top))
                 if number != _RSP:
                     self._put(lea(RSP_HOME, Address(RSP_HOME, 8)))
             case "stack.leave":
-                self._look_up_stack(0, write=False, base=_RBP)
-                self._put(load(S0, Address(S0)), lea(RSP_HOME, Address(_RBP, 8)), move(_RBP, S0))
+                top = self._look_up_stack(0, write=False, base=_RBP)
+                self._put(load(S1, top), lea(RSP_HOME, Address(_RBP, 8)), move(_RBP, S1))
             case _:
                 raise NotEncodable(form.meaning)
 
@@ -96,20 +137,19 @@ class TransferCode(MemoryCode):
             self._push_constant(i.immediate)
             return
         if i.is_memory:
-            self._look_up_operand(i, access(i))
-            self._put(load(S0, Address(S0)), store(TEMPORARY, S0))
-        self._look_up_stack(-8, write=True)
+            self._put(load(S1, self._look_up_operand(i, access(i))), store(TEMPORARY, S1))
+        top = self._look_up_stack(-8, write=True)
         if i.is_memory:
-            self._put(load(S1, TEMPORARY), store(Address(S0), S1))
+            self._put(load(S1, TEMPORARY), store(top, S1))
         elif i.rm_number in RESIDENT:
-            self._put(load(S1, gpr(i.rm_number)), store(Address(S0), S1))
+            self._put(load(S1, gpr(i.rm_number)), store(top, S1))
         else:
-            self._put(store(Address(S0), HOST[i.rm_number]))
+            self._put(store(top, HOST[i.rm_number]))
         self._put(lea(RSP_HOME, Address(RSP_HOME, -8)))
 
     def _push_constant(self, value: int) -> None:
-        self._look_up_stack(-8, write=True)
-        self._put(constant(S1, value), store(Address(S0), S1), lea(RSP_HOME, Address(RSP_HOME, -8)))
+        top = self._look_up_stack(-8, write=True)
+        self._put(constant(S1, value), store(top, S1), lea(RSP_HOME, Address(RSP_HOME, -8)))
 
     def _control(self, step: Step) -> None:
         i, onward = step.i, step.onward
@@ -145,8 +185,7 @@ class TransferCode(MemoryCode):
                 self._put(load(S0, TEMPORARY))
                 self._go_indirect(onward)
             case "control.ret":
-                self._look_up_stack(0, write=False)
-                self._put(load(S0, Address(S0)))
+                self._put(load(S0, self._look_up_stack(0, write=False)))
                 self._check_canonical()
                 released = 8 + (i.immediate & 0xFFFF if i.its_form.operands else 0)
                 self._put(lea(RSP_HOME, Address(RSP_HOME, released)))
@@ -162,8 +201,7 @@ class TransferCode(MemoryCode):
     def _target(self, i: LongDecoded) -> None:
         """r10 = where an indirect transfer goes."""
         if i.is_memory:
-            self._look_up_operand(i, access(i))
-            self._put(load(S0, Address(S0)))
+            self._put(load(S0, self._look_up_operand(i, access(i))))
         else:
             self._destroy()
             number = i.rm_number
@@ -214,19 +252,22 @@ class TransferCode(MemoryCode):
 
         def stub() -> None:
             self._put(save)
-            if rest:
-                self._put(add_to_slot(BUDGET, rest))
-            self._go(target)
+            self._go(target, rest)
 
         return stub
 
-    def _go(self, target: int) -> None:
-        """On to an address, by way of the cache of units. The flags are saved, the budget is right."""
+    def _go(self, target: int, rest: int = 0) -> None:
+        """On to an address, by way of the cache of units. The flags are saved; `rest` as in `enter`."""
         if target == self._steps[0].i.eip:
-            self._jump(self._hot)
+            self._put(enter(self.here, self.entry, rest))
             return
+        # a link is written even when the unit is dead: not over the jump that is at its beginning then
+        self._put(bytes((HOST_NOP,)) * (self.entry.inside + DEAD_BYTES - self.here))
+        begin = len(self._code)
         if target // PAGE == self._steps[0].i.eip // PAGE:
-            self.links.append((len(self._code), target))
+            self.links.append(Link(begin, target, rest))
+        if rest:
+            self._put(add_to_slot(BUDGET, rest))
         signed = target - (1 << 64 if target >> 63 else 0)
         place = _UNIT_CACHE + (((signed << _ENTRY_BITS) ^ signed) & _PLACES)
         self._put(
@@ -235,11 +276,12 @@ class TransferCode(MemoryCode):
             instruction(b"\x0b", S1, CODE_TAG, wide=True),
             instruction(b"\x3b", S1, Address(STATE, place), wide=True),
         )
-        self._jump_unless_equal(self._around.way_to)
+        self._jump_if(NOT_EQUAL, self._around.way_to)
         self._put(instruction(b"\xff", 4, Address(STATE, place + 8)))
+        assert len(self._code) - begin >= ENTER_BYTES
 
-    def _jump_unless_equal(self, target: int) -> None:
-        self._put(bytes((0x0F, 0x80 | NOT_EQUAL)), i32(target - self._here - 6))
+    def _jump_if(self, condition: int, target: int) -> None:
+        self._put(bytes((0x0F, 0x80 | condition)), i32(target - self.here - 6))
 
     def _go_indirect(self, onward: int | None) -> None:
         """On to the canonical address in r10. The flags are saved, the budget is right but for what is not executed of
@@ -273,4 +315,4 @@ class TransferCode(MemoryCode):
         self._put(instruction(b"\xff", 4, Address(STATE, _UNIT_CACHE + 8, S1)))
         self._fill(hole)
         self._put(shift(4, S0, 64 - RIP_BITS), shift(7, S0, 64 - RIP_BITS))
-        self._jump(self._around.way_to)
+        self.jump(self._around.way_to)

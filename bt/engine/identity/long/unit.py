@@ -2,15 +2,17 @@
 
 Where the flags are meanwhile is told in host_code.py.
 
+    out:    budget back / r10 = record / jmp to the way out, which counts where there are no reaches
     hot:    sub budget, TOTAL / js out
             instructions; whatever is not to be done here jumps to a stub
-            jmp hot, or to another unit
+            sub budget, TOTAL / jns behind the head, or to another unit in the same way
     stubs:  budget back for what was not executed; r10 = record / jmp to the way out, or r10 = address / on there
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
@@ -22,6 +24,7 @@ from bt.engine.identity.long.encoding import (
     HOST,
     NOT_BELOW,
     NOT_EQUAL,
+    NOWHERE,
     RAX,
     RESIDENT,
     S0,
@@ -29,6 +32,7 @@ from bt.engine.identity.long.encoding import (
     SIGN,
     Address,
     NotEncodable,
+    add_to_slot,
     constant,
     gpr,
     i32,
@@ -49,7 +53,7 @@ from bt.engine.identity.long.neighbours import accesses
 from bt.engine.identity.long.recipes import recipe_of, written
 from bt.engine.identity.long.repairs import at_once, late
 from bt.engine.identity.long.surroundings import Step, Surroundings
-from bt.engine.identity.long.transfer_code import TransferCode
+from bt.engine.identity.long.transfer_code import HOST_NOP, Entry, TransferCode, enter
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.x86.flags import ARITHMETIC
 from bt.x86.opcodes import Method
@@ -62,7 +66,8 @@ _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 class Written(NamedTuple):
     code: bytes
     hot: int  # how far behind the beginning
-    dead_jump: bytes
+    dead_jump: bytes  # what is there once it is dead
+    dead_inside: bytes  # and where those come who have charged for it
 
 
 def can_leave(i: LongDecoded) -> bool:
@@ -97,23 +102,29 @@ class UnitWriter(TransferCode):
         steps: Sequence[Step],
         mode: int,
         start: int,
+        reach_top: int | None,
         around: Surroundings,
-        enter: int,
+        unit: int,
         *,
+        to_enter: int,
         closes: bool,
         exit: int | None,
         exit_record: int | None,
-        shares_as: int | None,
+        shares: bool,
     ) -> None:
-        super().__init__(steps, mode, start, around, shares_as)
-        self._enter = enter
+        super().__init__(steps, mode, start, reach_top, around, unit, shares=shares)
+        self._to_enter = to_enter
         self._closes, self._exit, self._exit_record = closes, exit, exit_record
         # where each instruction begins, what leads on behind them, and the stubs: for people
         self.begins: list[int] = []
         self._checks = _ready_checks(steps)
-        self._leaves = [
+
+    @cached_property
+    def _leaves(self) -> list[tuple[LongDecoded, bool]]:
+        """Instructions, and whether each can leave the unit."""
+        return [
             (step.i, bool(checked) or self._can_leave(number, step.i))
-            for number, (step, checked) in enumerate(zip(steps, self._checks, strict=True))
+            for number, (step, checked) in enumerate(zip(self._steps, self._checks, strict=True))
         ]
 
     def _can_leave(self, number: int, i: LongDecoded) -> bool:
@@ -125,17 +136,24 @@ class UnitWriter(TransferCode):
     # -- the unit ------------------------------------------------------------------------------------------------------
 
     def write(self) -> Written:
-        head = self._steps[0].i
         # mov r14, hot; jmp to the handler that enters
         self._put(bytes.fromhex("49be"), bytes(8))
-        self._jump(self._enter)
-        self._code += bytes(-len(self._code) % 16)
+        self.jump(self._to_enter)
+        out = dead_out = self.here
+        self._put(add_to_slot(BUDGET, self._total))
+        if self._reach_top is None:
+            self._leave_at(self._steps[0].i.record, self._around.way_sampled)
+            dead_out = self.here
+            self._put(add_to_slot(BUDGET, self._total))
+        dead = self.here
+        self._back_to(0, self._steps[0].i.record)
+        self._put(bytes((HOST_NOP,)) * (-len(self._code) % 16))
         hot = len(self._code)
         self._code[2:10] = (self._start + hot).to_bytes(8, "little")
-        self._hot = self._start + hot
         self._put(instruction(b"\x81", 5, BUDGET, wide=True), i32(self._total))
-        assert len(self._code) >= hot + 8
-        self._branch(SIGN, lambda: self._back_to(self._total, head.record))
+        self._jump_if(SIGN, out)
+        inside = len(self._code)
+        self.entry = Entry(self.here, self._total, out)
         for number, step in enumerate(self._steps):
             self.at = number
             self.begins.append(self._start + len(self._code))
@@ -146,20 +164,24 @@ class UnitWriter(TransferCode):
         for hole, stub in self._stubs:
             self._fill(hole)
             stub()
-        dead = self._here
-        self._put(constant(S0, head.record))
-        self._jump(self._around.way_out)
-        dead_jump = bytes((JUMP_REL32,)) + i32(dead - self._hot - 5) + bytes(self._code[hot + 5 : hot + 8])
-        return Written(bytes(self._code), hot, dead_jump)
+
+        def jump_at(place: int, target: int) -> bytes:
+            return (
+                bytes((JUMP_REL32,))
+                + i32(target - self._start - place - JUMP_BYTES)
+                + self._code[place + 5 : place + 8]
+            )
+
+        return Written(bytes(self._code), hot, jump_at(hot, dead), jump_at(inside, dead_out))
 
     def _end(self) -> None:
         if self._exit_record is not None:
             self._save()
             self._put(constant(S0, self._exit_record))
-            self._jump(self._around.way_out)
+            self.jump(self._around.way_out)
         elif self._closes:
             self._save()
-            self._jump(self._hot)
+            self._put(enter(self.here, self.entry, 0))
         elif self._exit is not None:
             self._save()
             self._go(self._exit)
@@ -172,10 +194,10 @@ class UnitWriter(TransferCode):
         if meaning == "move.nop":
             return
         self._encode_instruction(step)
-        if meaning.startswith(("stack.", "control.", "move.xchg")) or not RESIDENT.isdisjoint(
-            (i.reg_number, i.rm_number, i.index_number)
+        if meaning.startswith("control.") or not RESIDENT.isdisjoint(
+            (i.reg_number, i.rm_number, i.base_number, i.index_number)
         ):
-            self._held = None  # r11 may have been used
+            self._held = None  # r10 may have been used
 
     def _encode_instruction(self, step: Step) -> None:
         i = step.i
@@ -192,14 +214,14 @@ class UnitWriter(TransferCode):
     def _floating(self, i: LongDecoded) -> None:
         for bit in _bits(self._checks[self.at]):
             self._check_ready(bit)
-        if i.is_memory:
-            self._look_up_operand(i, fp_access(i))
+        where = self._look_up_operand(i, fp_access(i)) if i.is_memory else NOWHERE
         self._flags_for(i)
         if not i.its_form.changes_mask & ARITHMETIC:
             self._before_writing(written(i))
-        self._put(encode_fp(i))
+        self._put(encode_fp(i, where))
         self._flags_after(i)
         if notes_pointers(i):
+            self._held = None
             if not self._is_followed_by_another():
                 self._put(note_instruction(i))
             if i.is_memory:
@@ -214,17 +236,17 @@ class UnitWriter(TransferCode):
 
         def stub() -> None:
             self._put(save)
-            again = self._here + len(constant(S0, self._here)) + JUMP_BYTES
+            again = self.here + len(constant(S0, self.here)) + JUMP_BYTES
             self._put(constant(S0, again))
-            self._jump(self._around.way_fp)
-            assert self._here == again
+            self.jump(self._around.way_fp)
+            assert self.here == again
             self._put(check)
-            self._jump_unless_equal(back)
+            self._jump_if(NOT_EQUAL, back)
             self._back_to(refund, record)
 
         self._put(check)
         self._branch(EQUAL, stub)
-        back = self._here
+        back = self.here
 
     def _is_followed_by_another(self) -> bool:
         """Whether another x87 instruction becomes the last one before anybody can see this one."""
@@ -237,10 +259,11 @@ class UnitWriter(TransferCode):
         meaning = i.its_form.meaning
         if not is_one_of_ours(i.its_form):
             raise NotEncodable(meaning)
+        where = NOWHERE
         if i.is_memory and meaning != "move.lea":
-            self._look_up_operand(i, access(i))
+            where = self._look_up_operand(i, access(i))
         if meaning in _DIVISIONS:
-            self._check_division(i)
+            self._check_division(i, where)
         repair = None
         is_unlike = meaning in self._around.unlike
         if is_unlike and late(i) is None and not strictly_dead(self._leaves[self.at + 1 :], self._total):
@@ -251,22 +274,21 @@ class UnitWriter(TransferCode):
         self._flags_for(i)
         if repair is not None:
             self._held = None
-            self._put(repair[0], encode(i), repair[1])
+            self._put(repair[0], encode(i, where), repair[1])
             self._live, self._saved, self._due, self._recipe = False, True, 0, None
             return
         changes = i.its_form.changes_mask & ARITHMETIC
         if not changes:
             self._before_writing(written(i))
-        self._put(encode(i))
+        self._put(encode(i, where))
         self._flags_after(i)
         if is_unlike:
             self._due = late(i) or 0
         elif changes:
             self._recipe = recipe_of(i)
 
-    def _check_division(self, i: LongDecoded) -> None:
+    def _check_division(self, i: LongDecoded, where: Address) -> None:
         """Leave where it might raise #DE. r10 stays."""
-        self._held = None
         size = i.operand_size
         form = i.its_form
         if size == 16 or (form.operands[0].method is Method.REGISTER_OR_MEMORY and form.fixed_operand_size == 8):
@@ -275,7 +297,7 @@ class UnitWriter(TransferCode):
         wide = size == 64
         divisor: int | Address
         if i.is_memory:
-            divisor = Address(S0)
+            divisor = where
         elif i.rm_number in RESIDENT:
             divisor = gpr(i.rm_number)
         else:
