@@ -2,10 +2,11 @@
 
 Claims: to the shell in at most 0.4 of the time that `qemu-system-i386 -accel tcg` takes on the same machine, with the
 same devices and command line, without PCI in 0.7; there, each task at least at TCG's rate, a process in two thirds of
-TCG's time; sectors from ATA (by DMA and by PIO) and virtio at least at TCG's; through SeaBIOS to GRUB's prompt in TCG's
-time. Parts: pc, disks, isapc (no PCI), pio, grub; all of them by default. bt and QEMU take turns; what is shown is the
-median of the pairs' ratios, the least and the most. Wall time, from the start of the process to the prompt, and from a
-command to its end. Memory of the host's beside the guest's RAM is shown as it is at the prompt and when all is done.
+TCG's time; sectors from ATA (by DMA and by PIO) and virtio at least at TCG's; through SeaBIOS to GRUB's prompt, and
+Debian's amd64 installer to its shell, in TCG's time. Parts: pc, disks, isapc (no PCI), pio, grub, amd64; all of them by
+default. bt and QEMU take turns; what is shown is the median of the pairs' ratios, the least and the most. Wall time,
+from the start of the process to the prompt, and from a command to its end. Memory of the host's beside the guest's RAM
+is shown as it is at the prompt and when all is done.
 """
 
 from __future__ import annotations
@@ -29,10 +30,9 @@ from bt.cli import library
 from guest_images.disks.made import made
 from guest_images.third_party import locate
 
-PROMPT, DONE = rb"bt# (\x1b\[6n)?$", "that is all"  # the shell asks where the cursor is
+PROMPT, DONE = rb"(bt|~ )# (\x1b\[6n)?$", "that is all"  # the shell asks where the cursor is
 MENU, GRUB_PROMPT = rb"GNU GRUB  version", rb"grub> ?"
 DISK_BYTES = 64 << 20
-RAM_MIB = 256
 PATIENCE_SECONDS = 120.0  # without a word
 # fmt: off
 CONTENDERS: dict[str, tuple[str, ...]] = {
@@ -90,6 +90,8 @@ class Part(NamedTuple):
     tasks: Sequence[Task]
     most: float  # of the time that TCG takes to the prompt
     disk: str = ""
+    ram: int = 256  # MiB
+    is_amd64: bool = False
 
 
 PARTS = {
@@ -99,6 +101,7 @@ PARTS = {
     "isapc": Part(("-M", "isapc", "-cpu", "pentium3"), "noapic", (), 0.7),
     "pio": Part(("-M", "pc"), "libata.dma=0", PIO_TASKS, 0.4),
     "grub": Part(("-M", "pc"), "", (), 1.0, "debian-sysvinit.img"),
+    "amd64": Part(("-M", "pc", "-cpu", "qemu64"), "rdinit=/bin/sh", (), 1.0, ram=512, is_amd64=True),
 }
 
 
@@ -144,13 +147,13 @@ class Vm:
         self.wait_for(PROMPT)
         return seconds
 
-    def beside_ram(self) -> float:
-        """MiB of the host's memory that the process holds beside the guest's RAM: resident pages of its own, and the
-        host's page tables. Files that are mapped (libraries) do not count."""
+    def beside(self, ram: int) -> float:
+        """MiB of the host's memory that the process holds beside the guest's RAM (`ram` MiB): resident pages of its
+        own, and the host's page tables. Files that are mapped (libraries) do not count."""
         own = Path("/proc") / str(self._process.pid)
         kib = int(_field((own / "status").read_text(), "VmPTE"))
         for mapping in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", (own / "smaps").read_text()):
-            if mapping and int(_field(mapping, "Size")) != RAM_MIB << 10:
+            if mapping and int(_field(mapping, "Size")) != ram << 10:
                 kib += int(_field(mapping, "Anonymous"))
         return kib / 1024
 
@@ -170,17 +173,19 @@ def _field(text: str, name: str) -> str:
 
 
 def command(contender: str, part: Part, scratch: Path) -> list[str]:
+    given = [*CONTENDERS[contender], *part.machine, "-m", str(part.ram)]
     if part.disk:
-        drive = f"file={made(part.disk)},format=raw,if=ide,index=0"
-        return [*CONTENDERS[contender], *part.machine, "-m", str(RAM_MIB), "-snapshot", "-drive", drive]
-    kernel = locate("debian-12-linux")
-    if kernel is None:
-        raise MeasurementFailed("debian-12-linux is not here: make guests")
-    # fmt: off
-    given = [*CONTENDERS[contender], *part.machine, "-m", str(RAM_MIB), "-kernel", str(kernel),
-             "-initrd", str(made("initramfs.gz")), "-append", f"console=ttyS0 {part.append}".strip(),
-             "-drive", f"file={scratch / 'ata.img'},format=raw,if=ide,index=0"]
-    # fmt: on
+        return [*given, "-snapshot", "-drive", f"file={made(part.disk)},format=raw,if=ide,index=0"]
+    debian = "debian-12-amd64" if part.is_amd64 else "debian-12"
+    kernel, initrd = locate(f"{debian}-linux"), locate(f"{debian}-initrd")
+    if kernel is None or initrd is None:
+        raise MeasurementFailed(f"{debian}-linux is not here: make guests")
+    given += ["-kernel", str(kernel), "-append", f"console=ttyS0 {part.append}".strip()]
+    if part.is_amd64:
+        if contender == "qemu":
+            given[0] = "qemu-system-x86_64"
+        return [*given, "-initrd", str(initrd)]
+    given += ["-initrd", str(made("initramfs.gz")), "-drive", f"file={scratch / 'ata.img'},format=raw,if=ide,index=0"]
     if "isapc" not in part.machine:
         given += ["-drive", f"file={scratch / 'virtio.img'},format=raw,if=virtio"]
     return given
@@ -195,11 +200,11 @@ def measure(contender: str, part: Part, scratch: Path) -> Times:
             vm.type("c")
         vm.wait_for(GRUB_PROMPT if part.disk else PROMPT)
         boot = time.monotonic() - start
-        at_prompt, times = vm.beside_ram(), []
+        at_prompt, times = vm.beside(part.ram), []
         for task in part.tasks:
             vm.do(f"task() {{ {task.command}; }}; {task.before}")  # so that little is typed while it is timed
             times.append(vm.do("task"))
-        return Times(boot, tuple(times), (at_prompt, vm.beside_ram()))
+        return Times(boot, tuple(times), (at_prompt, vm.beside(part.ram)))
     finally:
         vm.close()
 
