@@ -2,8 +2,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# pytest-xdist: the tests share the library's cache on disk, and two processes build it as fast as one
+# pytest-xdist: the tests share the library's cache on disk, and two processes build it as fast as one. Who has nothing
+# left to do takes tests from the other: those of guests lie beside each other, and take minutes
 JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: setup test test-slow conformance lint bench guests images pictures demo debian-packages clean
 
@@ -28,10 +30,10 @@ demo: .venv/installed
 	@$(BIN)/python -m benchmarks.demo
 
 test: .venv/installed-all debian-packages
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: .venv/installed-all debian-packages
-	$(BIN)/python -m pytest -n $(JOBS) -m slow
+	$(PYTEST) -m slow
 
 # all three, whatever the first says
 # instructions recorded on hardware, a line for each opcode
