@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from bt.engine.identity.long.decoded import LongBlock
 from bt.engine.identity.long.encoding import NotEncodable
 from bt.engine.identity.long.handlers import ENTER, LEAVE_NEIGHBOURS, LEAVE_SAMPLED, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
 from bt.engine.identity.long.paths import runs_of
-from bt.engine.identity.long.surroundings import Step, Surroundings
+from bt.engine.identity.long.surroundings import Draft, End, Step, Surroundings
 from bt.engine.identity.long.unit import UnitWriter
 from bt.engine.translator.vcpu import TranslatingVcpu
 from bt.inspect.code import disassembler, fetch
@@ -34,41 +33,20 @@ def explained_long_units(cpu: TranslatingVcpu, eip: int) -> list[ExplainedUnit]:
     if not runs:
         return [ExplainedUnit(eip, "code across two pages, or watched")]
     steps, _, closes, exit = runs[0]
-    return list(_units(cpu, block.mode, _Part(steps, closes=closes, exit=exit)))
+    return list(_units(cpu, block.mode, steps, End(closes, exit)))
 
 
-class _Part(NamedTuple):
-    """What a unit is made from, as UnitWriter takes it."""
-
-    steps: Sequence[Step]
-    closes: bool = False
-    exit: int | None = None
-    exit_record: int | None = None
-
-
-def _units(cpu: TranslatingVcpu, mode: int, part: _Part) -> Iterator[ExplainedUnit]:
+def _units(cpu: TranslatingVcpu, mode: int, steps: Sequence[Step], end: End) -> Iterator[ExplainedUnit]:
     """As LongTier makes them: one, or those before and behind the instruction that is for none."""
-    if not part.steps:
+    if not steps:
         return
     symbols, start = cpu.library.symbols, cpu.library.arena.exec_base
     way_out, way_to, way_fp, way_neighbours, way_sampled = (symbols[way.name] for way in _WAYS)
     looks = (start, start), (start, start)
     around = Surroundings(way_out, way_to, way_fp, way_neighbours, way_sampled, looks, 0, frozenset())
-    writer = UnitWriter(
-        part.steps,
-        mode,
-        start,
-        None,
-        around,
-        1,
-        to_enter=symbols[ENTER.name],
-        closes=part.closes,
-        exit=part.exit,
-        exit_record=part.exit_record,
-        shares=True,
-    )
+    writer = UnitWriter(Draft(steps, mode, start, None, around, 1), end, symbols[ENTER.name])
     missing = cpu.library.forms_without(cpu.model)
-    at = next((number for number, step in enumerate(part.steps) if step.i.form in missing), None)
+    at = next((number for number, step in enumerate(steps) if step.i.form in missing), None)
     why = "the processor has no such instruction"
     if at is None:
         try:
@@ -76,11 +54,11 @@ def _units(cpu: TranslatingVcpu, mode: int, part: _Part) -> Iterator[ExplainedUn
         except NotEncodable as reason:
             at, why = writer.at, str(reason)
         else:
-            yield _explained(cpu, part.steps, [start + written.hot, *writer.begins[1:]], written.code)
+            yield _explained(cpu, steps, [start + written.hot, *writer.begins[1:]], written.code)
             return
-    yield from _units(cpu, mode, _Part(part.steps[:at], exit_record=part.steps[at].i.record))
-    yield ExplainedUnit(part.steps[at].i.eip, why)
-    yield from _units(cpu, mode, part._replace(steps=part.steps[at + 1 :], closes=False))
+    yield from _units(cpu, mode, steps[:at], End(exit_record=steps[at].i.record))
+    yield ExplainedUnit(steps[at].i.eip, why)
+    yield from _units(cpu, mode, steps[at + 1 :], end._replace(closes=False))
 
 
 def _explained(cpu: TranslatingVcpu, steps: Sequence[Step], begins: Sequence[int], code: bytes) -> ExplainedUnit:

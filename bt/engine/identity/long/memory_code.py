@@ -32,7 +32,7 @@ from bt.engine.identity.long.encoding import (
 from bt.engine.identity.long.host_code import HostCode, NewReach, Once
 from bt.engine.identity.long.integer import Access, address_parts
 from bt.engine.identity.long.neighbours import FAR, OPERAND, STACK, Group, groups
-from bt.engine.identity.long.surroundings import Step, Surroundings
+from bt.engine.identity.long.surroundings import Draft
 from bt.engine.structures import NO_REGISTER_LONG
 from bt.memory.soft_mmu.host_form import host_form
 from bt.memory.soft_mmu.reaches import REACH, REACH_BYTES
@@ -59,24 +59,10 @@ class _Question(NamedTuple):
 
 
 class MemoryCode(HostCode):
-    """Accesses of the instructions `steps`, in mode `mode`, by host code at `start`.
+    """Accesses of a unit's instructions."""
 
-    `reach_top`: their reaches lie below; None: they have none, and ask the TLB itself every time.
-
-    `unit`: host address of the LONG_UNIT that it becomes. `shares`: accesses ask for their neighbours, too.
-    """
-
-    def __init__(
-        self,
-        steps: Sequence[Step],
-        mode: int,
-        start: int,
-        reach_top: int | None,
-        around: Surroundings,
-        unit: int,
-        *,
-        shares: bool,
-    ) -> None:
+    def __init__(self, draft: Draft) -> None:
+        steps, mode, start, reach_top, around, unit, shares = draft
         super().__init__(start)
         self._steps, self._around = steps, around
         form = host_form(user=bool(mode & USER))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bt.engine.identity.long.decoded import LongDecoded
@@ -25,3 +26,23 @@ class Surroundings(NamedTuple):
     looks: tuple[tuple[int, int], tuple[int, int]]  # look_around (reach_code.py), by CPL 3 and write
     to_write: int  # from the address at which code runs to that at which it is written
     unlike: frozenset[str]
+
+
+class End(NamedTuple):
+    """Where a unit leads: to its own head, or to an address, or to a record; else as its last instruction has it."""
+
+    closes: bool = False
+    exit: int | None = None
+    exit_record: int | None = None
+
+
+class Draft(NamedTuple):
+    """What becomes a unit, and where."""
+
+    steps: Sequence[Step]
+    mode: int
+    start: int  # host address
+    reach_top: int | None  # its reaches lie below; None: it has none, and asks the TLB itself every time
+    around: Surroundings
+    unit: int  # host address of its LONG_UNIT
+    shares: bool = True  # accesses ask for their neighbours, too

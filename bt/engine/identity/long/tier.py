@@ -25,7 +25,7 @@ from bt.engine.identity.long.host_code import NewReach
 from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
 from bt.engine.identity.long.paths import LONGEST_RUN, UNROLLED_INSNS, Run, runs_of
 from bt.engine.identity.long.reach_code import PATIENCE, look_around
-from bt.engine.identity.long.surroundings import Step, Surroundings
+from bt.engine.identity.long.surroundings import Draft, End, Step, Surroundings
 from bt.engine.identity.long.transfer_code import Entry, Link, enter
 from bt.engine.identity.long.unit import UnitWriter, Written
 from bt.engine.identity.making.undefined_flags import ask_host
@@ -45,14 +45,6 @@ _FRAME = slot("host_frame")
 _RBP, _FREE, _RECORD = 5, 14, 12
 
 
-class _End(NamedTuple):
-    """Where a unit leads: to its own head, or to an address, or to a record; else as its last instruction has it."""
-
-    closes: bool = False
-    exit: int | None = None
-    exit_record: int | None = None
-
-
 class _Manner(NamedTuple):
     """How a unit accesses memory."""
 
@@ -64,7 +56,7 @@ class _Source(NamedTuple):
     """What a unit was made from: record, where the path goes on, address of the block."""
 
     steps: list[tuple[int, int | None, int]]
-    end: _End
+    end: End
     manner: _Manner
 
 
@@ -200,11 +192,11 @@ class LongTier:
         while steps:
             end = next((n for n, each in enumerate(steps) if each.i.form in self._missing), None)
             if end is None:
-                end = self._make(steps, blocks, _End(closes, exit), self._at_first)
+                end = self._make(steps, blocks, End(closes, exit), self._at_first)
                 if end is None:
                     return
             if end:
-                self._make(steps[:end], blocks[:end], _End(exit_record=steps[end].i.record), self._at_first)
+                self._make(steps[:end], blocks[:end], End(exit_record=steps[end].i.record), self._at_first)
             if closes:
                 closes, exit = False, head
                 if steps[-1].i.its_form.meaning.startswith("control."):
@@ -212,7 +204,7 @@ class LongTier:
                     steps = [*steps[:-1], steps[-1]._replace(onward=None)]
             steps, blocks = steps[end + 1 :], blocks[end + 1 :]
 
-    def _make(self, steps: list[Step], blocks: list[LongBlock], end: _End, manner: _Manner) -> int | None:
+    def _make(self, steps: list[Step], blocks: list[LongBlock], end: End, manner: _Manner) -> int | None:
         """Make a unit. Answers None if that is all, else which instruction is none for a unit."""
         first = steps[0].i
         if self._handler(first.record) not in (self._count, self._own_handler(first)):
@@ -224,19 +216,9 @@ class LongTier:
             raise _NoRoom
         unrolled = steps * max(UNROLLED_INSNS // len(steps), 1) if end.closes else steps
         unit = self._units.address + self._units_next * LONG_UNIT_BYTES
-        writer = UnitWriter(
-            unrolled,
-            blocks[0].mode,
-            self._next,
-            self._reach_top if manner.remembers else None,
-            self._around,
-            unit,
-            to_enter=self._enter,
-            closes=end.closes,
-            exit=end.exit,
-            exit_record=end.exit_record,
-            shares=manner.shares,
-        )
+        reach_top = self._reach_top if manner.remembers else None
+        draft = Draft(unrolled, blocks[0].mode, self._next, reach_top, self._around, unit, manner.shares)
+        writer = UnitWriter(draft, end, self._enter)
         try:
             written = writer.write()
         except NotEncodable as why:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
@@ -34,7 +34,7 @@ from bt.engine.identity.long.encoding import (
 )
 from bt.engine.identity.long.integer import access
 from bt.engine.identity.long.memory_code import MemoryCode
-from bt.engine.identity.long.surroundings import Step, Surroundings
+from bt.engine.identity.long.surroundings import Draft, Step
 from bt.x86 import state
 from bt.x86.mode import RIP_BITS
 from bt.x86.opcodes import FORMS, Method
@@ -87,18 +87,8 @@ def is_canonical(address: int) -> bool:
 class TransferCode(MemoryCode):
     """Adds the stack and transfers of control."""
 
-    def __init__(
-        self,
-        steps: Sequence[Step],
-        mode: int,
-        start: int,
-        reach_top: int | None,
-        around: Surroundings,
-        unit: int,
-        *,
-        shares: bool,
-    ) -> None:
-        super().__init__(steps, mode, start, reach_top, around, unit, shares=shares)
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
         self.entry = Entry(0, 0, 0)
         self.links: list[Link] = []  # to places in the same page
 

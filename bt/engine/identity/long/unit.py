@@ -52,7 +52,7 @@ from bt.engine.identity.long.integer import access, encode, is_one_of_ours
 from bt.engine.identity.long.neighbours import accesses
 from bt.engine.identity.long.recipes import recipe_of, written
 from bt.engine.identity.long.repairs import at_once, late
-from bt.engine.identity.long.surroundings import Step, Surroundings
+from bt.engine.identity.long.surroundings import Draft, End, Step
 from bt.engine.identity.long.transfer_code import HOST_NOP, Entry, TransferCode, enter
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.x86.flags import ARITHMETIC
@@ -94,30 +94,14 @@ def _bits(mask: int) -> list[int]:
 
 
 class UnitWriter(TransferCode):
-    """Writes one unit at host address `start`. `closes`: it leads back to its own head; else on to `exit`, an address,
-    or `exit_record`, at whose record the interpreter goes on. Raises NotEncodable."""
+    """Writes one unit, whose entry jumps to `to_enter`. Raises NotEncodable."""
 
-    def __init__(
-        self,
-        steps: Sequence[Step],
-        mode: int,
-        start: int,
-        reach_top: int | None,
-        around: Surroundings,
-        unit: int,
-        *,
-        to_enter: int,
-        closes: bool,
-        exit: int | None,
-        exit_record: int | None,
-        shares: bool,
-    ) -> None:
-        super().__init__(steps, mode, start, reach_top, around, unit, shares=shares)
-        self._to_enter = to_enter
-        self._closes, self._exit, self._exit_record = closes, exit, exit_record
+    def __init__(self, draft: Draft, end: End, to_enter: int) -> None:
+        super().__init__(draft)
+        self._to_enter, self._leads = to_enter, end
         # where each instruction begins, what leads on behind them, and the stubs: for people
         self.begins: list[int] = []
-        self._checks = _ready_checks(steps)
+        self._checks = _ready_checks(draft.steps)
 
     @cached_property
     def _leaves(self) -> list[tuple[LongDecoded, bool]]:
@@ -175,16 +159,16 @@ class UnitWriter(TransferCode):
         return Written(bytes(self._code), hot, jump_at(hot, dead), jump_at(inside, dead_out))
 
     def _end(self) -> None:
-        if self._exit_record is not None:
+        if self._leads.exit_record is not None:
             self._save()
-            self._put(constant(S0, self._exit_record))
+            self._put(constant(S0, self._leads.exit_record))
             self.jump(self._around.way_out)
-        elif self._closes:
+        elif self._leads.closes:
             self._save()
             self._put(enter(self.here, self.entry, 0))
-        elif self._exit is not None:
+        elif self._leads.exit is not None:
             self._save()
-            self._go(self._exit)
+            self._go(self._leads.exit)
 
     # -- instructions --------------------------------------------------------------------------------------------------
 
