@@ -92,7 +92,6 @@ def is_quiet(b: Context) -> Value:
 
 def end_service(b: Context, budget: Value) -> None:
     """What `before_next` does then."""
-    b.put("site", 0)
     b.put("accessed_at", 0)
     _forget_accesses(b)
     b.put("budget", budget + b.get("deferred"))
@@ -158,7 +157,6 @@ class _Boundary:
 
     def build(self) -> None:
         b = self.b
-        b.put("site", 0)
         with b.Loop() as loop:
             self._account_for_accesses()
             b.put("accessed_at", 0)

@@ -136,7 +136,6 @@ FIELDS: tuple[Field, ...] = (
     Field("code_tag", DERIVED),  # (epoch << 12 | mode) << 32: what an entry of the branch caches must match beside eip
     Field("eflags_system", ARCHITECTURAL),  # EFLAGS without the six arithmetic flags
     Field("return_top", DERIVED),  # byte offset of the newest entry in return_stack
-    Field("site", DERIVED),  # translator: number of the site that left translated code
     Field("scratch", DERIVED),  # translator: the scratch register T while spilled
     Field("memory_value", DERIVED),  # result of a slow memory read
     Field("walk_flags", DERIVED),  # second result of page_walk: bit 0 global page, bit 1 a write needs no further walk

@@ -54,7 +54,7 @@ from bt.engine.translator.gates.fragments import (
     counted_fragment,
     fragment,
     known_fragment,
-    remember_counted,
+    remember,
 )
 from bt.engine.translator.gates.gates import (
     address_of_code,
@@ -293,7 +293,7 @@ def _miss(b: NativeContext) -> None:
     has_unit = (heat.get() == INDIFFERENT) & (b.load(heat_slot(b, linear), 16) == HEAT_UNIT)
     with b.If(heat.get() == COLD):
         host = counted_fragment(b, eip)
-        remember_counted(b, eip, host)
+        remember(b, eip, host, counted=True)
         b.ret(host)
     with b.If(has_unit | (b.get("heat_limit") == EAGER)):
         host = fragment(b)

@@ -75,18 +75,22 @@ def branch_entry(b: NativeContext, eip: Value) -> Value:
     return b.slot("branch_cache") + branch_cache_offset(eip)
 
 
-def remember(b: NativeContext, eip: Value, host: Value) -> None:
-    """Have the branch cache know where `eip` leads."""
+def remember(b: NativeContext, eip: Value, host: Value, *, counted: bool = False) -> None:
+    """Have the branch cache know where `eip` leads; `counted`: for `counted_fragment` alone."""
     entry = branch_entry(b, eip)
-    b.store(entry, branch_tag(b, eip))
+    b.store(entry, branch_tag(b, eip) | (COUNTED_TAG * counted))
     b.store(entry + 8, host)
+
+
+def _is_tagged(b: NativeContext, eip: Value, tag: Value, budget: Value) -> Value:
+    """Whether the entry of `eip` has a tag, and its fragment may be entered with that budget, whichever it is; i1."""
+    return (b.load(branch_entry(b, eip), 64) == tag) & budget.sge(MAX_BLOCK_INSNS)
 
 
 def known_fragment(b: NativeContext, eip: Value) -> Value:
     """As `fragment`, for this EIP (i32); the branch cache may know it, and does from then on."""
-    entry = branch_entry(b, eip.zext(64))
-    with b.If((b.load(entry, 64) == branch_tag(b, eip)) & b.get("budget").sge(MAX_BLOCK_INSNS)):
-        b.ret(b.load(entry + 8, 64))
+    with b.If(_is_tagged(b, eip, branch_tag(b, eip), b.get("budget"))):
+        b.ret(b.load(branch_entry(b, eip) + 8, 64))
     host = recalled_or_found(b, eip.zext(64))
     remember(b, eip, host)
     return host
@@ -124,27 +128,18 @@ def recalled_or_found(b: NativeContext, eip: Value) -> Value:
 
 
 def counted_fragment(b: NativeContext, eip: Value) -> Value:
-    """As `fragment`, for this EIP (i32), whose being come to is counted each time: what `remember_counted` keeps of it
-    the branch cache gives to nobody but this."""
-    entry = branch_entry(b, eip.zext(64))
-    known = b.load(entry, 64) == (branch_tag(b, eip) | COUNTED_TAG)
+    """As `fragment`, for this EIP (i32), whose being come to is counted each time: what the branch cache
+    knows of it then it gives to nobody but this."""
+    known = _is_tagged(b, eip, branch_tag(b, eip) | COUNTED_TAG, b.get("budget"))
     host = b.local(64, 0)
-    with b.IfElse(known & b.get("budget").sge(MAX_BLOCK_INSNS)) as arm:
+    with b.IfElse(known) as arm:
         with arm.then():
-            host.set(b.load(entry + 8, 64))
+            host.set(b.load(branch_entry(b, eip) + 8, 64))
         with arm.otherwise():
             host.set(recalled_or_found(b, eip.zext(64)))
     return host.get()
 
 
-def remember_counted(b: NativeContext, eip: Value, host: Value) -> None:
-    """Have `counted_fragment` know where `eip` (i32) leads."""
-    entry = branch_entry(b, eip.zext(64))
-    b.store(entry, branch_tag(b, eip) | COUNTED_TAG)
-    b.store(entry + 8, host)
-
-
 def is_known(b: NativeContext, eip: Value, budget: Value) -> Value:
     """Whether the branch cache may be trusted to know this EIP (i64), and does, i1."""
-    known = (b.load(branch_entry(b, eip), 64) == branch_tag(b, eip)) & budget.sge(MAX_BLOCK_INSNS)
-    return known & (b.get("recording") == 0) & (b.get("heat_limit") != EAGER)
+    return _is_tagged(b, eip, branch_tag(b, eip), budget) & (b.get("recording") == 0) & (b.get("heat_limit") != EAGER)

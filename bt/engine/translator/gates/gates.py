@@ -59,7 +59,6 @@ from bt.engine.translator.gates.fragments import (
     is_known,
     recall,
     remember,
-    remember_counted,
 )
 from bt.engine.translator.gates.interpreted import is_translatable, stretch
 from bt.engine.translator.gates.signatures import (
@@ -287,7 +286,7 @@ def _miss_exit(b: NativeContext) -> None:
         with b.If(heat == HOT):
             b.ret(b.call(NEXT_CODE, b.cpu))
         with b.If(heat == COLD):
-            remember_counted(b, eip, host)
+            remember(b, eip, host, counted=True)
             b.ret(host)
     remember(b, eip, host)
     b.ret(host)
