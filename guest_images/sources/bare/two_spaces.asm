@@ -91,6 +91,7 @@ leave_entry:
     popad
     ret
 
+.include "user_pages.asm"
 .include "ring3.asm"
 
 .section bss

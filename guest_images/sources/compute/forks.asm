@@ -21,6 +21,7 @@ LEAVE_VECTOR = 0x81
 .include "platform.asm"
 .include "interrupts.asm"
 .include "paging.asm"
+.include "user_pages.asm"
 .include "ring3.asm"
 
 guest_name:

@@ -12,6 +12,7 @@ CPUID_SEP = 0x800                       ; CPUID.1:EDX, SYSENTER present
 
 .include "platform.asm"
 .include "interrupts.asm"
+.include "ring3.asm"
 
 guest_name:
     .byte "nano-syscall", 0
@@ -59,15 +60,8 @@ main:                                   ; ebx = operations, esi = user code
     mov ecx, IA32_SYSENTER_EIP
     wrmsr
 .enter:
-    mov eax, USER_DATA_SELECTOR
-    mov ds, eax
-    mov es, eax
-    push USER_DATA_SELECTOR
-    push user_stack_top
-    pushfd
-    push USER_CODE_SELECTOR
-    push esi
-    iretd
+    mov eax, esi
+    jmp enter_ring_3
 
 leave_entry:
     mov eax, DATA_SELECTOR
@@ -116,9 +110,3 @@ calls:
     .space 4
 saved_stack:
     .space 4
-.align 16
-    .space 4096
-ring0_stack_top:
-    .space 4096
-user_stack_top:
-    .space 16

@@ -1,15 +1,4 @@
-; Ring 3: the identity mapping is its as well, and it has a stack. Behind interrupts.asm and paging.asm.
-
-share_with_ring_3:
-    push edi
-    mov edi, page_tables
-.entry:
-    or dword [edi], PTE_USER
-    add edi, 4
-    cmp edi, page_tables + 4096 * IDENTITY_TABLES
-    jne .entry
-    pop edi
-    ret
+; Ring 3 has a stack, and ring 0 one for entries from there.
 
 enter_ring_3:                           ; eax = where; does not return
     mov ecx, USER_DATA_SELECTOR
