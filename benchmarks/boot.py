@@ -177,15 +177,13 @@ def command(contender: str, part: Part, scratch: Path) -> list[str]:
     if part.disk:
         return [*given, "-snapshot", "-drive", f"file={made(part.disk)},format=raw,if=ide,index=0"]
     debian = "debian-12-amd64" if part.is_amd64 else "debian-12"
-    kernel, initrd = locate(f"{debian}-linux"), locate(f"{debian}-initrd")
+    kernel, initrd = locate(f"{debian}-linux"), locate(f"{debian}-initrd") if part.is_amd64 else made("initramfs.gz")
     if kernel is None or initrd is None:
         raise MeasurementFailed(f"{debian}-linux is not here: make guests")
-    given += ["-kernel", str(kernel), "-append", f"console=ttyS0 {part.append}".strip()]
+    given += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", f"console=ttyS0 {part.append}".strip()]
     if part.is_amd64:
-        if contender == "qemu":
-            given[0] = "qemu-system-x86_64"
-        return [*given, "-initrd", str(initrd)]
-    given += ["-initrd", str(made("initramfs.gz")), "-drive", f"file={scratch / 'ata.img'},format=raw,if=ide,index=0"]
+        return ["qemu-system-x86_64", *given[1:]] if contender == "qemu" else given
+    given += ["-drive", f"file={scratch / 'ata.img'},format=raw,if=ide,index=0"]
     if "isapc" not in part.machine:
         given += ["-drive", f"file={scratch / 'virtio.img'},format=raw,if=virtio"]
     return given
