@@ -48,7 +48,7 @@ WHOLE_LIMIT = 0x1_0000_000F  # last byte of a flat segment: beyond 4 GiB, so tha
 
 FLUSH_FOR_PYTHON = 2  # argument of flush_tlb, see bt/x86/services.py
 TLB_TABLES = ("tlb_supervisor", "tlb_user", "tlb_supervisor_64", "tlb_user_64")
-TLB_BYTES = 32 << 10  # one table of the software TLB, whose entries are bt/memory/soft_mmu's business
+TLB_BYTES = 256 << 10  # one table of the software TLB, whose entries are bt/memory/soft_mmu's business
 TLB_FILLED_SLOTS = 4 * TLB_BYTES // 32 // 64  # a bit for each entry of four tables
 LARGE_REGIONS_SLOTS = (1 << 32) // (4 << 20) // 64  # a bit for each 4 MiB
 
@@ -277,7 +277,8 @@ FIELDS: tuple[Field, ...] = (
     Field("tlb_has_global", DERIVED),  # not 0: entries of global pages may be there
     Field("tlb_has_huge", DERIVED),  # the same of 1 GiB pages
     Field("tlb_filled", DERIVED, TLB_FILLED_SLOTS),  # a bit for each entry of the tables: it may not be empty
-    Field("tlb_filled_slots", DERIVED),  # a bit for each of these: it may not be zero
+    Field("tlb_filled_slots", DERIVED, TLB_FILLED_SLOTS // 64),  # a bit for each of these: it may not be zero
+    Field("tlb_filled_rows", DERIVED),  # and one for each of these
     Field("large_regions", DERIVED, LARGE_REGIONS_SLOTS),  # a bit for 4 MiB: entries of a large page may be there
     Field("tlb_fills", DERIVED),
     Field("tlb_flushes", DERIVED),

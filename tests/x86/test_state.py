@@ -34,7 +34,7 @@ from tests.engines import factories
 MEMORY, CODE, DATA = 1 << 20, 0x8000, 0x20000
 # Caches that a run searches by what another put there: anything else in them would mean something.
 _CACHES = {"branch_cache", "record_cache", "return_stack", "return_top", "fetched_pages", "fetched_slots"}
-_CACHES |= {*TLB_TABLES, "tlb_filled", "tlb_filled_slots", "large_regions"}
+_CACHES |= {*TLB_TABLES, "tlb_filled", "tlb_filled_slots", "tlb_filled_rows", "large_regions"}
 _OVER = {"fp_loaded", "fp_ready", "service", "deferred", "step_trap", "mmio_used"}  # always 0 after a run
 _GUEST = f"""
     mov esi, {DATA}

@@ -59,7 +59,7 @@ Tier = Literal["1", "2", "auto"]
 # How often a place is come back to before it gets a unit; 0: never.
 HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
 # The same of blocks of 64-bit code, which nothing but the interpreter runs before.
-LONG_HEAT_WANTED: dict[Tier, int] = {"2": EAGER, "auto": 2000}
+LONG_HEAT_WANTED: dict[Tier, int] = {"2": EAGER, "auto": 4000}
 # A unit of 64-bit code has reaches when it was come upon so often where the budget ended, once in LONG_CHUNK
 # instructions: it has taken several times what making it anew takes.
 LONG_SAMPLES_WANTED: dict[Tier, int] = {"2": AT_ONCE, "auto": 1024}

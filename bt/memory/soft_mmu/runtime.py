@@ -138,14 +138,18 @@ def _is_full(b: NativeContext, entry: Value) -> None:
     place = (entry.zext(64) - b.slot(SUPERVISOR).zext(64)) >> (TLB_ENTRY_BYTES.bit_length() - 1)
     slot, bit = b.bit_place("tlb_filled", place)
     b.store(slot, b.load(slot, 64) | bit)
-    b.put("tlb_filled_slots", b.get("tlb_filled_slots") | (b.const(1, 64) << (place >> 6)))
+    slot, bit = b.bit_place("tlb_filled_slots", place >> 6)
+    b.store(slot, b.load(slot, 64) | bit)
+    b.put("tlb_filled_rows", b.get("tlb_filled_rows") | (b.const(1, 64) << (place >> 12)))
 
 
 @contextmanager
 def _Filled(b: NativeContext) -> Iterator[tuple[Value, Value, Value]]:  # noqa: N802, it reads as b.Loop
     """For each entry that may not be empty: pointer to it; its slot of `tlb_filled` and its bit there, to be taken out
     by whoever empties it."""
-    with b.EachBit(b.get("tlb_filled_slots")) as place:
+    slots = b.slot("tlb_filled_slots")
+    with b.EachBit(b.get("tlb_filled_rows")) as row, b.EachBit(b.load(slots + (row << 3), 64)) as number:
+        place = (row << 6) + number
         slot = b.slot("tlb_filled") + (place << 3)
         with b.EachBit(b.load(slot, 64)) as bit:
             number = (place << 6) + bit
@@ -165,7 +169,9 @@ def _clear_tables(b: NativeContext, *, keep_global: bool) -> None:
             _empty(b, entry)
             b.store(slot, b.load(slot, 64) ^ bit)
     if not keep_global:
-        b.put("tlb_filled_slots", 0)
+        with b.EachBit(b.get("tlb_filled_rows")) as row:
+            b.store(b.slot("tlb_filled_slots") + (row << 3), b.const(0, 64))
+        b.put("tlb_filled_rows", 0)
 
 
 def _flush_tlb(b: NativeContext) -> None:

@@ -8,6 +8,7 @@ computed that can be computed on first use.
 from __future__ import annotations
 
 from enum import Enum
+from functools import cache
 from typing import Final, Literal, NamedTuple
 
 from .encoding import parse_encoding
@@ -207,6 +208,7 @@ _SIMD: Final = frozenset(
 )
 
 
+@cache
 def eflags_mask(letters: str) -> int:
     """The EFLAGS bits of a flag string of the table: "zc" -> 0x41."""
     mask = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.decoded import Essence, LongDecoded
 from bt.engine.identity.long.encoding import (
     HOST,
     RESIDENT,
@@ -41,24 +41,19 @@ def is_inline(form: Form) -> bool:
     return inline(form) in (Inline.EXECUTE, Inline.NOTHING)
 
 
-def needs(i: LongDecoded) -> int:
+def needs(i: Essence) -> int:
     """The READY_* bits that must be set for it."""
     return fp_form_fields(i.its_form, i.is_memory)["ready"]
 
 
-def notes_pointers(i: LongDecoded) -> bool:
+def notes_pointers(i: Essence) -> bool:
     """Whether it becomes the last x87 instruction that FNSTENV shows."""
     return is_inline(i.its_form) and bool(fp_form_fields(i.its_form, i.is_memory)["pointers"])
 
 
-def fp_access(i: LongDecoded) -> Access:
-    """Of its memory operand."""
-    return fp_access_of(i.form, i.operand_size == _WIDE_BITS)
-
-
 @cache
 def fp_access_of(number: int, wide: bool) -> Access:
-    """The same of a form."""
+    """What a form accesses with its memory operand; `wide`: the operand size is 64 bits."""
     form = FORMS[number]
     use = fp_use(form, memory=True, wide=wide)
     return Access(use.memory, bool(fp_form_fields(form, True)["store"]), use.aligned)

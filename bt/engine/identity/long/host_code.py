@@ -12,11 +12,10 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from bt.codegen.host_bytes import JUMP_REL32
-from bt.engine.identity.long.decoded import LongDecoded
 from bt.engine.identity.long.encoding import LOAD, SAVE, i32
+from bt.engine.identity.long.facts import Facts
 from bt.engine.identity.long.recipes import Recipe
 from bt.engine.identity.long.repairs import save_with
-from bt.engine.identity.making.deadness import overwritten
 from bt.engine.identity.making.flag_repairs import covered
 from bt.x86.flags import ARITHMETIC
 
@@ -117,18 +116,14 @@ class HostCode:
             self._save()
         self._recipe = None
 
-    def _flags_for(self, i: LongDecoded) -> int:
-        """Make ready for an instruction; answers which flags it certainly overwrites."""
-        form = i.its_form
-        reads, changes = form.reads_mask & ARITHMETIC, form.changes_mask & ARITHMETIC
-        gone = overwritten(i) or 0
-        wants_old = reads or (changes and gone != ARITHMETIC)
-        if wants_old and (not self._live or (self._due and (changes or reads & covered(self._due)))):
+    def _flags_for(self, facts: Facts) -> None:
+        """Make ready for an instruction."""
+        wants_old = facts.reads or (facts.changes and facts.gone != ARITHMETIC)
+        if wants_old and (not self._live or (self._due and (facts.changes or facts.reads & covered(self._due)))):
             self._load()
-        return gone
 
-    def _flags_after(self, i: LongDecoded) -> None:
-        if i.its_form.changes_mask & ARITHMETIC:
+    def _flags_after(self, facts: Facts) -> None:
+        if facts.changes:
             self._live, self._saved, self._due, self._recipe = True, False, 0, None
 
 

@@ -93,17 +93,12 @@ def is_one_of_ours(form: Form) -> bool:
     return True
 
 
-def encode(i: LongDecoded, where: Address) -> bytes:
-    """The instruction, its memory operand at `where`. Resident registers pass through r11, and r10 without memory
-    operand. No other code changes flags. Raises NotEncodable."""
-    if i.its_form.meaning == "move.lea":
-        prefix = _OPERAND_SIZE if i.operand_size == 16 else b""
-        return _lea(i, prefix, wide=i.operand_size == 64)
-    return encode_essence(i.essence, where)
-
-
 def encode_essence(i: Essence, where: Address) -> bytes:
-    """The same of all but LEA. Raises NotEncodable."""
+    """An instruction other than LEA, its memory operand at `where`.
+
+    Resident registers pass through r11, and r10 without memory operand. No other code changes flags. Raises
+    NotEncodable.
+    """
     before, operand, after = _parts(i)
     if not isinstance(operand, _Operand):
         return before + operand + after
@@ -195,11 +190,13 @@ def _exchange(reg: int, where: Address, prefix: bytes, *, wide: bool) -> bytes:
     return load + store + prefix + instruction(b"\x8b", reg, S1, wide=wide)
 
 
-def _lea(i: LongDecoded, prefix: bytes, *, wide: bool) -> bytes:
+def encode_lea(i: LongDecoded) -> bytes:
+    """LEA, as `encode_essence`."""
     if i.address_size_32:
         raise NotEncodable("32-bit address")
     base = None if i.base_number == NO_REGISTER_LONG else i.base_number
     index = None if i.index_number == NO_REGISTER_LONG else i.index_number
+    prefix, wide = _OPERAND_SIZE if i.operand_size == 16 else b"", i.operand_size == 64
     before = b""
     host_base = None if base is None else HOST[base]
     host_index = None if index is None else HOST[index]

@@ -29,6 +29,7 @@ from bt.engine.identity.long.encoding import (
     slot,
     store,
 )
+from bt.engine.identity.long.facts import facts_of
 from bt.engine.identity.long.host_code import HostCode, NewReach, Once
 from bt.engine.identity.long.integer import Access, address_parts
 from bt.engine.identity.long.neighbours import FAR, OPERAND, STACK, Group, groups
@@ -75,8 +76,10 @@ class MemoryCode(HostCode):
         self._reach_of: dict[int, NewReach] = {}  # by place of the group
         self._total = len(steps)
         self._unit = unit
+        self._facts = [facts_of(step.i) for step in steps]
         most = len(steps) if reach_top is not None else state.ADDENDS
-        self._groups = groups([step.i for step in steps], most) if shares else {}
+        code = [(step.i, facts) for step, facts in zip(steps, self._facts, strict=True)]
+        self._groups = groups(code, most) if shares else {}
         self.at = 0  # number of the instruction that is written
 
     @property

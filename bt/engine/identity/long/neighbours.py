@@ -11,25 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 from bt.engine.identity.long.decoded import LongDecoded
 from bt.engine.identity.long.encoding import RESIDENT
-from bt.engine.identity.long.floating import fp_access_of, is_inline
-from bt.engine.identity.long.integer import Access, access_of, is_one_of_ours
-from bt.engine.identity.long.recipes import number_of, written
-from bt.engine.structures import NO_REGISTER_LONG, VARIANT_MEMORY, operand_size_of
-from bt.x86.opcodes import FORMS, Form, Method, Width
+from bt.engine.identity.long.facts import Facts, facts_of
+from bt.engine.identity.long.integer import Access
+from bt.engine.identity.long.recipes import number_of
+from bt.engine.structures import NO_REGISTER_LONG
 from bt.x86.state import FS
 
 OPERAND, STACK = range(2)
 MOST_SPAN = 512  # bytes: the more, the more often it is in two pages
 FAR = 1 << 30  # displacements this far are taken as they are, and nothing added
-_MOVING = frozenset(
-    ("arith.add", "arith.sub", "arith.inc", "arith.dec", "move.lea", "move.mov", "control.loop", "control.call",
-     "control.call_indirect", "control.ret", "stack.push", "stack.pop", "stack.leave")
-)  # fmt: skip
 _RCX, _RSP, _RBP = 1, 4, 5
 _WORD = 8
 
@@ -81,21 +75,13 @@ class _Registers:
         self._next += 1
 
 
-@cache
-def _has_operand(form: Form) -> bool:
-    """Whether a memory operand of it is looked up."""
-    if form.meaning == "move.lea":
-        return False
-    return is_inline(form) or is_one_of_ours(form) or form.meaning.startswith(("stack.", "control."))
-
-
-def groups(code: Sequence[LongDecoded], most: int) -> dict[tuple[int, int], Group]:
+def groups(code: Sequence[tuple[LongDecoded, Facts]], most: int) -> dict[tuple[int, int], Group]:
     """The groups of at least two, by each of their members; the largest, when there are more than `most`."""
     registers = _Registers()
     open_groups: dict[tuple[int, int, int], _Gathering] = {}
     all_groups: list[_Gathering] = []
-    for number, i in enumerate(code):
-        for kind, key, offset, what in _accesses(i, registers):
+    for number, (i, facts) in enumerate(code):
+        for kind, key, offset, what in _accesses(i, facts, registers):
             group = open_groups.get(key)
             end = offset + what.size
             if group is None or max(group.high, end) - min(group.low, offset) > MOST_SPAN:
@@ -104,7 +90,7 @@ def groups(code: Sequence[LongDecoded], most: int) -> dict[tuple[int, int], Grou
             group.low, group.high = min(group.low, offset), max(group.high, end)
             group.write |= what.write
             group.members.append((number, kind))
-        _follow(i, registers)
+        _follow(i, facts, registers)
     shared = [group for group in all_groups if len(group.members) > 1]
     if len(shared) > most:
         shared = sorted(shared, key=lambda group: -len(group.members))[:most]
@@ -115,9 +101,11 @@ def groups(code: Sequence[LongDecoded], most: int) -> dict[tuple[int, int], Grou
     }
 
 
-def _accesses(i: LongDecoded, registers: _Registers) -> list[tuple[int, tuple[int, int, int], int, Access]]:
+def _accesses(
+    i: LongDecoded, facts: Facts, registers: _Registers
+) -> list[tuple[int, tuple[int, int, int], int, Access]]:
     """OPERAND or STACK, what the address depends on, how far from there it is, the access; in the order of looking."""
-    what, stack = _touched(i.form, i.variant)
+    what, stack = facts.operand, facts.on_stack
     found = []
     if what is not None and i.segment < FS and not i.address_size_32:
         base, index = i.base_number, i.index_number
@@ -131,67 +119,31 @@ def _accesses(i: LongDecoded, registers: _Registers) -> list[tuple[int, tuple[in
                 key = (registers.origins[base], registers.origins[index], i.scale)
             found.append((OPERAND, key, offset, what))
     if stack is not None:
-        number, displacement, write = stack
-        key = (registers.origins[number], -1, 0)
-        found.append((STACK, key, registers.moved[number] + displacement, Access(_WORD, write)))
+        key = (registers.origins[stack.base], -1, 0)
+        found.append((STACK, key, registers.moved[stack.base] + stack.displacement, Access(_WORD, stack.write)))
     return found
-
-
-def accesses(i: LongDecoded) -> list[int]:
-    """OPERAND and STACK, those that an instruction has."""
-    what, stack = _touched(i.form, i.variant)
-    return ([] if what is None else [OPERAND]) + ([] if stack is None else [STACK])
-
-
-@cache
-def _touched(number: int, variant: int) -> tuple[Access | None, tuple[int, int, bool] | None]:
-    """By the memory operand; and base, displacement and whether it is a write, of an access that no operand shows."""
-    form, is_wide = FORMS[number], operand_size_of(variant) == 64
-    what = None
-    if variant & VARIANT_MEMORY and _has_operand(form):
-        what = fp_access_of(number, is_wide) if is_inline(form) else access_of(number, variant)
-    if not is_wide:
-        return what, None
-    match form.meaning:
-        case "stack.push" | "control.call" | "control.call_indirect":
-            return what, (_RSP, -_WORD, True)
-        case "stack.pop" | "control.ret":
-            return what, (_RSP, 0, False)
-        case "stack.leave":
-            return what, (_RBP, 0, False)
-    return what, None
 
 
 def followed(i: LongDecoded) -> list[_Known]:
     """What is known of the registers behind an instruction, by those in front of it."""
     registers = _Registers()
-    _follow(i, registers)
+    _follow(i, facts_of(i), registers)
     return [_Known(*known) for known in zip(registers.origins, registers.moved, strict=True)]
 
 
-@cache
-def _movement(number: int, variant: int) -> str:
-    """The meaning of a form that moves registers by what is known, of 64 bits; else nothing."""
-    form = FORMS[number]
-    meaning = form.meaning
-    if operand_size_of(variant) != 64 or meaning not in _MOVING:
-        return ""
-    if meaning.startswith(("arith.", "move.")) and form.operands[0].width is Width.B:
-        return ""
-    if meaning in ("arith.add", "arith.sub"):
-        return meaning if form.operands[1].method is Method.IMMEDIATE else ""
-    return meaning
-
-
-def _follow(i: LongDecoded, registers: _Registers) -> None:
+def _follow(i: LongDecoded, facts: Facts, registers: _Registers) -> None:
     """What an instruction does to registers."""
-    movement = _movement(i.form, i.variant)
-    if not movement:
-        _lose(i, registers)
+    if facts.moves and _is_moved(i, facts, registers):
         return
+    for number in facts.lost:
+        registers.lose(number)
+
+
+def _is_moved(i: LongDecoded, facts: Facts, registers: _Registers) -> bool:
+    """Move registers by what is known, if all is."""
     form = i.its_form
     target = number_of(i, form.operands[0]) if form.operands else None
-    match movement:
+    match facts.meaning:
         case "control.loop" if not i.address_size_32:
             registers.move(_RCX, -1)
         case "stack.push" | "control.call" | "control.call_indirect":
@@ -203,11 +155,15 @@ def _follow(i: LongDecoded, registers: _Registers) -> None:
             registers.move(_RSP, _WORD)
             registers.lose(_RBP)
         case _ if target is None:
-            _lose(i, registers)
-        case "arith.add" | "arith.sub":
-            registers.move(target, i.immediate if movement == "arith.add" else -i.immediate)
-        case "arith.inc" | "arith.dec":
-            registers.move(target, 1 if movement == "arith.inc" else -1)
+            return False
+        case "arith.add":
+            registers.move(target, i.immediate)
+        case "arith.sub":
+            registers.move(target, -i.immediate)
+        case "arith.inc":
+            registers.move(target, 1)
+        case "arith.dec":
+            registers.move(target, -1)
         case "move.lea" if i.index_number == NO_REGISTER_LONG != i.base_number and not i.address_size_32:
             registers.copy(target, i.base_number)
             registers.move(target, i.displacement)
@@ -217,12 +173,5 @@ def _follow(i: LongDecoded, registers: _Registers) -> None:
             registers.move(_RSP, _WORD)
             registers.lose(target)
         case _:
-            _lose(i, registers)
-
-
-def _lose(i: LongDecoded, registers: _Registers) -> None:
-    for number in written(i):
-        registers.lose(number)
-    if i.its_form.meaning.startswith(("stack.", "control.")):
-        for number in (_RCX, _RSP, _RBP):
-            registers.lose(number)
+            return False
+    return True

@@ -51,13 +51,8 @@ def number_of(i: LongDecoded | Essence, operand: Operand) -> int | None:
     return None if operand.width is Width.B and 4 <= number < 8 and not i.rex else number
 
 
-def written(i: LongDecoded) -> frozenset[int]:
+def written(i: Essence) -> frozenset[int]:
     """Guest registers that an instruction writes, or more; but for those of the stack and of control."""
-    return _written(i.essence)
-
-
-@lru_cache(1 << 14)
-def _written(i: Essence) -> frozenset[int]:
     form = i.its_form
     found = set(_IMPLICIT.get(form.meaning, ()))
     operands = form.operands if form.meaning in _WRITES_BOTH else form.operands[:1]
@@ -70,13 +65,9 @@ def _written(i: Essence) -> frozenset[int]:
     return frozenset(found)
 
 
-def recipe_of(i: LongDecoded) -> Recipe | None:
-    """For the flags behind an instruction that sets all of them."""
-    return _recipe_of(i.essence)
-
-
 @lru_cache(1 << 14)
-def _recipe_of(i: Essence) -> Recipe | None:
+def recipe_of(i: Essence) -> Recipe | None:
+    """For the flags behind an instruction that sets all of them."""
     form = i.its_form
     if not form.operands:
         return None

@@ -211,7 +211,7 @@ class TransferCode(MemoryCode):
         taken, other = i.target, i.next_eip
         self._need_canonical(taken)
         self._need_canonical(other)
-        self._flags_for(i)
+        self._flags_for(self._facts[self.at])
         if onward == taken:
             self._branch(condition ^ 1, self._leave_to(other))
         else:

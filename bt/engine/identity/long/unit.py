@@ -39,23 +39,19 @@ from bt.engine.identity.long.encoding import (
     instruction,
     slot,
 )
+from bt.engine.identity.long.facts import Facts
 from bt.engine.identity.long.floating import (
     encode_fp,
-    fp_access,
-    is_inline,
-    needs,
     note_instruction,
     note_operand,
-    notes_pointers,
 )
-from bt.engine.identity.long.integer import access, encode, is_one_of_ours
-from bt.engine.identity.long.neighbours import accesses
-from bt.engine.identity.long.recipes import recipe_of, written
+from bt.engine.identity.long.integer import encode_essence, encode_lea
+from bt.engine.identity.long.neighbours import OPERAND, STACK
+from bt.engine.identity.long.recipes import recipe_of
 from bt.engine.identity.long.repairs import at_once, late
 from bt.engine.identity.long.surroundings import Draft, End, Step
 from bt.engine.identity.long.transfer_code import HOST_NOP, Entry, TransferCode, enter
 from bt.engine.identity.making.deadness import strictly_dead
-from bt.x86.flags import ARITHMETIC
 from bt.x86.opcodes import Method
 
 _RDX = 2
@@ -70,20 +66,12 @@ class Written(NamedTuple):
     dead_inside: bytes  # and where those come who have charged for it
 
 
-def can_leave(i: LongDecoded) -> bool:
-    """Whether an instruction may not be done in the unit, or ends it."""
-    form = i.its_form
-    if form.meaning == "move.lea" or form.meaning == "move.nop":
-        return False
-    return i.is_memory or form.meaning in _DIVISIONS or form.meaning.startswith(("stack.", "control."))
-
-
-def _ready_checks(steps: Sequence[Step]) -> list[int]:
+def _ready_checks(facts_of_steps: Sequence[Facts]) -> list[int]:
     """For each instruction the READY_* bits that it needs and that nobody has asked for before: nothing in a unit takes
     them back."""
     asked, found = 0, []
-    for step in steps:
-        wanted = needs(step.i) & ~asked if is_inline(step.i.its_form) else 0
+    for facts in facts_of_steps:
+        wanted = facts.needs & ~asked
         found.append(wanted)
         asked |= wanted
     return found
@@ -91,6 +79,10 @@ def _ready_checks(steps: Sequence[Step]) -> list[int]:
 
 def _bits(mask: int) -> list[int]:
     return [1 << n for n in range(mask.bit_length()) if mask >> n & 1]
+
+
+def _encode(i: LongDecoded, facts: Facts, where: Address) -> bytes:
+    return encode_lea(i) if facts.meaning == "move.lea" else encode_essence(facts.essence, where)
 
 
 class UnitWriter(TransferCode):
@@ -101,21 +93,25 @@ class UnitWriter(TransferCode):
         self._to_enter, self._leads = to_enter, end
         # where each instruction begins, what leads on behind them, and the stubs: for people
         self.begins: list[int] = []
-        self._checks = _ready_checks(draft.steps)
+        self._checks = _ready_checks(self._facts)
 
     @cached_property
     def _leaves(self) -> list[tuple[LongDecoded, bool]]:
         """Instructions, and whether each can leave the unit."""
         return [
-            (step.i, bool(checked) or self._can_leave(number, step.i))
-            for number, (step, checked) in enumerate(zip(self._steps, self._checks, strict=True))
+            (step.i, bool(checked) or (facts.can_leave and self._can_leave(number, facts)))
+            for number, (step, facts, checked) in enumerate(zip(self._steps, self._facts, self._checks, strict=True))
         ]
 
-    def _can_leave(self, number: int, i: LongDecoded) -> bool:
-        if not can_leave(i) or i.its_form.meaning.startswith("control.") or i.its_form.meaning in _DIVISIONS:
-            return can_leave(i)
-        mine = [(number, kind) for kind in accesses(i)]
-        return any(each not in self._groups or self._groups[each].first == each for each in mine)
+    def _can_leave(self, number: int, facts: Facts) -> bool:
+        """Of an instruction that can: whether it can here."""
+        mine = ((number, OPERAND) if facts.operand else None, (number, STACK) if facts.on_stack else None)
+        return facts.always_can or any(each and self._asks(each) for each in mine)
+
+    def _asks(self, access: tuple[int, int]) -> bool:
+        """Whether it does not go by what its neighbour was answered."""
+        group = self._groups.get(access)
+        return group is None or group.first == access
 
     # -- the unit ------------------------------------------------------------------------------------------------------
 
@@ -173,38 +169,30 @@ class UnitWriter(TransferCode):
     # -- instructions --------------------------------------------------------------------------------------------------
 
     def _instruction(self, step: Step) -> None:
-        i = step.i
-        meaning = i.its_form.meaning
-        if meaning == "move.nop":
+        i, facts = step.i, self._facts[self.at]
+        if facts.meaning == "move.nop":
             return
-        self._encode_instruction(step)
-        if meaning.startswith("control.") or not RESIDENT.isdisjoint(
-            (i.reg_number, i.rm_number, i.base_number, i.index_number)
-        ):
+        if facts.is_control:
+            self._control(step)
+        elif facts.is_stack:
+            self._stack(i)
+        elif facts.is_inline:
+            self._floating(i, facts)
+        else:
+            self._plain(i, facts)
+        if facts.is_control or not RESIDENT.isdisjoint((i.reg_number, i.rm_number, i.base_number, i.index_number)):
             self._held = None  # r10 may have been used
 
-    def _encode_instruction(self, step: Step) -> None:
-        i = step.i
-        meaning = i.its_form.meaning
-        if meaning.startswith("control."):
-            self._control(step)
-        elif meaning.startswith("stack."):
-            self._stack(i)
-        elif is_inline(i.its_form):
-            self._floating(i)
-        else:
-            self._plain(i)
-
-    def _floating(self, i: LongDecoded) -> None:
+    def _floating(self, i: LongDecoded, facts: Facts) -> None:
         for bit in _bits(self._checks[self.at]):
             self._check_ready(bit)
-        where = self._look_up_operand(i, fp_access(i)) if i.is_memory else NOWHERE
-        self._flags_for(i)
-        if not i.its_form.changes_mask & ARITHMETIC:
-            self._before_writing(written(i))
+        where = NOWHERE if facts.operand is None else self._look_up_operand(i, facts.operand)
+        self._flags_for(facts)
+        if not facts.changes:
+            self._before_writing(facts.written)
         self._put(encode_fp(i, where))
-        self._flags_after(i)
-        if notes_pointers(i):
+        self._flags_after(facts)
+        if facts.notes_pointers:
             self._held = None
             if not self._is_followed_by_another():
                 self._put(note_instruction(i))
@@ -234,18 +222,17 @@ class UnitWriter(TransferCode):
 
     def _is_followed_by_another(self) -> bool:
         """Whether another x87 instruction becomes the last one before anybody can see this one."""
-        for i, leaves in self._leaves[self.at + 1 :]:
-            if leaves or notes_pointers(i):
+        for number in range(self.at + 1, self._total):
+            leaves = self._leaves[number][1]
+            if leaves or self._facts[number].notes_pointers:
                 return not leaves
         return False
 
-    def _plain(self, i: LongDecoded) -> None:
-        meaning = i.its_form.meaning
-        if not is_one_of_ours(i.its_form):
+    def _plain(self, i: LongDecoded, facts: Facts) -> None:
+        meaning = facts.meaning
+        if not facts.is_ours:
             raise NotEncodable(meaning)
-        where = NOWHERE
-        if i.is_memory and meaning != "move.lea":
-            where = self._look_up_operand(i, access(i))
+        where = NOWHERE if facts.operand is None else self._look_up_operand(i, facts.operand)
         if meaning in _DIVISIONS:
             self._check_division(i, where)
         repair = None
@@ -255,21 +242,20 @@ class UnitWriter(TransferCode):
             if repair is None:
                 raise NotEncodable("its undefined flags are others")
             self._save()
-        self._flags_for(i)
+        self._flags_for(facts)
         if repair is not None:
             self._held = None
-            self._put(repair[0], encode(i, where), repair[1])
+            self._put(repair[0], _encode(i, facts, where), repair[1])
             self._live, self._saved, self._due, self._recipe = False, True, 0, None
             return
-        changes = i.its_form.changes_mask & ARITHMETIC
-        if not changes:
-            self._before_writing(written(i))
-        self._put(encode(i, where))
-        self._flags_after(i)
+        if not facts.changes:
+            self._before_writing(facts.written)
+        self._put(_encode(i, facts, where))
+        self._flags_after(facts)
         if is_unlike:
             self._due = late(i) or 0
-        elif changes:
-            self._recipe = recipe_of(i)
+        elif facts.changes:
+            self._recipe = recipe_of(facts.essence)
 
     def _check_division(self, i: LongDecoded, where: Address) -> None:
         """Leave where it might raise #DE. r10 stays."""
