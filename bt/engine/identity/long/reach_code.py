@@ -26,9 +26,9 @@ from bt.memory.soft_mmu.host_form import HostForm
 from bt.memory.soft_mmu.reaches import REACH, REACHES
 from bt.x86.page import PAGE
 
-MOST_AROUND = 16  # pages looked at on each side
+MOST_AROUND = 8  # pages looked at on each side
 PATIENCE = 64  # misses; if there is one within so many instructions, it is cheaper to ask the TLB itself:
-DEAR_INSNS = 2000
+DEAR_INSNS = 125
 _RCX, _RDX, _RBX, _RSI = 1, 2, 3, 6
 _PUSHED = (RAX, _RCX, _RDX, _RBX, _RSI)
 _ADD, _SUB, _CMP, _XOR, _TEST = b"\x03", b"\x2b", b"\x3b", b"\x33", b"\x85"
