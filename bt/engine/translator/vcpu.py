@@ -62,7 +62,7 @@ HEAT_WANTED: dict[Tier, int] = {"1": 0, "2": EAGER, "auto": 1000}
 LONG_HEAT_WANTED: dict[Tier, int] = {"2": EAGER, "auto": 4000}
 # A unit of 64-bit code has reaches when it was come upon so often where the budget ended, once in LONG_CHUNK
 # instructions: it has taken several times what making it anew takes.
-LONG_SAMPLES_WANTED: dict[Tier, int] = {"2": AT_ONCE, "auto": 1024}
+LONG_SAMPLES_WANTED: dict[Tier, int] = {"2": AT_ONCE, "auto": 256}
 # What may ask for a unit of 64-bit code to be made anew, and what is then different.
 MADE_ANEW = {"long_dear_unit": {"shares": False}, "long_hot_unit": {"remembers": True}}
 COUNT_LONG = "interp_long_count"
