@@ -64,5 +64,9 @@ class OurEngine:
         run = [sys.executable, "-m", "bt.cli.main", "run", workload.image.name, *ENGINES[self.name], "-m", MEMORY]
         return [*run, "-append", workload.append(n), "--json", str(self._record)]
 
+    def accounting(self, workload: Workload, n: int) -> list[str]:
+        """The same process, that keeps accounts of its time."""
+        return [*self.command(workload, n), "--stats"]
+
     def record(self) -> dict[str, Any]:
         return dict(json.loads(self._record.read_text(encoding="utf-8")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bt.bench import figures, translation
 from bt.bench.charts import Bars, speed_chart
-from bt.bench.schema import Report, WorkloadResult
+from bt.bench.schema import Measurement, Report, WorkloadResult
 from bt.errors import BadUsage
 
 STYLE = """
@@ -32,6 +32,7 @@ METHOD = """Each run is a fresh process. Its cost is the CPU time of the process
 process with nothing to do (n=0), so that starting up costs nobody anything here. The contenders take turns, all with
 the same amount of work, and must give the same answers. Times are medians; ratios are formed round by round and given
 as median and (least..most)."""
+_PER_MILLION = "In a million guest instructions, by kind."
 KIND_TITLES = {
     "compute": "Computing",
     "fp": "Floating point and SIMD",
@@ -158,19 +159,34 @@ def _translation(report: Report) -> Iterator[str]:
 
 
 def _exits(report: Report) -> Iterator[str]:
-    """How often each engine left generated code for Python, and translated code its fragments."""
-    tables = [(f"Exits to Python, {name}", name, translation.exits_per_million) for name in figures.SUBJECTS]
-    for title, name, rates in [("Callouts of translated code", "bt", translation.callouts_per_million), *tables]:
+    """Where the time went, what the tiers did, and how often each engine left generated code for Python."""
+    for title, note, name, rates in (
+        (
+            "Where the time goes",
+            "Percent of the wall time of one run that keeps accounts.",
+            "bt",
+            translation.time_shares,
+        ),
+        ("Tier 2", "", "bt", _tier_2),
+        ("Ways out of units", _PER_MILLION, "bt", translation.ways_out_per_million),
+        ("Callouts of translated code", _PER_MILLION, "bt", translation.callouts_per_million),
+        *((f"Exits to Python, {name}", _PER_MILLION, name, translation.exits_per_million) for name in figures.SUBJECTS),
+    ):
         found = {r.label: rates(r.measurements[name]) for r in report.workloads if name in r.measurements}
-        kinds = sorted({kind for row in found.values() for kind in row})
+        kinds = list(dict.fromkeys(kind for row in found.values() for kind in row))
         if kinds:
             yield f"<h2>{title}</h2>"
-            yield '<p class="note">In a million guest instructions, by kind.</p>'
+            yield f'<p class="note">{note}</p>' if note else ""
             rows = (
                 [escape(label), *(figures.figure(row[kind]) if kind in row else "" for kind in kinds)]
                 for label, row in found.items()
             )
             yield _table(["guest", *map(escape, kinds)], rows)
+
+
+def _tier_2(measurement: Measurement) -> dict[str, float]:
+    share = translation.in_tier_2(measurement)
+    return {} if share is None else {"% of instructions": share, **translation.promotions(measurement)}
 
 
 def _table(headings: list[str], rows: Iterable[list[str]]) -> str:

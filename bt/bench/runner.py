@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bt import __version__
 from bt.bench import host
-from bt.bench.contender import Contender, Unavailable
+from bt.bench.contender import Contender, OurEngine, Unavailable
 from bt.bench.process import MeasurementFailed, Outcome, run
 from bt.bench.schema import Measurement, Report, Run, WorkloadResult
 from bt.bench.workload import Answer, Workload, answer
@@ -80,7 +81,7 @@ def _measure_workload(
     n = _choose_n(workload, contenders[0], settings.target_seconds, notice)
     runs: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     instructions: dict[str, int | None] = {}
-    records: dict[str, dict[str, dict[str, int]]] = {}
+    records: dict[str, dict[str, dict[str, Any]]] = {}
     answers: dict[str, Answer] = {}
     for number in range(settings.rounds):
         for contender in contenders:
@@ -93,6 +94,10 @@ def _measure_workload(
             instructions[contender.name] = after["instructions"] - before["instructions"] if after else None
             records[contender.name] = {kind: after.get(kind, {}) for kind in ("exits", "statistics")}
         _check_same(workload, answers)
+    for contender in contenders:
+        if isinstance(contender, OurEngine):
+            run(contender.accounting(workload, n), TIMEOUT_SECONDS)
+            records[contender.name]["time_account"] = contender.record()["time_account"]
     measurements = {name: Measurement(tuple(each), instructions[name], **records[name]) for name, each in runs.items()}
     image = workload.image
     ops = answers[contenders[0].name].ops - nothing.ops

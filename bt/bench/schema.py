@@ -37,13 +37,15 @@ class Run:
 class Measurement:
     """All runs of one workload by one contender. Instructions, exits and statistics are known of our engines only.
 
-    `instructions` are those of the work alone, `exits` and `statistics` those of one whole run.
+    `instructions` are those of the work alone, `exits` and `statistics` those of one whole run. `time_account`: what
+    took how many seconds of wall time in one run more, that is no measurement.
     """
 
     runs: tuple[Run, ...]
     instructions: int | None = None
     exits: dict[str, int] = field(default_factory=dict)
     statistics: dict[str, int] = field(default_factory=dict)
+    time_account: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

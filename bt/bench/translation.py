@@ -42,6 +42,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
+# Why units of tier 2 are left.
+WAYS_OUT = {
+    "unit_faults": "the view let an access not through",
+    "unit_services": "instruction interpreted",
+    "unit_misses": "no unit there",
+    "unit_ends": "budget short",
+}
+PROMOTIONS = {"units_made": "units made", "units_killed": "units killed", "pages_opened": "pages of views opened"}
+
+
 # What a fragment could not do by itself, and who did it.
 CALLOUTS = {
     "slow_paths": "memory slow path",
@@ -54,6 +64,29 @@ CALLOUTS = {
 
 def was_translated(measurement: Measurement) -> bool:
     return bool(measurement.statistics.get("translated_insns"))
+
+
+def in_tier_2(measurement: Measurement) -> float | None:
+    """Share of the instructions, percent."""
+    units = measurement.statistics.get("unit_insns")
+    return 100 * units / measurement.instructions if units and measurement.instructions else None
+
+
+def ways_out_per_million(measurement: Measurement) -> dict[str, float]:
+    """Why units were left, in a million instructions."""
+    counts = {title: measurement.statistics[name] for name, title in WAYS_OUT.items() if name in measurement.statistics}
+    return _per_million(counts, measurement.instructions)
+
+
+def promotions(measurement: Measurement) -> dict[str, float]:
+    """What became of code that was hot, as counted."""
+    return {title: measurement.statistics[name] for name, title in PROMOTIONS.items() if name in measurement.statistics}
+
+
+def time_shares(measurement: Measurement) -> dict[str, float]:
+    """What the time went to, percent."""
+    whole = sum(measurement.time_account.values())
+    return {name: 100 * seconds / whole for name, seconds in measurement.time_account.items()} if whole else {}
 
 
 def callouts_per_million(measurement: Measurement) -> dict[str, float]:

@@ -283,5 +283,6 @@ def _record(given: Namespace, model: str, result: machine.Result) -> dict[str, A
         "cpu_seconds": result.cpu_seconds,
         "exits": result.exits,
         "statistics": result.statistics,
+        "time_account": dict(result.time_account),
         "refused": result.refused,
     }

@@ -67,27 +67,10 @@ def shares(statistics: dict[str, int]) -> list[tuple[str, str]]:
     return lines
 
 
-# what of the engine's time is no guest code
-_WORK = (("decode", "decode_cycles"), ("translate", "translate_cycles"), ("fill the TLB", "tlb_fill_cycles"))
-
-
 def where_time_went(result: Result) -> list[tuple[str, ...]]:
     """The parts of the time, in seconds and of the whole; those of the engine where it tells them apart (bt)."""
-    cycles, counts = result.host_cycles, result.statistics
-    if not cycles or "run_cycles" not in counts:
-        return []
-    second = cycles / result.seconds  # the machine has run once
-    parts = {name: counts[key] / second for name, key in _WORK}
-    in_engine = counts["run_cycles"] / second
-    parts["run guest code"] = in_engine - sum(parts.values())
-    parts["serve devices"] = sum(each.seconds for each in result.served if each.reason in _DEVICES)
-    parts["serve other exits"] = sum(each.seconds for each in result.served if each.reason not in _DEVICES)
-    parts["the rest, in Python"] = result.seconds - sum(parts.values())
-    ordered = sorted(parts.items(), key=lambda part: -part[1])
-    return [
-        ("time to", "", ""),
-        *((f"  {name}", f"{part:.3f} s", f"{part / result.seconds:.1%}") for name, part in ordered),
-    ]
+    lines = [(f"  {name}", f"{part:.3f} s", f"{part / result.seconds:.1%}") for name, part in result.time_account]
+    return [("time in", "", ""), *lines] if lines else []
 
 
 def devices(served: Iterable[Served]) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bt.engine.interp.handlers import Variant, variants
+from bt.engine.interp.variants import Variant, variants
 from bt.engine.reencode.forms import (
     Inline,
     inline,

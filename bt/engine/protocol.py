@@ -142,6 +142,11 @@ class Engine(Protocol):
         """The host's time stamp counter, which tells the guest's time in clock mode "host"."""
         ...
 
+    @property
+    def in_unit(self) -> bool:
+        """Whether it is in tier 2 now, asked by another thread."""
+        ...
+
     def statistics(self) -> dict[str, int]:
         """What it counted; docs/results.md lists the names."""
         ...

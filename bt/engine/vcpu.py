@@ -435,6 +435,10 @@ class Vcpu:
         self.call("host_cycles")
         return self.state["memory_value"]
 
+    @property
+    def in_unit(self) -> bool:
+        return bool(self.state["in_unit"])
+
     def nmi(self) -> None:
         """Raise a non-maskable interrupt: vector 2, before the next instruction unless one is still being served."""
         self.state["nmi_pending"] = 1

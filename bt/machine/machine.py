@@ -361,24 +361,27 @@ class Machine(InHand):
         if conditions is not None:
             armed = conditions.armed(self.cpu, self._loop, self._received, self.com1, lambda: self.symbols)
         try:
-            with self._interruptible(), armed:
+            sampled = nullcontext() if self._accounts is None else self._accounts.sampling(self.cpu)
+            with self._interruptible(), armed, sampled:
                 end = self._run(limit, deadline) if conditions is None else self._run_until(conditions, limit, deadline)
         finally:
             self._loop.stop_requested = False  # it was for this run, however that ended
         self._host_cycles += self.cpu.host_cycles() - started_at
+        seconds, statistics, accounts = time.monotonic() - start, self.cpu.statistics(), self._accounts
         return Result(
             end,
             end.exit_status(self._loop.guest_status),
             self.cpu.instructions,
-            time.monotonic() - start,
+            seconds,
             time.process_time() - cpu_start,
             self._loop.exits,
-            self.cpu.statistics(),
+            statistics,
             dict(self.cpu.callouts().most_common()),
             detail=stop.detail if (stop := self._loop.want_of_firmware()) is not None else "",
             resets=self._restarts.count,
             host_cycles=self._host_cycles,
-            served=() if self._accounts is None else self._accounts.served(),
+            served=() if accounts is None else accounts.served(),
+            time_account=() if accounts is None else accounts.time(seconds, self._host_cycles, statistics),
             until=None if conditions is None else conditions.met,
             match=None if conditions is None else conditions.match,
             where=self.where,

@@ -320,6 +320,7 @@ FIELDS: tuple[Field, ...] = (
     Field("unit_target", DERIVED),  # where a crossing leads
     Field("unit_number", DERIVED),  # of the unit where tier 2 was entered
     Field("unit_entered", DERIVED),  # the budget when tier 2 was entered
+    Field("in_unit", DERIVED),  # 1: in tier 2, until that is left; for those who sample (bt/machine/accounts.py)
     Field("fault_linear", DERIVED),  # of an access that the view does not let through
     Field("fault_write", DERIVED),
     Field("fault_signal", DERIVED),

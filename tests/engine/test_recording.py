@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from bt.engine.interp.handlers import Variant
+from bt.engine.interp.variants import Variant
 from bt.engine.translator.plan.plan import Ending, Linear, Plan, Pre
 from bt.engine.translator.plan.plans import build_plans
 from bt.engine.translator.stencils.catalogue import Catalogue

@@ -54,6 +54,10 @@ class FakeEngine:
     def interrupt(self, vector: int) -> None:
         self.vectors.append(vector)
 
+    @property
+    def in_unit(self) -> bool:
+        return False
+
     def nmi(self) -> None:
         self.nmi_waits = True
 

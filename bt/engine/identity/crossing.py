@@ -64,7 +64,7 @@ ENTER_TABLES = (
 )
 # Code of 64-bit mode, and nothing else, may leave something in the upper halves. mov r32, r32
 CLEAN_REGISTERS = b"".join(move(number, number) for number in FLAT_32.guest_numbers)
-NOTE_ENTRY = wide(b"\x89", _BUDGET, "unit_entered")
+NOTE_ENTRY = wide(b"\x89", _BUDGET, "unit_entered") + slot(b"\xc6", 0, "in_unit") + b"\x01"  # mov byte memory, 1
 
 
 def note_number(number: int) -> bytes:

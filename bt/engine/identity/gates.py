@@ -126,6 +126,7 @@ def _settle(b: NativeContext, refund: Value | int, site: Value | None = None) ->
     with b.Unlikely(b.get_segment(CS, "base", width=32) != b.get("code_segment", width=32)):
         b.call(UPDATE_MODE, b.cpu)  # units have gone on in another segment
     _count(b, "unit_insns", b.get("unit_entered") - (b.get("budget") + refund))
+    b.put("in_unit", 0)
 
 
 def _repaired(b: NativeContext, image: Value, due: Value) -> Value:

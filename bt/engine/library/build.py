@@ -27,7 +27,8 @@ from bt.engine.identity.gates import emit_unit_gates
 from bt.engine.identity.long.handlers import emit_long_handlers
 from bt.engine.identity.signals import FAULT_HANDLER
 from bt.engine.interp.dispatch import emit_dispatch
-from bt.engine.interp.handlers import Variant, emit_handler, handler_names, variants
+from bt.engine.interp.handlers import emit_handler
+from bt.engine.interp.variants import Variant, handler_names, variants
 from bt.engine.library.abi_check import check_abi
 from bt.engine.library.library import Part, Progress
 from bt.engine.library.runtime import runtime_modules

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Literal
 
 from bt.engine.identity.layout import AT_ONCE, EAGER, HEAT_ENTRIES, PATH_BLOCKS, SAMPLED_PAGES
@@ -103,6 +104,7 @@ class TranslatingVcpu(Vcpu):
         self.long_units: LongTier | None = None  # the same for 64-bit code
         self.unit_observer: Callable[[Trace, Unit], None] | None = None  # asked for each unit that is made
         self._refused = ""
+        self._make_ns = 0  # of the host's, in `_promote`
         super().__init__(library, memory, model)
 
     def _acquire(self) -> None:
@@ -230,6 +232,11 @@ class TranslatingVcpu(Vcpu):
         self.long_units.promote(memoryview(self._long_recorded.map).cast("Q")[:count].tolist())
 
     def _promote(self) -> None:
+        started = perf_counter_ns()
+        self._make_units()
+        self._make_ns += perf_counter_ns() - started
+
+    def _make_units(self) -> None:
         for control, change in MADE_ANEW.items():
             unit = self.control(control)
             if unit and self.long_units is not None:
@@ -304,5 +311,6 @@ class TranslatingVcpu(Vcpu):
         hot, cold = self._used()
         counters = {name: self.control(name) for name in _COUNTERS}
         counters |= {name: self.state[name] for name in ("branch_lookups", "return_hits")}
+        counters["make_ns"] = self._make_ns
         counters["table_bytes"] = PAGE * self.control("table_pages")
         return super().statistics() | counters | {"host_bytes": hot, "cold_bytes": cold}

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 
 from bt.codegen.builder import Module
-from bt.engine.identity.long.handlers import COUNT
-from bt.engine.interp.handlers import Variant, emit_handler, variant_for
+from bt.engine.identity.long.signatures import COUNT
+from bt.engine.interp.handlers import emit_handler
+from bt.engine.interp.variants import Variant, variant_for
 from bt.engine.library.library import Library
 from bt.engine.structures import LONG_VARIANTS, VARIANTS
 from bt.inspect.explanation.diary import runtime_names

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from bt.engine.identity.long.decoded import LongBlock
 from bt.engine.identity.long.encoding import NotEncodable
-from bt.engine.identity.long.handlers import ENTER, LEAVE_NEIGHBOURS, LEAVE_SAMPLED, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
 from bt.engine.identity.long.paths import runs_of
+from bt.engine.identity.long.signatures import ENTER, LEAVE_NEIGHBOURS, LEAVE_SAMPLED, LEAVE_TO, LEAVE_UNIT, PREPARE_FP
 from bt.engine.identity.long.surroundings import Draft, End, Step, Surroundings
 from bt.engine.identity.long.unit import UnitWriter
 from bt.engine.translator.vcpu import TranslatingVcpu

@@ -8,25 +8,10 @@ that are not empty are on a list, some of them more than once; its host address 
 
 from __future__ import annotations
 
-from bt.codegen.layout import Layout
 from bt.codegen.value import PTR, Value
 from bt.memory.access import NativeContext
+from bt.memory.soft_mmu.layout import REACH
 
-REACH_BYTES = 64
-REACH = Layout(
-    (
-        ("low", 64),  # linear address of the first page
-        ("limit", 64),  # so far behind that no access may begin; 0: the reach is empty
-        ("addend", 64),  # from a linear address to that in the host
-        ("size", 64),  # of the access, bytes
-        ("patience", 64),  # misses until it is looked whether they come too often
-        ("mark", 64),  # instructions that units had done when that was looked at last
-        ("site", 64),  # host address, for writing, of the code that asks
-        ("detour", 64),  # its first eight bytes once it asks the TLB itself
-    ),
-    REACH_BYTES,
-)
-REACHES = 1 << 14  # on the list, behind their number
 FEW = 64  # that many are looked at one by one
 
 

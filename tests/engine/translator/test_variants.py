@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from bt.engine.interp.handlers import exists, handler_names, operand_sizes, repetitions, variant_for
+from bt.engine.interp.variants import exists, handler_names, operand_sizes, repetitions, variant_for
 from bt.engine.shapes import immediate_field
 from bt.engine.structures import (
     LONG_OPERAND_SIZES,

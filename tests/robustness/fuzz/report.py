@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-from bt.engine.interp.handlers import handler_names
+from bt.engine.interp.variants import handler_names
 from bt.engine.library.library import Library
 from bt.engine.structures import VARIANTS
 from bt.x86.opcodes import FORMS, PLAIN_FORMS

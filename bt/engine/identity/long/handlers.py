@@ -6,7 +6,6 @@ the unit's entry, or the instruction's own handler. So nobody looks for units: t
 
 from __future__ import annotations
 
-from bt.codegen.abi import handler, native
 from bt.codegen.builder import Module
 from bt.codegen.value import PTR, Value
 from bt.engine.branch_tags import branch_cache_offset, branch_tag
@@ -17,21 +16,22 @@ from bt.engine.identity.long.layout import (
     LONG_UNIT_BYTES,
     MOST_MISSES,
 )
+from bt.engine.identity.long.signatures import (
+    COUNT,
+    ENTER,
+    KILL_LONG_UNITS,
+    LEAVE_NEIGHBOURS,
+    LEAVE_SAMPLED,
+    LEAVE_TO,
+    LEAVE_UNIT,
+    PREPARE_FP,
+)
 from bt.engine.interp.context import DISPATCH, HandlerContext
 from bt.engine.structures import BLOCK_BYTES, CONTROL, LONG_RECORD, LONG_VARIANTS, RECORD
 from bt.memory.access import NativeContext
 from bt.x86 import flags
 from bt.x86.exits import ExitReason
 from bt.x86.fp.fp_state import AHEAD, FP_PREPARE
-
-COUNT = handler("interp_long_count")  # handler of records that are counted
-ENTER = handler("interp_long_enter")  # the unit at host address "free" begins at `record`
-LEAVE_UNIT = handler("interp_long_leave")  # a unit goes on at `record` in the interpreter
-LEAVE_TO = handler("interp_long_leave_to")  # and at the address in "free"
-LEAVE_NEIGHBOURS = handler("interp_long_leave_neighbours")  # as LEAVE_UNIT: of the LONG_UNIT in `scratch`
-LEAVE_SAMPLED = handler("interp_long_leave_sampled")  # the same, at its head: the budget does not do
-PREPARE_FP = handler("interp_long_prepare_fp")  # a unit wants FP instructions ready; it goes on at host address "free"
-KILL_LONG_UNITS = native("kill_long_units", PTR, PTR)  # those with code from a block
 
 _OVERFLOW_SHIFT = flags.OF.bit_length() - 1
 
@@ -111,6 +111,7 @@ def _enter(b: HandlerContext) -> None:
     b.store(place + 8, hot)
     b.put("budget", b.budget)
     b.put("unit_entered", b.budget)
+    b.put("in_unit", 1)
     image = flags.read_arithmetic(b).zext(64)
     b.put("host_flags", ((image & 0xFF) << 8) | ((image >> _OVERFLOW_SHIFT) & 1))
     resume = CONTROL.get_pointer(b, control, "long_resume")
@@ -124,6 +125,7 @@ def _settle(b: HandlerContext) -> Value:
     saved = b.get("host_flags")
     flags.write_arithmetic(b, ((saved >> 8) & 0xFF) | ((saved & 1) << _OVERFLOW_SHIFT))
     CONTROL.count(b, control, "unit_insns", b.get("unit_entered") - b.budget)
+    b.put("in_unit", 0)
     return control
 
 

@@ -9,7 +9,6 @@ and other units, know them nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass
 
 from bt.codegen.host_bytes import JUMP_REL32
 from bt.engine.identity.long.encoding import LOAD, SAVE, i32
@@ -20,14 +19,14 @@ from bt.engine.identity.making.flag_repairs import covered
 from bt.x86.flags import ARITHMETIC
 
 
-@dataclass(eq=False)
 class NewReach:
     """A REACH in the making."""
 
-    size: int
-    site: int  # how far behind the beginning is the code that asks
-    address: int  # in the host
-    detour: int = 0  # how far behind the beginning is what it is to jump to when the TLB is to be asked
+    def __init__(self, size: int, site: int, address: int) -> None:
+        self.size = size
+        self.site = site  # how far behind the beginning is the code that asks
+        self.address = address  # in the host
+        self.detour = 0  # how far behind the beginning is what it is to jump to when the TLB is to be asked
 
 
 class HostCode:

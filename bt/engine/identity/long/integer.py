@@ -19,7 +19,7 @@ from bt.engine.identity.long.encoding import (
     load,
     store,
 )
-from bt.engine.interp.handlers import Variant, variant_for
+from bt.engine.interp.variants import Variant, variant_for
 from bt.engine.reencode.integer import NotEncodable as NotAlike
 from bt.engine.reencode.integer import shape_of
 from bt.engine.structures import NO_REGISTER_LONG

@@ -36,7 +36,7 @@ from bt.engine.identity.long.neighbours import FAR, OPERAND, STACK, Group, group
 from bt.engine.identity.long.surroundings import Draft
 from bt.engine.structures import NO_REGISTER_LONG
 from bt.memory.soft_mmu.host_form import host_form
-from bt.memory.soft_mmu.reaches import REACH, REACH_BYTES
+from bt.memory.soft_mmu.layout import REACH, REACH_BYTES
 from bt.x86 import state
 from bt.x86.mode import USER
 from bt.x86.page import PAGE

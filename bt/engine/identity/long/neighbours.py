@@ -10,7 +10,6 @@ What is known of a register is which value it had at some place (`_Known.origin`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from bt.engine.identity.long.decoded import LongDecoded
@@ -45,15 +44,13 @@ class _Known(NamedTuple):
     moved: int = 0
 
 
-@dataclass
 class _Gathering:
     """A group in the making; offsets from the origin of its registers."""
 
-    start: int
-    low: int
-    high: int
-    write: bool
-    members: list[tuple[int, int]]
+    def __init__(self, offset: int) -> None:
+        self.start = self.low = self.high = offset
+        self.write = False
+        self.members: list[tuple[int, int]] = []
 
 
 class _Registers:
@@ -85,7 +82,7 @@ def groups(code: Sequence[tuple[LongDecoded, Facts]], most: int) -> dict[tuple[i
             group = open_groups.get(key)
             end = offset + what.size
             if group is None or max(group.high, end) - min(group.low, offset) > MOST_SPAN:
-                group = open_groups[key] = _Gathering(offset, offset, end, what.write, [])
+                group = open_groups[key] = _Gathering(offset)
                 all_groups.append(group)
             group.low, group.high = min(group.low, offset), max(group.high, end)
             group.write |= what.write

@@ -23,7 +23,7 @@ from bt.engine.identity.long.encoding import (
 )
 from bt.engine.structures import CONTROL
 from bt.memory.soft_mmu.host_form import HostForm
-from bt.memory.soft_mmu.reaches import REACH, REACHES
+from bt.memory.soft_mmu.layout import REACH, REACHES
 from bt.x86.page import PAGE
 
 MOST_AROUND = 8  # pages looked at on each side

@@ -23,7 +23,7 @@ from bt.engine.identity.long.encoding import (
     move,
 )
 from bt.engine.identity.making.flag_repairs import late_of
-from bt.engine.interp.handlers import variant_for
+from bt.engine.interp.variants import variant_for
 from bt.x86.opcodes import Method
 
 _OR_AF, _NO_OF = bytes.fromhex("80cc10"), bytes.fromhex("b000")  # or ah, AF; mov al, 0

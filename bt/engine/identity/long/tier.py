@@ -12,7 +12,11 @@ from bt.codegen.arena import ArenaFull
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
 from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at, first_records
 from bt.engine.identity.long.encoding import HELD, HOST, S0, NotEncodable, gpr, i32, load, move, slot, store
-from bt.engine.identity.long.handlers import (
+from bt.engine.identity.long.host_code import NewReach
+from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
+from bt.engine.identity.long.paths import LONGEST_RUN, UNROLLED_INSNS, Run, runs_of
+from bt.engine.identity.long.reach_code import PATIENCE, look_around
+from bt.engine.identity.long.signatures import (
     COUNT,
     ENTER,
     LEAVE_NEIGHBOURS,
@@ -21,10 +25,6 @@ from bt.engine.identity.long.handlers import (
     LEAVE_UNIT,
     PREPARE_FP,
 )
-from bt.engine.identity.long.host_code import NewReach
-from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
-from bt.engine.identity.long.paths import LONGEST_RUN, UNROLLED_INSNS, Run, runs_of
-from bt.engine.identity.long.reach_code import PATIENCE, look_around
 from bt.engine.identity.long.surroundings import Draft, End, Step, Surroundings
 from bt.engine.identity.long.transfer_code import Entry, Link, enter
 from bt.engine.identity.long.unit import UnitWriter, Written
@@ -32,7 +32,7 @@ from bt.engine.identity.making.undefined_flags import ask_host
 from bt.engine.structures import BLOCK, BLOCK_BYTES, LONG_VARIANTS
 from bt.host.reserved import Refused
 from bt.memory.soft_mmu.host_form import host_form
-from bt.memory.soft_mmu.reaches import REACH, REACH_BYTES, REACHES
+from bt.memory.soft_mmu.layout import REACH, REACH_BYTES, REACHES
 
 if TYPE_CHECKING:
     from bt.engine.translator.vcpu import TranslatingVcpu

@@ -37,8 +37,8 @@ from bt.engine.identity.heat import (
     sample,
 )
 from bt.engine.identity.layout import EAGER
-from bt.engine.identity.long.handlers import KILL_LONG_UNITS
 from bt.engine.identity.long.layout import IN_LONG_UNIT
+from bt.engine.identity.long.signatures import KILL_LONG_UNITS
 from bt.engine.interp.context import DISPATCH
 from bt.engine.structures import (
     BLOCK,

@@ -5,7 +5,7 @@ More stencils are faster code, and a larger library that takes longer to build.
 
 from __future__ import annotations
 
-from bt.engine.interp.handlers import Variant
+from bt.engine.interp.variants import Variant
 from bt.engine.translator.plan.plan import Gate
 from bt.engine.translator.plan.shapes import Shape
 from bt.engine.translator.stencils.context import Segments

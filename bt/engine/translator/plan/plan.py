@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from bt.engine.interp.handlers import Variant
+from bt.engine.interp.variants import Variant
 from bt.engine.translator.stencils.recording import Access, Effects
 from bt.x86 import flags
 from bt.x86.context import DE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bt.engine.interp.handlers import Variant, variants
+from bt.engine.interp.variants import Variant, variants
 from bt.engine.meaning import meaning_function
 from bt.engine.translator.plan import choices
 from bt.engine.translator.plan.plan import Ending, Linear, Plan, Pre, ending_of, linear_of

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bt.engine.interp.handlers import Variant
+from bt.engine.interp.variants import Variant
 from bt.engine.translator.stencils.context import (
     HoleImmediate,
     KnownMemory,

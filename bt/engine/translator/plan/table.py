@@ -9,7 +9,7 @@ from functools import cached_property
 
 from bt.codegen.errors import CodegenError
 from bt.codegen.objectfile import CodePiece, RelocationKind
-from bt.engine.interp.handlers import variant_for
+from bt.engine.interp.variants import variant_for
 from bt.engine.structures import (
     FLAGS_CONDITION,
     FLAGS_KILLED,
