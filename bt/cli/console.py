@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from argparse import SUPPRESS, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from bt.chardev.waiter import Waiter
 from bt.cli import devices, signals
 from bt.cli.chardevs import SPELLINGS, Chardevs, Wanted
 from bt.cli.options import Choice, Parser, pairs
+from bt.cli.port_output import PortSink, Writer
 from bt.errors import BadUsage
 from bt.machine.config import ClockMode, DisplayName, MachineConfig, Sinks
 
@@ -34,7 +34,6 @@ PORTS = 2
 TERMINAL, NONE = "terminal", "none"
 DISPLAYS = {TERMINAL: TERMINAL, "curses": TERMINAL, NONE: NONE}
 WINDOWS = ("gtk", "sdl", "cocoa", "dbus", "egl-headless", "spice-app", "default")  # displays of QEMU that bt has not
-_LINE_FEED = 0x0A
 HINT_SECONDS = 1.0  # after that time, and again
 OTHER_DISPLAYS = ("cirrus", "vmware", "qxl", "virtio", "xenfb")  # QEMU's
 SHOT = Path("bt.png")  # what screenshots by key are called after
@@ -98,36 +97,6 @@ class _Line:
         return self.wanted.device
 
 
-class _PortSink:
-    """What a port of the machine sends, to a character device."""
-
-    _BYTES = tuple(bytes((n,)) for n in range(256))
-
-    def __init__(self, device: Chardev) -> None:
-        self._write = device.write
-        self.is_silent = True
-        self._began: float | None = None  # lines begin with the time since then
-        self._is_at_start = True  # of a line
-
-    def send(self, byte: int) -> None:
-        """A character from the guest, shown at once: a prompt has no newline at its end."""
-        self.is_silent = False
-        if self._began is not None and self._is_at_start:
-            self._write(_stamp(time.monotonic() - self._began))
-        self._is_at_start = byte == _LINE_FEED
-        self._write(self._BYTES[byte])
-
-    def toggle_stamps(self) -> None:
-        """Have lines begin with a time, or no longer."""
-        self._began = time.monotonic() if self._began is None else None
-
-
-def _stamp(seconds: float) -> bytes:
-    """As QEMU shows it: hours, minutes, seconds, thousandths."""
-    minutes, rest = divmod(seconds, 60)
-    return b"[%02d:%02d:%02d.%03d] " % (minutes // 60, minutes % 60, rest, rest * 1000 % 1000)
-
-
 class Console:
     """What a command line says of it. Use as a context manager, and `attached` in it around the run."""
 
@@ -161,7 +130,10 @@ class Console:
             self._gdb = self._chardevs.wanted("-gdb", "gdb", _as_server(given.gdb)).device
         self.gdb: GdbServer | None = None
         self._terminal = self._our_terminal()
-        self._port_sinks = {number: _PortSink(line.device) for line in self._lines for number in line.ports}
+        self._writers: dict[Chardev, Writer] = {}
+        self._port_sinks = {
+            number: PortSink(self._writer(line.device)) for line in self._lines for number in line.ports
+        }
 
     def _add_port(self, number: int, text: str) -> None:
         line = self._line(self._chardevs.wanted("--serial", f"serial{number}", text))
@@ -228,12 +200,16 @@ class Console:
         if 1 in self._port_sinks:
             found["serial2"] = self._port_sinks[1].send
         if self._debugcon is not None:
-            send = _PortSink(self._debugcon).send
+            send = PortSink(self._writer(self._debugcon)).send
             if self._debugcon_port == devices.CONSOLE_PORT:
                 found["console"] = send
             else:
                 found["firmware_log"] = send
         return found
+
+    def _writer(self, device: Chardev) -> Writer:
+        """Several ports may share a device."""
+        return self._writers.setdefault(device, Writer(device.write))
 
     # -- the run ------------------------------------------------------------------------------------------------------
 
@@ -263,6 +239,8 @@ class Console:
                 hint = self._add_hint(machine, waiter)
             stack.callback(waiter.close)
             waiter.start()
+            for writer in self._writers.values():
+                stack.enter_context(writer.in_pieces(machine.post))
             yield
         if hint is not None:
             hint()

@@ -316,6 +316,10 @@ FIELDS: tuple[Field, ...] = (
     Field("patience", HOST),  # host cycles in guest code after which places are counted at all, if they are not yet
     Field("heat_limit", DERIVED),  # the same while the mode is right, else 0
     Field("host_flags", DERIVED),  # at crossings: AH as LAHF has it, and OF in AL
+    # for repairs of flags that units do late: EAX with AH as LAHF had it, a rotated result, a count in CL
+    Field("noted_flags", DERIVED),
+    Field("noted_result", DERIVED),
+    Field("noted_count", DERIVED),
     Field("host_frame", DERIVED),  # rbp of tier 1, while tier 2 has its table there
     Field("unit_target", DERIVED),  # where a crossing leads
     Field("unit_number", DERIVED),  # of the unit where tier 2 was entered

@@ -32,8 +32,13 @@ from bt.engine.identity.layout import (
     EAGER,
     HEAT_UNIT,
     LATE_AF,
+    LATE_BY_COUNT,
     LATE_CARRIED_OF,
+    LATE_KEPT,
+    LATE_KEPT_AF,
     LATE_NO_OF,
+    LATE_ROL,
+    LATE_ROR,
     MOST_SHORT,
     MOST_TRAPS,
     OPENING_COST,
@@ -47,6 +52,7 @@ from bt.engine.identity.layout import (
     UNIT_SITE,
     UNIT_SITE_BYTES,
 )
+from bt.engine.identity.making.deadness import KEPT
 from bt.engine.identity.signals import FAULT_HANDLER, emit_fault_handler, emit_own_faults
 from bt.engine.identity.ways import NOTE_WAY
 from bt.engine.structures import BLOCK, CONTROL, RECORD, UNIT_HEAD
@@ -131,12 +137,28 @@ def _settle(b: NativeContext, refund: Value | int, site: Value | None = None) ->
 
 def _repaired(b: NativeContext, image: Value, due: Value) -> Value:
     """EFLAGS bits with what `late_repair` would have done to them."""
-    set_af = b.select((due & LATE_AF) != 0, image | flags.AF, image)
-    carried = ((image >> _SIGN_SHIFT) ^ image) & 1
-    kept = set_af & ~flags.OF
-    carries = (due & LATE_CARRIED_OF) != 0
-    changes = (due & (LATE_CARRIED_OF | LATE_NO_OF)) != 0
-    return b.select(carries, kept | (carried << _OVERFLOW_SHIFT), b.select(changes, kept, set_af))
+
+    def is_due(bits: int) -> Value:
+        return (due & bits) != 0
+
+    kept = KEPT["arith.mul"]
+    noted = (image & ~kept) | ((b.get("noted_flags") >> 8) & kept)
+    result, count = b.get("noted_result"), b.get("noted_count")
+    repaired = b.select(is_due(LATE_KEPT), noted, image)
+    repaired = b.select(is_due(LATE_AF | LATE_KEPT_AF), repaired | flags.AF, repaired)
+    by_count = is_due(LATE_BY_COUNT)
+    by_one = is_due(LATE_NO_OF) & by_count & ((count & 30) == 0)
+    highest = result >> 31
+    of = (image >> _OVERFLOW_SHIFT) & 1
+    for bit, value in (
+        (LATE_CARRIED_OF, ((image >> _SIGN_SHIFT) ^ image) & 1),
+        (LATE_NO_OF, b.select(by_one, of, b.const(0, 64))),
+        (LATE_ROL, (highest ^ image) & 1),
+        (LATE_ROR, (highest ^ (result >> 30)) & 1),
+    ):
+        of = b.select(is_due(bit), value, of)
+    repaired = (repaired & ~flags.OF) | (of << _OVERFLOW_SHIFT)
+    return b.select(by_count & ((count & 31) == 0), image, repaired)
 
 
 def _resume(b: NativeContext, place: Value, charged: Value | int) -> None:

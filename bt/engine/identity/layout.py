@@ -47,6 +47,10 @@ UNIT_SITE = Layout(
 )
 UNIT_SITES = 1 << 17
 LATE_AF, LATE_CARRIED_OF, LATE_NO_OF = 1, 2, 4  # set AF; OF = CF xor SF; clear OF
+LATE_ROL, LATE_ROR = 8, 16  # OF = CF xor the highest bit of what is noted; the two highest bits of it xor'ed
+LATE_KEPT, LATE_KEPT_AF = 32, 64  # SF ZF AF PF are those that are noted; with AF set
+# What LATE_AF does, and one of the two for OF, unless the count that is noted is 0; LATE_NO_OF only beyond 1.
+LATE_BY_COUNT = 128
 
 # A slot of the branch table that leads to a unit.
 WAY_BYTES = 16

@@ -44,7 +44,7 @@ def _dispatch(b: HandlerContext) -> None:
     b.budget = budget
     with b.Unlikely(in_64_bit_mode(b)):
         b.go(LONG_CONTINUATIONS.look_up)
-    b.go(CONTINUATIONS.look_up)
+    b.run_from(b.get("eip", width=32))
 
 
 def _look_up(b: HandlerContext) -> None:

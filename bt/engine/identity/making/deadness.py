@@ -30,9 +30,12 @@ KEPT = {
     **dict.fromkeys(("bits.bt", "bits.bts", "bits.btr", "bits.btc"), OF | SF | ZF | AF | PF),
 }
 
-# Shifts whose count, if it is given and not zero, leaves no flag as it was. (Rotates leave four; through the carry a
-# count of 9 or 17 may be none at all.)
-_SHIFTS = frozenset(("shift.shl", "shift.shr", "shift.sar"))
+# What shifts and rotates overwrite if their count is given and not zero. (Through the carry a count of 9 or 17 may be
+# none at all.)
+_BY_COUNT = {
+    **dict.fromkeys(("shift.shl", "shift.shr", "shift.sar"), flags.ARITHMETIC),
+    **dict.fromkeys(("shift.rol", "shift.ror"), CF | OF),
+}
 
 
 @cache
@@ -40,28 +43,31 @@ def _effects(form: int) -> tuple[int, int, int]:
     """Flags read, flags certainly overwritten, and those overwritten if the immediate is a count other than zero."""
     each = FORMS[form]
     by_count = 0
-    if each.meaning in _SHIFTS and any(operand.method is Method.IMMEDIATE for operand in each.operands):
-        by_count = each.changes_mask & flags.ARITHMETIC
+    if each.meaning in _BY_COUNT and any(operand.method is Method.IMMEDIATE for operand in each.operands):
+        by_count = _BY_COUNT[each.meaning]
     kills = each.kills_mask() & flags.ARITHMETIC & ~KEPT.get(each.meaning, 0)
     return each.reads_mask & flags.ARITHMETIC, kills, by_count
 
 
+def reads_and_overwrites(i: Instruction) -> tuple[int, int]:
+    """The arithmetic flags that an instruction reads, and those that it overwrites whatever they were; EFLAGS bits."""
+    reads, kills, by_count = _effects(i.form)
+    return reads, kills | (by_count if i.immediate & 31 else 0)
+
+
 def overwritten(i: Instruction) -> int | None:
     """The arithmetic flags that an instruction overwrites, as EFLAGS bits; None if it reads any."""
-    reads, kills, by_count = _effects(i.form)
-    if reads:
-        return None
-    return kills | (by_count if i.immediate & 31 else 0)
+    reads, gone = reads_and_overwrites(i)
+    return None if reads else gone
 
 
-def strictly_dead(code: Sequence[tuple[Instruction, bool]], most: int) -> bool:
-    """Whether they are where `code` begins, found out in `most` of it: instructions, and whether each can leave."""
-    left = flags.ARITHMETIC
+def strictly_dead(code: Sequence[tuple[Instruction, bool]], most: int, wanted: int = flags.ARITHMETIC) -> bool:
+    """Whether they (or those of them that are `wanted`) are where `code` begins, found out in `most` of it:
+    instructions, and whether each can leave."""
+    left = wanted
     for i, can_leave in code[:most]:
-        if can_leave:
-            return False
-        gone = overwritten(i)
-        if gone is None:
+        reads, gone = reads_and_overwrites(i)
+        if can_leave or reads & left:
             return False
         left &= ~gone
         if not left:

@@ -18,16 +18,19 @@ from bt.engine.identity.making.flag_repairs import (
     SHIFTS_BY_CL,
     Repair,
     late_of,
-    late_repair,
     rotate,
 )
+from bt.x86 import state
 from bt.x86.flags import AF, ARITHMETIC, CF, OF
 from bt.x86.state import EAX
 
-# of a function that keeps rbx and r12, loads flags, eax, ecx and edx from [rdi], executes a sample and answers
-# flags | eax << 32
-_BEFORE = bytes.fromhex("53 4154 8b4708 8b4f10 8b5718 ff37 9d")
-_AFTER = bytes.fromhex("9c 59 48c1e020 4809c8 415c 5b c3")
+# of a function that keeps rbx, r12 and r13, loads flags, eax, ecx and edx from [rdi], executes a sample and answers
+# flags | eax << 32; r13 points so that what repairs note lies behind these
+_GIVEN_BYTES = 32
+_NOTES = ("noted_flags", "noted_result", "noted_count")
+_STATE = (_GIVEN_BYTES - state.offset(_NOTES[0])).to_bytes(4, "little", signed=True)
+_BEFORE = bytes.fromhex("53 4154 4155 4c8daf") + _STATE + bytes.fromhex("8b4708 8b4f10 8b5718 ff37 9d")
+_AFTER = bytes.fromhex("9c 59 48c1e020 4809c8 415d 415c 5b c3")
 _EAX = (0x12345678, 0x87654321, 0xC0000001, 0)
 _OTHER = (0x9ABCDEF0, 0x00000003)  # ecx and edx
 _FLAGS = (0, ARITHMETIC)
@@ -45,7 +48,10 @@ class _Sample(NamedTuple):
 
     @property
     def repaired(self) -> bytes:
-        return b"" if self.repair is None else self.repair.before + self.code + self.repair.after
+        if self.repair is None:
+            return b""
+        before, after = self.repair.whole
+        return before + self.code + after
 
 
 def _xor_top(value: int) -> int:
@@ -78,7 +84,7 @@ def _quotient(before: int, after: int, result: int) -> int:
 
 
 def _late(meaning: str, count: int) -> Repair:
-    return Repair(b"", late_repair(late_of(meaning, count) or 0))
+    return Repair(b"", b"", late_of(meaning, count) or 0)
 
 
 def _samples() -> Iterator[_Sample]:
@@ -146,7 +152,7 @@ def _is_like(sample: _Sample, code: bytes, write: Callable[[bytes], int]) -> boo
     execute = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(write(_BEFORE + code + _AFTER))
     for before, eax, other in ((f, a, o) for f in _FLAGS for a in _EAX for o in _OTHER):
         edx = other if sample.meaning not in ("arith.div", "arith.idiv") else 0
-        given = (ctypes.c_uint64 * 4)(before, eax, other, edx)
+        given = (ctypes.c_uint64 * (_GIVEN_BYTES // 8 + len(_NOTES)))(before, eax, other, edx)
         answer = execute(given)
         found = answer & ARITHMETIC
         if found != sample.wanted(before, found, answer >> 32) & ARITHMETIC:

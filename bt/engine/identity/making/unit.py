@@ -236,6 +236,7 @@ class UnitWriter:
             if step.ending is Ending.NEXT:
                 self._sites[-1] = self._sites[-1]._replace(behind=self._here)
             self._x87 = LastX87()  # the way out has noted it, and the interpreter its own
+            self._due = placed.due_after
             return
         if step.can_leave:
             for code, can_fault in step.check:

@@ -28,7 +28,8 @@ from bt.x86.system.operating_mode import instruction_linear
 from bt.x86.system.paging.fetched_pages import note_fetch
 
 COUNTED_TAG = LONG_TAG
-"""Of 64-bit code there are no tags in this branch cache."""
+"""Of 64-bit code there are no tags in this branch cache. What has it generated code does not find: fragments that are
+counted when they are come to, and INTERPRET_ONE for an instruction that crosses a page."""
 TAG_WITHOUT_EPOCH = (1 << 32 + MODE_BITS) - 1
 
 
@@ -37,6 +38,10 @@ def emit_translated(b: NativeContext) -> None:
     # with no budget left, looking would already be visible: as a fetch fault, or in the accessed bits of page tables
     with b.If(~is_translatable(b) | b.get("budget").sle(0)):
         b.ret(LOOK_AFRESH)
+    entry = branch_entry(b, b.get("eip"))
+    crossing_tag = branch_tag(b, b.get("eip")) | COUNTED_TAG
+    with b.If((b.load(entry, 64) == crossing_tag) & (b.load(entry + 8, 64) == INTERPRET_ONE)):
+        b.ret(INTERPRET_ONE)
     block = b.call(FIND_BLOCK, b.cpu)
     with b.Unlikely(block == 0):
         control = b.get_pointer("engine")
@@ -48,6 +53,8 @@ def emit_translated(b: NativeContext) -> None:
     with b.Unlikely(handler == CONTROL.get(b, b.get_pointer("engine"), "breakpoint_handler")):
         b.ret(LOOK_AFRESH)
     with b.If(BLOCK.get(b, block, "physical2") != NO_PAGE):
+        b.store(entry, crossing_tag)  # so in this epoch the block need not be found again
+        b.store(entry + 8, b.const(INTERPRET_ONE, 64))
         b.ret(INTERPRET_ONE)
     host = b.local(64, BLOCK.get(b, block, "host"))
     with b.If(host.get() == 0):
@@ -113,9 +120,10 @@ def recall(b: NativeContext, eip: Value) -> Value:
         with b.If(status == OK):
             note_fetch(b, linear)
             known = b.load(entry + 8, 64)
-            place = b.load((known - PLACE_BYTES).to_pointer(), 64)
-            with b.If(place == b.get("exit_address")):
-                host.set(known)
+            with b.If(known.ugt(INTERPRET_ONE)):
+                place = b.load((known - PLACE_BYTES).to_pointer(), 64)
+                with b.If(place == b.get("exit_address")):
+                    host.set(known)
     return host.get()
 
 
@@ -131,12 +139,9 @@ def counted_fragment(b: NativeContext, eip: Value) -> Value:
     """As `fragment`, for this EIP (i32), whose being come to is counted each time: what the branch cache
     knows of it then it gives to nobody but this."""
     known = _is_tagged(b, eip, branch_tag(b, eip) | COUNTED_TAG, b.get("budget"))
-    host = b.local(64, 0)
-    with b.IfElse(known) as arm:
-        with arm.then():
-            host.set(b.load(branch_entry(b, eip) + 8, 64))
-        with arm.otherwise():
-            host.set(recalled_or_found(b, eip.zext(64)))
+    host = b.local(64, b.load(branch_entry(b, eip) + 8, 64))
+    with b.If(~known | host.get().ule(INTERPRET_ONE)):
+        host.set(recalled_or_found(b, eip.zext(64)))
     return host.get()
 
 
