@@ -330,6 +330,7 @@ FIELDS: tuple[Field, ...] = (
     Field("fault_signal", DERIVED),
     Field("recording", DERIVED),  # 1: the path that is taken is noted
     Field("unit_addends", DERIVED, ADDENDS),  # of 64-bit code: from linear addresses to those in the host
+    Field("flag_sources", DERIVED, 3),  # of 64-bit code: what recipes make flags from (identity/long/recipes.py)
     Field("reaches", HOST),  # host address of a list (bt/memory/soft_mmu/reaches.py), 0: there is none
     Field("unit_cache", DERIVED, 2 * BRANCH_CACHE_ENTRIES),  # tags of 64-bit code, and units that begin there
 )

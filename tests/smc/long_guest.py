@@ -73,6 +73,18 @@ class LongGuest:
             self.ram.write(target, state["gpr", EDX].to_bytes(8, "little"))
         raise AssertionError("does not end")
 
+    def stops(self, mode: Mode, memory: Mapping[int, bytes], step: int) -> list[tuple[int, ...]]:
+        """RIP, EFLAGS and the general registers after every `step` instructions until UD2."""
+        self._start(mode, memory)
+        state = self.cpu.state
+        seen: list[tuple[int, ...]] = []
+        while len(seen) * step < INSTRUCTION_LIMIT:
+            leave = self.cpu.run(step)
+            seen.append((state["eip"], reset.read_eflags(state), *(state["gpr", number] for number in range(16))))
+            if leave.reason is ExitReason.EXCEPTION:
+                return seen
+        raise AssertionError("does not end")
+
     def _start(self, mode: Mode, memory: Mapping[int, bytes]) -> None:
         self.ram.write(0, bytes(0x60000))
         directory = {0: tables.LARGE | _ALL} if mode.large else {0: FIRST_TABLE | _ALL}

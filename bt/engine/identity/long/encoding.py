@@ -118,6 +118,6 @@ def add_to_slot(where: Address, amount: int) -> bytes:
 FLAGS, BUDGET, TEMPORARY, CODE_TAG = slot("host_flags"), slot("budget"), slot("scratch"), slot("code_tag")
 
 SAVE_BEGIN = move(S1, RAX) + bytes.fromhex("9f0f90c0")  # mov r11, rax; lahf; seto al
-SAVE_END = store(FLAGS, RAX) + move(RAX, S1)
-SAVE = SAVE_BEGIN + SAVE_END  # r11 goes
+SAVE_END = store(FLAGS, RAX) + move(RAX, S1)  # r11 goes
 LOAD = move(S1, RAX) + load(RAX, FLAGS) + bytes.fromhex("047f9e") + move(RAX, S1)  # add al, 7Fh; sahf
+LOAD_SAVED_CARRY = instruction(b"\x0f\xba", 4, FLAGS) + b"\x08"  # bt dword memory, 8: CF as LAHF has it

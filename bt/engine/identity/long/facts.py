@@ -48,7 +48,8 @@ class Facts(NamedTuple):
     notes_pointers: bool  # it becomes the last x87 instruction
     reads: int
     changes: int
-    gone: int  # certainly overwritten
+    kills: int  # of which nothing stays but what it reads
+    gone: int  # certainly overwritten, and none read
     written: frozenset[int]  # guest registers, or more; but for those of the stack and of control
     moves: bool  # registers by what is known
     lost: tuple[int, ...]  # else, registers of which nothing is known behind it
@@ -86,6 +87,7 @@ def _facts_of(*fields: int) -> Facts:
         notes_pointers=notes_pointers(i),
         reads=form.reads_mask & ARITHMETIC,
         changes=form.changes_mask & ARITHMETIC,
+        kills=form.kills_mask() & ARITHMETIC,
         gone=overwritten(i) or 0,
         written=written(i),
         moves=_moves(form, i.operand_size),

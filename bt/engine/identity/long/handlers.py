@@ -160,8 +160,9 @@ def _leave_sampled(b: HandlerContext) -> None:
     samples = LONG_UNIT.get(b, unit, "samples") + 1
     LONG_UNIT.put(b, unit, "samples", samples)
     with b.Unlikely(samples.uge(CONTROL.get(b, control, "long_samples_wanted"))):
-        # see `_may_note`
-        _have_made(b, control, b.budget.sgt(0), "long_hot_unit", unit)
+        # see `_may_note`; who comes to a dead unit may leave here, too (`Entry.wants_no_flags`)
+        is_wanted = b.budget.sgt(0) & (LONG_UNIT.get(b, unit, "dead") == 0)
+        _have_made(b, control, is_wanted, "long_hot_unit", unit)
     _go_on(b, control)
 
 

@@ -80,7 +80,6 @@ class MemoryCode(HostCode):
         most = len(steps) if reach_top is not None else state.ADDENDS
         code = [(step.i, facts) for step, facts in zip(steps, self._facts, strict=True)]
         self._groups = groups(code, most) if shares else {}
-        self.at = 0  # number of the instruction that is written
 
     @property
     def has_neighbours(self) -> bool:

@@ -7,7 +7,7 @@ the result or the flags of before is repaired at once, in the saved flags.
 from __future__ import annotations
 
 from bt.engine.identity.layout import LATE_AF, LATE_CARRIED_OF, LATE_NO_OF
-from bt.engine.identity.long.decoded import LongDecoded
+from bt.engine.identity.long.decoded import Essence, LongDecoded
 from bt.engine.identity.long.encoding import (
     FLAGS,
     HOST,
@@ -31,7 +31,7 @@ _CARRIED_OF = bytes.fromhex("88e0 c0e807 30e0 2401")  # mov al, ah; shr al, 7; x
 _NOTE_COUNT = instruction(b"\x88", 1, TEMPORARY)  # mov memory, cl
 _TEST_COUNT = instruction(b"\xf6", 0, TEMPORARY)  # test byte memory, imm8
 _SHIFTS = frozenset(("shift.shl", "shift.shr", "shift.sar", "shift.shld"))
-_MULTIPLICATIONS = frozenset(("arith.mul", "arith.imul", "arith.imul_truncated"))
+MULTIPLICATIONS = frozenset(("arith.mul", "arith.imul", "arith.imul_truncated"))
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
 
@@ -43,7 +43,7 @@ def save_with(due: int) -> bytes:
     return code + SAVE_END
 
 
-def count_of(i: LongDecoded) -> int | None:
+def count_of(i: LongDecoded | Essence) -> int | None:
     """A count that is given, cut as the processor does."""
     methods = {operand.method for operand in i.its_form.operands}
     if Method.ONE in methods:
@@ -51,7 +51,7 @@ def count_of(i: LongDecoded) -> int | None:
     return i.immediate & (63 if i.operand_size == 64 and _is_whole(i) else 31) if Method.IMMEDIATE in methods else None
 
 
-def late(i: LongDecoded) -> int | None:
+def late(i: LongDecoded | Essence) -> int | None:
     """LATE_* bits that are due behind an instruction; None: that is not how it is repaired."""
     count = count_of(i)
     return None if count is None else late_of(i.its_form.meaning, min(count, 2))
@@ -60,8 +60,6 @@ def late(i: LongDecoded) -> int | None:
 def at_once(i: LongDecoded) -> tuple[bytes, bytes] | None:
     """Code in front of an instruction, behind the saved and loaded flags, and behind it, which saves right ones."""
     meaning = i.its_form.meaning
-    if meaning in _MULTIPLICATIONS:
-        return b"", _multiplied()
     if meaning in _DIVISIONS:
         # CF and OF what they were, AF set, the others clear; and ah, CF; or ah, AF
         return b"", move(S1, RAX) + load(RAX, FLAGS) + bytes.fromhex("80e401 80cc10") + SAVE_END
@@ -73,8 +71,8 @@ def at_once(i: LongDecoded) -> tuple[bytes, bytes] | None:
     return None
 
 
-def _multiplied() -> bytes:
-    """CF and OF are alike and the multiplication's, the others what they were."""
+def save_product() -> bytes:
+    """Code that makes CF and OF of the saved flags CF, as multiplications leave it; the others stay what they were."""
     # mov r11, rax; setc al; and byte saved flags, ~CF; or it, al; mov byte saved OF, al; mov rax, r11
     lahf = FLAGS._replace(displacement=FLAGS.displacement + 1)
     code = move(S1, RAX) + bytes.fromhex("0f92c0")
@@ -96,7 +94,7 @@ def _shifted_by_cl(i: LongDecoded) -> bytes:
     return SAVE_BEGIN + _TEST_COUNT + bytes((mask,)) + b"\x74" + bytes((len(body),)) + body + SAVE_END
 
 
-def _is_whole(i: LongDecoded) -> bool:
+def _is_whole(i: LongDecoded | Essence) -> bool:
     """Whether its first operand has the operand size."""
     variant = variant_for(i.its_form, i.variant, long=True)
     return variant.width_of(i.its_form.operands[0]) == i.operand_size

@@ -12,7 +12,7 @@ from bt.codegen.arena import ArenaFull
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
 from bt.engine.identity.long.decoded import LongBlock, LongDecoded, decoded_at, first_records
 from bt.engine.identity.long.encoding import HELD, HOST, S0, NotEncodable, gpr, i32, load, move, slot, store
-from bt.engine.identity.long.host_code import NewReach
+from bt.engine.identity.long.host_code import NewReach, Passing
 from bt.engine.identity.long.layout import IN_LONG_UNIT, LONG_MEMBERS, LONG_UNIT, LONG_UNIT_BYTES, LONG_UNITS
 from bt.engine.identity.long.paths import LONGEST_RUN, UNROLLED_INSNS, Run, runs_of
 from bt.engine.identity.long.reach_code import PATIENCE, look_around
@@ -103,7 +103,7 @@ class LongTier:
         self._first_records: list[int] = []  # by number of the block
         # by physical page, mode and RIP: where other units come in, and code of units of the same page that leads there
         self._entries: dict[tuple[int, int, int], Entry] = {}
-        self._sites: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+        self._sites: dict[tuple[int, int, int], list[tuple[int, int, Passing]]] = {}
         self._heads: dict[int, int] = {}  # entries by record
         self._sources: dict[int, _Source] = {}  # of units, by host address of LONG_UNIT
         self._write_ways()
@@ -260,13 +260,13 @@ class LongTier:
         """Have units of a page jump to each other, once there are both: where one may run, so may the other."""
         page = (block.page, block.mode)
         self._entries[*page, eip] = entry
-        for site, rest in self._sites.get((*page, eip), ()):
-            self._write(site, enter(site, entry, rest))
+        for site, rest, flags in self._sites.get((*page, eip), ()):
+            self._write(site, enter(site, entry, rest, flags))
         for link in links:
             site, target = start + link.at, (*page, link.target)
-            self._sites.setdefault(target, []).append((site, link.rest))
+            self._sites.setdefault(target, []).append((site, link.rest, link.flags))
             if target in self._entries:
-                self._write(site, enter(site, self._entries[target], link.rest))
+                self._write(site, enter(site, self._entries[target], link.rest, link.flags))
 
     def _has_room(self, steps: int) -> bool:
         if self._next + MOST_CODE + 2 * REACH_BYTES * LONGEST_RUN > self._reach_top:

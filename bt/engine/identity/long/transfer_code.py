@@ -32,6 +32,7 @@ from bt.engine.identity.long.encoding import (
     shift,
     store,
 )
+from bt.engine.identity.long.host_code import SAVED, Passing
 from bt.engine.identity.long.integer import access
 from bt.engine.identity.long.memory_code import MemoryCode
 from bt.engine.identity.long.surroundings import Draft, Step
@@ -55,29 +56,37 @@ class Entry(NamedTuple):
     inside: int  # host address
     total: int  # instructions to be charged
     out: int  # host address: where to go when the budget does not do
+    # All flags are overwritten before anybody sees them. Then they need not be saved, but r11 is to have the address of
+    # code that saves them and goes `out`: to there it leads when the unit is dead.
+    wants_no_flags: bool
 
 
-def enter(at: int, entry: Entry, rest: int) -> bytes:
+def enter(at: int, entry: Entry, rest: int, flags: Passing) -> bytes:
     """Code at host address `at` that goes there with `rest` instructions charged that are not executed."""
+    first, late = flags.first, b""
+    if entry.wants_no_flags and flags.late is not None:
+        first, late = flags.keep, flags.late
     charge = instruction(b"\x81", 5, BUDGET, wide=True) + i32(entry.total - rest)  # sub
-    end = at + len(charge) + 6
-    code = charge + bytes((0x0F, 0x80 | NOT_SIGN)) + i32(entry.inside - end)
-    return code + bytes((JUMP_REL32,)) + i32(entry.out - end - JUMP_BYTES)
+    to_late = b"\x4c\x8d\x1d" + i32(len(charge) + _JCC_BYTES) if entry.wants_no_flags else b""  # lea r11, [rip + it]
+    code = first + to_late + charge
+    code += bytes((0x0F, 0x80 | NOT_SIGN)) + i32(entry.inside - at - len(code) - _JCC_BYTES) + late
+    return code + bytes((JUMP_REL32,)) + i32(entry.out - at - len(code) - JUMP_BYTES)
 
 
-ENTER_BYTES = len(enter(0, Entry(0, 0, 0), 0))
-
-
+_JCC_BYTES = 6
+_ENTER_BYTES = len(enter(0, Entry(0, 0, 0, wants_no_flags=True), 0, SAVED))  # but for flags
+JUMP_LATE = bytes.fromhex("41ffe3")  # jmp r11
 HOST_NOP = 0x90
 DEAD_BYTES = 8  # overwritten at a unit's beginning when it dies
 
 
 class Link(NamedTuple):
-    """A place to be overwritten with `enter`, how far behind the beginning; where it leads to; `rest` as there."""
+    """A place to be overwritten with `enter`, how far behind the beginning; where it leads to; the rest as there."""
 
     at: int
     target: int
     rest: int
+    flags: Passing
 
 
 def is_canonical(address: int) -> bool:
@@ -89,14 +98,14 @@ class TransferCode(MemoryCode):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
-        self.entry = Entry(0, 0, 0)
+        self.entry = Entry(0, 0, 0, wants_no_flags=False)
         self.links: list[Link] = []  # to places in the same page
 
     def _stack(self, i: LongDecoded) -> None:
         form = i.its_form
         if i.operand_size != 64:
             raise NotEncodable("16-bit operand")
-        self._before_stack({_RSP, _RBP, i.rm_number})
+        self._before_stack({_RSP} if form.meaning == "stack.push" else {_RSP, _RBP, i.rm_number})
         match form.meaning:
             case "stack.push":
                 self._push(i)
@@ -117,9 +126,7 @@ class TransferCode(MemoryCode):
 
     def _before_stack(self, registers: set[int]) -> None:
         """As `_before_writing`, in front of what looks addresses up."""
-        if self._recipe is not None and self._recipe.registers & registers:
-            self._save()
-            self._recipe = None
+        self._before_writing(registers, self.at)
 
     def _push(self, i: LongDecoded) -> None:
         form = i.its_form
@@ -156,8 +163,7 @@ class TransferCode(MemoryCode):
             case "control.jmp":
                 self._need_canonical(i.target)
                 if onward is None:
-                    self._save()
-                    self._go(i.target)
+                    self._go(i.target, 0, self._passing())
             case "control.call":
                 self._need_canonical(i.target)
                 self._push_constant(i.next_eip)
@@ -217,8 +223,7 @@ class TransferCode(MemoryCode):
         else:
             self._branch(condition, self._leave_to(taken))
             if onward is None:
-                self._save()
-                self._go(other)
+                self._go(other, 0, self._passing())
 
     def _count(self, i: LongDecoded, onward: int | None) -> None:
         """JRCXZ and LOOP, without a flag changed."""
@@ -238,24 +243,24 @@ class TransferCode(MemoryCode):
     def _leave_to(self, target: int) -> Callable[[], None]:
         """Stub: on to an address behind this instruction, whatever the flags are now."""
         rest = self._total - self.at - 1
-        save = self._saver()
+        flags = self._passing()
 
         def stub() -> None:
-            self._put(save)
-            self._go(target, rest)
+            self._go(target, rest, flags)
 
         return stub
 
-    def _go(self, target: int, rest: int = 0) -> None:
-        """On to an address, by way of the cache of units. The flags are saved; `rest` as in `enter`."""
+    def _go(self, target: int, rest: int = 0, flags: Passing = SAVED) -> None:
+        """On to an address, by way of the cache of units; `rest` and `flags` as in `enter`."""
         if target == self._steps[0].i.eip:
-            self._put(enter(self.here, self.entry, rest))
+            self._put(enter(self.here, self.entry, rest, flags))
             return
         # a link is written even when the unit is dead: not over the jump that is at its beginning then
         self._put(bytes((HOST_NOP,)) * (self.entry.inside + DEAD_BYTES - self.here))
         begin = len(self._code)
         if target // PAGE == self._steps[0].i.eip // PAGE:
-            self.links.append(Link(begin, target, rest))
+            self.links.append(Link(begin, target, rest, flags))
+        self._put(flags.first)
         if rest:
             self._put(add_to_slot(BUDGET, rest))
         signed = target - (1 << 64 if target >> 63 else 0)
@@ -268,7 +273,8 @@ class TransferCode(MemoryCode):
         )
         self._jump_if(NOT_EQUAL, self._around.way_to)
         self._put(instruction(b"\xff", 4, Address(STATE, place + 8)))
-        assert len(self._code) - begin >= ENTER_BYTES
+        room = _ENTER_BYTES + max(len(flags.first), len(flags.keep) + len(flags.late or b""))
+        self._put(bytes((HOST_NOP,)) * (begin + room - len(self._code)))
 
     def _jump_if(self, condition: int, target: int) -> None:
         self._put(bytes((0x0F, 0x80 | condition)), i32(target - self.here - 6))

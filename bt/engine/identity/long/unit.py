@@ -12,7 +12,6 @@ Where the flags are meanwhile is told in host_code.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32
@@ -45,18 +44,20 @@ from bt.engine.identity.long.floating import (
     note_instruction,
     note_operand,
 )
+from bt.engine.identity.long.host_code import Coming
 from bt.engine.identity.long.integer import encode_essence, encode_lea
 from bt.engine.identity.long.neighbours import OPERAND, STACK
 from bt.engine.identity.long.recipes import recipe_of
-from bt.engine.identity.long.repairs import at_once, late
+from bt.engine.identity.long.repairs import MULTIPLICATIONS, at_once, late
 from bt.engine.identity.long.surroundings import Draft, End, Step
-from bt.engine.identity.long.transfer_code import HOST_NOP, Entry, TransferCode, enter
-from bt.engine.identity.making.deadness import strictly_dead
+from bt.engine.identity.long.transfer_code import HOST_NOP, JUMP_LATE, Entry, TransferCode, enter
+from bt.x86.flags import ARITHMETIC
 from bt.x86.opcodes import Method
 
 _RDX = 2
 _FP_READY = slot("fp_ready")
 _DIVISIONS = frozenset(("arith.div", "arith.idiv"))
+_ASKS_NOTHING = frozenset(("control.jcc", "control.jmp", "control.jcxz", "control.loop"))
 
 
 class Written(NamedTuple):
@@ -95,13 +96,10 @@ class UnitWriter(TransferCode):
         self.begins: list[int] = []
         self._checks = _ready_checks(self._facts)
 
-    @cached_property
-    def _leaves(self) -> list[tuple[LongDecoded, bool]]:
-        """Instructions, and whether each can leave the unit."""
-        return [
-            (step.i, bool(checked) or (facts.can_leave and self._can_leave(number, facts)))
-            for number, (step, facts, checked) in enumerate(zip(self._steps, self._facts, self._checks, strict=True))
-        ]
+    def _may_leave(self, number: int) -> bool:
+        """Whether the instruction of that number can leave the unit."""
+        facts = self._facts[number]
+        return bool(self._checks[number]) or (facts.can_leave and self._can_leave(number, facts))
 
     def _can_leave(self, number: int, facts: Facts) -> bool:
         """Of an instruction that can: whether it can here."""
@@ -112,6 +110,18 @@ class UnitWriter(TransferCode):
         """Whether it does not go by what its neighbour was answered."""
         group = self._groups.get(access)
         return group is None or group.first == access
+
+    def _coming(self, number: int) -> Coming:
+        left, are_seen = ARITHMETIC, False
+        for at in range(number, self._total):
+            facts, leaves = self._facts[at], self._may_leave(at)
+            if leaves and facts.meaning not in _ASKS_NOTHING:
+                return Coming.DESTROYED
+            are_seen |= leaves or bool(facts.reads)
+            left &= ~facts.gone
+            if not left:
+                return Coming.KEPT if are_seen else Coming.OVERWRITTEN
+        return Coming.KEPT
 
     # -- the unit ------------------------------------------------------------------------------------------------------
 
@@ -133,7 +143,7 @@ class UnitWriter(TransferCode):
         self._put(instruction(b"\x81", 5, BUDGET, wide=True), i32(self._total))
         self._jump_if(SIGN, out)
         inside = len(self._code)
-        self.entry = Entry(self.here, self._total, out)
+        self.entry = Entry(self.here, self._total, out, self._coming(0) is Coming.OVERWRITTEN)
         for number, step in enumerate(self._steps):
             self.at = number
             self.begins.append(self._start + len(self._code))
@@ -152,7 +162,10 @@ class UnitWriter(TransferCode):
                 + self._code[place + 5 : place + 8]
             )
 
-        return Written(bytes(self._code), hot, jump_at(hot, dead), jump_at(inside, dead_out))
+        dead_inside = jump_at(inside, dead_out)
+        if self.entry.wants_no_flags:
+            dead_inside = JUMP_LATE + dead_inside[len(JUMP_LATE) :]
+        return Written(bytes(self._code), hot, jump_at(hot, dead), dead_inside)
 
     def _end(self) -> None:
         if self._leads.exit_record is not None:
@@ -160,11 +173,9 @@ class UnitWriter(TransferCode):
             self._put(constant(S0, self._leads.exit_record))
             self.jump(self._around.way_out)
         elif self._leads.closes:
-            self._save()
-            self._put(enter(self.here, self.entry, 0))
+            self._put(enter(self.here, self.entry, 0, self._passing()))
         elif self._leads.exit is not None:
-            self._save()
-            self._go(self._leads.exit)
+            self._go(self._leads.exit, 0, self._passing())
 
     # -- instructions --------------------------------------------------------------------------------------------------
 
@@ -189,7 +200,7 @@ class UnitWriter(TransferCode):
         where = NOWHERE if facts.operand is None else self._look_up_operand(i, facts.operand)
         self._flags_for(facts)
         if not facts.changes:
-            self._before_writing(facts.written)
+            self._before_writing(facts.written, self.at + 1)
         self._put(encode_fp(i, where))
         self._flags_after(facts)
         if facts.notes_pointers:
@@ -223,7 +234,7 @@ class UnitWriter(TransferCode):
     def _is_followed_by_another(self) -> bool:
         """Whether another x87 instruction becomes the last one before anybody can see this one."""
         for number in range(self.at + 1, self._total):
-            leaves = self._leaves[number][1]
+            leaves = self._may_leave(number)
             if leaves or self._facts[number].notes_pointers:
                 return not leaves
         return False
@@ -237,24 +248,28 @@ class UnitWriter(TransferCode):
             self._check_division(i, where)
         repair = None
         is_unlike = meaning in self._around.unlike
-        if is_unlike and late(i) is None and not strictly_dead(self._leaves[self.at + 1 :], self._total):
+        if is_unlike and late(i) is None and self._coming(self.at + 1) is not Coming.OVERWRITTEN:
+            if meaning in MULTIPLICATIONS:
+                self._multiply(facts, _encode(i, facts, where))
+                return
             repair = at_once(i)
             if repair is None:
                 raise NotEncodable("its undefined flags are others")
             self._save()
-        self._flags_for(facts)
+        if meaning not in _DIVISIONS:  # their flags are made from the saved ones
+            self._flags_for(facts)
         if repair is not None:
             self._held = None
             self._put(repair[0], _encode(i, facts, where), repair[1])
             self._live, self._saved, self._due, self._recipe = False, True, 0, None
             return
         if not facts.changes:
-            self._before_writing(facts.written)
+            self._before_writing(facts.written, self.at + 1)
         self._put(_encode(i, facts, where))
         self._flags_after(facts)
         if is_unlike:
             self._due = late(i) or 0
-        elif facts.changes:
+        if facts.changes:
             self._recipe = recipe_of(facts.essence)
 
     def _check_division(self, i: LongDecoded, where: Address) -> None:
