@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bt.codegen.layout import Layout
 from bt.memory.soft_mmu.layout import (
     ADDEND,
     ENTRY_MASK,
@@ -30,6 +31,24 @@ class Entry(NamedTuple):
 
 
 ENTRY = Entry("tlb", ENTRY_SHIFT, ENTRY_MASK, READ_TAG, ADDEND, PHYSICAL)
+
+
+# What an access remembers (reaches.py).
+REACH_BYTES = 64
+REACH = Layout(
+    (
+        ("low", 64),  # linear address of the first page
+        ("limit", 64),  # so far behind that no access may begin; 0: the reach is empty
+        ("addend", 64),  # from a linear address to that in the host
+        ("size", 64),  # of the access, bytes
+        ("patience", 64),  # misses until it is looked whether they come too often
+        ("mark", 64),  # instructions that units had done when that was looked at last
+        ("site", 64),  # host address, for writing, of the code that asks
+        ("detour", 64),  # its first eight bytes once it asks the TLB itself
+    ),
+    REACH_BYTES,
+)
+REACHES = 1 << 14  # on the list, behind their number
 
 
 class HostForm(NamedTuple):

@@ -11,7 +11,6 @@ whose page holds translated code never have a write tag: stores there take the s
 code.
 """
 
-from bt.codegen.layout import Layout
 from bt.x86.state import TLB_BYTES, TLB_TABLES
 
 TLB_ENTRY_BYTES = 32
@@ -32,23 +31,6 @@ ENTRY_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_BYTES
 # Holes of stencils (bt/memory/backend.py): displacements from the state pointer of the tags and addends of this mode's
 # table, of the tag and the addend of an operand at a known address; and the tag of that operand's page. True: signed.
 HOLES = {"TAG_OFFSET": True, "ADDEND_OFFSET": True, "ENTRY_TAG": True, "ENTRY_ADDEND": True, "PAGE_TAG": False}
-
-# What an access of 64-bit units remembers (reaches.py).
-REACH_BYTES = 64
-REACH = Layout(
-    (
-        ("low", 64),  # linear address of the first page
-        ("limit", 64),  # so far behind that no access may begin; 0: the reach is empty
-        ("addend", 64),  # from a linear address to that in the host
-        ("size", 64),  # of the access, bytes
-        ("patience", 64),  # misses until it is looked whether they come too often
-        ("mark", 64),  # instructions that units had done when that was looked at last
-        ("site", 64),  # host address, for writing, of the code that asks
-        ("detour", 64),  # its first eight bytes once it asks the TLB itself
-    ),
-    REACH_BYTES,
-)
-REACHES = 1 << 14  # on the list, behind their number
 
 _PARTS = {READ_TAG: "read_tag", WRITE_TAG: "write_tag", ADDEND: "addend", PHYSICAL: "physical"}
 

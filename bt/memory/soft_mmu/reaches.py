@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bt.codegen.value import PTR, Value
 from bt.memory.access import NativeContext
-from bt.memory.soft_mmu.layout import REACH
+from bt.memory.soft_mmu.host_form import REACH
 
 FEW = 64  # that many are looked at one by one
 

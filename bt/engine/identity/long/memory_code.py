@@ -35,8 +35,7 @@ from bt.engine.identity.long.integer import Access, address_parts
 from bt.engine.identity.long.neighbours import FAR, OPERAND, STACK, Group, groups
 from bt.engine.identity.long.surroundings import Draft
 from bt.engine.structures import NO_REGISTER_LONG
-from bt.memory.soft_mmu.host_form import host_form
-from bt.memory.soft_mmu.layout import REACH, REACH_BYTES
+from bt.memory.soft_mmu.host_form import REACH, REACH_BYTES, host_form
 from bt.x86 import state
 from bt.x86.mode import USER
 from bt.x86.page import PAGE

@@ -22,8 +22,7 @@ from bt.engine.identity.long.encoding import (
     store,
 )
 from bt.engine.structures import CONTROL
-from bt.memory.soft_mmu.host_form import HostForm
-from bt.memory.soft_mmu.layout import REACH, REACHES
+from bt.memory.soft_mmu.host_form import REACH, REACHES, HostForm
 from bt.x86.page import PAGE
 
 MOST_AROUND = 8  # pages looked at on each side

@@ -31,8 +31,7 @@ from bt.engine.identity.long.unit import UnitWriter, Written
 from bt.engine.identity.making.undefined_flags import ask_host
 from bt.engine.structures import BLOCK, BLOCK_BYTES, LONG_VARIANTS
 from bt.host.reserved import Refused
-from bt.memory.soft_mmu.host_form import host_form
-from bt.memory.soft_mmu.layout import REACH, REACH_BYTES, REACHES
+from bt.memory.soft_mmu.host_form import REACH, REACH_BYTES, REACHES, host_form
 
 if TYPE_CHECKING:
     from bt.engine.translator.vcpu import TranslatingVcpu
