@@ -45,6 +45,7 @@ from bt.engine.identity.layout import (
     SAMPLES_BY_STAYS,
     SHORT_STAY,
     TRAP_BESIDE_CODE,
+    TRAP_COST,
     TRAP_OUTSIDE,
     TRAPPING,
     UNIT,
@@ -228,6 +229,8 @@ def _fault(b: NativeContext) -> None:
     linear = b.get("fault_linear")
     b.put("fault_write", b.get("fault_write") | UNIT_SITE.get(b, site, "stores").zext(64))
     is_paged = is_paging(b)
+    with b.If(is_paged):
+        _count(b, "earned", -TRAP_COST)
     in_view = (b.get("fault_signal") == SIGSEGV) & linear.ult(VIEW_BYTES)
     # Where a page begins an access across two may have been stopped, and the page before it is not walked to yet, as
     # it must be first. The interpreter has the right order, and when it has done the instruction, the page may open.

@@ -90,8 +90,9 @@ SAMPLES_BY_STAYS = 3  # as good as so many of these are MOST_SHORT stays in a un
 PAGED_HEAT_SHIFT = 3  # and places there must be come back to so many times more often (a power of two)
 SAMPLED_PAGES = 1 << 20  # one byte each, by linear address
 
-# Opening a page takes as long as so many instructions gain. Whoever is that much in debt gives views with paging up for
+# Opening a page takes as long as so many instructions gain, and every trap, in which the host's signal is the dearest,
+# as long as so many. Whoever is that much in debt gives views with paging up for
 # a while, and for twice as long each time, until they have earned as much.
-OPENING_COST = 40_000
+OPENING_COST, TRAP_COST = 40_000, 4_000
 MOST_DEBT = MOST_EARNED = 20_000_000
 SHORTEST_REST, LONGEST_REST = 200_000_000, 6_400_000_000
