@@ -74,13 +74,12 @@ def in_tier_2(measurement: Measurement) -> float | None:
 
 def ways_out_per_million(measurement: Measurement) -> dict[str, float]:
     """Why units were left, in a million instructions."""
-    counts = {title: measurement.statistics[name] for name, title in WAYS_OUT.items() if name in measurement.statistics}
-    return _per_million(counts, measurement.instructions)
+    return _per_million(_counted(measurement, WAYS_OUT), measurement.instructions)
 
 
 def promotions(measurement: Measurement) -> dict[str, float]:
     """What became of code that was hot, as counted."""
-    return {title: measurement.statistics[name] for name, title in PROMOTIONS.items() if name in measurement.statistics}
+    return dict(_counted(measurement, PROMOTIONS))
 
 
 def time_shares(measurement: Measurement) -> dict[str, float]:
@@ -91,13 +90,17 @@ def time_shares(measurement: Measurement) -> dict[str, float]:
 
 def callouts_per_million(measurement: Measurement) -> dict[str, float]:
     """How often fragments called for help, by kind, in a million instructions."""
-    counts = {title: measurement.statistics[name] for name, title in CALLOUTS.items() if name in measurement.statistics}
-    return _per_million(counts, measurement.instructions)
+    return _per_million(_counted(measurement, CALLOUTS), measurement.instructions)
 
 
 def exits_per_million(measurement: Measurement) -> dict[str, float]:
     """How often the guest left for Python, by reason, in a million instructions."""
     return _per_million(measurement.exits, measurement.instructions)
+
+
+def _counted(measurement: Measurement, titles: Mapping[str, str]) -> dict[str, int]:
+    """Counters that there are, by their titles."""
+    return {title: measurement.statistics[name] for name, title in titles.items() if name in measurement.statistics}
 
 
 def _per_million(counts: Counters, instructions: int | None) -> dict[str, float]:

@@ -69,7 +69,8 @@ def shares(statistics: dict[str, int]) -> list[tuple[str, str]]:
 
 def where_time_went(result: Result) -> list[tuple[str, ...]]:
     """The parts of the time, in seconds and of the whole; those of the engine where it tells them apart (bt)."""
-    lines = [(f"  {name}", f"{part:.3f} s", f"{part / result.seconds:.1%}") for name, part in result.time_account]
+    whole = sum(part for _, part in result.time_account)
+    lines = [(f"  {name}", f"{part:.3f} s", f"{part / whole:.1%}") for name, part in result.time_account]
     return [("time in", "", ""), *lines] if lines else []
 
 

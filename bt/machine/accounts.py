@@ -81,8 +81,10 @@ class Accounts:
             thread.join()
 
     def time(self, seconds: float, host_cycles: int, statistics: Mapping[str, int]) -> tuple[tuple[str, float], ...]:
-        """What a run of so many seconds and cycles of the host spent them with, in seconds, most first; nothing where
-        the engine does not tell it apart."""
+        """What all runs of the machine, so many seconds and cycles of the host, went to, in seconds, most first.
+
+        Nothing where the engine does not tell it apart.
+        """
         if not host_cycles or "run_cycles" not in statistics:
             return ()
         second = host_cycles / seconds

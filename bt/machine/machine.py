@@ -116,7 +116,7 @@ class Machine(InHand):
         self._load_again: Callable[[], EntryState] | None = None  # what the firmware does not load
         self._has_firmware = False
         self._accounts: Accounts | None = None
-        self._host_cycles = 0  # in `run`
+        self._host_cycles, self._host_seconds = 0, 0.0  # in `run`
         self._restarts = Restarts(self.config.no_reboot, after_triple_fault=self.config.triple_fault == "reset")
         self._mailbox = Mailbox()
         self.clock = _make_clock(self.config.clock, self.cpu, self._mailbox.sleep)
@@ -368,6 +368,7 @@ class Machine(InHand):
             self._loop.stop_requested = False  # it was for this run, however that ended
         self._host_cycles += self.cpu.host_cycles() - started_at
         seconds, statistics, accounts = time.monotonic() - start, self.cpu.statistics(), self._accounts
+        self._host_seconds += seconds
         return Result(
             end,
             end.exit_status(self._loop.guest_status),
@@ -381,7 +382,7 @@ class Machine(InHand):
             resets=self._restarts.count,
             host_cycles=self._host_cycles,
             served=() if accounts is None else accounts.served(),
-            time_account=() if accounts is None else accounts.time(seconds, self._host_cycles, statistics),
+            time_account=() if accounts is None else accounts.time(self._host_seconds, self._host_cycles, statistics),
             until=None if conditions is None else conditions.met,
             match=None if conditions is None else conditions.match,
             where=self.where,

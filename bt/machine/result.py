@@ -48,7 +48,7 @@ class Result(Record):
     resets: int = 0  # how often the machine has started again
     host_cycles: int = 0  # of the host's time stamp counter, in all runs of the machine
     served: tuple[Served, ...] = ()  # what exits cost, if `Machine.keep_accounts` was called
-    # what took how many seconds of one run, if accounts were kept and the engine translates
+    # what took how many seconds, in all runs of the machine, if accounts were kept and the engine translates
     time_account: tuple[tuple[str, float], ...] = ()
     until: Until | None = None  # what it was to run until, and has come (End.UNTIL)
     match: re.Match[bytes] | None = None  # of a Pattern

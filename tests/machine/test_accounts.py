@@ -22,6 +22,17 @@ def test_the_parts_are_the_whole(tier: Literal["auto", "1"], least: float, most:
     assert parts["making units"] > 0 if tier == "auto" else parts["making units"] == 0
 
 
+def test_all_runs_are_in_it() -> None:
+    with Machine(MachineConfig()) as pc:
+        pc.keep_accounts()
+        pc.load(image("sieve").path, append="n=150")
+        first = pc.run(max_insns=200_000_000)
+        second = pc.run()
+    parts = dict(second.time_account)
+    assert sum(parts.values()) == pytest.approx(first.seconds + second.seconds)
+    assert parts["the rest, in Python"] > 0
+
+
 def test_the_interpreter_tells_nothing_apart() -> None:
     with Machine(MachineConfig(engine="interp")) as pc:
         pc.keep_accounts()

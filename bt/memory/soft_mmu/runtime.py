@@ -148,8 +148,8 @@ def _Filled(b: NativeContext) -> Iterator[tuple[Value, Value, Value]]:  # noqa: 
     """For each entry that may not be empty: pointer to it; its slot of `tlb_filled` and its bit there, to be taken out
     by whoever empties it."""
     slots = b.slot("tlb_filled_slots")
-    with b.EachBit(b.get("tlb_filled_rows")) as row, b.EachBit(b.load(slots + (row << 3), 64)) as number:
-        place = (row << 6) + number
+    with b.EachBit(b.get("tlb_filled_rows")) as row, b.EachBit(b.load(slots + (row << 3), 64)) as column:
+        place = (row << 6) + column
         slot = b.slot("tlb_filled") + (place << 3)
         with b.EachBit(b.load(slot, 64)) as bit:
             number = (place << 6) + bit

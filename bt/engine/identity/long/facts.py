@@ -9,13 +9,13 @@ from bt.engine.identity.long.decoded import Essence, LongDecoded
 from bt.engine.identity.long.floating import fp_access_of, is_inline, needs, notes_pointers
 from bt.engine.identity.long.integer import Access, access_of, is_one_of_ours
 from bt.engine.identity.long.recipes import written
+from bt.engine.identity.long.repairs import DIVISIONS
 from bt.engine.identity.making.deadness import overwritten
 from bt.x86.flags import ARITHMETIC
 from bt.x86.opcodes import FORMS, Form, Method, Width
 
 _RCX, _RSP, _RBP = 1, 4, 5
 _WORD = 8
-_DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 _OTHERS = ("stack.", "control.")  # with operands that are looked up
 _MOVING = frozenset(
     ("arith.add", "arith.sub", "arith.inc", "arith.dec", "move.lea", "move.mov", "control.loop", "control.call",
@@ -70,7 +70,7 @@ def _facts_of(*fields: int) -> Facts:
     form = i.its_form
     meaning = form.meaning
     is_stack, is_control = (meaning.startswith(prefix) for prefix in _OTHERS)
-    always_can = is_control or meaning in _DIVISIONS
+    always_can = is_control or meaning in DIVISIONS
     of_stack = (_RCX, _RSP, _RBP) if is_control or is_stack else ()
     return Facts(
         essence=i,

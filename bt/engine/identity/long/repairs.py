@@ -32,7 +32,7 @@ _NOTE_COUNT = instruction(b"\x88", 1, TEMPORARY)  # mov memory, cl
 _TEST_COUNT = instruction(b"\xf6", 0, TEMPORARY)  # test byte memory, imm8
 _SHIFTS = frozenset(("shift.shl", "shift.shr", "shift.sar", "shift.shld"))
 MULTIPLICATIONS = frozenset(("arith.mul", "arith.imul", "arith.imul_truncated"))
-_DIVISIONS = frozenset(("arith.div", "arith.idiv"))
+DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
 
 def save_with(due: int) -> bytes:
@@ -60,7 +60,7 @@ def late(i: LongDecoded | Essence) -> int | None:
 def at_once(i: LongDecoded) -> tuple[bytes, bytes] | None:
     """Code in front of an instruction, behind the saved and loaded flags, and behind it, which saves right ones."""
     meaning = i.its_form.meaning
-    if meaning in _DIVISIONS:
+    if meaning in DIVISIONS:
         # CF and OF what they were, AF set, the others clear; and ah, CF; or ah, AF
         return b"", move(S1, RAX) + load(RAX, FLAGS) + bytes.fromhex("80e401 80cc10") + SAVE_END
     if meaning in _SHIFTS and count_of(i) is None:

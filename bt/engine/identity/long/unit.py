@@ -48,7 +48,7 @@ from bt.engine.identity.long.host_code import Coming
 from bt.engine.identity.long.integer import encode_essence, encode_lea
 from bt.engine.identity.long.neighbours import OPERAND, STACK
 from bt.engine.identity.long.recipes import recipe_of
-from bt.engine.identity.long.repairs import MULTIPLICATIONS, at_once, late
+from bt.engine.identity.long.repairs import DIVISIONS, MULTIPLICATIONS, at_once, late
 from bt.engine.identity.long.surroundings import Draft, End, Step
 from bt.engine.identity.long.transfer_code import HOST_NOP, JUMP_LATE, Entry, TransferCode, enter
 from bt.x86.flags import ARITHMETIC
@@ -56,7 +56,6 @@ from bt.x86.opcodes import Method
 
 _RDX = 2
 _FP_READY = slot("fp_ready")
-_DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 _ASKS_NOTHING = frozenset(("control.jcc", "control.jmp", "control.jcxz", "control.loop"))
 
 
@@ -244,7 +243,7 @@ class UnitWriter(TransferCode):
         if not facts.is_ours:
             raise NotEncodable(meaning)
         where = NOWHERE if facts.operand is None else self._look_up_operand(i, facts.operand)
-        if meaning in _DIVISIONS:
+        if meaning in DIVISIONS:
             self._check_division(i, where)
         repair = None
         is_unlike = meaning in self._around.unlike
@@ -256,7 +255,7 @@ class UnitWriter(TransferCode):
             if repair is None:
                 raise NotEncodable("its undefined flags are others")
             self._save()
-        if meaning not in _DIVISIONS:  # their flags are made from the saved ones
+        if meaning not in DIVISIONS:  # their flags are made from the saved ones
             self._flags_for(facts)
         if repair is not None:
             self._held = None
