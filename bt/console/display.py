@@ -211,21 +211,22 @@ class TerminalDisplay:
         def ask() -> None:
             self.say(f"keys: {typed.decode('ascii', 'replace')}")
 
-        def capture(data: bytes) -> None:
+        def capture(data: bytes) -> bytes:
             assert self._mux is not None
-            for byte in data:
+            for at, byte in enumerate(data):
                 if byte == ENTER or byte in ESCAPES:
                     self._mux.capture = None
                     self._note = None
                     self._redraw()
                     if byte == ENTER and typed:
                         self._press_named(typed.decode("ascii", "replace").strip().lower())
-                    return
+                    return data[at + 1 :] if byte == ENTER else b""  # behind ESC is the rest of a key's sequence
                 if byte in BACKSPACES:
                     del typed[-1:]
                 else:
                     typed.append(byte)
             ask()
+            return b""
 
         assert self._mux is not None
         self._mux.capture = capture

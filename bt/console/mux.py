@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 ESCAPE = 0x01  # Ctrl-A
+ESC = 0x1B  # what terminals send for Alt, in front of a key
 FIRST_NUMBER = ord("1")
 
 
@@ -39,7 +40,7 @@ class Mux:
     """Gives what is typed to one of `fronts`.
 
     `commands`: by the key behind Ctrl-A. A front that takes over for a while (`capture`) gets everything, Ctrl-A
-    included, until it lets go. Of one thread, as its fronts are.
+    included, until it lets go, and returns what it has not taken. Of one thread, as its fronts are.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Mux:
         self._has_numbers = has_numbers
         self._current = first
         self._is_escaped = False
-        self.capture: Callable[[bytes], None] | None = None
+        self.capture: Callable[[bytes], bytes] | None = None
         self.commands = {
             "h": Command("print this help", self._help),
             "x": Command("exit bt", stop),
@@ -79,28 +80,39 @@ class Mux:
         return self.fronts[self._current]
 
     def typed(self, data: bytes) -> None:
-        """What has come from the person."""
-        if self.capture is not None:
-            self.capture(data)
-            return
-        if self._has_numbers and len(data) == 2 and data[0] == 0x1B and 0 <= data[1] - FIRST_NUMBER < len(self.fronts):
-            self.switch(data[1] - FIRST_NUMBER)
-            return
+        """What has come from the person, in pieces that may end anywhere: who types fast, or a program, sends more
+        than one thing at once."""
+        while data:
+            data = self._give(data) if self.capture is None else self.capture(data)
+
+    def _give(self, data: bytes) -> bytes:
+        """Up to the first key for the console, and what that does: what is behind it may be for somebody else."""
         plain = bytearray()
-        for byte in data:
-            if not self._is_escaped and byte != ESCAPE:
+        for at, byte in enumerate(data):
+            if self._is_escaped:
+                self._is_escaped = False
+                if byte != ESCAPE:
+                    self._pass_on(plain)
+                    self._do(chr(byte))
+                    return data[at + 1 :]
                 plain.append(byte)
-                continue
-            if not self._is_escaped:
+            elif byte == ESCAPE:
                 self._is_escaped = True
-                continue
-            self._is_escaped = False
-            if byte == ESCAPE:
+            elif (number := self._number(data[at : at + 2])) is not None:
+                self._pass_on(plain)
+                self.switch(number)
+                return data[at + 2 :]
+            else:
                 plain.append(byte)
-                continue
-            self._pass_on(plain)
-            self._do(chr(byte))
         self._pass_on(plain)
+        return b""
+
+    def _number(self, keys: bytes) -> int | None:
+        """Of the front that Alt and a digit mean."""
+        if not self._has_numbers or len(keys) < 2 or keys[0] != ESC:
+            return None
+        number = keys[1] - FIRST_NUMBER
+        return number if 0 <= number < len(self.fronts) else None
 
     def switch(self, number: int) -> None:
         """Talk with another."""

@@ -83,6 +83,19 @@ def test_keys(terminal: Tmux) -> None:
     ended(terminal, 1)
 
 
+def test_keys_for_the_console_among_others_in_one_piece(terminal: Tmux) -> None:
+    """As they come when the machine has other work: each goes to who is talked with when it is its turn."""
+    show(terminal)
+    terminal.type("a\x01kctrl-alt-f2\rb\x01k\x1b[A")
+    terminal.wait("^1e 1d 38 3c 30 *$")
+    terminal.type("c\x01cinfo status\r")
+    terminal.wait("VM status: running")
+    terminal.type("\x1b1d\x1b2\x1b1e")
+    terminal.wait("^1e 1d 38 3c 30 2e 20 12 *$")
+    terminal.type("q")
+    ended(terminal, 1)
+
+
 def test_what_is_on_no_key_is_said_once(terminal: Tmux) -> None:
     show(terminal)
     terminal.type("é")
