@@ -76,10 +76,11 @@ mode, *others* for what has bases or limits otherwise.
 """
 _UNITS = """
 Hot code of flat 32-bit segments, of 64-bit mode, of real and virtual-8086 mode becomes *units* of tier 2
-([architecture.md](architecture.md)), which have more instructions of their own: single elements of strings; in real and
-virtual-8086 mode loads and stores of segment registers but SS, far calls, jumps and returns of 16 bits, XLAT, LDS, LES,
-LFS, LGS, ENTER of level 0; in real mode INT n, IRET, PUSHF, POPF, CLI, CLD and STD as well. `--stats` counts what the
-interpreter did for fragments and units as *callouts*, by instruction, whatever the size of the code.
+([architecture.md](architecture.md)), which have more instructions of their own: single elements of strings; in flat
+32-bit segments REP MOVS and REP STOS; in real and virtual-8086 mode loads and stores of segment registers but SS, far
+calls, jumps and returns of 16 bits, XLAT, LDS, LES, LFS, LGS, ENTER of level 0; in real mode INT n, IRET, PUSHF, POPF,
+CLI, CLD and STD as well. `--stats` counts what the interpreter did for fragments and units as *callouts*, by
+instruction, whatever the size of the code.
 """
 _WORDS = {
     Inline.EXECUTE: "itself",

@@ -18,12 +18,9 @@ from bt.x86 import flags
 from bt.x86.context import Context, Operand
 from bt.x86.flags import DF, TF
 from bt.x86.page import PAGE
+from bt.x86.repetition import ITERATIONS
 from bt.x86.state import ECX, EDI, ES, ESI
 from bt.x86.system.long_mode.canonical import is_canonical
-
-# Interrupts wait at most this many iterations. The bound must not depend on what the TLB holds: an execution is one
-# instruction of the virtual clock, and engines must agree on how much it does.
-ITERATIONS = 4096
 
 _HOST_SUFFIX = {8: "b", 16: "w", 32: "l", 64: "q"}
 _HOST_ACCUMULATOR = {8: "al", 16: "ax", 32: "eax", 64: "rax"}
@@ -295,8 +292,29 @@ def _compare(b: Context, width: int, places: Sequence[_Place], minuend: Callable
         b.captured = None  # the operands are not known outside the loop
         stop.set(a != c if b.rep == "repz" else a == c)
 
+    def skip_words(pointers: Sequence[Value], elements: Value, at: Local) -> None:
+        """Advance `at` to the element that stops it, or near the last one, by words of 64 bits."""
+        lanes = 64 // width
+        if lanes == 1:
+            return
+        lowest = sum(1 << width * lane for lane in range(lanes))
+        everywhere = None if len(pointers) == 2 else minuend().zext(64) * lowest
+        with b.Loop() as words:
+            words.break_if((at.get() + lanes).uge(elements))
+            displacement = at.get() * (width // 8)
+            a = b.load(pointers[0] + displacement, 64) if everywhere is None else everywhere
+            unlike = a ^ b.load(pointers[-1] + displacement, 64)
+            # or the highest bit of elements that are zero, which is right up to the first one
+            stops = unlike if b.rep == "repz" else (unlike - lowest) & ~unlike & (lowest << width - 1)
+            with b.If(stops != 0):
+                lane = b.intrinsic("cttz", "i64", stops, "i1 true") >> (width.bit_length() - 1)
+                at.set(at.get() + (lane if b.address_width == 64 else lane.trunc(32)))
+                words.break_()
+            at.set(at.get() + lanes)
+
     def run(pointers: Sequence[Value], elements: Value) -> Value:
         at = b.local(b.address_width, 0)
+        skip_words(pointers, elements, at)
         last_a, last_c = b.local(width), b.local(width)
         with b.Loop() as scan:
             displacement = at.get() * (width // 8)

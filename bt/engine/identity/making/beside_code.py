@@ -34,16 +34,17 @@ _ENTRY_BYTES_A_PAGE = 3  # of the code maps: log2
 _PAGE_SHIFT = PAGE.bit_length() - 1
 _IN_MEMORY = (Method.REGISTER_OR_MEMORY, Method.OFFSET)
 
-RESTORE = _POP_EAX + LOAD_FLAGS + _POP_ECX
+_RESTORE = _POP_EAX + LOAD_FLAGS + _POP_ECX
 """What was in registers and flags before the look."""
 
 
 class Look(NamedTuple):
-    """What is in front of the store. `pieces`: code, and the condition on which the interpreter does the instruction,
-    behind RESTORE; `found`: if it does not."""
+    """What is in front of an access. `pieces`: code, and the condition on which the interpreter does the instruction,
+    behind `restore`; `found`: if it does not."""
 
     pieces: tuple[tuple[bytes, int], ...]
     found: bytes
+    restore: bytes
 
 
 def _at_t(reg: int, base: int | None, index: int | None, scale: int, displacement: int) -> tuple[bytes, bytes, int]:
@@ -80,7 +81,7 @@ def _look(address: bytes, size: int) -> Look:
     pieces = [(find, _NOT_EQUAL), (known, _EQUAL), (code_map + _granule(move(_EAX, T)), _CARRY)]
     if size > 1:
         pieces.append((_granule(plain(LEA, _EAX, T, displacement=size - 1)), _CARRY))
-    return Look(tuple(pieces), _at(_ADD_LOAD, T, FREE, ENTRY.addend) + RESTORE)
+    return Look(tuple(pieces), _at(_ADD_LOAD, T, FREE, ENTRY.addend) + _RESTORE, _RESTORE)
 
 
 def _granule(byte: bytes) -> bytes:

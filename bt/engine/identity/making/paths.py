@@ -148,7 +148,7 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     """The trace along a path whose last block is only where it went on."""
     trace, cut_short = Trace(path[0], choice.code_base), False
     calls: list[int] = []  # where those on the trace return to, innermost last
-    blocks, after = _divided(path)
+    blocks, after = _divided(path, choice)
     for block, following in zip(blocks, [*blocks[1:], after], strict=True):
         if not _stays(trace.head, block, choice.code_base, paged=choice.paged):
             trace.exit = block.eip
@@ -176,7 +176,7 @@ def trace_of(path: list[GuestBlock], choice: Choice) -> Trace:
     return trace
 
 
-def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | None]:
+def _divided(path: list[GuestBlock], choice: Choice) -> tuple[list[GuestBlock], GuestBlock | None]:
     """What of a path a unit may have: up to the first head of another one, which is the second of what is answered,
     or through it where it leads to an indirect jump at once. Each copy of such a jump is predicted for itself.
     Through what is called as well, if it returns on the path: a call in a loop is part of the loop."""
@@ -190,7 +190,7 @@ def _divided(path: list[GuestBlock]) -> tuple[list[GuestBlock], GuestBlock | Non
         insns += block.insns
         if not block.usable or insns > REPEATED_INSNS:
             break
-        ending = _made(block, decoded_records(block.last_record, 1))[0].ending
+        ending = _made(block, decoded_records(block.last_record, 1), choice)[0].ending
         if ending in (Ending.RETURN, Ending.INDIRECT):
             return path[: number + 1], None
         if ending is Ending.CALL:
@@ -228,7 +228,7 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
         return None
     instructions = decoded_records(block.records, block.insns)
     wraps = bool(choice.wrapping) and any(i.eip in choice.wrapping for i in instructions)  # the others soon will
-    found = _made(block, instructions, wraps=wraps)
+    found = _made(block, instructions, choice, wraps=wraps)
     if block.mode & PARAGRAPHS and found[-1].i.next_eip > LIMIT_8086:
         return None  # the interpreter knows what follows
     for index, each in enumerate(found):
@@ -245,13 +245,14 @@ def _steps(block: GuestBlock, choice: Choice) -> list[Step] | None:
     return found
 
 
-def _made(block: GuestBlock, instructions: Sequence[Decoded], *, wraps: bool = False) -> list[Step]:
+def _made(block: GuestBlock, instructions: Sequence[Decoded], choice: Choice, *, wraps: bool = False) -> list[Step]:
     """What instructions of the block become."""
     if block.mode & PARAGRAPHS:
         from bt.engine.identity.making import paragraphs  # not for those who never run 16-bit code: it takes 50 ms
 
         return [paragraphs.step(i, real=not block.mode & USER) for i in instructions]
-    return [step(i, wraps=wraps) for i in instructions]
+    opened = ("user_view" if block.mode & USER else "paged_views") if choice.paged else ""
+    return [step(i, wraps=wraps, opened=opened) for i in instructions]
 
 
 def _better_in_tier_1(steps: Sequence[Step], index: int, choice: Choice) -> bool:

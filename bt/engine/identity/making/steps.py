@@ -13,6 +13,7 @@ from bt.engine.identity.making import segments, strings
 from bt.engine.identity.making.beside_code import Look, look_and_store
 from bt.engine.identity.making.offsets import EBX, FREE, set_word, zero_extended
 from bt.engine.identity.making.operand_forms import near, wrapping
+from bt.engine.identity.making.repeated_strings import repeated
 from bt.engine.identity.making.sequences import sequence
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.floating import encode_floating
@@ -56,7 +57,7 @@ class Step(NamedTuple):
     needs: int = 0  # READY_* bits of the FP instruction that it is
     x87: bool = False  # it becomes the last x87 instruction that FNSTENV shows
     check: tuple[tuple[bytes, bool], ...] = ()
-    look: Look | None = None  # before what stores beside code
+    look: Look | None = None  # before what stores beside code, and repeated strings
     can_leave: bool = True
 
     @property
@@ -95,9 +96,10 @@ def go_to_table(target: int) -> bytes:
     return move_immediate(_T) + target.to_bytes(4, "little") + TO_TABLE
 
 
-def step(i: Decoded, *, wraps: bool = False) -> Step:
-    """What an instruction becomes. `wraps`: its memory operand may be at an address that wraps (operand_forms.py)."""
-    return Step._make((i, *_made(_regardless_of_place(i), wraps)[1:]))
+def step(i: Decoded, *, wraps: bool = False, opened: str = "") -> Step:
+    """What an instruction becomes. `wraps`: its memory operand may be at an address that wraps (operand_forms.py).
+    `opened`: see repeated_strings.py."""
+    return Step._make((i, *_made(_regardless_of_place(i), wraps, opened if i.is_repeated else "")[1:]))
 
 
 def _regardless_of_place(i: Decoded) -> Decoded:
@@ -116,10 +118,13 @@ assert Decoded._fields[_FLAGS_LIVE + 1 :] == ("record",)
 
 
 @lru_cache(maxsize=1 << 13)  # paths overlap, and compilers repeat themselves
-def _made(i: Decoded, wraps: bool) -> Step:
+def _made(i: Decoded, wraps: bool, opened: str) -> Step:
     form, encoder = FORMS[i.form], _WRAPPING if wraps else _NEAR
     try:
-        if segments.is_based(form, i):
+        if i.is_repeated and form.meaning.startswith("string."):
+            look, parts = repeated(form, i, opened)
+            made = Step(i, parts, look=look)
+        elif segments.is_based(form, i):
             flat, before = segments.without_base(encoder, i)
             made = _step(encoder, form, flat)
             made = made._replace(parts=(*before, *made.parts))

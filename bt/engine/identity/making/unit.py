@@ -21,7 +21,6 @@ from bt.codegen.abi import FLAT_32
 from bt.codegen.host_bytes import JUMP_BYTES, JUMP_REL32, move_immediate, rex
 from bt.engine.identity.crossing import LOAD_FLAGS, NOTE_OPERAND, SAVE_FLAGS, add_to_budget, note_x87
 from bt.engine.identity.layout import BIAS, UNIT_SITE, UNIT_SITE_BYTES
-from bt.engine.identity.making.beside_code import RESTORE
 from bt.engine.identity.making.changed_registers import address_registers, changed_registers
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import late_repair
@@ -262,20 +261,21 @@ class UnitWriter:
         self._ending(index, placed)
 
     def _look(self, index: int, step: Step) -> int | None:
-        """Look whether what follows may store; the place of the site by which the interpreter does it, if need be."""
-        if step.look is None:
+        """Look whether what follows may be done; the place of the site by which the interpreter does it, if need be."""
+        look = step.look
+        if look is None:
             return None
         site = self._site(self._here, step.i.record, self._here, 0, self._not_executed(index))
         place = len(self._sites) - 1
 
         def interpreted() -> None:
-            self._code += RESTORE
+            self._code += look.restore
             self._to_gate("service", site)
 
-        for code, condition in step.look.pieces:
+        for code, condition in look.pieces:
             self._code += code
             self._branch(condition, interpreted)
-        self._code += step.look.found
+        self._code += look.found
         return place
 
     def _note_x87(self) -> None:
