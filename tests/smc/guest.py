@@ -41,6 +41,7 @@ ALIAS = 0x80_0000
 KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA, TASK = 0x08, 0x10, 0x1B, 0x23, 0x28
 DONE, EXTERNAL, MAP = 0x30, 0x31, 0x32
 INSTRUCTION_LIMIT = 200_000
+ALL_MASKED = 0x37F  # FNINIT's
 
 _DONE_AT, _EXTERNAL_AT, _MAP_AT, _FAULT_AT = STUBS, STUBS + 0x10, STUBS + 0x20, STUBS + 0x80
 _PE, _WP, _PG, _PSE, _PGE = 1, 1 << 16, 1 << 31, 1 << 4, 1 << 7
@@ -132,6 +133,7 @@ class SmcGuest:
             0x1FF,
         )
         state["eip"], state["gpr", ESP] = PROGRAM, USER_STACK
+        state["fpu_control"] = ALL_MASKED  # else no unit is entered once there are some with x87 instructions
         state["cr0"] = _PE | (0 if mode.paging is Paging.OFF else _PG | _WP)
         state["cr3"] = DIRECTORY
         state["cr4"] = _PSE | _PGE

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from bt.engine.identity.layout import REPEATED_INSNS
 from bt.engine.identity.making.deadness import strictly_dead
 from bt.engine.identity.making.flag_repairs import is_repairable, with_right_flags
+from bt.engine.identity.making.mmx_guards import without_needless_guards
 from bt.engine.identity.making.steps import Ending, Placed, Step, step
 from bt.engine.identity.making.undefined_flags import HostFlags
 from bt.engine.reencode.decoded import Decoded, decoded_records
@@ -105,9 +106,10 @@ class Trace:
         return len({block.page for block in self.blocks}) > 1
 
     def unroll(self) -> None:
-        """Have it several times over, if it is a short loop."""
+        """Have it several times over, if it is a short loop; what one knows of those before it may be left out."""
         if self.closes:
             self.steps *= max(UNROLLED_INSNS // len(self.steps), 1)
+        self.steps = without_needless_guards(self.steps)
 
     def open_windows(self, trapping: Mapping[int, int]) -> None:
         """Have accesses looked at once for several, in code that is looked at."""

@@ -11,6 +11,7 @@ from bt.codegen.host_bytes import based, memory_operand, move, move_immediate, r
 from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import segments, strings
 from bt.engine.identity.making.beside_code import Look, look_and_store
+from bt.engine.identity.making.mmx_guards import guard
 from bt.engine.identity.making.offsets import EBX, FREE, set_word, zero_extended
 from bt.engine.identity.making.operand_forms import near, wrapping
 from bt.engine.identity.making.repeated_strings import repeated
@@ -59,11 +60,12 @@ class Step(NamedTuple):
     check: tuple[tuple[bytes, bool], ...] = ()
     look: Look | None = None  # before what stores beside code, and repeated strings
     can_leave: bool = True
+    guards: int = 0  # of `parts`, those that only try what an MMX instruction accesses (mmx_guards.py)
 
     @property
     def stores(self) -> bool:
         """It loads from where it stores to, perhaps by an instruction of its own."""
-        return FORMS[self.i.form].meaning == "move.xchg"
+        return FORMS[self.i.form].meaning == "move.xchg" or self.guards > 1
 
     def as_service(self) -> Step:
         """The same done by the interpreter."""
@@ -78,7 +80,7 @@ class Step(NamedTuple):
             look, parts = look_and_store(_NEAR.operand_address(_T, self.i), form, self.i)
         except NotEncodable:
             return self.as_service()
-        return self._replace(parts=parts, look=look)
+        return self._replace(parts=parts, look=look, guards=0)
 
 
 class Placed(NamedTuple):
@@ -197,16 +199,17 @@ def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
 
 
 def _floating(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
-    if i.is_memory and is_fp(form) and fp_use(form, memory=True).units & UNIT_MMX:
-        # Intel's processors have the top of the x87 stack at 0 and all tags valid even if it faults
-        raise NotEncodable("MMX and memory")
     fields = fp_form_fields(form, i.is_memory)
     needs, x87 = fields["ready"], bool(fields["pointers"])
     if inline(form) is Inline.NOTHING:
         return Step(i, (), needs=needs)
     if x87:  # which fall into two micro-operations where there is an index, and were no faster without
         encoder = _WRAPPING
-    return Step(i, ((encode_floating(i, encoder), i.is_memory),), needs=needs, x87=x87)
+    itself = (encode_floating(i, encoder), i.is_memory)
+    if i.is_memory and is_fp(form) and (use := fp_use(form, memory=True)).units & UNIT_MMX:
+        guards = guard(encoder, i, use)
+        return Step(i, (*guards, itself), needs=needs, guards=len(guards))
+    return Step(i, (itself,), needs=needs, x87=x87)
 
 
 def _push(encoder: IntegerEncoder, form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:
