@@ -60,3 +60,53 @@ def test_flags_at_stops(makes: str, step: int) -> None:
     wanted, got = long_guest("interp").stops(mode, memory, step), guest.stops(mode, memory, step)
     assert wanted == got
     assert guest.cpu.control("unit_insns") - before > 100, "some of it has to be done in units"
+
+
+# What flags were made of is gone when somebody may see them, which is where they are overwritten unseen otherwise.
+_OVERWRITTEN_BEHIND = """
+.bits 64
+    mov ebp, 150
+    mov ebx, 1
+    mov rsi, 0xC000
+again:
+    imul ebx, ebx, 1103515245
+    add ebx, 12345
+    mov edx, ebx
+    shr edx, 17
+    mov edi, ebx
+    mov ecx, ebx
+    shr ecx, 16
+    and ecx, {count}
+    {makes}
+    mov r8d, [rsi + 16]
+    mov edx, ebp
+    mov edi, r8d
+    {leaves} sees
+    add edx, edi
+    jmp next
+sees:
+    setbe [rsi]
+    adc r11d, ebp
+next:
+    add r11d, [rsi]
+    rol r11d, 3
+    dec ebp
+    jnz again
+    ud2
+"""
+
+
+@pytest.mark.parametrize("step", [29, 331])
+@pytest.mark.parametrize("leaves", ["jrcxz", "jecxz", "loop", "js"])
+@pytest.mark.parametrize(
+    "makes", ["cmp edx, edi", "sub edx, edi", "neg edx", "shl edi, 5", "imul edx, edi", "adc edx, edi"]
+)
+def test_flags_that_are_overwritten_only_if_nothing_leaves(makes: str, leaves: str, step: int) -> None:
+    text = _OVERWRITTEN_BEHIND.format(makes=makes, leaves=leaves, count=3 if leaves == "loop" else 1)
+    memory = {PROGRAM: assemble_program(text, 32, PROGRAM).image}
+    mode = Mode(large=False, cpl=0)
+    guest = long_guest(TIER_2)
+    before = guest.cpu.control("unit_insns")
+    wanted, got = long_guest("interp").stops(mode, memory, step), guest.stops(mode, memory, step)
+    assert wanted == got
+    assert guest.cpu.control("unit_insns") - before > 100, "some of it has to be done in units"
