@@ -70,6 +70,10 @@ BODIES = {
     f"mov ax, 500\nmov cl, dl\ndiv cl\n{_SKIPPED}\nimul ax, [0x34], 77\nmov [0x34], ax",
     "translation tables": "mov bx, 0xfff0\nmov al, dl\nxlatb\nadd al, 1\nmov [0x44], al\nlea ax, [bx+si+7]\n"
     "lea eax, [bx+0x20]",
+    # LEA of 0, of 16 and 32 bits by addresses of 16 and 32; then of 5
+    "addresses of no register": ".byte 0x66, 0x8d, 6, 0, 0\nadd [0x30], eax\nmov ax, dx\n.byte 0x8d, 6, 0, 0\n"
+    "add ax, dx\n.byte 0x67, 0x66, 0x8d, 0x1d, 0, 0, 0, 0\n.byte 0x67, 0x8d, 0xd, 0, 0, 0, 0\nadd [0x34], bx\n"
+    ".byte 0x66, 0x8d, 6, 5, 0\nadd [0x38], eax\nmov [0x3c], ecx",
     "returns too far": ".byte 0x66, 0x68\n.long 0x10000\n.byte 0x66, 0xc3\nnop\nnop\npop eax\nmov eax, framed32\n"
     ".byte 0x66, 0xff, 0xd0",
     "code that changes": "mov al, dl\nmov cs:[patched+1], al\npatched:\nmov ah, 1\nadd [0x46], ah",

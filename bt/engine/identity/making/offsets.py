@@ -152,7 +152,7 @@ def effective_address(i: Decoded) -> Parts:
     whole = i._replace(base_number=i.index_number, index_number=NO_REGISTER) if i.base_number == NO_REGISTER else i
     alone = whole.index_number == NO_REGISTER and not i.displacement and not i.scale
     wraps = i.address_mask == LIMIT_8086
-    if alone:
+    if alone and whole.base_number != NO_REGISTER:
         register = ENCODER.host(whole.base_number)
         return (((zero_extended if wraps else move)(EBX, register), False),)
     address, bits = memory_operand(EBX, *ENCODER.parts(i))
