@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from bt.console.mux import ESC
 from bt.devices.input.us_layout import NoSuchKey, keys_of
 
-ESC = 0x1B
 FINALS = {
     "A": "up", "B": "down", "C": "right", "D": "left", "E": "kp_5", "F": "end", "H": "home",
     "P": "f1", "Q": "f2", "R": "f3", "S": "f4", "M": "kp_enter",

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 ESCAPE = 0x01  # Ctrl-A
-ESC = 0x1B  # what terminals send for Alt, in front of a key
+ESC = 0x1B  # what terminals send for Alt, in front of a key, and for the key of that name
 FIRST_NUMBER = ord("1")
 
 

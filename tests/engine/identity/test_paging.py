@@ -48,7 +48,7 @@ def played(engine: str, mode: Mode, program: str, switch: str = "") -> dict[str,
         "ebx": cpu.state["gpr", EBX],
         "eip": cpu.state["eip"],
         "cr2": cpu.state["cr2"],
-        "x87": cpu.state["fp_image", 0] if "fninit" in program else None,  # control and status word, tags
+        "x87": cpu.state["fp_image", 0] & 0xFF_FFFF_FFFF,  # control and status word, tags
         "instructions": cpu.instructions - began,
         "accesses": accesses,
         "tables": [ram.read(at, PAGE_BYTES) for at in TABLES],

@@ -9,8 +9,7 @@ from bt.engine.identity.long.decoded import Essence, LongDecoded
 from bt.engine.identity.long.floating import fp_access_of, is_inline, needs, notes_pointers
 from bt.engine.identity.long.integer import Access, access_of, is_one_of_ours
 from bt.engine.identity.long.recipes import written
-from bt.engine.identity.long.repairs import DIVISIONS
-from bt.engine.identity.making.deadness import overwritten
+from bt.engine.identity.making.deadness import DIVISIONS, overwritten
 from bt.x86.flags import ARITHMETIC
 from bt.x86.opcodes import FORMS, Form, Method, Width
 

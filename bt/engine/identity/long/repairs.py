@@ -22,6 +22,7 @@ from bt.engine.identity.long.encoding import (
     load,
     move,
 )
+from bt.engine.identity.making.deadness import DIVISIONS
 from bt.engine.identity.making.flag_repairs import late_of
 from bt.engine.interp.variants import variant_for
 from bt.x86.opcodes import Method
@@ -31,8 +32,6 @@ _CARRIED_OF = bytes.fromhex("88e0 c0e807 30e0 2401")  # mov al, ah; shr al, 7; x
 _NOTE_COUNT = instruction(b"\x88", 1, TEMPORARY)  # mov memory, cl
 _TEST_COUNT = instruction(b"\xf6", 0, TEMPORARY)  # test byte memory, imm8
 _SHIFTS = frozenset(("shift.shl", "shift.shr", "shift.sar", "shift.shld"))
-MULTIPLICATIONS = frozenset(("arith.mul", "arith.imul", "arith.imul_truncated"))
-DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
 
 def save_with(due: int) -> bytes:

@@ -48,9 +48,10 @@ from bt.engine.identity.long.host_code import Coming
 from bt.engine.identity.long.integer import encode_essence, encode_lea
 from bt.engine.identity.long.neighbours import OPERAND, STACK
 from bt.engine.identity.long.recipes import recipe_of
-from bt.engine.identity.long.repairs import DIVISIONS, MULTIPLICATIONS, at_once, late
+from bt.engine.identity.long.repairs import at_once, late
 from bt.engine.identity.long.surroundings import Draft, End, Step
 from bt.engine.identity.long.transfer_code import HOST_NOP, JUMP_LATE, Entry, TransferCode, enter
+from bt.engine.identity.making.deadness import DIVISIONS, MULTIPLICATIONS
 from bt.x86.flags import ARITHMETIC
 from bt.x86.opcodes import Method
 

@@ -23,10 +23,12 @@ class Instruction(Protocol):
     def immediate(self) -> int: ...
 
 
+MULTIPLICATIONS = frozenset(("arith.mul", "arith.imul", "arith.imul_truncated"))
+DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 # Undefined flags that are what they were before, by meaning.
 KEPT = {
-    **dict.fromkeys(("arith.mul", "arith.imul", "arith.imul_truncated"), SF | ZF | AF | PF),
-    **dict.fromkeys(("arith.div", "arith.idiv"), CF | OF),
+    **dict.fromkeys(MULTIPLICATIONS, SF | ZF | AF | PF),
+    **dict.fromkeys(DIVISIONS, CF | OF),
     **dict.fromkeys(("bits.bt", "bits.bts", "bits.btr", "bits.btc"), OF | SF | ZF | AF | PF),
 }
 

@@ -25,7 +25,7 @@ from bt.engine.identity.layout import (
     LATE_ROL,
     LATE_ROR,
 )
-from bt.engine.identity.making.deadness import KEPT, reads_and_overwrites, strictly_dead
+from bt.engine.identity.making.deadness import DIVISIONS, KEPT, MULTIPLICATIONS, reads_and_overwrites, strictly_dead
 from bt.engine.identity.making.steps import Placed
 from bt.engine.reencode.decoded import Decoded
 from bt.x86 import state
@@ -151,8 +151,8 @@ _LATE = {
 }
 _LATE_ROTATES = {"shift.rol": LATE_ROL, "shift.ror": LATE_ROR}
 _AROUND = {
-    **dict.fromkeys(("arith.mul", "arith.imul", "arith.imul_truncated"), MULTIPLY),
-    **dict.fromkeys(("arith.div", "arith.idiv"), DIVIDE),
+    **dict.fromkeys(MULTIPLICATIONS, MULTIPLY),
+    **dict.fromkeys(DIVISIONS, DIVIDE),
 }
 
 

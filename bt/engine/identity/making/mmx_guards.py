@@ -16,7 +16,7 @@ from bt.engine.identity.making.offsets import MOV_LOAD, MOV_STORE, MOVZX_WORD, P
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.integer import IntegerEncoder
 from bt.x86.opcodes import FORMS, Method
-from bt.x86.opcodes.fp import UNIT_MMX, UNIT_X87, FpUse, fp_use, is_fp
+from bt.x86.opcodes.fp import UNIT_MMX, UNIT_X87, fp_use, is_fp
 
 if TYPE_CHECKING:
     from bt.engine.identity.making.steps import Placed
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 _REGISTERS = frozenset((Method.MMX_REGISTER, Method.MMX_OR_MEMORY, Method.MMX_RM))
 
 
-def guard(encoder: IntegerEncoder, i: Decoded, use: FpUse) -> Parts:
-    """What tries the memory operand of an instruction. Destroys T; no flag changes. Raises NotEncodable."""
+def guards_of(encoder: IntegerEncoder, i: Decoded) -> Parts:
+    """What tries the memory operand of an instruction, if it is an MMX instruction with one. Destroys T; no flag
+    changes. Raises NotEncodable."""
+    if not i.is_memory or not _uses_mmx(i.form, True):
+        return ()
+    use = fp_use(FORMS[i.form], memory=True)
     parts = ((_access(encoder, MOVZX_WORD if use.memory == 2 else MOV_LOAD, i, use.memory), True),)
     return (*parts, (_access(encoder, MOV_STORE, i, use.memory), True)) if use.store else parts
 
@@ -38,6 +42,8 @@ def _access(encoder: IntegerEncoder, opcode: bytes, i: Decoded, size: int) -> by
 
 def without_needless_guards(steps: Sequence[Placed]) -> list[Placed]:
     """The same trace, with guards only where it is not known how the x87 stack is."""
+    if not any(placed.step.guards for placed in steps):
+        return list(steps)
     found: list[Placed] = []
     is_as_mmx_leaves_it = False
     for placed in steps:

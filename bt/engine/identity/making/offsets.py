@@ -150,9 +150,9 @@ def near(displacement: int) -> int:
 def effective_address(i: Decoded) -> Parts:
     """EBX = effective address, cut to the address size."""
     whole = i._replace(base_number=i.index_number, index_number=NO_REGISTER) if i.base_number == NO_REGISTER else i
-    alone = whole.index_number == NO_REGISTER and not i.displacement and not i.scale
+    alone = whole.base_number != NO_REGISTER == whole.index_number and not i.displacement and not i.scale
     wraps = i.address_mask == LIMIT_8086
-    if alone and whole.base_number != NO_REGISTER:
+    if alone:
         register = ENCODER.host(whole.base_number)
         return (((zero_extended if wraps else move)(EBX, register), False),)
     address, bits = memory_operand(EBX, *ENCODER.parts(i))

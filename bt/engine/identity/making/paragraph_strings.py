@@ -16,7 +16,7 @@ from bt.engine.identity.making.offsets import (
 )
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.integer import NotEncodable
-from bt.x86.opcodes import Form, Width
+from bt.x86.opcodes import Form
 from bt.x86.state import EAX, EDI, ES, ESI, LIMIT_8086
 
 _ACCUMULATOR, _SOURCE, _DESTINATION = (ENCODER.host(number) for number in (EAX, ESI, EDI))
@@ -30,7 +30,7 @@ def single_element(form: Form, i: Decoded) -> Parts:
     if i.is_repeated or form.meaning not in strings.MEANINGS:
         raise NotEncodable("repeated, or compares two")
     strings.require_host()
-    size = 1 if any(operand.width is Width.B for operand in form.operands) else i.operand_size // 8
+    size = strings.element_size(form, i)
     wraps = i.address_mask == LIMIT_8086
 
     def element(index: int, segment: int) -> Place:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bt.codegen.host_bytes import move
 from bt.engine.identity.making import paragraph_strings
+from bt.engine.identity.making.deadness import DIVISIONS
 from bt.engine.identity.making.offsets import (
     EBX,
     ENCODER,
@@ -67,7 +68,6 @@ _IN_EBX, _IN_T = ENCODER.with_register(GUEST_EBX, EBX), ENCODER.with_register(GU
 _BH = 7
 _INTERRUPTS = frozenset(("interrupts.int_", "interrupts.iret"))
 _SYSTEM_FLAGS = frozenset(("flags.pushf", "flags.popf", "flags.cli", "flags.cld", "flags.std"))
-_DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 _WIDTHS = {Width.B: 1, Width.W: 2, Width.VW: 2}  # bytes; else those of the operand size
 _SIZED = frozenset((Width.V, Width.Z))
 _LOADED = {"segment.les": ES, "segment.lds": DS, "segment.lfs": FS, "segment.lgs": GS}
@@ -123,7 +123,7 @@ class _Maker:
             return Step(i, _lea(i))
         if i.is_memory:
             return Step(i, self._on_memory(form, i))
-        faults = form.meaning in _DIVISIONS
+        faults = form.meaning in DIVISIONS
         try:
             return Step(i, ((ENCODER.encode(i), faults),))
         except NotEncodable:

@@ -14,12 +14,13 @@ from bt.codegen.host_bytes import based, memory_operand, move, on_registers
 from bt.engine.identity.crossing import LOAD_FLAGS, SAVE_FLAGS, VIEW_BASE, wide
 from bt.engine.identity.making.beside_code import Look
 from bt.engine.identity.making.offsets import FREE, LEA, MOV_LOAD, STATE, Parts, T
+from bt.engine.identity.making.strings import element_size
 from bt.engine.reencode.decoded import Decoded
 from bt.engine.reencode.integer import NotEncodable
 from bt.memory.host_mmu.layout import PAGE_MAPPED, PAGES
 from bt.x86 import state
 from bt.x86.flags import DF
-from bt.x86.opcodes import Form, Width
+from bt.x86.opcodes import Form
 from bt.x86.page import PAGE
 from bt.x86.repetition import ITERATIONS
 from bt.x86.services import WALKED_WRITABLE
@@ -30,6 +31,7 @@ _REP, _WORD = b"\xf3", b"\x66"
 _COUNTER, _SOURCE, _DESTINATION = (FLAT_32.guest_numbers[number] for number in (ECX, ESI, EDI))
 _COMPARE, _COMPARE_DIGIT, _TEST, _TEST_BYTE, _SHIFT, _RIGHT = b"\x81", 7, b"\xf7", b"\xf6", b"\xc1", 5
 _EQUAL, _NOT_EQUAL, _ABOVE = 4, 5, 7  # condition codes
+_DF_BYTE = (DF.bit_length() - 1) // 8  # of EFLAGS
 _PAGE_SHIFT = PAGE.bit_length() - 1
 assert (_COUNTER, _SOURCE, _DESTINATION) == (ECX, ESI, EDI)  # which the host's instruction has, too
 
@@ -39,12 +41,12 @@ def repeated(form: Form, i: Decoded, opened: str) -> tuple[Look, Parts]:
     pages in the state; empty without paging. Raises NotEncodable."""
     if form.meaning not in _MEANINGS or i.address_mask != 0xFFFF_FFFF or not i.is_flat:
         raise NotEncodable("compares or loads, or is not flat")
-    is_byte = any(operand.width is Width.B for operand in form.operands)
-    opcode = (_WORD if i.operand_size == 16 and not is_byte else b"") + _REP + _MEANINGS[form.meaning][not is_byte]
+    size = element_size(form, i)
+    opcode = (_WORD if size == 2 else b"") + _REP + _MEANINGS[form.meaning][size > 1]
     indexes = (_DESTINATION,) if form.meaning == "string.stos" else (_SOURCE, _DESTINATION)
     few = SAVE_FLAGS + on_registers(_COMPARE, _COMPARE_DIGIT, _COUNTER) + ITERATIONS.to_bytes(4, "little")
-    is_down = based(_TEST_BYTE, 0, STATE, state.offset("eflags_system") + DF.bit_length() // 8)
-    pieces = [(few, _ABOVE), (is_down + bytes((DF >> 8,)), _NOT_EQUAL)]
+    is_down = based(_TEST_BYTE, 0, STATE, state.offset("eflags_system") + _DF_BYTE)
+    pieces = [(few, _ABOVE), (is_down + bytes((DF >> 8 * _DF_BYTE,)), _NOT_EQUAL)]
     if opened:
         for index in indexes:
             pieces += _is_open(index, opened, writes=index == _DESTINATION)

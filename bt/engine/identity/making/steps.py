@@ -11,7 +11,8 @@ from bt.codegen.host_bytes import based, memory_operand, move, move_immediate, r
 from bt.engine.identity.crossing import TABLE
 from bt.engine.identity.making import segments, strings
 from bt.engine.identity.making.beside_code import Look, look_and_store
-from bt.engine.identity.making.mmx_guards import guard
+from bt.engine.identity.making.deadness import DIVISIONS
+from bt.engine.identity.making.mmx_guards import guards_of
 from bt.engine.identity.making.offsets import EBX, FREE, set_word, zero_extended
 from bt.engine.identity.making.operand_forms import near, wrapping
 from bt.engine.identity.making.repeated_strings import repeated
@@ -21,7 +22,6 @@ from bt.engine.reencode.floating import encode_floating
 from bt.engine.reencode.forms import Inline, fp_form_fields, inline
 from bt.engine.reencode.integer import IntegerEncoder, NotEncodable, is_nothing
 from bt.x86.opcodes import FORMS, Form, Method
-from bt.x86.opcodes.fp import UNIT_MMX, fp_use, is_fp
 from bt.x86.state import EBP, ECX, ESP
 
 _T = FLAT_32.number("t")
@@ -151,11 +151,8 @@ def _step(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
     if made is None:
         code = encoder.encode(i)
         touches = i.is_memory and form.meaning != "move.lea"
-        made = Step(i, ((code, touches or form.meaning in _DIVISIONS),))
+        made = Step(i, ((code, touches or form.meaning in DIVISIONS),))
     return made
-
-
-_DIVISIONS = frozenset(("arith.div", "arith.idiv"))
 
 
 def _special(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step | None:
@@ -205,11 +202,9 @@ def _floating(encoder: IntegerEncoder, form: Form, i: Decoded) -> Step:
         return Step(i, (), needs=needs)
     if x87:  # which fall into two micro-operations where there is an index, and were no faster without
         encoder = _WRAPPING
+    guards = guards_of(encoder, i)
     itself = (encode_floating(i, encoder), i.is_memory)
-    if i.is_memory and is_fp(form) and (use := fp_use(form, memory=True)).units & UNIT_MMX:
-        guards = guard(encoder, i, use)
-        return Step(i, (*guards, itself), needs=needs, guards=len(guards))
-    return Step(i, (itself,), needs=needs, x87=x87)
+    return Step(i, (*guards, itself), needs=needs, x87=x87, guards=len(guards))
 
 
 def _push(encoder: IntegerEncoder, form: Form, i: Decoded) -> tuple[tuple[bytes, bool], ...]:

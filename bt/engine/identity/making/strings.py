@@ -34,6 +34,11 @@ def require_host() -> None:
         raise NotEncodable("the host has no BMI2")
 
 
+def element_size(form: Form, i: Decoded) -> int:
+    """Bytes of an element of a string."""
+    return 1 if any(operand.width is Width.B for operand in form.operands) else i.operand_size // 8
+
+
 def advanced(target: int, index: int, size: int) -> bytes:
     """lea target, [index + mask * 2 * size + size]"""
     sib = size.bit_length() << 6 | _EBX << 3 | index
@@ -45,7 +50,7 @@ def single_element(encoder: IntegerEncoder, form: Form, i: Decoded) -> tuple[tup
     require_host()
     if i.is_repeated or i.address_mask != 0xFFFFFFFF or not i.is_flat:
         raise NotEncodable("repeated, or not flat")
-    size = 1 if any(operand.width is Width.B for operand in form.operands) else i.operand_size // 8
+    size = element_size(form, i)
     source, destination, accumulator = (encoder.host(number) for number in (ESI, EDI, EAX))
 
     def access(opcodes: dict[int, int], register: int, index: int) -> tuple[bytes, bool]:

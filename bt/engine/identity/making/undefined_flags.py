@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from bt.engine.identity.making.deadness import KEPT
+from bt.engine.identity.making.deadness import DIVISIONS, KEPT
 from bt.engine.identity.making.flag_repairs import (
     DIVIDE,
     MULTIPLY,
@@ -151,7 +151,7 @@ def _is_like(sample: _Sample, code: bytes, write: Callable[[bytes], int]) -> boo
     """Whether a sample's flags come out as bt has them."""
     execute = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(write(_BEFORE + code + _AFTER))
     for before, eax, other in ((f, a, o) for f in _FLAGS for a in _EAX for o in _OTHER):
-        edx = other if sample.meaning not in ("arith.div", "arith.idiv") else 0
+        edx = other if sample.meaning not in DIVISIONS else 0
         given = (ctypes.c_uint64 * (_GIVEN_BYTES // 8 + len(_NOTES)))(before, eax, other, edx)
         answer = execute(given)
         found = answer & ARITHMETIC
